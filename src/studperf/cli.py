@@ -1,0 +1,77 @@
+"""What every command shares: errors for people, exit codes, `--debug`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from studperf.errors import ConfigError, StudperfError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+_INTERRUPTED = 130
+_DEBUG = "STUDPERF_DEBUG"
+
+
+def run_command(command: Callable[[], int | None]) -> None:
+    """Runs a command and ends the process: 0 done, 1 our fault, 2 the user's, 130 interrupted.
+
+    A user's mistake is told in words; `--debug` or STUDPERF_DEBUG=1 adds the traceback.
+    """
+    if "--debug" in sys.argv:
+        sys.argv.remove("--debug")
+        os.environ[_DEBUG] = "1"
+    try:
+        code = command() or 0
+    except StudperfError as error:
+        if os.environ.get(_DEBUG) == "1":
+            traceback.print_exc()
+        print_error(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print_error("Interrupted.")
+        code = _INTERRUPTED
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def print_error(message: str) -> None:
+    """A message on stderr, its first line marked."""
+    sys.stderr.write(f"error: {message}\n")
+
+
+def make_console() -> Console:
+    """The terminal. Where output is not a terminal, tables get a width that fits a log."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+
+
+def run_hydra(task: Callable[[DictConfig], object], overrides: Sequence[str]) -> None:
+    """Runs a task under `@hydra.main`, with Hydra's own errors put into ours: every fault at once, each with the nearest name.
+
+    Raises:
+        ConfigError: the command line was refused.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from studperf.config import config_dir, refuse_overrides, register_resolvers
+
+    register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
+    if {"-m", "--multirun"} & set(sys.argv):
+        refuse_overrides(overrides)
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse_overrides(overrides)
+        raise ConfigError(f"The configuration was refused: {error}") from error

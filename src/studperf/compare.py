@@ -1,0 +1,167 @@
+"""Sets runs side by side and says which differences are noise.
+
+python -m studperf.compare runs/A runs/B ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.experimental.callback import Callback
+
+from studperf.cli import make_console, run_command
+from studperf.config import split_flags
+from studperf.errors import RunError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.table import Table
+
+    from studperf.record import RunRecord
+
+_USAGE = """Sets runs side by side: scores, paired intervals against the best, and which differences are noise.
+
+  python -m studperf.compare runs/A runs/B ...
+
+A folder that holds several runs, such as a multirun's, stands for all of them. Flags: --debug shows tracebacks."""
+
+
+class MultirunSummary(Callback):
+    """Hydra's callback: prints the summary table once `-m` is through. Light, for every run imports it."""
+
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
+        """Called by Hydra with the whole configuration."""
+        folder = Path(config.hydra.sweep.dir)
+        runs = find_runs([folder])
+        console = make_console()
+        console.print()
+        if runs:
+            console.print(summary_table(runs))
+        console.print(f"Compare them in pairs: python -m studperf.compare {folder}", soft_wrap=True)
+
+
+def find_runs(paths: list[Path]) -> list[tuple[Path, RunRecord]]:
+    """The records of run folders, and of the runs directly below a folder that is no run itself.
+
+    Raises:
+        RunError: a path holds no run.
+    """
+    from studperf.record import RECORD, RunRecord
+
+    found = []
+    for path in paths:
+        folders = [path] if (path / RECORD).is_file() else sorted(p.parent for p in path.glob(f"*/{RECORD}"))
+        if not folders:
+            raise RunError(f"{path}: holds no run (no {RECORD} in it or directly below it)")
+        found += [(folder, RunRecord.load(folder)) for folder in folders]
+    return found
+
+
+def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:
+    """A row for each model: its seeds, mean and spread of RMSE, and verdicts."""
+    import numpy as np
+    from rich.table import Table
+
+    table = Table(title=f"{len(runs)} runs", title_justify="left")
+    for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
+        table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for _, record in runs:
+        groups.setdefault((record.model, _settings(record)), []).append(record)
+    rows = []
+    for (model, settings), records in groups.items():
+        judged = [r.judgement for r in records if r.judgement is not None]
+        values = [j.scores.rmse.value for j in judged]
+        verdicts = sorted({j.verdict.kind for j in judged} | {r.status for r in records if r.judgement is None})
+        best = f"{judged[0].best_baseline} {judged[0].baselines[judged[0].best_baseline].rmse.value:.3f}" if judged else "-"
+        mean = f"{np.mean(values):.3f}" if values else "-"
+        spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
+        rows.append((np.mean(values) if values else np.inf, (model, settings, str(len(records)), mean, spread, best, ", ".join(verdicts))))
+    for _, cells in sorted(rows, key=lambda row: row[0]):
+        table.add_row(*cells)
+    return table
+
+
+def _settings(record: RunRecord) -> str:
+    return " ".join(word for word in record.overrides if not word.startswith(("model=", "seed=", "data.source", "runs=", "progress=")))
+
+
+def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
+    """A row for each run, best first, with the RMSE difference to the best and whether it is noise.
+
+    Runs scored on the same rows are compared in pairs; others by the intervals of two independent samples, and marked so.
+
+    Raises:
+        RunError: a run was not scored, or the runs predict different targets.
+    """
+    import pandas as pd
+    from rich.table import Table
+
+    from studperf.metrics import paired_difference, unpaired_difference
+    from studperf.record import PREDICTIONS
+    from studperf.report import interval_text
+
+    for folder, record in runs:
+        if record.judgement is None:
+            raise RunError(f"{folder}: is {record.status} and was not scored; go on with it first: studperf.train resume={folder}")
+    if len({(record.data.target, record.data.unit) for _, record in runs}) > 1:
+        raise RunError("these runs predict different targets: " + ", ".join(sorted({r.data.target for _, r in runs})))
+    scored = []
+    for folder, record in runs:
+        judgement = record.judgement
+        if judgement is not None:
+            frame = pd.read_parquet(folder / PREDICTIONS)
+            frame = frame[frame["split"] == judgement.scored_on]
+            scored.append((judgement.scores.rmse.value, folder, record, judgement, frame))
+    scored.sort(key=lambda row: row[0])
+    _, _, best_record, best_judgement, best_frame = scored[0]
+    table = Table(title="Runs, best first", title_justify="left")
+    for name in ("run", "model", "seed", "RMSE", "MAE", "against the best", ""):
+        table.add_column(name, justify="left" if name in ("run", "model", "") else "right", overflow="fold")
+    for i, (_, folder, record, judgement, frame) in enumerate(scored):
+        difference, remark = "", "best"
+        if i:
+            same_rows = (
+                record.data.split_sha256 == best_record.data.split_sha256
+                and record.data.md5 == best_record.data.md5
+                and judgement.scored_on == best_judgement.scored_on
+                and frame["actual"].to_numpy().tolist() == best_frame["actual"].to_numpy().tolist()
+            )
+            predicted, actual = frame["predicted"].to_numpy(), frame["actual"].to_numpy()
+            if same_rows:
+                interval = paired_difference(predicted, best_frame["predicted"].to_numpy(), actual)
+            else:
+                interval = unpaired_difference((predicted, actual), (best_frame["predicted"].to_numpy(), best_frame["actual"].to_numpy()))
+            difference = interval_text(interval, digits=3)
+            remark = ("worse" if interval.low > 0 else "noise") + ("" if same_rows else " (other rows, unpaired)")
+        scores = judgement.scores
+        table.add_row(
+            str(folder),
+            record.model,
+            str(record.seed),
+            interval_text(scores.rmse, digits=3),
+            interval_text(scores.mae, digits=3),
+            difference,
+            remark,
+        )
+    return table
+
+
+def main() -> None:
+    """The command."""
+    flags, words = split_flags()
+    console = make_console()
+    if {"-h", "--help"} & set(flags):
+        console.print(_USAGE, markup=False)
+        return
+    if not words:
+        raise RunError(f"name the runs to compare.\n\n{_USAGE}")
+    runs = find_runs([Path(word) for word in words])
+    console.print(compare(runs))
+    if len(runs) > 1:
+        console.print("noise: the 95 % interval of the difference in RMSE holds 0", style="dim")
+
+
+if __name__ == "__main__":
+    run_command(main)

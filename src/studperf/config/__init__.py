@@ -1,0 +1,184 @@
+"""From YAML and overrides to a checked `RunConfig`, or one message that lists every fault.
+
+Nothing here imports torch: a bad configuration is refused in the time it takes to read it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studperf.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from studperf.config.faults import Fault
+    from studperf.config.shape import RunConfig
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# What train.run passes to the Trainer itself, so that a YAML can't.
+_TRAINER_GIVEN = frozenset(
+    {"callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"}
+)
+
+
+def project_root() -> Path:
+    """The folder that holds `conf/` and `sweeps/`: the checkout, or the installed package."""
+    return PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
+
+
+def config_dir() -> Path:
+    """Where the YAML groups lie."""
+    return project_root() / "conf"
+
+
+def find_file(path: str) -> Path:
+    """A path given by a user or a YAML: as it is, else below the checkout's root, so that every folder will do."""
+    given = Path(path).expanduser()
+    if given.is_absolute() or given.exists():
+        return given
+    below = project_root() / given
+    return below if below.exists() else given
+
+
+def load(cfg: DictConfig | dict[str, Any]) -> RunConfig:
+    """The first line of every entry: checks a composed configuration whole.
+
+    Returns:
+        The configuration as frozen plain values; past this line there is no DictConfig.
+
+    Raises:
+        ConfigError: lists every fault, each with its key and the nearest valid name.
+    """
+    from studperf.config.shape import RunConfig
+
+    plain = _to_plain(cfg)
+    faults, config = _check(plain, RunConfig)
+    if faults or config is None:
+        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
+    return config
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`."""
+    from hydra import compose as hydra_compose
+
+    with _hydra():
+        return hydra_compose("train", overrides=list(overrides))
+
+
+def load_overrides(overrides: Sequence[str]) -> RunConfig:
+    """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        cfg = compose(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse_overrides(overrides)
+        raise ConfigError(f"The configuration was refused: {error}") from error
+    return load(cfg)
+
+
+def refuse_overrides(overrides: Sequence[str]) -> None:
+    """Raises a ConfigError that lists all faults of the overrides, each sweep value tried; returns if there is none."""
+    from studperf.config.overrides import find_faults
+
+    with _hydra():
+        faults = find_faults(overrides, check=lambda cfg: _faults_of(_to_plain(cfg)))
+    if faults:
+        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
+
+
+def register_resolvers() -> None:
+    """Makes `${project:}` known, by which `conf/train.yaml` finds `sweeps/` beside itself."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("project", lambda: str(project_root()), replace=True)
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield
+
+
+def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(cfg, dict):
+        return cfg
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The configuration was refused: {error.full_key or 'a key'}: {error.msg}") from error
+    if not isinstance(plain, dict):
+        raise ConfigError("The configuration was refused: its root must be a mapping")
+    return {str(key): value for key, value in plain.items()}
+
+
+def _faults_of(plain: dict[str, Any]) -> list[Fault]:
+    from studperf.config.shape import RunConfig
+
+    return _check(plain, RunConfig)[0]
+
+
+def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:
+    from pydantic import ValidationError
+
+    from studperf.config.faults import Fault, explain
+    from studperf.config.signature import check_node
+
+    faults: list[Fault] = []
+    config = None
+    try:
+        config = shape.model_validate(plain)
+    except ValidationError as error:
+        faults += [explain(fault, ".".join(map(str, fault["loc"])) or "the root", _owner(shape, fault["loc"])) for fault in error.errors()]
+    for name, given in (("model", frozenset({"features"})), ("trainer", _TRAINER_GIVEN)):
+        if isinstance(node := plain.get(name), dict):
+            faults += check_node(node, name, given=given)
+    if isinstance(trainer := plain.get("trainer"), dict):
+        faults += _check_trainer(trainer, Fault)
+    return faults, config
+
+
+def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
+    faults = []
+    epochs = trainer.get("max_epochs")
+    if isinstance(epochs, int) and epochs < 1:
+        faults.append(fault("trainer.max_epochs", f"must be at least 1, got {epochs}"))
+    if trainer.get("devices") not in (1, "auto", None):
+        faults.append(fault("trainer.devices", f"this version trains on one device, got {trainer['devices']!r}; use 1 or auto"))
+    return faults
+
+
+def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
+    """The block that a fault's key stands in, found by walking the shape along the key."""
+    owner = shape
+    for part in loc[:-1]:
+        fields = getattr(owner, "model_fields", {})
+        if part in fields:
+            owner = fields[part].annotation
+        elif getattr(owner, "__origin__", None) is dict:
+            owner = owner.__args__[1]
+        for option in getattr(owner, "__args__", ()):  # Block | None
+            if hasattr(option, "model_fields") and getattr(owner, "__origin__", None) is not dict:
+                owner = option
+    return owner if hasattr(owner, "model_fields") else None
+
+
+def split_flags(argv: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+    """Command-line words parted into flags (`-x`, `--y`) and `key=value` overrides."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return [w for w in words if w.startswith("-")], [w for w in words if not w.startswith("-")]

@@ -1,0 +1,190 @@
+"""The shape of a dataset's YAML: where the table comes from, what each column is, how rows are split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Kind = Literal["number", "category", "flag", "id", "leak", "unused"]
+FEATURE_KINDS = ("number", "category", "flag")
+# What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
+_KEYS_BY_KIND = {
+    "number": {"unit", "range", "typical", "step", "fill"},
+    "category": {"levels", "unseen", "fill"},
+    "flag": {"fill"},
+}
+
+
+def _as_text(value: Any) -> Any:  # noqa: ANN401 - whatever YAML held
+    """YAML reads `levels: [1, 2]` as integers and `[yes, no]` as booleans; a level is text."""
+    if isinstance(value, bool) or value is None:
+        raise ValueError(f"a level is text: write {str(value)!r} in quotes")
+    return str(value) if isinstance(value, int | float) else value
+
+
+Level = Annotated[str, BeforeValidator(_as_text)]
+Range = tuple[float, float]
+
+
+class Block(BaseModel):
+    """Keys that our code reads: closed to unknown ones, frozen once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cut(Block):
+    """How a leak column follows from the target: the label of the interval the target falls into, closed on the left."""
+
+    at: tuple[float, ...]
+    labels: tuple[Level, ...]
+
+    @model_validator(mode="after")
+    def _one_label_more(self) -> Self:
+        if len(self.labels) != len(self.at) + 1 or list(self.at) != sorted(self.at):
+            raise ValueError("`at` holds rising cut points and `labels` one label more than cut points")
+        return self
+
+
+class Column(Block):
+    """One column of the table.
+
+    `fill` says what to put where a value is missing (`median`, `mode` or a value), learnt from the training rows; without it a
+    missing value is refused. `unseen` says what to do with a level that `levels` does not name. Outside of `range` a number is
+    impossible; `typical` is where the simulator draws, and `step` how finely.
+    """
+
+    kind: Kind
+    unit: str | None = None
+    range: Range | None = None
+    typical: Range | None = None
+    step: PositiveFloat | None = None
+    levels: tuple[Level, ...] | None = None
+    unseen: Literal["refuse", "other"] = "refuse"
+    fill: float | str | None = None
+    cut: Cut | None = None
+    why: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        allowed = _KEYS_BY_KIND.get(self.kind)
+        if allowed is not None and (surplus := self.model_fields_set - allowed - {"kind", "why", "cut"}):
+            raise ValueError(f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}")
+        for key, ends in (("range", self.range), ("typical", self.typical)):
+            if ends is not None and ends[0] >= ends[1]:
+                raise ValueError(f"{key}: the lower end must come first, got {list(ends)}")
+        if self.levels is not None and (len(set(self.levels)) < len(self.levels) or not self.levels):
+            raise ValueError("levels: at least one, each named once")
+        if self.kind == "number" and isinstance(self.fill, str) and self.fill not in ("median", "mode"):
+            raise ValueError(f"fill: median, mode or a number, got {self.fill!r}")
+        if self.kind in ("category", "flag") and self.fill == "median":
+            raise ValueError(f"fill: a {self.kind} has no median; use mode or a value")
+        return self
+
+
+class Target(Block):
+    """The column to predict. `noise_floor` is the smallest believable RMSE, in the target's unit, when it is known."""
+
+    column: str
+    unit: str = ""
+    range: Range | None = None
+    noise_floor: NonNegativeFloat | None = None
+
+
+class Simulation(Block):
+    """What the embedded simulator draws: `intercept + sum(law * column) + noise`, clipped to the target's range."""
+
+    rows: PositiveInt
+    seed: NonNegativeInt
+    noise_sd: NonNegativeFloat
+    intercept: float
+    law: dict[str, float]
+
+
+class Source(Block):
+    """Where the table comes from, and what happens when `path` is not there. `missing` names the cells that hold no value."""
+
+    path: str | None
+    otherwise: Literal["simulate", "fail"]
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    missing: tuple[str, ...] = ("",)
+    simulate: Simulation | None = None
+
+    @model_validator(mode="after")
+    def _can_answer(self) -> Self:
+        if self.otherwise == "simulate" and self.simulate is None:
+            raise ValueError("otherwise=simulate needs a `simulate` block")
+        if self.path is None and self.otherwise == "fail":
+            raise ValueError("there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE")
+        return self
+
+
+class Split(Block):
+    """Fractions of the rows, drawn once from `seed`."""
+
+    train: Fraction
+    val: Fraction
+    test: Fraction
+    seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if round(total, 9) != 1:
+            raise ValueError(f"train + val + test must be 1, got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}")
+        return self
+
+
+class Dataset(Block):
+    """A dataset YAML. `features`, when given, narrows the columns of a feature kind to those named."""
+
+    name: str
+    source: Source
+    target: Target
+    columns: dict[str, Column] = Field(min_length=1)
+    split: Split
+    features: tuple[str, ...] | None = None
+    allow_leaks: tuple[str, ...] = ()
+    drop_missing_target: bool = False
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _kinds_in_brackets(cls, columns: Any) -> Any:  # noqa: ANN401 - whatever YAML held
+        if isinstance(columns, dict) and (bare := [name for name, column in columns.items() if not isinstance(column, dict)]):
+            raise ValueError(f"write each column as `{bare[0]}: {{kind: number}}`")
+        return columns
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        if self.target.column in self.columns:
+            raise ValueError(f"{self.target.column!r} is the target; it can't be one of the columns too")
+        for key, names in (("features", self.features or ()), ("allow_leaks", self.allow_leaks)):
+            for name in names:
+                if name not in self.columns:
+                    raise ValueError(f"{key}: no column is named {name!r}")
+        for name in self.features or ():
+            if self.columns[name].kind not in FEATURE_KINDS:
+                raise ValueError(f"features: {name!r} is of kind {self.columns[name].kind}, which can't be a feature")
+        if not self.feature_names:
+            raise ValueError("no column is of kind number, category or flag, so there is nothing to learn from")
+        law = self.source.simulate.law if self.source.simulate else {}
+        for name in law:
+            if name not in self.columns or self.columns[name].kind not in ("number", "flag"):
+                raise ValueError(f"source.simulate.law: {name!r} is not a number or flag of this dataset")
+        return self
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns that a model sees, in the YAML's order."""
+        return tuple(
+            name
+            for name, column in self.columns.items()
+            if column.kind in FEATURE_KINDS and (self.features is None or name in self.features)
+        )
+
+    def of_kind(self, *kinds: str) -> tuple[str, ...]:
+        """Names of the features of these kinds, in the YAML's order."""
+        return tuple(name for name in self.feature_names if self.columns[name].kind in kinds)

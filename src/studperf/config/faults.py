@@ -1,0 +1,45 @@
+"""Faults of a configuration in words: where, what was expected, what came, and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the configuration."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        """As a line of the message."""
+        return f"{self.where}: {self.what}"
+
+
+def unknown_key(name: str, known: Iterable[str]) -> str:
+    """Says that a name is unknown and which valid one is nearest, or all of them when none is near."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if nearest:
+        return f"unknown; the nearest valid name is {nearest[0]!r}"
+    return f"unknown; valid: {', '.join(names)}" if names else "unknown"
+
+
+def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None = None) -> Fault:
+    """A pydantic error as a fault; `owner` is the block that the key stands in, when it is one of ours."""
+    kind, value = error["type"], error.get("input")
+    if kind == "extra_forbidden" and owner is not None:
+        return Fault(where, unknown_key(where.rsplit(".", 1)[-1], owner.model_fields))
+    if kind == "missing":
+        return Fault(where, "is missing")
+    if kind == "value_error":
+        return Fault(where, str(error["ctx"]["error"]))
+    message = str(error["msg"])
+    text = message.removeprefix("Input should be ").removeprefix("Input should ")
+    return Fault(where, f"must be {text}, got {value!r}")

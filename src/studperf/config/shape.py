@@ -1,0 +1,104 @@
+"""The shape of a run's configuration. Values live in `conf/`; here stands only what each key may hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from studperf.config.dataset import Block, Dataset
+from studperf.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+
+Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Node = dict[str, Any]
+"""A `_target_` and its arguments, checked against the signature that the target has."""
+
+
+class Monitor(Block):
+    """The one number that early stopping, the best checkpoint and sweeps watch."""
+
+    metric: Metric
+    patience: PositiveInt
+    min_delta: NonNegativeFloat
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Whether smaller or larger is better."""
+        return "max" if self.metric == "val/r2" else "min"
+
+
+class Loss(Block):
+    """`delta` belongs to huber, in standard deviations of the target; `quantile` to quantile."""
+
+    name: Literal["mse", "huber", "gaussian_nll", "quantile"]
+    delta: PositiveFloat
+    quantile: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Optimizer(Block):
+    """`momentum` belongs to sgd."""
+
+    name: Literal["adamw", "adam", "sgd"]
+    lr: PositiveFloat
+    weight_decay: NonNegativeFloat
+    momentum: Probability
+
+
+class Scheduler(Block):
+    """Learning rate over the run: a linear rise over `warmup` of all steps, then constant or a cosine down to zero."""
+
+    name: Literal["none", "cosine"]
+    warmup: Probability
+
+
+class Encode(Block):
+    """How columns become tensors."""
+
+    numbers: Literal["standard", "quantile"]
+    categories: Literal["codes", "onehot"]
+
+
+class Wandb(Block):
+    """Weights & Biases."""
+
+    mode: Literal["disabled"]
+
+
+class Tracking(Block):
+    """Where a run is reported beside its own folder."""
+
+    wandb: Wandb
+
+
+class Cloud(Block):
+    """Where a run happens."""
+
+    name: Literal["local"]
+
+
+class RunConfig(Block):
+    """All that a run is asked to do; what `load` hands on."""
+
+    seed: Seed
+    runs: str
+    resume: str | None
+    score_on: Literal["test", "val"]
+    batch_size: PositiveInt
+    threads: Literal["auto"] | PositiveInt
+    progress: bool
+    monitor: Monitor
+    loss: Loss
+    optimizer: Optimizer
+    scheduler: Scheduler
+    encode: Encode
+    tracking: Tracking
+    cloud: Cloud
+    data: Dataset
+    model: Node
+    trainer: Node
+
+    @property
+    def model_name(self) -> str:
+        """The stem that the model's files share: `mlp` for `studperf.models.mlp.MLP`."""
+        return str(self.model["_target_"]).split(".")[-2]

@@ -1,0 +1,208 @@
+"""Reads a constructor's signature from source text, so that a node is checked before anything heavy is imported.
+
+`import lightning` takes seconds; parsing the one file that defines `Trainer` takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from studperf.config import types
+from studperf.config.faults import Fault, explain, unknown_key
+
+_VOCABULARY: dict[str, Any] = {
+    **{name: getattr(typing, name) for name in ("Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple")},
+    **{kind.__name__: kind for kind in (int, float, bool, str, list, dict, tuple)},
+    **{name: getattr(types, name) for name in vars(types) if not name.startswith("_") and name[0].isupper()},
+}
+
+
+class TargetNotFoundError(Exception):
+    """No class or function stands at the dotted path."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Parameters of a constructor. An annotation we can't read statically is None: only its name is checked."""
+
+    annotations: dict[str, Any] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+    is_open: bool = False
+    """Takes `**kwargs`, so that unknown names can't be refused."""
+
+
+def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()) -> list[Fault]:
+    """Every fault of a `_target_` node: unknown, missing and ill-typed arguments.
+
+    Args:
+        node: the `_target_` and its keyword arguments, plain values.
+        where: the node's place in the configuration, for messages.
+        given: parameters that our code passes, which the node may therefore not set.
+    """
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        nearest = unknown_key(next((key for key in node if key.startswith("_")), "_target_"), ["_target_"])
+        return [Fault(where, f"names no class to build: _target_ is missing ({nearest})")]
+    try:
+        signature = read_signature(target)
+    except TargetNotFoundError as error:
+        return [Fault(f"{where}._target_", str(error))]
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    settable = [name for name in signature.annotations if name not in given]
+    faults = []
+    for name, value in arguments.items():
+        if name in given:
+            faults.append(Fault(f"{where}.{name}", "is set by studperf itself; drop it"))
+        elif name not in signature.annotations:
+            if not signature.is_open:
+                faults.append(Fault(f"{where}.{name}", unknown_key(name, settable)))
+        elif (annotation := signature.annotations[name]) is not None:
+            faults += _check_value(value, annotation, f"{where}.{name}")
+    missing = sorted(signature.required - arguments.keys() - given)
+    faults += [Fault(f"{where}.{name}", f"is missing: {target} needs it") for name in missing]
+    return faults
+
+
+def _check_value(value: Any, annotation: Any, where: str) -> list[Fault]:  # noqa: ANN401
+    try:
+        TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        # A union reports each branch's complaint; one sentence about the value says as much.
+        return [explain(error.errors()[0], where)]
+    return []
+
+
+@cache
+def read_signature(target: str) -> Signature:
+    """The signature of the class or function at a dotted path, without importing it.
+
+    Raises:
+        TargetNotFoundError: nothing stands there; the message names the nearest thing that does.
+    """
+    return _signature_of(*_locate(target))
+
+
+def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
+    """The definition at a dotted path, and the module it stands in."""
+    parts = target.split(".")
+    for n_module in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:n_module])
+        if _module_file(module) is not None:
+            if n_module != len(parts) - 1:
+                break
+            return _find_in_module(module, parts[-1])
+    raise TargetNotFoundError(f"there is no module {'.'.join(parts[:-1])!r}{_nearest_sibling(parts)}")
+
+
+def _nearest_sibling(parts: list[str]) -> str:
+    parent = _module_file(".".join(parts[:-2]))
+    if parent is None or parent.name != "__init__.py":
+        return ""
+    return f"; {unknown_key(parts[-2], [path.stem for path in parent.parent.glob('[!_]*.py')])}"
+
+
+def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
+    file = _module_file(module)
+    if file is None:
+        raise TargetNotFoundError(f"there is no module {module!r}")
+    names = []
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+            if statement.name == name:
+                return statement, module
+            names.append(statement.name)
+        elif isinstance(statement, ast.ImportFrom):
+            for alias in statement.names:
+                if (alias.asname or alias.name) == name:
+                    return _find_in_module(_absolute(statement, module, file), alias.name)
+    raise TargetNotFoundError(f"{module!r} defines no {name!r}; {unknown_key(name, [n for n in names if n[0] != '_'])}")
+
+
+def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
+    if not statement.level:
+        return statement.module or ""
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    base = package[: len(package) - statement.level + 1]
+    return ".".join([*base, *([statement.module] if statement.module else [])])
+
+
+@cache
+def _module_file(module: str) -> Path | None:
+    """The file of a module. Only the top-level package is looked up by Python: a dotted look-up would import it."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top) if top else None
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin in (None, "built-in", "frozen"):
+        return None
+    origin = Path(str(spec.origin))
+    if not rest:
+        return origin
+    for candidate in (origin.parent.joinpath(*rest, "__init__.py"), origin.parent.joinpath(*rest).with_suffix(".py")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _signature_of(definition: ast.ClassDef | ast.FunctionDef, module: str) -> Signature:
+    if isinstance(definition, ast.FunctionDef):
+        return _read_arguments(definition, n_bound=0)
+    for statement in definition.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            return _read_arguments(statement, n_bound=1)
+    for base in definition.bases:
+        if isinstance(base, ast.Name):
+            try:
+                return _signature_of(*_find_in_module(module, base.id))
+            except TargetNotFoundError:
+                continue
+    return Signature(is_open=True)
+
+
+def _read_arguments(function: ast.FunctionDef, *, n_bound: int) -> Signature:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    n_required = len(positional) - len(arguments.defaults)
+    keyword_required = [a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
+    return Signature(
+        annotations={a.arg: _read_annotation(a.annotation) for a in [*positional[n_bound:], *arguments.kwonlyargs]},
+        required=frozenset([a.arg for a in positional[n_bound:n_required]] + keyword_required),
+        is_open=arguments.kwarg is not None,
+    )
+
+
+def _read_annotation(node: ast.expr | None) -> Any:  # noqa: ANN401 - a type, or None where it can't be read
+    try:
+        return None if node is None else _as_type(node)
+    except (KeyError, TypeError):
+        return None
+
+
+def _as_type(node: ast.expr) -> Any:  # noqa: ANN401 - a type
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Constant(value=value):
+            return ... if value is ... else _as_type(ast.parse(str(value), mode="eval").body)
+        case ast.Name(id=name):
+            return _VOCABULARY[name]
+        case ast.Attribute(attr=name, value=ast.Name(id="typing" | "t")):
+            return _VOCABULARY[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return typing.Union[_as_type(left), _as_type(right)]  # noqa: UP007 - built from parts
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+            return typing.Literal[ast.literal_eval(choices)]
+        case ast.Subscript(value=value, slice=ast.Tuple(elts=parts)):
+            return _as_type(value)[tuple(_as_type(part) for part in parts)]
+        case ast.Subscript(value=value, slice=part):
+            return _as_type(value)[_as_type(part)]
+    raise KeyError(ast.dump(node))

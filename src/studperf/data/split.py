@@ -1,0 +1,72 @@
+"""Draws the train, val and test rows once, from one seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studperf.config.dataset import Split as Fractions
+from studperf.data.schema import Table
+from studperf.errors import DataError
+
+_MIN_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of each part, from 0; no row is in two of them."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+    @property
+    def sha256(self) -> str:
+        """Two runs with the same hash were scored on the same rows."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.val, self.test):
+            digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes() + b"|")
+        return digest.hexdigest()
+
+
+def split_table(table: Table) -> Split:
+    """Splits by the dataset's fractions; rows with equal features stay in one part, so that none straddles two.
+
+    Without equal rows the parts are those of scikit-learn's `train_test_split`, applied twice with `random_state=seed`.
+
+    Raises:
+        DataError: a part would have fewer rows than can be scored.
+    """
+    fractions = table.dataset.split
+    features = table.frame[list(table.dataset.feature_names)]
+    groups = features.groupby(list(features.columns), dropna=False, sort=False).ngroup().to_numpy()
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    split = _draw(groups, n_groups, fractions)
+    too_small = [f"{name} {len(part)}" for name, part in vars(split).items() if len(part) < _MIN_ROWS]
+    if too_small:
+        raise DataError(
+            f"data.split: {len(table)} rows are too few: each part needs at least {_MIN_ROWS}, but there would be "
+            f"{', '.join(too_small)}. Bring more rows, or change data.split."
+        )
+    return split
+
+
+def split_rows(table: Table, split: Split) -> dict[str, Table]:
+    """The table's parts: `train`, `val` and `test`."""
+    return {name: table.rows(index) for name, index in vars(split).items()}
+
+
+def _draw(groups: np.ndarray, n_groups: int, fractions: Fractions) -> Split:
+    n_held = int(np.ceil(n_groups * (fractions.val + fractions.test) - 1e-9))
+    order = np.random.RandomState(fractions.seed).permutation(n_groups)
+    held, train = order[:n_held], order[n_held:]
+    n_test = int(np.ceil(n_held * fractions.test / (fractions.val + fractions.test) - 1e-9))
+    order_held = np.random.RandomState(fractions.seed).permutation(n_held)
+    test, val = held[order_held[:n_test]], held[order_held[n_test:]]
+    if n_groups == len(groups):
+        return Split(train, val, test)
+    rows = pd.Series(np.arange(len(groups))).groupby(groups).indices
+    return Split(*(np.concatenate([rows[g] for g in part]) if len(part) else np.array([], dtype=int) for part in (train, val, test)))

@@ -1,0 +1,37 @@
+"""The errors a user can cause, each with the exit code its command ends with."""
+
+from collections.abc import Sequence
+
+
+class StudperfError(Exception):
+    """Something the user can mend; shown without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(StudperfError):
+    """The configuration was refused; the message lists every fault."""
+
+
+class DataError(StudperfError):
+    """The table can't be used as the dataset describes it; the message lists every fault."""
+
+
+class LeakError(DataError):
+    """A feature gives the target away."""
+
+
+class RunError(StudperfError):
+    """A run folder can't be used for what was asked of it."""
+
+
+class Interrupted(StudperfError):  # noqa: N818 - not an error: the user asked for it
+    """Stopped by Ctrl-C or SIGTERM; what was done so far is on disk."""
+
+    exit_code = 130
+
+
+def listing(head: str, faults: Sequence[str]) -> str:
+    """One message out of several faults: the head with their number, then a line each."""
+    count = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
+    return "\n".join([f"{head} ({count}):", *(f"  - {fault}" for fault in faults)])

@@ -1,0 +1,402 @@
+"""All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from studperf.config import project_root
+from studperf.config.shape import RunConfig
+from studperf.data.encode import Encoder
+from studperf.data.leaks import Leak, left_out_signal
+from studperf.data.schema import Table
+from studperf.data.source import Provenance
+from studperf.data.split import Split
+from studperf.errors import Interrupted, RunError
+from studperf.metrics import Interval
+from studperf.module import ScoreModule
+
+RECORD = "record.json"
+BEST = "checkpoints/best.ckpt"
+LAST = "checkpoints/last.ckpt"
+ENCODER = "encoder.json"
+PREDICTIONS = "predictions.parquet"
+HISTORY = "history.csv"
+_PACKAGES = ("studperf", "torch", "lightning", "hydra-core", "pandas", "numpy", "scikit-learn", "pyarrow", "pydantic", "tabm")
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+VerdictKind = Literal["no better than the mean", "worse", "matches", "beats", "suspicious"]
+
+
+class Part(BaseModel):
+    """A block of the record."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Git(Part):
+    """Where the code stood."""
+
+    commit: str
+    is_dirty: bool
+
+
+class DataFacts(Part):
+    """Which rows the run saw, and what was noticed about them."""
+
+    name: str
+    path: str | None
+    md5: str | None
+    is_simulated: bool
+    n_rows: int
+    n_train: int
+    n_val: int
+    n_test: int
+    split_sha256: str
+    target: str
+    unit: str
+    noise_floor: float | None
+    features: list[str]
+    left_out_signal: dict[str, float]
+    """Columns that are no feature though they explain this share of the target's variance."""
+    allowed_leaks: dict[str, str]
+    """Features that give the target away and were allowed by name, with the evidence."""
+    warnings: list[str]
+
+
+class Hardware(Part):
+    """What the run ran on."""
+
+    platform: str
+    cpu: str
+    n_cores: int
+    accelerator: str
+    n_threads: int
+
+
+class Scores(Part):
+    """Errors of one predictor on the scored split, with 95 % intervals."""
+
+    rmse: Interval
+    mae: Interval
+    r2: Interval
+    bias: Interval
+
+
+class Slice(Part):
+    """Errors among the rows with one level of one column."""
+
+    column: str
+    level: str
+    n: int
+    rmse: float
+    mae: Interval
+    bias: Interval
+
+
+class Conformal(Part):
+    """The band around a prediction that holds the truth with probability `level`, learnt on val, tried on the scored split."""
+
+    level: float
+    half_width: float
+    coverage: float
+
+
+class Verdict(Part):
+    """The run's judgement in words."""
+
+    kind: VerdictKind
+    line: str
+
+
+class Judgement(Part):
+    """What the scored split says."""
+
+    scored_on: Literal["test", "val"]
+    scores: Scores
+    baselines: dict[str, Scores]
+    best_baseline: str
+    against_best: Interval
+    """RMSE minus that of the best baseline, paired."""
+    against_mean: Interval
+    skill: float
+    """1 - RMSE / RMSE of the mean."""
+    conformal: Conformal | None
+    slices: list[Slice]
+    verdict: Verdict
+
+
+def describe_data(
+    table: Table, split: Split, origin: Provenance, *, left_out: Mapping[str, float], allowed_leaks: Sequence[Leak]
+) -> DataFacts:
+    """The facts about the rows, for the record."""
+    target = table.dataset.target
+    return DataFacts(
+        name=origin.name,
+        path=origin.path,
+        md5=origin.md5,
+        is_simulated=origin.is_simulated,
+        n_rows=len(table),
+        n_train=len(split.train),
+        n_val=len(split.val),
+        n_test=len(split.test),
+        split_sha256=split.sha256,
+        target=target.column,
+        unit=target.unit,
+        noise_floor=target.noise_floor,
+        features=list(table.dataset.feature_names),
+        left_out_signal=dict(left_out),
+        allowed_leaks={leak.column: leak.evidence for leak in allowed_leaks},
+        warnings=[str(warning) for warning in table.warnings],
+    )
+
+
+class RunRecord(Part):
+    """The record of one run. `save` replaces the file in one step, so a killed run leaves a true one."""
+
+    format: Literal[1] = 1
+    name: str
+    status: Status = "running"
+    error: str | None = None
+    started: str
+    ended: str | None = None
+    config: dict[str, Any]
+    overrides: list[str]
+    model: str
+    seed: int
+    git: Git | None
+    lock_sha256: str | None
+    versions: dict[str, str]
+    hardware: Hardware | None = None
+    data: DataFacts
+    n_parameters: int
+    monitor: str
+    history: list[dict[str, float | int]] = Field(default_factory=list)
+    best_epoch: int | None = None
+    best_value: float | None = None
+    is_stopped_early: bool = False
+    resumed_at: list[int] = Field(default_factory=list)
+    timings_s: dict[str, float] = Field(default_factory=dict)
+    weights_sha256: str | None = None
+    judgement: Judgement | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    """Name -> sha256 of each other file of the folder, once the run has finished."""
+
+    @classmethod
+    def start(cls, name: str, config: RunConfig, overrides: Sequence[str], data: DataFacts, *, n_parameters: int) -> Self:
+        """The record of a run about to begin."""
+        return cls(
+            name=name,
+            started=now(),
+            config=config.model_dump(mode="json"),
+            overrides=list(overrides),
+            model=config.model_name,
+            seed=config.seed,
+            git=read_git(),
+            lock_sha256=read_lock_hash(),
+            versions=read_versions(),
+            data=data,
+            n_parameters=n_parameters,
+            monitor=config.monitor.metric,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes `record.json`, whole or not at all."""
+        write_atomically(folder / RECORD, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads a run folder's record.
+
+        Raises:
+            RunError: the folder is not a run, or its record is of another format.
+        """
+        path = folder / RECORD
+        if not path.is_file():
+            hint = "" if folder.is_dir() else " (there is no such folder)"
+            raise RunError(f"{folder}: is not a run folder, it has no {RECORD}{hint}")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise RunError(f"{path}: is not a record that this version of studperf reads: {error.errors()[0]['msg']}") from error
+
+    def finish(self, folder: Path) -> None:
+        """Marks the run as finished and hashes what it left."""
+        self.status, self.ended, self.error = "finished", now(), None
+        self.files = {str(p.relative_to(folder)): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file() and p.name != RECORD}
+        self.save(folder)
+
+    def leave(self, folder: Path, status: Status, error: str) -> None:
+        """Marks the run as not finished, with the reason."""
+        self.status, self.ended, self.error = status, now(), error
+        self.save(folder)
+
+
+def open_run(
+    config: RunConfig,
+    overrides: Sequence[str],
+    origin: Provenance,
+    table: Table,
+    split: Split,
+    leaks: Sequence[Leak],
+    encoder: Encoder,
+    module: ScoreModule,
+    folder: Path | None,
+) -> tuple[RunRecord, Path]:
+    """A record and its folder: a new one, or, where `folder` holds a run already, that run to go on with.
+
+    Raises:
+        RunError: the folder can't be made, or its run began with other rows.
+    """
+    train = table.rows(split.train)
+    data = describe_data(table, split, origin, left_out=dict(left_out_signal(train, config.data)), allowed_leaks=leaks)
+    n_parameters = sum(p.numel() for p in module.model.parameters())
+    begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    name = folder.name if folder else f"{begun}_{config.model_name}_seed{config.seed}"
+    record = RunRecord.start(name, config, overrides, data, n_parameters=n_parameters)
+    if folder is not None and (folder / RECORD).is_file():
+        record = reopen(folder, record)
+    else:
+        folder = make_folder(folder.parent if folder else Path(config.runs), name)
+        record.name = folder.name
+        write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
+    record.save(folder)
+    return record, folder
+
+
+@contextmanager
+def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
+    """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        record.leave(folder, "interrupted", "stopped by the user or the system")
+        raise
+    except BaseException as error:
+        record.leave(folder, "failed", f"{type(error).__name__}: {error}")
+        raise
+    record.finish(folder)
+
+
+def reopen(folder: Path, fresh: RunRecord) -> RunRecord:
+    """The record of a run to go on with, once the rows are seen to be the same.
+
+    Raises:
+        RunError: the rows are not those that the run began with.
+    """
+    record = RunRecord.load(folder)
+    for what, old, new in (
+        ("data md5", record.data.md5, fresh.data.md5),
+        ("split", record.data.split_sha256, fresh.data.split_sha256),
+    ):
+        if old != new:
+            raise RunError(f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run.")
+    record.status, record.ended, record.error = "running", None, None
+    record.resumed_at.append(len(record.history))
+    return record
+
+
+def make_folder(runs: Path, name: str) -> Path:
+    """A new folder `runs/<name>`; a number is added when the name is taken.
+
+    Raises:
+        RunError: the folder can't be made there.
+    """
+    for i in range(1, 1000):
+        folder = runs / (name if i == 1 else f"{name}-{i}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if runs.exists() and not runs.is_dir():
+                raise RunError(f"runs={runs}: is a file; name a folder for the runs") from None
+        except OSError as error:
+            raise RunError(f"runs={runs}: no run folder can be made there: {error.strerror}") from error
+        else:
+            return folder
+    raise RunError(f"{runs / name}: a thousand runs of this name")
+
+
+def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_json: str) -> None:
+    """`config.yaml`, `overrides.yaml` and `encoder.json`: with them alone the run can be repeated or resumed."""
+    write_atomically(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
+    write_atomically(folder / ENCODER, encoder_json)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file in one step: a reader, or a kill, sees the old text or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_git() -> Git | None:
+    """The checkout's commit; None for an installed package or without git."""
+    root = project_root()
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return Git(commit=commit.stdout.strip(), is_dirty=bool(status.stdout.strip()))
+
+
+def read_lock_hash() -> str | None:
+    """sha256 of the names and versions in `uv.lock`; None for an installed package."""
+    lock = project_root() / "uv.lock"
+    if not lock.is_file():
+        return None
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line.startswith(("name = ", "version = "))]
+    return hashlib.sha256("\n".join(pins).encode()).hexdigest()
+
+
+def read_versions() -> dict[str, str]:
+    """Of Python and the packages that can change a result."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def read_hardware(accelerator: str, n_threads: int) -> Hardware:
+    """What the run runs on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return Hardware(platform=platform.platform(), cpu=cpu, n_cores=os.cpu_count() or 1, accelerator=accelerator, n_threads=n_threads)

@@ -1,0 +1,109 @@
+"""Trains one model on one table, judges it against baselines and records it all.
+
+python -m studperf.train model=mlp trainer.max_epochs=30
+python -m studperf.train -m model=linear,mlp,tabm seed=0,1,2
+python -m studperf.train resume=runs/FOLDER
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studperf.cli import make_console, run_command, run_hydra
+from studperf.config import load, split_flags
+from studperf.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omegaconf import DictConfig
+
+    from studperf.config.shape import RunConfig
+    from studperf.record import RunRecord
+
+
+def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None) -> RunRecord:
+    """The whole way from a table to a judged run; everything that trains goes through here.
+
+    Args:
+        config: checked by `load`.
+        overrides: the words of the command line, for the record.
+        folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
+
+    Raises:
+        DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
+        Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
+    """
+    from studperf import report
+    from studperf.data.datamodule import TableDataModule
+    from studperf.data.encode import Encoder
+    from studperf.data.leaks import guard
+    from studperf.data.schema import check_table
+    from studperf.data.source import read_source
+    from studperf.data.split import split_rows, split_table
+    from studperf.fit import fit
+    from studperf.judge import judge_run
+    from studperf.module import build_module
+    from studperf.record import open_run, recorded
+
+    console = make_console()
+    raw, origin = read_source(config.data)
+    console.print(origin.line, soft_wrap=True)
+    table = check_table(raw, config.data)
+    split = split_table(table)
+    parts = split_rows(table, split)
+    leaks = guard(parts["train"])
+    encoder = Encoder.fit(parts["train"], config.encode)
+    data = TableDataModule(parts, encoder, batch_size=config.batch_size, seed=config.seed)
+    module = build_module(config, encoder.features, parts["train"].target)
+    record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder)
+    with recorded(record, folder):
+        report.show_start(record, folder, console)
+        fit(module, data, config, record, folder, console)
+        judge_run(module, data, encoder, parts, record, folder)
+        report.draw_plots(record, folder)
+    report.show_end(record, folder, console)
+    return record
+
+
+def resume(folder: Path) -> RunRecord:
+    """Goes on with a run that was killed, interrupted or failed; says so when there is nothing left to do.
+
+    Raises:
+        RunError: the folder is no run.
+    """
+    from studperf.record import RunRecord
+
+    record = RunRecord.load(folder)
+    if record.status == "finished":
+        make_console().print(f"{folder} has finished; there is nothing to go on with.", soft_wrap=True)
+        return record
+    return run(load(record.config), overrides=record.overrides, folder=folder)
+
+
+def _task(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    config = load(cfg)
+    hydra = HydraConfig.get()
+    words = list(hydra.overrides.task)
+    if config.resume is not None:
+        if others := [word for word in words if not word.startswith("resume=")]:
+            raise RunError(f"resume goes on with the run's own configuration; drop {' '.join(others)}")
+        resume(Path(config.resume))
+        return
+    folder = None
+    if hydra.mode == RunMode.MULTIRUN:
+        folder = Path(hydra.sweep.dir) / f"{hydra.job.num}_{config.model_name}_seed{config.seed}"
+    run(config, overrides=words, folder=folder)
+
+
+def main() -> None:
+    """The command."""
+    run_hydra(_task, split_flags()[1])
+
+
+if __name__ == "__main__":
+    run_command(main)
