@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
+_ONLY_SHOWS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
 
 
 def run_command(command: Callable[[], int | None]) -> None:
@@ -54,8 +55,8 @@ def make_console() -> Console:
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
 
 
-def run_hydra(task: Callable[[DictConfig], object], overrides: Sequence[str]) -> None:
-    """Runs a task under `@hydra.main`, with Hydra's own errors put into ours: every fault at once, each with the nearest name.
+def run_hydra(task: Callable[[DictConfig], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
+    """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
 
     Raises:
         ConfigError: the command line was refused.
@@ -68,10 +69,9 @@ def run_hydra(task: Callable[[DictConfig], object], overrides: Sequence[str]) ->
 
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
-    if {"-m", "--multirun"} & set(sys.argv):
+    if not _ONLY_SHOWS & {flag.split("=")[0] for flag in flags}:
         refuse_overrides(overrides)
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        refuse_overrides(overrides)
         raise ConfigError(f"The configuration was refused: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studperf.metrics import Interval
-from studperf.record import PREDICTIONS, Judgement, RunRecord, Scores
+from studperf.record import PREDICTIONS, RunRecord, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,9 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     judgement = record.judgement
     if judgement is None:
         return
-    console.print(score_table(record, judgement))
+    n_rows = record.data.n_val if judgement.scored_on == "val" else record.data.n_test
+    rows = {record.model: judgement.scores} | {f"{name} (baseline)": scores for name, scores in judgement.baselines.items()}
+    console.print(score_table(rows, title=f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals", unit=record.data.unit))
     if judgement.conformal is not None:
         band = judgement.conformal
         text = f"90 % of {judgement.scored_on} scores lie within {band.half_width:.2f} {record.data.unit}".rstrip()
@@ -55,16 +58,15 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     console.print(f"Verdict: {simulated}{judgement.verdict.line}", style=_STYLES[judgement.verdict.kind], soft_wrap=True, markup=False)
 
 
-def score_table(record: RunRecord, judgement: Judgement) -> Table:
-    """A row for the model and one for each baseline."""
-    unit = f" ({record.data.unit})" if record.data.unit else ""
-    n_rows = record.data.n_val if judgement.scored_on == "val" else record.data.n_test
-    table = Table(title=f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals", title_justify="left")
-    for name in ("", f"RMSE{unit}", f"MAE{unit}", "R2", f"bias{unit}"):
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
-    table.add_row(record.model, *_cells(judgement.scores), style="bold")
-    for name, scores in judgement.baselines.items():
-        table.add_row(f"{name} (baseline)", *_cells(scores), style="dim" if name != judgement.best_baseline else None)
+def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
+    """A row for each predictor, the first in bold."""
+    table = Table(title=title, title_justify="left")
+    with_unit = f" ({unit})" if unit else ""
+    table.add_column("", no_wrap=True)
+    for name in (f"RMSE{with_unit}", f"MAE{with_unit}", "R2", f"bias{with_unit}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, (name, scores) in enumerate(rows.items()):
+        table.add_row(name, *_cells(scores), style=None if i else "bold")
     return table
 
 
@@ -92,7 +94,7 @@ def draw_plots(record: RunRecord, folder: Path) -> None:
         _draw(folder / PLOTS / "slices.png", lambda ax: _slices(ax, record), size=(7.2, 1.2 + 0.28 * n_shown))
 
 
-def _draw(path: Path, paint: object, *, size: tuple[float, float] = (7.2, 4.2)) -> None:
+def _draw(path: Path, paint: Callable[[Axes], None], *, size: tuple[float, float] = (7.2, 4.2)) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -104,7 +106,7 @@ def _draw(path: Path, paint: object, *, size: tuple[float, float] = (7.2, 4.2)) 
     axes.tick_params(colors=_INK, labelsize=9)
     axes.grid(visible=True, color="#e4e7eb", linewidth=0.7)
     axes.set_axisbelow(True)
-    paint(axes)  # type: ignore[operator]
+    paint(axes)
     figure.savefig(path)
 
 

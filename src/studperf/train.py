@@ -79,7 +79,7 @@ def resume(folder: Path) -> RunRecord:
     if record.status == "finished":
         make_console().print(f"{folder} has finished; there is nothing to go on with.", soft_wrap=True)
         return record
-    return run(load(record.config), overrides=record.overrides, folder=folder)
+    return run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
 
 
 def _task(cfg: DictConfig) -> None:
@@ -102,7 +102,7 @@ def _task(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command."""
-    run_hydra(_task, split_flags()[1])
+    run_hydra(_task, *split_flags())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _TRAINER_GIVEN = frozenset(
     {"callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"}
 )
+_TRUSTED = ("studperf.", "lightning.", "torch.")
 
 
 def project_root() -> Path:
@@ -45,8 +46,12 @@ def find_file(path: str) -> Path:
     return below if below.exists() else given
 
 
-def load(cfg: DictConfig | dict[str, Any]) -> RunConfig:
+def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunConfig:
     """The first line of every entry: checks a composed configuration whole.
+
+    Args:
+        cfg: composed by Hydra, or the plain values that a run recorded.
+        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so only known packages' are accepted.
 
     Returns:
         The configuration as frozen plain values; past this line there is no DictConfig.
@@ -58,6 +63,8 @@ def load(cfg: DictConfig | dict[str, Any]) -> RunConfig:
 
     plain = _to_plain(cfg)
     faults, config = _check(plain, RunConfig)
+    if not is_trusted:
+        faults += _foreign_targets(plain)
     if faults or config is None:
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
     return config
@@ -95,10 +102,14 @@ def refuse_overrides(overrides: Sequence[str]) -> None:
 
 
 def register_resolvers() -> None:
-    """Makes `${project:}` known, by which `conf/train.yaml` finds `sweeps/` beside itself."""
+    """Makes `${project:}` known, by which `conf/train.yaml` finds `sweeps/` beside itself, and `${project:own}`: ./conf, if there."""
     from omegaconf import OmegaConf
 
-    OmegaConf.register_new_resolver("project", lambda: str(project_root()), replace=True)
+    def folder(which: str = "") -> str:
+        own = Path.cwd() / "conf"
+        return str(own if which == "own" and own.is_dir() else project_root())
+
+    OmegaConf.register_new_resolver("project", folder, replace=True)
 
 
 @contextmanager
@@ -151,6 +162,14 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
     if isinstance(trainer := plain.get("trainer"), dict):
         faults += _check_trainer(trainer, Fault)
     return faults, config
+
+
+def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
+    from studperf.config.faults import Fault
+
+    targets = {name: str(node.get("_target_")) for name in ("model", "trainer") if isinstance(node := plain.get(name), dict)}
+    what = f"a run folder may name classes of {', '.join(_TRUSTED)} only"
+    return [Fault(f"{name}._target_", f"{what}, got {target!r}") for name, target in targets.items() if not target.startswith(_TRUSTED)]
 
 
 def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:

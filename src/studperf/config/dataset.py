@@ -70,7 +70,8 @@ class Column(Block):
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
         allowed = _KEYS_BY_KIND.get(self.kind)
-        if allowed is not None and (surplus := self.model_fields_set - allowed - {"kind", "why", "cut"}):
+        said = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        if allowed is not None and (surplus := said - allowed - {"kind", "why", "cut"}):
             raise ValueError(f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}")
         for key, ends in (("range", self.range), ("typical", self.typical)):
             if ends is not None and ends[0] >= ends[1]:

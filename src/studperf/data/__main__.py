@@ -1,0 +1,166 @@
+"""Commands about tables: check, report, infer, simulate.
+
+python -m studperf.data check data=students data.source.path=some.csv
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studperf.cli import make_console, run_command
+from studperf.config import load_overrides, project_root, split_flags
+from studperf.config.faults import unknown_key
+from studperf.errors import ConfigError, DataError, listing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_USAGE = """Commands about tables.
+
+  python -m studperf.data check    [data=students] [data.source.path=FILE]   every fault and leak of a table; exit code 2 if there is one
+  python -m studperf.data report   [data=students] [out=FOLDER]              a page about it, as HTML and Markdown
+  python -m studperf.data infer    FILE target=COLUMN [name=NAME] [out=YAML] the first version of a dataset's YAML, from the file
+  python -m studperf.data simulate [data=students] out=FILE [rows=N] [seed=N] [noise_sd=X]   a table of this schema with a known law
+
+FILE is CSV (also .gz) or Parquet. Existing files are kept unless force=true. Flags: --debug shows tracebacks."""
+
+
+def check(words: Sequence[str]) -> None:
+    """Tells every fault, warning and leak.
+
+    Raises:
+        DataError: there is a fault or a leak.
+    """
+    from studperf.data.leaks import guard
+    from studperf.data.schema import inspect_table
+    from studperf.data.source import read_source
+    from studperf.data.split import split_rows, split_table
+
+    config, console = load_overrides(words), make_console()
+    raw, origin = read_source(config.data)
+    console.print(origin.line, soft_wrap=True)
+    table, findings = inspect_table(raw, config.data)
+    for finding in findings:
+        if finding.level == "warning":
+            console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
+    if errors := [str(finding) for finding in findings if finding.level == "error"]:
+        raise DataError(listing(f"The table is not what dataset {config.data.name!r} describes", errors))
+    train = split_rows(table, split_table(table))["train"]
+    for leak in guard(train):
+        console.print(f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False)
+    console.print(f"Good: {len(table)} rows, {len(config.data.feature_names)} features, no fault and no leak.", style="green")
+
+
+def report(words: Sequence[str]) -> None:
+    """Writes the page about a table.
+
+    Raises:
+        DataError: the table has faults; they are listed.
+    """
+    from studperf.data.report import write_report
+    from studperf.data.schema import check_table
+    from studperf.data.source import read_source
+    from studperf.data.split import split_table
+
+    own, others = _take(words, ("out",))
+    config, console = load_overrides(others), make_console()
+    raw, origin = read_source(config.data)
+    console.print(origin.line, soft_wrap=True)
+    table = check_table(raw, config.data)
+    folder = Path(own.get("out", f"reports/{config.data.name}"))
+    with console.status("drawing"):
+        pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
+    for page in pages:
+        console.print(f"Wrote {page}", soft_wrap=True)
+
+
+def infer(words: Sequence[str]) -> None:
+    """Writes a dataset's YAML from a file.
+
+    Raises:
+        DataError: the file can't be read or has no such target.
+    """
+    from rich.table import Table
+
+    from studperf.data.infer import infer as draft_from
+    from studperf.data.infer import to_yaml
+
+    files = [word for word in words if "=" not in word]
+    own, others = _take([word for word in words if "=" in word], ("target", "name", "out", "force"))
+    if len(files) != 1 or others or "target" not in own:
+        raise ConfigError("say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]")
+    draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
+    folder = (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd()) / "conf" / "data"
+    out = Path(own["out"]) if "out" in own else folder / f"{draft.name}.yaml"
+    _write(out, to_yaml(draft), force=own.get("force") == "true")
+    console = make_console()
+    table = Table(title=f"{draft.name}: target {draft.target}", title_justify="left")
+    for heading in ("column", "kind", "what was seen"):
+        table.add_column(heading, overflow="fold")
+    for name, column in draft.columns.items():
+        seen = ", ".join(f"{key} {value}" for key, value in column.items() if key != "kind")
+        table.add_row(name, column["kind"], seen, style={"leak": "red", "id": "dim", "unused": "dim"}.get(column["kind"]))
+    console.print(table)
+    console.print(f"Wrote {out}. Read it, then:\n  python -m studperf.data check data={out.stem}", soft_wrap=True, markup=False)
+
+
+def simulate(words: Sequence[str]) -> None:
+    """Writes a simulated table.
+
+    Raises:
+        ConfigError: no `out`, or a value out of range.
+    """
+    from studperf.data.simulate import simulate as draw
+
+    own, others = _take(words, ("out", "rows", "seed", "noise_sd", "force"))
+    if "out" not in own:
+        raise ConfigError("say where to: out=FILE.csv or out=FILE.parquet")
+    plan = [f"data.source.simulate.{key}={own[key]}" for key in ("rows", "seed", "noise_sd") if key in own]
+    config = load_overrides([*others, *plan])
+    out = Path(own["out"])
+    if out.exists() and own.get("force") != "true":
+        raise DataError(f"{out}: is there already; force=true replaces it")
+    frame: pd.DataFrame = draw(config.data)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix in (".parquet", ".pq"):
+        frame.to_parquet(out, index=False)
+    else:
+        frame.to_csv(out, index=False)
+    make_console().print(f"Wrote {len(frame)} SIMULATED rows to {out}", soft_wrap=True)
+
+
+def _take(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Parts a command's own `key=value` words from the configuration's overrides."""
+    own = dict(word.split("=", 1) for word in words if "=" in word and word.split("=", 1)[0] in keys)
+    return own, [word for word in words if word.split("=", 1)[0] not in keys]
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    if path.exists() and not force:
+        raise DataError(f"{path}: is there already; force=true replaces it, out=FILE writes elsewhere")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"check": check, "report": report, "infer": infer, "simulate": simulate}
+
+
+def main() -> None:
+    """The command."""
+    flags, words = split_flags(sys.argv[1:])
+    if {"-h", "--help"} & set(flags) or not words:
+        make_console().print(_USAGE, markup=False, soft_wrap=True)
+        if not words and not flags:
+            raise ConfigError("name a command: " + ", ".join(_COMMANDS))
+        return
+    name, *others = words
+    if name not in _COMMANDS:
+        raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}")
+    _COMMANDS[name](others)
+
+
+if __name__ == "__main__":
+    run_command(main)

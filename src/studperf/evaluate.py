@@ -1,0 +1,192 @@
+"""Scores a finished run again: on its own rows, where it must find the recorded numbers, or on another file.
+
+python -m studperf.evaluate run=runs/FOLDER
+python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studperf.cli import make_console, run_command
+from studperf.config import load, split_flags
+from studperf.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from studperf.config.shape import RunConfig
+    from studperf.data.encode import Encoder
+    from studperf.data.schema import Table
+    from studperf.module import ScoreModule
+    from studperf.record import RunRecord, Scores
+
+_USAGE = """Scores a finished run again: on its own test rows, where it must find the recorded numbers, or on another file.
+
+  python -m studperf.evaluate run=runs/FOLDER
+  python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv
+
+A file without the target column is predicted only. Predictions go to runs/FOLDER/evaluations/.
+Keys: run, data.source.path, data.source.delimiter, data.source.encoding. Flags: --debug shows tracebacks."""
+_KEYS = ("run", "data.source.path", "data.source.delimiter", "data.source.encoding")
+_NOT_THE_SAME = 1
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's model, ready to predict."""
+
+    folder: Path
+    record: RunRecord
+    config: RunConfig
+    encoder: Encoder
+    module: ScoreModule
+
+    @classmethod
+    def load(cls, folder: Path) -> FinishedRun:
+        """Reads a run folder.
+
+        Raises:
+            RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
+        """
+        import torch
+
+        from studperf.data.encode import Encoder
+        from studperf.fit import load_best
+        from studperf.module import build_module
+        from studperf.record import ENCODER, RunRecord
+
+        record = RunRecord.load(folder)
+        if record.status != "finished" or record.judgement is None:
+            raise RunError(f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}")
+        config = load(record.config, is_trusted=False)
+        encoder = Encoder.model_validate_json((folder / ENCODER).read_bytes())
+        module = build_module(config, encoder.features, torch.zeros(2).numpy())
+        # The order of a sum depends on the number of threads, and the recorded numbers are to be found to the last bit.
+        torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
+        sha256 = load_best(module, folder)
+        if sha256 != record.weights_sha256:
+            raise RunError(f"{folder}: the weights have sha256 {sha256}, the record says {record.weights_sha256}: the file was changed")
+        return cls(folder, record, config, encoder, module)
+
+    def predict(self, table: Table) -> Any:  # noqa: ANN401 - a float64 array
+        """(N,) in the target's unit."""
+        from studperf.data.datamodule import to_tensors
+
+        return self.module.predict_rows(to_tensors(self.encoder.transform(table), table))
+
+
+def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
+    """Scores, shows and saves; False when the run's own rows don't give the recorded numbers.
+
+    Raises:
+        DataError: the file can't be used as the dataset describes it.
+    """
+    from studperf.data.schema import check_table
+    from studperf.data.source import read_source
+
+    source = run.config.data.source.model_copy(update={key.rsplit(".", 1)[-1]: value for key, value in changes.items()})
+    if changes:
+        source = source.model_copy(update={"otherwise": "fail"})
+    dataset = run.config.data.model_copy(update={"source": source})
+    raw, origin = read_source(dataset)
+    console.print(origin.line, soft_wrap=True)
+    is_own = origin.md5 == run.record.data.md5 and origin.is_simulated == run.record.data.is_simulated
+    table = check_table(raw, dataset, for_training=is_own)
+    if is_own:
+        return _score_own_rows(run, table, console)
+    for warning in (*table.warnings, *run.encoder.extrapolated(table)):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+    _score_other_rows(run, table, Path(str(origin.path)).stem, console)
+    return True
+
+
+def _score_own_rows(run: FinishedRun, table: Table, console: Console) -> bool:
+    from studperf.data.split import split_rows, split_table
+    from studperf.judge import score
+
+    judgement = run.record.judgement
+    if judgement is None:
+        return False
+    split = split_table(table)
+    if split.sha256 != run.record.data.split_sha256:
+        raise RunError(f"{run.folder}: these rows split differently than when the run was recorded ({split.sha256})")
+    part = split_rows(table, split)[judgement.scored_on]
+    scores = score(run.predict(part), part.target)
+    _show(
+        run,
+        {f"{run.record.model}, now": scores, "as recorded": judgement.scores},
+        f"{judgement.scored_on} split, {len(part)} rows",
+        console,
+    )
+    is_same = scores == judgement.scores
+    if is_same:
+        console.print("IDENTICAL to the recorded scores.", style="bold green")
+    else:
+        console.print("NOT the recorded scores: another machine, another version of torch, or a changed file.", style="bold red")
+    return is_same
+
+
+def _score_other_rows(run: FinishedRun, table: Table, name: str, console: Console) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from studperf.judge import score
+
+    predicted = run.predict(table)
+    frame = pd.DataFrame({"row": np.arange(1, len(table) + 1), "predicted": predicted})
+    judgement = run.record.judgement
+    if judgement is not None and judgement.conformal is not None:
+        frame["low"], frame["high"] = predicted - judgement.conformal.half_width, predicted + judgement.conformal.half_width
+    known = np.isfinite(table.target) if table.has_target else np.zeros(len(table), dtype=bool)
+    if known.sum() > 1:
+        frame["actual"] = table.target
+        scores = {run.record.model: score(predicted[known], table.target[known])}
+        if judgement is not None:
+            scores["when it was trained"] = judgement.scores
+        _show(run, scores, f"{name}, {int(known.sum())} rows with a target", console)
+        if "low" in frame:
+            held = ((frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"]))[known].mean()
+            console.print(f"The 90 % band holds {held:.1%} of these rows.")
+    else:
+        console.print(f"{len(table)} rows predicted; the file has no target to score them by.")
+    console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
+
+
+def _save(run: FinishedRun, frame: pd.DataFrame, name: str) -> Path:
+    folder = run.folder / "evaluations"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.parquet"
+    frame.to_parquet(path, index=False)
+    return path
+
+
+def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Console) -> None:
+    from studperf.report import score_table
+
+    console.print(score_table(rows, title=f"{title}, 95 % intervals", unit=run.record.data.unit))
+
+
+def main() -> int | None:
+    """The command."""
+    from studperf.config.faults import unknown_key
+
+    flags, words = split_flags()
+    console = make_console()
+    if {"-h", "--help"} & set(flags):
+        console.print(_USAGE, markup=False)
+        return None
+    given = dict(word.partition("=")[::2] for word in words)
+    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
+        raise ConfigError("; ".join(faults))
+    if not given.get("run"):
+        raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
+    run = FinishedRun.load(Path(given.pop("run")))
+    return None if evaluate(run, given, console) else _NOT_THE_SAME
+
+
+if __name__ == "__main__":
+    run_command(main)
