@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from studperf.errors import ConfigError, StudperfError
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
-_ONLY_SHOWS = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
+_ONLY_SHOW = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
+_TAKE_VALUES = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 
 
 def run_command(command: Callable[[], int | None]) -> None:
@@ -55,7 +56,19 @@ def make_console() -> Console:
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
 
 
-def run_hydra(task: Callable[[DictConfig], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
+def split_words() -> tuple[list[str], list[str]]:
+    """The command line parted into flags, with the values that follow them, and the words that are no flags."""
+    flags, words = [], []
+    arguments = iter(sys.argv[1:])
+    for word in arguments:
+        if word.startswith("-"):
+            flags += [word, *([next(arguments, "")] if word in _TAKE_VALUES else [])]
+        else:
+            words.append(word)
+    return flags, words
+
+
+def run_hydra(task: Callable[[DictConfig], object]) -> None:
     """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
 
     Raises:
@@ -65,13 +78,18 @@ def run_hydra(task: Callable[[DictConfig], object], flags: Sequence[str], overri
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from studperf.config import config_dir, refuse_overrides, register_resolvers
+    from studperf.config import accept_overrides, config_dir, register_resolvers
 
+    flags, words = split_words()
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
-    if not _ONLY_SHOWS & {flag.split("=")[0] for flag in flags}:
-        refuse_overrides(overrides)
+    if not _ONLY_SHOW & {flag.split("=")[0] for flag in flags}:
+        sys.argv[1:] = [*flags, *accept_overrides(words)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"The configuration was refused: {error}") from error
+    except ValueError as error:
+        if str(error).startswith(("Only one of --", "The --resolve flag")):  # Hydra's flags, used together
+            raise ConfigError(str(error)) from error
+        raise

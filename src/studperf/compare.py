@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from hydra.experimental.callback import Callback
 
-from studperf.cli import make_console, run_command
-from studperf.config import split_flags
+from studperf.cli import make_console, run_command, split_words
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
 
 def main() -> None:
     """The command."""
-    flags, words = split_flags()
+    flags, words = split_words()
     console = make_console()
     if {"-h", "--help"} & set(flags):
         console.print(_USAGE, markup=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import make_console, run_command
-from studperf.config import load, split_flags
+from studperf.cli import make_console, run_command, split_words
+from studperf.config import load
 from studperf.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def main() -> int | None:
     """The command."""
     from studperf.config.faults import unknown_key
 
-    flags, words = split_flags()
+    flags, words = split_words()
     console = make_console()
     if {"-h", "--help"} & set(flags):
         console.print(_USAGE, markup=False)

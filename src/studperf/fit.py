@@ -32,12 +32,11 @@ from studperf.data.batches import Batch
 from studperf.data.datamodule import TableDataModule
 from studperf.errors import ConfigError, Interrupted
 from studperf.module import ScoreModule
-from studperf.record import BEST, HISTORY, LAST, RunRecord, read_hardware, write_atomically
+from studperf.record import BEST, HISTORY, LAST, LOG, RunRecord, read_hardware, write_atomically
 
 # Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two cores, 64-32 MLP: 193 against 180 us a
 # step; four times the CPU when the cores are busy). TabM and FT-Transformer on 8,000 rows are above it.
 ONE_THREAD_FLOPS = 1e8
-_LOG = logging.getLogger("studperf")
 
 
 @dataclass
@@ -56,6 +55,7 @@ class Keeper(Callback):
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
         kept = [old for old in self.record.history if old["epoch"] < trainer.current_epoch]
         self.record.history = [*kept, row]
+        LOG.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, {n: round(row[n], 4) for n in names if n in row})
         self.record.save(self.folder)
         write_history(self.folder, self.record.history)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
@@ -34,6 +35,8 @@ LAST = "checkpoints/last.ckpt"
 ENCODER = "encoder.json"
 PREDICTIONS = "predictions.parquet"
 HISTORY = "history.csv"
+LOG_FILE = "log.txt"
+LOG = logging.getLogger("studperf")
 _PACKAGES = ("studperf", "torch", "lightning", "hydra-core", "pandas", "numpy", "scikit-learn", "pyarrow", "pydantic", "tabm")
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -278,15 +281,26 @@ def open_run(
 
 @contextmanager
 def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
-    """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason."""
+    """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason; `log.txt` says more."""
+    handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.info("%s %s", "going on with" if record.resumed_at else "started", " ".join(record.overrides) or "the defaults")
     try:
         yield
+        LOG.info("finished: %s", record.judgement.verdict.line if record.judgement else "not judged")
     except (Interrupted, KeyboardInterrupt):
+        LOG.warning("interrupted after %d epochs", len(record.history))
         record.leave(folder, "interrupted", "stopped by the user or the system")
         raise
     except BaseException as error:
+        LOG.exception("failed")
         record.leave(folder, "failed", f"{type(error).__name__}: {error}")
         raise
+    finally:
+        LOG.removeHandler(handler)
+        handler.close()
     record.finish(folder)
 
 

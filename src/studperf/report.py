@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from studperf.metrics import Interval
+from studperf.metrics import Interval, rmse
 from studperf.record import PREDICTIONS, RunRecord, Scores
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def draw_plots(record: RunRecord, folder: Path) -> None:
     (folder / PLOTS).mkdir(exist_ok=True)
     predictions = pd.read_parquet(folder / PREDICTIONS)
     scored = predictions[predictions["split"] == record.judgement.scored_on]
-    _draw(folder / PLOTS / "learning_curve.png", lambda ax: _learning_curve(ax, record))
+    _draw(folder / PLOTS / "learning_curve.png", lambda ax: _learning_curve(ax, record, predictions))
     _draw(folder / PLOTS / "parity.png", lambda ax: _parity(ax, record, scored), size=(5.4, 5.4))
     _draw(folder / PLOTS / "residuals.png", lambda ax: _residuals(ax, record, scored))
     if record.judgement.slices:
@@ -120,28 +120,23 @@ def _with_unit(text: str, record: RunRecord) -> str:
     return f"{text} ({record.data.unit})" if record.data.unit else text
 
 
-def _learning_curve(ax: Axes, record: RunRecord) -> None:
-    history = pd.DataFrame(record.history)
-    epochs = history["epoch"] + 1
-    name = record.monitor
-    ax.plot(epochs, history[name], color=_ACCENT, linewidth=1.8, marker="o" if len(epochs) < 2 else None, label=name)  # noqa: PLR2004
+def _learning_curve(ax: Axes, record: RunRecord, predictions: pd.DataFrame) -> None:
+    values = [float(row[record.monitor]) for row in record.history]
+    epochs = range(1, len(values) + 1)
     best = record.best_epoch or 0
-    ax.plot(best + 1, history[name].iloc[best], "o", color=_ACCENT, markersize=6)
-    ax.annotate(
-        f"best {history[name].iloc[best]:.3f}, epoch {best + 1}",
-        (best + 1, history[name].iloc[best]),
-        xytext=(0, 14),
-        textcoords="offset points",
-        ha="center",
-        fontsize=9,
-        color=_ACCENT,
-    )
-    if record.judgement is not None and name == "val/rmse":
-        low = history[name].min()
+    ax.plot(epochs, values, color=_ACCENT, linewidth=1.8, label=record.model)
+    ax.plot(best + 1, values[best], "o", color=_ACCENT, markersize=6, label=f"best: {values[best]:.3f}, epoch {best + 1}")
+    if record.judgement is not None and record.monitor == "val/rmse":
+        val, name = predictions[predictions["split"] == "val"], record.judgement.best_baseline
+        level = rmse(val[name].to_numpy(), val["actual"].to_numpy())
+        ax.axhline(level, color=_SECOND, linewidth=1.2, linestyle="--", label=f"{name}: {level:.3f}")
         # The first epochs are far off; the eye needs the range where the model settles.
-        ax.set_ylim(low * 0.97, min(history[name].max(), low * 1.5) * 1.02)
-    ax.set_xlim(0.5, max(len(epochs), 2) + 0.5)
-    _title(ax, f"Learning curve of {record.model}", "epoch", _with_unit(name, record) if name != "val/r2" else name)
+        settled = values[len(values) // 10 :]
+        low, high = min(level, *settled), max(level, *settled)
+        ax.set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.15 * (high - low) + 1e-3)
+    ax.set_xlim(0.5, max(len(values), 2) + 0.5)
+    ax.legend(frameon=False, fontsize=9)
+    _title(ax, "Learning curve", "epoch", record.monitor if record.monitor == "val/r2" else _with_unit(record.monitor, record))
 
 
 def _parity(ax: Axes, record: RunRecord, scored: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf.cli import make_console, run_command, run_hydra
-from studperf.config import load, split_flags
+from studperf.config import load
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _task(cfg: DictConfig) -> None:
 
     config = load(cfg)
     hydra = HydraConfig.get()
-    words = list(hydra.overrides.task)
+    words = [word.lstrip("+") for word in hydra.overrides.task]
     if config.resume is not None:
         if others := [word for word in words if not word.startswith("resume=")]:
             raise RunError(f"resume goes on with the run's own configuration; drop {' '.join(others)}")
@@ -102,7 +102,7 @@ def _task(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command."""
-    run_hydra(_task, *split_flags())
+    run_hydra(_task)
 
 
 if __name__ == "__main__":

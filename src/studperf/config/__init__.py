@@ -5,7 +5,6 @@ Nothing here imports torch: a bad configuration is refused in the time it takes 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ _TRUSTED = ("studperf.", "lightning.", "torch.")
 
 
 def project_root() -> Path:
-    """The folder that holds `conf/` and `sweeps/`: the checkout, or the installed package."""
+    """The folder that holds `conf/`: the checkout, or the installed package."""
     return PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
 
 
@@ -80,36 +79,33 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
     """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        cfg = compose(overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        refuse_overrides(overrides)
-        raise ConfigError(f"The configuration was refused: {error}") from error
-    return load(cfg)
+    return load(compose(accept_overrides(overrides)))
 
 
-def refuse_overrides(overrides: Sequence[str]) -> None:
-    """Raises a ConfigError that lists all faults of the overrides, each sweep value tried; returns if there is none."""
+def accept_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides as Hydra takes them, once all of them, each value of a sweep included, were seen to be without fault.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
     from studperf.config.overrides import find_faults
 
     with _hydra():
-        faults = find_faults(overrides, check=lambda cfg: _faults_of(_to_plain(cfg)))
+        faults, words = find_faults(overrides, check=lambda cfg: _faults_of(_to_plain(cfg)))
     if faults:
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
+    return words
 
 
 def register_resolvers() -> None:
-    """Makes `${project:}` known, by which `conf/train.yaml` finds `sweeps/` beside itself, and `${project:own}`: ./conf, if there."""
+    """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups."""
     from omegaconf import OmegaConf
 
-    def folder(which: str = "") -> str:
+    def own_conf() -> str:
         own = Path.cwd() / "conf"
-        return str(own if which == "own" and own.is_dir() else project_root())
+        return str(own if own.is_dir() else config_dir())
 
-    OmegaConf.register_new_resolver("project", folder, replace=True)
+    OmegaConf.register_new_resolver("own_conf", own_conf, replace=True)
 
 
 @contextmanager
@@ -195,9 +191,3 @@ def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
             if hasattr(option, "model_fields") and getattr(owner, "__origin__", None) is not dict:
                 owner = option
     return owner if hasattr(owner, "model_fields") else None
-
-
-def split_flags(argv: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
-    """Command-line words parted into flags (`-x`, `--y`) and `key=value` overrides."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    return [w for w in words if w.startswith("-")], [w for w in words if not w.startswith("-")]

@@ -21,25 +21,37 @@ if TYPE_CHECKING:
 Check = Callable[["DictConfig"], list[Fault]]
 
 
-def find_faults(overrides: Sequence[str], *, check: Check) -> list[Fault]:
-    """All faults of the overrides, those of every value of a sweep included, without repeats.
+def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault], list[str]]:
+    """All faults of the overrides, those of every value of a sweep included, without repeats; and the words for Hydra.
+
+    Hydra wants `+` before a key that the YAML does not hold. We check every key ourselves, so any valid one is taken without:
+    its words say `++key=value`.
 
     Args:
-        overrides: words of the command line, such as `model=mlp` or `+optimizer.lr=1`.
+        overrides: words of the command line, such as `model=mlp` or `data.allow_leaks=[passed]`.
         check: gives the faults of a composed configuration.
     """
     loader = GlobalHydra.instance().config_loader()
+    groups = {name for name in loader.list_groups("") if name != "hydra"}
     faults: list[Fault] = []
     parsed: list[Override] = []
+    words = []
     for text in overrides:
         try:
-            parsed += OverridesParser.create(config_loader=loader).parse_overrides([text])
+            (override,) = OverridesParser.create(config_loader=loader).parse_overrides([text])
         except HydraException:
             faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
-    groups = {name for name in loader.list_groups("") if name != "hydra"}
+            continue
+        parsed.append(override)
+        words.append(text if _is_taken_as_it_is(override, groups) else f"++{text.lstrip('+')}")
     for line in _combinations(parsed):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
-    return list(dict.fromkeys(faults))
+    return list(dict.fromkeys(faults)), words
+
+
+def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
+    key = override.get_key_element().lstrip("+")
+    return override.is_delete() or key.split("@")[0] in groups or key.startswith("hydra")
 
 
 def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, str]]]:
@@ -63,9 +75,11 @@ def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], l
     for override, value in line:
         key = override.get_key_element().lstrip("+")
         group = key.split("@")[0]
-        if override.is_delete() or key.startswith("hydra") or (override.is_sweep_override() and not override.is_discrete_sweep()):
+        if override.is_delete() or key.startswith("hydra"):
             kept.append(override.input_line or "")
-        elif group in groups and value != "null":
+        elif group in groups and value == "null":
+            kept.append(f"{key}=null")
+        elif group in groups:
             options = loader.get_group_options(group)
             if value in options:
                 kept.append(f"{key}={value}")

@@ -5,13 +5,12 @@ python -m studperf.data check data=students data.source.path=some.csv
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command
-from studperf.config import load_overrides, project_root, split_flags
+from studperf.cli import make_console, run_command, split_words
+from studperf.config import load_overrides, project_root
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError, DataError, listing
 
@@ -150,7 +149,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"check": check, "report
 
 def main() -> None:
     """The command."""
-    flags, words = split_flags(sys.argv[1:])
+    flags, words = split_words()
     if {"-h", "--help"} & set(flags) or not words:
         make_console().print(_USAGE, markup=False, soft_wrap=True)
         if not words and not flags:

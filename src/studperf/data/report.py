@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _INK, _SOFT, _ACCENT = "#334155", "#94a3b8", "#3b82c4"
 _N_COLUMNS = 3
 _N_LEVELS_SHOWN = 12
+_N_BARS = 120
+_N_BINS = 40
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--ink:#1f2933;--soft:#616e7c;--line:#d9dee4;--card:#f6f8fa;--bad:#b42318;--good:#1a7f4b}
 @media(prefers-color-scheme:dark){:root{--bg:#12171d;--ink:#e4e7eb;--soft:#9aa5b1;--line:#323f4b;--card:#1b222b;--bad:#ff9c8f;--good:#6fd3a0}}
@@ -186,7 +188,8 @@ def _distributions(table: Table) -> list[Section]:
 
 def _histogram(ax: Axes, table: Table, name: str) -> None:
     values = table.frame[name].dropna()
-    n_bins = int(min(30, max(2, values.nunique())))
+    # Fewer bins than steps of a grid would show stripes that the data do not have.
+    n_bins = values.nunique() if values.nunique() <= _N_BARS else _N_BINS
     ax.hist(values, bins=n_bins, color=_ACCENT)
     unit = table.dataset.columns[name].unit
     _label(ax, f"{name}{f' ({unit})' if unit else ''}")

@@ -27,7 +27,7 @@ def simulate(dataset: Dataset) -> pd.DataFrame:
     if plan is None:
         raise DataError(f"data.source.simulate: dataset {dataset.name!r} says nothing about simulation")
     rng = np.random.default_rng(plan.seed)
-    drawn = {name: _draw(column, plan.rows, rng) for name, column in dataset.columns.items() if column.kind != "leak"}
+    drawn = {name: _draw(column, plan.rows, rng) for name, column in dataset.columns.items() if not _follows(column)}
     score = plan.intercept + rng.normal(0.0, plan.noise_sd, plan.rows)
     for name, weight in plan.law.items():
         score = score + weight * drawn[name].to_numpy(dtype=float)
@@ -36,13 +36,18 @@ def simulate(dataset: Dataset) -> pd.DataFrame:
         score = np.clip(score, *dataset.target.range)
     score = np.round(score, 6)
     for name, column in dataset.columns.items():
-        if column.kind == "leak":
+        if _follows(column):
             if column.cut is None:
                 raise DataError(f"data.columns.{name}: to simulate a leak column, say how it follows from the target with `cut`")
             labels = np.array(column.cut.labels)
             drawn[name] = pd.Series(labels[np.searchsorted(column.cut.at, score, side="right")])
     table = {name: drawn[name] for name in dataset.columns}
     return pd.DataFrame({**table, dataset.target.column: score})
+
+
+def _follows(column: Column) -> bool:
+    """From the target, whatever kind an override may have given it."""
+    return column.kind == "leak" or column.cut is not None
 
 
 def _draw(column: Column, n_rows: int, rng: np.random.Generator) -> pd.Series:

@@ -1,0 +1,37 @@
+"""Shared fixtures: the real table, and small runs that take a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from studperf.config import load_overrides, project_root
+from studperf.config.shape import RunConfig
+
+REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
+SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
+
+
+@pytest.fixture(scope="session")
+def real_csv() -> Path:
+    """The real table; it is not committed."""
+    if not REAL.is_file():
+        pytest.skip(f"the real table is not at {REAL.relative_to(project_root())}; bring it with dvc pull")
+    return REAL
+
+
+@pytest.fixture
+def small_config(tmp_path: Path) -> Callable[..., RunConfig]:
+    """A run of two epochs on 400 simulated rows, recorded below tmp_path."""
+
+    def make(*overrides: str) -> RunConfig:
+        return load_overrides([*SMALL, f"runs={tmp_path / 'runs'}", *overrides])
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """A run sets torch's threads for its process; each test begins with one."""
+    torch.set_num_threads(1)
