@@ -207,8 +207,10 @@ def test_a_finished_run_is_not_trained_again(small_config: Config, capsys: pytes
     assert "finished" in capsys.readouterr().out
 
 
-def test_a_run_stopped_at_an_epoch_resumes_to_the_same_weights(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run(small_config("model=mlp", "trainer.max_epochs=6", "runs=whole"), folder=None)
+def test_a_run_stopped_at_an_epoch_resumes_to_the_same_weights(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(small_config("model=mlp", "trainer.max_epochs=6", f"runs={tmp_path / 'whole'}"))
     config = small_config("model=mlp", "trainer.max_epochs=6")
     original = Keeper.on_train_epoch_end
 

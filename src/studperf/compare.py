@@ -66,8 +66,9 @@ def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:
     for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
         table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
     groups: dict[tuple[str, str], list[RunRecord]] = {}
+    common = set.intersection(*(set(record.overrides) for _, record in runs))
     for _, record in runs:
-        groups.setdefault((record.model, _settings(record)), []).append(record)
+        groups.setdefault((record.model, _settings(record, common)), []).append(record)
     rows = []
     for (model, settings), records in groups.items():
         judged = [r.judgement for r in records if r.judgement is not None]
@@ -82,8 +83,9 @@ def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:
     return table
 
 
-def _settings(record: RunRecord) -> str:
-    return " ".join(word for word in record.overrides if not word.startswith(("model=", "seed=", "data.source", "runs=", "progress=")))
+def _settings(record: RunRecord, common: set[str]) -> str:
+    """What sets the run apart from the others, but for its model and seed, which have columns of their own."""
+    return " ".join(word for word in record.overrides if word not in common and not word.startswith(("model=", "seed=")))
 
 
 def compare(runs: list[tuple[Path, RunRecord]]) -> Table:

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from studperf.config.shape import RunConfig
 from studperf.data.batches import Batch
 from studperf.data.datamodule import TableDataModule
-from studperf.errors import ConfigError, Interrupted
+from studperf.errors import ConfigError, Interrupted, RunError
 from studperf.module import ScoreModule
 from studperf.record import BEST, HISTORY, LAST, LOG, RunRecord, read_hardware, write_atomically
 
@@ -216,9 +216,16 @@ def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
 
 
 def load_best(module: ScoreModule, folder: Path) -> str:
-    """Puts the best epoch's weights into the module, on the CPU; returns their sha256."""
-    state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
-    module.cpu().load_state_dict(state)
+    """Puts the best epoch's weights into the module, on the CPU; returns their sha256.
+
+    Raises:
+        RunError: the checkpoint is missing, damaged, or of another model.
+    """
+    try:
+        state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
+        module.cpu().load_state_dict(state)
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise RunError(f"{folder / BEST}: can't be loaded, it is missing, damaged or of another model: {error}") from error
     module.eval()
     return weights_sha256(state)
 

@@ -173,8 +173,8 @@ class Dataset(Block):
             raise ValueError("no column is of kind number, category or flag, so there is nothing to learn from")
         law = self.source.simulate.law if self.source.simulate else {}
         for name in law:
-            if name not in self.columns or self.columns[name].kind not in ("number", "flag"):
-                raise ValueError(f"source.simulate.law: {name!r} is not a number or flag of this dataset")
+            if name not in self.columns or self.columns[name].kind not in ("number", "flag", "unused"):
+                raise ValueError(f"source.simulate.law: {name!r} is no number or flag among the columns")
         return self
 
     @property

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from studperf.config.faults import Fault, unknown_key
@@ -32,26 +34,37 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
         check: gives the faults of a composed configuration.
     """
     loader = GlobalHydra.instance().config_loader()
-    groups = {name for name in loader.list_groups("") if name != "hydra"}
+    groups = {name for name in loader.get_group_options("", ObjectType.GROUP, "train", []) if name != "hydra"}
     faults: list[Fault] = []
     parsed: list[Override] = []
-    words = []
     for text in overrides:
         try:
-            (override,) = OverridesParser.create(config_loader=loader).parse_overrides([text])
+            parsed += OverridesParser.create(config_loader=loader).parse_overrides([text])
         except HydraException:
             faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
-            continue
-        parsed.append(override)
-        words.append(text if _is_taken_as_it_is(override, groups) else f"++{text.lstrip('+')}")
     for line in _combinations(parsed):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
-    return list(dict.fromkeys(faults)), words
+    return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
+
+
+def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
+    """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
+    as_they_are = [o for o in overrides if _is_taken_as_it_is(o, groups)]
+    base = compose("train", overrides=[f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups else str(o.input_line) for o in as_they_are])
+    words = []
+    for override in overrides:
+        text = str(override.input_line)
+        is_known = override in as_they_are or OmegaConf.select(base, _key(override), default=base) is not base
+        words.append(text if is_known else f"++{text.lstrip('+')}")
+    return words
+
+
+def _key(override: Override) -> str:
+    return str(override.get_key_element()).lstrip("+")
 
 
 def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
-    key = override.get_key_element().lstrip("+")
-    return override.is_delete() or key.split("@")[0] in groups or key.startswith("hydra")
+    return override.is_delete() or _key(override).split("@")[0] in groups or _key(override).startswith("hydra")
 
 
 def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, str]]]:
@@ -73,14 +86,14 @@ def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], l
     faults: list[Fault] = []
     kept: list[str] = []
     for override, value in line:
-        key = override.get_key_element().lstrip("+")
+        key = _key(override)
         group = key.split("@")[0]
         if override.is_delete() or key.startswith("hydra"):
             kept.append(override.input_line or "")
         elif group in groups and value == "null":
             kept.append(f"{key}=null")
         elif group in groups:
-            options = loader.get_group_options(group)
+            options = loader.get_group_options(group, config_name="train", overrides=[])
             if value in options:
                 kept.append(f"{key}={value}")
             else:

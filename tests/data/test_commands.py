@@ -1,0 +1,111 @@
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from studperf.data.__main__ import main
+from studperf.errors import ConfigError, DataError, LeakError
+
+SIMULATED = ("data=simulated", "data.source.simulate.rows=300")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["studperf.data", *words])
+        main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_check_says_what_is_good(command) -> None:  # noqa: ANN001
+    assert "300 rows, 22 features, no fault and no leak" in command("check", *SIMULATED)
+
+
+def test_check_refuses_leaks(command) -> None:  # noqa: ANN001
+    with pytest.raises(LeakError, match="passed"):
+        command("check", *SIMULATED, "data.columns.passed.kind=flag")
+    assert "allowed leak: passed" in command("check", *SIMULATED, "data.columns.passed.kind=flag", "data.allow_leaks=[passed]")
+
+
+def test_check_lists_all_faults(command, tmp_path: Path) -> None:  # noqa: ANN001
+    command("simulate", "rows=50", "out=t.csv")
+    table = pd.read_csv("t.csv", keep_default_na=False)
+    table.loc[2, "age"], table.loc[4, "gender"] = 400, "M"
+    table.to_csv("t.csv", index=False)
+    with pytest.raises(DataError, match=r"2 faults") as error:
+        command("check", "data.source.path=t.csv")
+    assert "age: 1 value is outside of 5 to 100 years: 400 (row 3)" in str(error.value)
+    assert "gender: unknown level in 1 rows: 'M' (row 5)" in str(error.value)
+
+
+def test_report_writes_two_pages_that_ask_no_other_site(command, tmp_path: Path) -> None:  # noqa: ANN001
+    command("report", *SIMULATED, "out=page")
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "http" not in page
+    for title in ("Overview", "Leaks", "Target", "Balance of the split", "Missing values", "Correlations", "Numbers"):
+        assert f"<h2>{title}</h2>" in page
+    assert page.count("data:image/png;base64") == 4
+    text = (tmp_path / "page" / "report.md").read_text()
+    assert "| passed | marked as leak | exact |" in text
+    pictures = [line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert all((tmp_path / "page" / name).stat().st_size > 5000 for name in pictures)
+
+
+def test_report_tells_of_columns_left_out_and_of_missing_values(command, tmp_path: Path) -> None:  # noqa: ANN001
+    command("simulate", "rows=300", "out=t.csv")
+    table = pd.read_csv("t.csv", keep_default_na=False)
+    table["age"] = table["age"].astype(object)
+    table.loc[:29, "age"] = ""
+    table.to_csv("t.csv", index=False)
+    words = ("data.source.path=t.csv", "data.columns.age.fill=median", "data.columns.last_exam_score.kind=unused")
+    command("report", *words, "out=page")
+    text = (tmp_path / "page" / "report.md").read_text()
+    assert "| age | 30 | 10.0% | filled with median |" in text
+    assert "Left out though they carry signal: last_exam_score" in text
+
+
+def test_infer_then_check_then_no_overwriting(command, tmp_path: Path) -> None:  # noqa: ANN001
+    command("simulate", "rows=200", "out=t.parquet")
+    output = command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml")
+    assert "check data=mine" in output
+    assert yaml.safe_load(Path("conf/data/mine.yaml").read_text())["columns"]["passed"]["kind"] == "leak"
+    assert "no fault and no leak" in command("check", "data=mine")
+    with pytest.raises(DataError, match="is there already; force=true"):
+        command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml")
+    command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml", "force=true")
+
+
+def test_simulate_is_the_same_for_a_seed(command) -> None:  # noqa: ANN001
+    command("simulate", "rows=40", "seed=3", "out=a.csv")
+    command("simulate", "rows=40", "seed=3", "out=b.csv")
+    command("simulate", "rows=40", "seed=4", "out=c.csv")
+    a, b, c = (Path(f"{name}.csv").read_text() for name in "abc")
+    assert a == b != c
+    with pytest.raises(DataError, match="is there already"):
+        command("simulate", "out=a.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name a command"),
+        (["chek"], "nearest valid name is 'check'"),
+        (["simulate"], "say where to"),
+        (["simulate", "out=x.csv", "rows=0"], "greater than 0"),
+        (["infer", "x.csv"], "target=COLUMN"),
+        (["check", "data=student"], "nearest valid name is 'students'"),
+    ],
+)
+def test_wrong_words_are_refused(command, words: list[str], message: str) -> None:  # noqa: ANN001
+    with pytest.raises(ConfigError, match=message):
+        command(*words)
+
+
+def test_help_is_shown(command) -> None:  # noqa: ANN001
+    assert "infer    FILE target=COLUMN" in command("--help")

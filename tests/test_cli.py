@@ -1,0 +1,303 @@
+"""What every command does at its door: exit codes, words instead of tracebacks, nothing begun that will be refused."""
+
+import functools
+import importlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from studperf import cli, config
+from studperf.config import compose, load
+from studperf.config.shape import RunConfig
+from studperf.errors import ConfigError, DataError, Interrupted, LeakError, RunError, StudperfError, listing
+
+ROOT = Path(__file__).resolve().parents[1]
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+GROUPS = sorted({file.parent.name for file in (ROOT / "conf").glob("*/*.yaml")} | {"sweeps"})
+
+Run = Callable[..., list[RunConfig]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Starts `python -m studperf.train` in an empty folder."""
+
+    def start_command(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "studperf.train", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return start_command
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of `conf/` and `sweeps/` to change at will."""
+    folder = tmp_path / "checkout"
+    for name in ("conf", "sweeps"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True)
+    monkeypatch.setattr(config, "PACKAGE", folder / "src" / "studperf")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs the words of a `studperf.train` command line in this process, with a task that only notes what it is given.
+
+    What was noted is in `run.seen` too, for command lines that are refused.
+    """
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    seen: list[RunConfig] = []
+
+    def task(cfg: Any) -> None:
+        seen.append(load(cfg))
+
+    def run_words(*words: str) -> list[RunConfig]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        cli.run_hydra(task)
+        return seen
+
+    run_words.seen = seen  # type: ignore[attr-defined]
+    return run_words  # type: ignore[return-value]
+
+
+@pytest.fixture
+def end(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a function as a command and gives the exit code."""
+    monkeypatch.setenv("STUDPERF_DEBUG", "0")
+
+    def end_of(command: Callable[[], int | None], *words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["command.py", *words])
+        with pytest.raises(SystemExit) as caught:
+            cli.run_command(command)
+        return caught.value.code
+
+    return end_of
+
+
+def failing(error: BaseException) -> Callable[[], int | None]:
+    def command() -> int | None:
+        raise error
+
+    return command
+
+
+def test_a_refused_configuration_ends_with_2_and_a_message_without_traceback(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = start("trainer.max_epoch=5", "batch_size=0")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "error: The configuration was refused (2 faults):",
+        "  - batch_size: must be greater than 0, got 0",
+        "  - trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_adds_the_traceback(start: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = start("sead=1", "--debug")
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.rstrip().endswith("sead: unknown; the nearest valid name is 'seed'")
+
+
+def test_cfg_job_prints_the_configuration_as_yaml_from_any_folder(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = start("--cfg", "job", "model=linear", "seed=7")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load(yaml.safe_load(done.stdout)) == load(compose(["model=linear", "seed=7"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_commands_and_keys(start: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = start("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("python -m studperf.train", " -m ", "resume=", "--debug", "--cfg job", "max_epochs: "):
+        assert part in done.stdout
+    lines = done.stdout.splitlines()
+    shown = {line.split(":")[0]: line for line in lines if ": " in line and not line.startswith(" ")}
+    for file in sorted((ROOT / "conf").glob("*/*.yaml")):
+        assert file.stem in shown[file.parent.name]
+    assert set(GROUPS) <= shown.keys()
+
+
+def test_a_bad_value_of_a_sweep_is_refused_before_any_run(start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    done = start("-m", "optimizer.lr=1e-3,fast", "model=mlp,mlpp")
+    assert done.returncode == 2
+    assert "optimizer.lr: must be a valid number" in done.stderr
+    assert "model=mlpp: there is no model of this name" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "studperf.train", "--cfg", "job"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        told = process.stderr.read()  # type: ignore[union-attr]
+    assert (process.returncode, told) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_run_from_another_folder_lies_there(start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    done = start("model=linear", "trainer=smoke", "data=simulated", "data.source.simulate.rows=600", "progress=false", "threads=1")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "record.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StudperfError("no"), 2),
+        (ConfigError("no"), 2),
+        (DataError("no"), 2),
+        (LeakError("no"), 2),
+        (RunError("no"), 2),
+        (Interrupted("no"), 130),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_an_error_of_the_user_is_told_in_words(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    assert end(failing(error)) == code
+    assert capsys.readouterr().err == "error: no\n"
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_a_command_ends_with_what_it_returns(end: Callable[..., int], result: int | None, code: int) -> None:
+    assert end(lambda: result) == code
+
+
+def test_ctrl_c_ends_with_130(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(failing(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "error: Interrupted.\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.run_command(failing(ZeroDivisionError()))
+
+
+def test_debug_is_taken_off_the_words_and_adds_the_traceback(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    words: list[str] = []
+
+    def command() -> None:
+        words.extend(sys.argv[1:])
+        raise ConfigError("no")
+
+    assert end(command, "--debug", "seed=1") == 2
+    assert words == ["seed=1"]
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last)")
+    assert told.endswith("error: no\n")
+
+
+def test_the_variable_adds_the_traceback(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDPERF_DEBUG", "1")
+    assert end(failing(ConfigError("no"))) == 2
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last)")
+
+
+def test_one_fault_and_several_are_counted() -> None:
+    assert listing("Refused", ["a"]) == "Refused (1 fault):\n  - a"
+    assert listing("Refused", ["a", "b"]) == "Refused (2 faults):\n  - a\n  - b"
+
+
+def test_a_good_command_line_is_run_as_it_says(run: Run) -> None:
+    (seen,) = run("seed=3", "model=linear")
+    assert (seen.seed, seen.model_name) == (3, "linear")
+
+
+def test_a_fault_is_told_before_the_task_is_entered(run: Run) -> None:
+    with pytest.raises(ConfigError, match="batch_size: must be greater than 0"):
+        run("batch_size=0")
+    assert run.seen == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_a_sweep_file_runs_its_grid_and_leaves_the_test_split_closed(run: Run, file: Path) -> None:
+    params = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
+    seen = run("-m", f"sweeps={file.stem}", "~hydra.callbacks.summary")
+    assert len({one.model_dump_json() for one in seen}) == len(seen) > 1
+    for key in params:
+        values = {str(functools.reduce(lambda node, part: node[part], key.split("."), one.model_dump())) for one in seen}
+        assert len(values) > 1, f"{key} is not varied"
+    assert {one.score_on for one in seen} == {"val"}
+
+
+def keys_below(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield (*path, key)
+        yield from keys_below(value, (*path, key))
+
+
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [
+        pytest.param(file, path, id=f"{file.stem}-{'.'.join(path)}")
+        for file in SWEEPS
+        for path in keys_below(yaml.safe_load(file.read_text())["hydra"])
+    ],
+)
+def test_a_misspelt_key_of_a_sweep_file_is_refused_before_any_run(run: Run, checkout: Path, file: Path, path: tuple[str, ...]) -> None:
+    content = yaml.safe_load(file.read_text())
+    node = functools.reduce(lambda inner, key: inner[key], path[:-1], content["hydra"])
+    typo = path[-1][:-2] + path[-1][-1]
+    node[typo] = node.pop(path[-1])
+    (checkout / "sweeps" / file.name).write_text("# @package _global_\n" + yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ConfigError) as caught:
+        run("-m", f"sweeps={file.stem}")
+    assert typo in str(caught.value)
+    if "." in path[-1]:
+        assert repr(path[-1].rsplit(".", 1)[-1]) in str(caught.value)
+    assert run.seen == []  # type: ignore[attr-defined]
+
+
+def test_a_bad_value_in_a_sweep_file_is_refused_before_any_run(run: Run, checkout: Path) -> None:
+    params = "hydra: {mode: MULTIRUN, sweeper: {params: {optimizer.lr: '1e-3,fast', model: 'mlp,mlpp'}}}\n"
+    (checkout / "sweeps" / "mine.yaml").write_text("# @package _global_\n" + params)
+    with pytest.raises(ConfigError) as caught:
+        run("-m", "sweeps=mine")
+    assert "optimizer.lr: must be a valid number" in str(caught.value)
+    assert "model=mlpp: there is no model of this name" in str(caught.value)
+    assert run.seen == []  # type: ignore[attr-defined]
+
+
+def test_a_configuration_is_shown_by_the_words_that_would_run_it(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data.features=[age]", "trainer.limit_train_batches=2"]
+    (ran,) = run(*words)
+    run("--cfg", "job", *words)
+    assert load(yaml.safe_load(capsys.readouterr().out)) == ran
+
+
+def test_a_word_after_a_flag_is_no_override(run: Run) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run("--cfg", "job", "sead=1")
+    assert "sead" in str(caught.value)
+    assert "job:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("name", ["evaluate", "compare", "data.__main__"])
+def test_every_command_shows_its_help(end: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str, flag: str) -> None:
+    command = importlib.import_module(f"studperf.{name}")
+    assert end(command.main, flag) == 0
+    told = capsys.readouterr()
+    assert f"python -m studperf.{name.removesuffix('.__main__')}" in told.out
+    assert told.err == ""

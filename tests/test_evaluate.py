@@ -1,0 +1,137 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studperf.cli import make_console
+from studperf.config.shape import RunConfig
+from studperf.data.simulate import simulate
+from studperf.errors import ConfigError, DataError, RunError
+from studperf.evaluate import FinishedRun, evaluate, main
+from studperf.record import BEST, RunRecord
+from studperf.train import run
+
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def finished(small_config: Config) -> Path:
+    config = small_config("model=mlp")
+    run(config)
+    (folder,) = Path(config.runs).iterdir()
+    return folder
+
+
+@pytest.fixture
+def new_table(small_config: Config) -> pd.DataFrame:
+    return simulate(small_config("data.source.simulate.seed=9", "data.source.simulate.rows=60").data)
+
+
+def test_the_recorded_scores_are_found_again_to_the_last_bit(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(FinishedRun.load(finished), {}, make_console())
+    assert "IDENTICAL" in capsys.readouterr().out
+
+
+def test_scores_other_than_recorded_are_told(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = RunRecord.load(finished)
+    assert record.judgement is not None
+    rmse = record.judgement.scores.rmse
+    record.judgement.scores.rmse = type(rmse)(rmse.value + 0.001, rmse.low, rmse.high)
+    record.save(finished)
+    assert not evaluate(FinishedRun.load(finished), {}, make_console())
+    assert "NOT the recorded scores" in capsys.readouterr().out
+
+
+def test_another_file_is_scored_row_by_row(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
+    new_table.to_csv(tmp_path / "new.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    saved = pd.read_parquet(finished / "evaluations" / "new.parquet")
+    assert saved["actual"].to_numpy() == pytest.approx(new_table["final_score"].to_numpy())
+    assert (saved["low"] < saved["predicted"]).all()
+    assert (saved["predicted"] < saved["high"]).all()
+    one = new_table.iloc[[7]]
+    one.to_csv(tmp_path / "one.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "one.csv")}, make_console())
+    alone = pd.read_parquet(finished / "evaluations" / "one.parquet")
+    assert alone["predicted"].iloc[0] == pytest.approx(saved["predicted"].iloc[7], abs=1e-4)
+
+
+def test_a_file_without_the_target_is_predicted_only(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_table.drop(columns=["final_score", "passed", "performance_category", "student_id"]).to_csv(tmp_path / "new.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    assert "no target" in capsys.readouterr().out
+    assert np.isfinite(pd.read_parquet(finished / "evaluations" / "new.parquet")["predicted"]).all()
+
+
+def test_numbers_beyond_training_are_warned_of(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_table.loc[3, "study_hours_per_day"] = 20.0
+    new_table.to_csv(tmp_path / "new.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    assert "study_hours_per_day: 1 values outside of the training range" in capsys.readouterr().out
+
+
+def test_a_file_with_an_unknown_level_is_refused(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
+    new_table.loc[4, "gender"] = "Unknown"
+    new_table.to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(DataError, match=r"gender: unknown level in 1 rows: 'Unknown' \(row 5\)"):
+        evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+
+
+def test_changed_weights_are_refused(finished: Path) -> None:
+    record = RunRecord.load(finished)
+    record.weights_sha256 = "0" * 64
+    record.save(finished)
+    with pytest.raises(RunError, match="the file was changed"):
+        FinishedRun.load(finished)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_a_damaged_checkpoint_is_refused(finished: Path, damage: str) -> None:
+    path = finished / BEST
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"best\.ckpt"):
+        FinishedRun.load(finished)
+
+
+def test_an_unfinished_run_is_refused_with_the_way_to_finish_it(finished: Path) -> None:
+    record = RunRecord.load(finished)
+    record.status = "interrupted"
+    record.save(finished)
+    with pytest.raises(RunError, match="resume="):
+        FinishedRun.load(finished)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name the run"),
+        (["runs=x"], "nearest valid name is 'run'"),
+        (["run=nowhere"], "there is no such folder"),
+        (["run=.", "data.source.pth=x"], "nearest valid name is 'data.source.path'"),
+    ],
+)
+def test_the_command_refuses_what_it_does_not_know(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+    with pytest.raises((ConfigError, RunError), match=message):
+        main()
+
+
+def test_the_command_ends_with_0_when_the_scores_are_the_same(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"run={finished}"])
+    assert main() is None
+
+
+def test_help_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
+    assert main() is None
+    assert "run=runs/FOLDER" in capsys.readouterr().out
