@@ -184,7 +184,7 @@ def test_a_command_ends_with_what_it_returns(end: Callable[..., int], result: in
 
 def test_ctrl_c_ends_with_130(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert end(failing(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "error: Interrupted.\n"
+    assert capsys.readouterr().err.casefold().startswith("error: interrupted")
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
@@ -233,7 +233,7 @@ def test_a_fault_is_told_before_the_task_is_entered(run: Run) -> None:
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_a_sweep_file_runs_its_grid_and_leaves_the_test_split_closed(run: Run, file: Path) -> None:
     params = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
-    seen = run("-m", f"sweeps={file.stem}", "~hydra.callbacks.summary")
+    seen = run("-m", f"sweeps={file.stem}")
     assert len({one.model_dump_json() for one in seen}) == len(seen) > 1
     for key in params:
         values = {str(functools.reduce(lambda node, part: node[part], key.split("."), one.model_dump())) for one in seen}

@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 
 from studperf import metrics
-from studperf.compare import compare, find_runs, main, summary_table
+from studperf.compare import compare, main
 from studperf.config import load_overrides
 from studperf.config.shape import RunConfig
 from studperf.errors import RunError
 from studperf.record import RunRecord
+from studperf.summary import find_runs, summary_table
 from studperf.train import run
 
 Config = Callable[..., RunConfig]

@@ -15,7 +15,7 @@ import yaml
 from studperf import metrics
 from studperf.config import load_overrides
 from studperf.config.shape import RunConfig
-from studperf.errors import DataError, Interrupted, LeakError, RunError
+from studperf.errors import DataError, DivergedError, Interrupted, LeakError, RunError
 from studperf.evaluate import FinishedRun
 from studperf.fit import Keeper, choose_threads, weights_sha256
 from studperf.module import ScoreModule, build_model
@@ -343,3 +343,31 @@ def test_multirun_trains_each_and_ends_with_a_summary(tmp_path: Path) -> None:
     assert sorted((r.model, r.seed, r.status) for r in records) == [
         (model, seed, "finished") for model in ("linear", "mean") for seed in (0, 1)
     ]
+
+
+def test_the_encoder_of_a_run_knows_the_training_rows_only(small_config: Config) -> None:
+    from studperf.data.encode import Encoder
+    from studperf.data.schema import check_table
+    from studperf.data.simulate import simulate
+    from studperf.data.split import split_rows, split_table
+
+    config = small_config("model=linear")
+    run(config)
+    table = check_table(simulate(config.data), config.data)
+    train = split_rows(table, split_table(table))["train"]
+    saved = Encoder.model_validate_json((folder_of(config) / "encoder.json").read_bytes())
+    assert saved == Encoder.fit(train, config.encode) != Encoder.fit(table, config.encode)
+    assert saved.numbers[0].mean == pytest.approx(train.frame[saved.numbers[0].name].mean())
+
+
+def test_a_run_that_diverges_says_so_instead_of_being_judged(small_config: Config) -> None:
+    config = small_config("model=linear", "optimizer.name=sgd", "optimizer.lr=1e30", "scheduler.warmup=0", "batch_size=16")
+    with pytest.raises(DivergedError, match=r"never a finite number\. Lower optimizer\.lr"):
+        run(config)
+    assert RunRecord.load(folder_of(config)).status == "failed"
+
+
+def test_a_table_asked_for_by_name_must_be_there(tmp_path: Path) -> None:
+    config = load_overrides([f"data.source.path={tmp_path / 'typo.csv'}", f"runs={tmp_path / 'runs'}"])
+    with pytest.raises(DataError, match=r"typo\.csv: no such file"):
+        run(config)

@@ -35,8 +35,8 @@ def run_command(command: Callable[[], int | None]) -> None:
             traceback.print_exc()
         print_error(str(error))
         code = error.exit_code
-    except KeyboardInterrupt:
-        print_error("Interrupted.")
+    except KeyboardInterrupt as error:
+        print_error(str(error) or "interrupted")
         code = _INTERRUPTED
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,7 +83,8 @@ def run_hydra(task: Callable[[DictConfig], object]) -> None:
     flags, words = split_words()
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
-    if not _ONLY_SHOW & {flag.split("=")[0] for flag in flags}:
+    # Showing the bare configuration needs no check, and is to be instant.
+    if words or not _ONLY_SHOW & {flag.split("=")[0] for flag in flags}:
         sys.argv[1:] = [*flags, *accept_overrides(words)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(task)()

@@ -25,10 +25,12 @@ class RunError(StudperfError):
     """A run folder can't be used for what was asked of it."""
 
 
-class Interrupted(StudperfError):  # noqa: N818 - not an error: the user asked for it
-    """Stopped by Ctrl-C or SIGTERM; what was done so far is on disk."""
+class DivergedError(StudperfError):
+    """The loss left the finite numbers before there was a usable model."""
 
-    exit_code = 130
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by Ctrl-C or SIGTERM; what was done so far is on disk. A multirun stops with it, where it goes on after an error."""
 
 
 def listing(head: str, faults: Sequence[str]) -> str:

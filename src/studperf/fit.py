@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import io
 import logging
+import math
 import os
 import signal
 import time
@@ -30,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from studperf.config.shape import RunConfig
 from studperf.data.batches import Batch
 from studperf.data.datamodule import TableDataModule
-from studperf.errors import ConfigError, Interrupted, RunError
+from studperf.errors import ConfigError, DivergedError, Interrupted, RunError
 from studperf.module import ScoreModule
 from studperf.record import BEST, HISTORY, LAST, LOG, RunRecord, read_hardware, write_atomically
 
@@ -153,12 +154,19 @@ def _run_trainer(trainer: pl.Trainer, module: ScoreModule, data: TableDataModule
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit) as error:  # lightning 2.6 turns Ctrl-C into SystemExit(1)
         signal.signal(signal.SIGINT, handler)
-        raise Interrupted(f"Interrupted. Go on with: python -m studperf.train resume={trainer.default_root_dir}") from error
+        raise Interrupted(f"interrupted; go on with: python -m studperf.train resume={trainer.default_root_dir}") from error
 
 
 def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
-    values = [row[metric] for row in record.history]
-    return values.index(min(values) if mode == "min" else max(values))
+    """The epoch whose weights `ModelCheckpoint` kept: the first of the best, values that are no numbers left aside.
+
+    Raises:
+        DivergedError: no epoch gave a finite value.
+    """
+    finite = [(float(row[metric]), i) for i, row in enumerate(record.history) if math.isfinite(row[metric])]
+    if not finite:
+        raise DivergedError(f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, or set trainer.gradient_clip_val.")
+    return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
 
 
 def _checkpoints(config: RunConfig, folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:

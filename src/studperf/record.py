@@ -25,7 +25,7 @@ from studperf.data.leaks import Leak, left_out_signal
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
-from studperf.errors import Interrupted, RunError
+from studperf.errors import RunError
 from studperf.metrics import Interval
 from studperf.module import ScoreModule
 
@@ -46,7 +46,8 @@ VerdictKind = Literal["no better than the mean", "worse", "matches", "beats", "s
 class Part(BaseModel):
     """A block of the record."""
 
-    model_config = ConfigDict(extra="forbid")
+    # JSON knows no NaN; as text it stays valid JSON and comes back as it was.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Git(Part):
@@ -290,7 +291,7 @@ def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     try:
         yield
         LOG.info("finished: %s", record.judgement.verdict.line if record.judgement else "not judged")
-    except (Interrupted, KeyboardInterrupt):
+    except KeyboardInterrupt:
         LOG.warning("interrupted after %d epochs", len(record.history))
         record.leave(folder, "interrupted", "stopped by the user or the system")
         raise

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from studperf.config.shape import RunConfig
     from studperf.record import RunRecord
+_multirun: set[Path] = set()
+"""The folder of the multirun that this process works on."""
 
 
 def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None) -> RunRecord:
@@ -96,13 +98,21 @@ def _task(cfg: DictConfig) -> None:
         return
     folder = None
     if hydra.mode == RunMode.MULTIRUN:
+        _multirun.add(Path(hydra.sweep.dir))
         folder = Path(hydra.sweep.dir) / f"{hydra.job.num}_{config.model_name}_seed{config.seed}"
     run(config, overrides=words, folder=folder)
 
 
 def main() -> None:
     """The command."""
-    run_hydra(_task)
+    try:
+        run_hydra(_task)
+    finally:  # a failed or interrupted multirun too shows what it has
+        for folder in _multirun:
+            if any(folder.glob("*/record.json")):
+                from studperf.summary import show_summary
+
+                show_summary(folder, make_console())
 
 
 if __name__ == "__main__":

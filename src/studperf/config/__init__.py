@@ -5,6 +5,7 @@ Nothing here imports torch: a bad configuration is refused in the time it takes 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _TRAINER_GIVEN = frozenset(
     {"callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"}
 )
-_TRUSTED = ("studperf.", "lightning.", "torch.")
 
 
 def project_root() -> Path:
@@ -50,7 +50,7 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
 
     Args:
         cfg: composed by Hydra, or the plain values that a run recorded.
-        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so only known packages' are accepted.
+        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so only our models are accepted.
 
     Returns:
         The configuration as frozen plain values; past this line there is no DictConfig.
@@ -62,7 +62,7 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
 
     plain = _to_plain(cfg)
     faults, config = _check(plain, RunConfig)
-    if not is_trusted:
+    if not is_trusted and config is not None:
         faults += _foreign_targets(plain)
     if faults or config is None:
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
@@ -79,7 +79,13 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
     """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first."""
-    return load(compose(accept_overrides(overrides)))
+    from hydra.errors import HydraException
+
+    try:
+        cfg = compose(accept_overrides(overrides))
+    except HydraException as error:
+        raise ConfigError(f"The configuration was refused: {error}") from error
+    return load(cfg)
 
 
 def accept_overrides(overrides: Sequence[str]) -> list[str]:
@@ -90,8 +96,12 @@ def accept_overrides(overrides: Sequence[str]) -> list[str]:
     """
     from studperf.config.overrides import find_faults
 
+    words = list(overrides)
+    if any(word.startswith("data.source.path=") and word != "data.source.path=null" for word in words):
+        # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
+        words += [] if any("data.source.otherwise=" in word for word in words) else ["data.source.otherwise=fail"]
     with _hydra():
-        faults, words = find_faults(overrides, check=lambda cfg: _faults_of(_to_plain(cfg)))
+        faults, words = find_faults(words, check=lambda cfg: _faults_of(_to_plain(cfg)))
     if faults:
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
     return words
@@ -121,7 +131,7 @@ def _hydra() -> Iterator[None]:
 
 def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
     if isinstance(cfg, dict):
-        return cfg
+        return copy.deepcopy(cfg)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -143,29 +153,60 @@ def _faults_of(plain: dict[str, Any]) -> list[Fault]:
 def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:
     from pydantic import ValidationError
 
-    from studperf.config.faults import Fault, explain
+    from studperf.config.faults import Fault
     from studperf.config.signature import check_node
 
     faults: list[Fault] = []
-    config = None
-    try:
-        config = shape.model_validate(plain)
-    except ValidationError as error:
-        faults += [explain(fault, ".".join(map(str, fault["loc"])) or "the root", _owner(shape, fault["loc"])) for fault in error.errors()]
     for name, given in (("model", frozenset({"features"})), ("trainer", _TRAINER_GIVEN)):
         if isinstance(node := plain.get(name), dict):
-            faults += check_node(node, name, given=given)
+            plain[name], found = check_node(node, name, given=given)
+            faults += found
     if isinstance(trainer := plain.get("trainer"), dict):
         faults += _check_trainer(trainer, Fault)
-    return faults, config
+    try:
+        return faults, shape.model_validate(plain)
+    except ValidationError as error:
+        return [*_explain_all(error.errors(), plain, shape), *faults], None
+
+
+def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[RunConfig]) -> list[Fault]:
+    """A fault for each key: a union complains once for each of its branches, with the branch's name at the end of the place."""
+    from studperf.config.faults import Fault, expectation, explain
+
+    by_key: dict[str, list[Any]] = {}
+    for error in errors:
+        loc = error["loc"]
+        if error["type"] not in ("missing", "extra_forbidden"):
+            loc = loc[: _depth(loc, plain)]
+        by_key.setdefault(".".join(map(str, loc)) or "the root", []).append(error)
+    faults = []
+    for where, several in by_key.items():
+        if len(several) > 1 and all(error["type"] != "value_error" for error in several):
+            wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
+            faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
+        else:
+            faults.append(explain(several[0], where, _owner(shape, several[0]["loc"])))
+    return faults
+
+
+def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
+    """How far a place leads along keys that are really there."""
+    for i, part in enumerate(loc):
+        if (isinstance(plain, dict) and part in plain) or (isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)):
+            plain = plain[part]  # type: ignore[index]  # a list wants a whole number, and says so by TypeError
+        else:
+            return i
+    return len(loc)
 
 
 def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
     from studperf.config.faults import Fault
 
-    targets = {name: str(node.get("_target_")) for name in ("model", "trainer") if isinstance(node := plain.get(name), dict)}
-    what = f"a run folder may name classes of {', '.join(_TRUSTED)} only"
-    return [Fault(f"{name}._target_", f"{what}, got {target!r}") for name, target in targets.items() if not target.startswith(_TRUSTED)]
+    wanted = {"model": "studperf.models.", "trainer": "lightning.pytorch.Trainer"}
+    targets = {name: str(node.get("_target_")) for name in wanted if isinstance(node := plain.get(name), dict)}
+    is_ours = {"model": targets["model"].startswith(wanted["model"]), "trainer": targets["trainer"] == wanted["trainer"]}
+    what = "a run folder could name any code; only {} is taken from one, got {!r}"
+    return [Fault(f"{name}._target_", what.format(wanted[name], target)) for name, target in targets.items() if not is_ours[name]]
 
 
 def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:

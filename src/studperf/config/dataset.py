@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from studperf.config.faults import unknown_key
+from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, Number, PositiveFloat, PositiveInt, Range
 
 Kind = Literal["number", "category", "flag", "id", "leak", "unused"]
 FEATURE_KINDS = ("number", "category", "flag")
@@ -26,7 +27,6 @@ def _as_text(value: Any) -> Any:  # noqa: ANN401 - whatever YAML held
 
 
 Level = Annotated[str, BeforeValidator(_as_text)]
-Range = tuple[float, float]
 
 
 class Block(BaseModel):
@@ -35,10 +35,20 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_Checked = TypeVar("_Checked", bound=Block)
+
+
+def _without(checked: _Checked, faults: list[str]) -> _Checked:
+    """What was checked, once it is seen to be without faults; a validator tells all of them, not the first."""
+    if faults:
+        raise ValueError("; ".join(faults))
+    return checked
+
+
 class Cut(Block):
     """How a leak column follows from the target: the label of the interval the target falls into, closed on the left."""
 
-    at: tuple[float, ...]
+    at: tuple[Number, ...]
     labels: tuple[Level, ...]
 
     @model_validator(mode="after")
@@ -58,31 +68,32 @@ class Column(Block):
 
     kind: Kind
     unit: str | None = None
-    range: Range | None = None
-    typical: Range | None = None
+    range: tuple[Number, Number] | None = None
+    typical: tuple[Number, Number] | None = None
     step: PositiveFloat | None = None
     levels: tuple[Level, ...] | None = None
     unseen: Literal["refuse", "other"] = "refuse"
-    fill: float | str | None = None
+    fill: Number | str | None = None
     cut: Cut | None = None
     why: str | None = None
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
+        faults = []
         allowed = _KEYS_BY_KIND.get(self.kind)
         said = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
         if allowed is not None and (surplus := said - allowed - {"kind", "why", "cut"}):
-            raise ValueError(f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}")
+            faults.append(f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}")
         for key, ends in (("range", self.range), ("typical", self.typical)):
             if ends is not None and ends[0] >= ends[1]:
-                raise ValueError(f"{key}: the lower end must come first, got {list(ends)}")
+                faults.append(f"{key}: the lower end must come first, got {list(ends)}")
         if self.levels is not None and (len(set(self.levels)) < len(self.levels) or not self.levels):
-            raise ValueError("levels: at least one, each named once")
+            faults.append("levels: at least one, each named once")
         if self.kind == "number" and isinstance(self.fill, str) and self.fill not in ("median", "mode"):
-            raise ValueError(f"fill: median, mode or a number, got {self.fill!r}")
+            faults.append(f"fill: median, mode or a number, got {self.fill!r}")
         if self.kind in ("category", "flag") and self.fill == "median":
-            raise ValueError(f"fill: a {self.kind} has no median; use mode or a value")
-        return self
+            faults.append(f"fill: a {self.kind} has no median; use mode or a value")
+        return _without(self, faults)
 
 
 class Target(Block):
@@ -100,8 +111,8 @@ class Simulation(Block):
     rows: PositiveInt
     seed: NonNegativeInt
     noise_sd: NonNegativeFloat
-    intercept: float
-    law: dict[str, float]
+    intercept: Number
+    law: dict[str, Number]
 
 
 class Source(Block):
@@ -160,22 +171,22 @@ class Dataset(Block):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
+        faults = []
         if self.target.column in self.columns:
-            raise ValueError(f"{self.target.column!r} is the target; it can't be one of the columns too")
+            faults.append(f"{self.target.column!r} is the target; it can't be one of the columns too")
         for key, names in (("features", self.features or ()), ("allow_leaks", self.allow_leaks)):
-            for name in names:
-                if name not in self.columns:
-                    raise ValueError(f"{key}: no column is named {name!r}")
+            faults += [f"{key}: no column is named {n!r} ({unknown_key(n, self.columns)})" for n in names if n not in self.columns]
         for name in self.features or ():
-            if self.columns[name].kind not in FEATURE_KINDS:
-                raise ValueError(f"features: {name!r} is of kind {self.columns[name].kind}, which can't be a feature")
-        if not self.feature_names:
-            raise ValueError("no column is of kind number, category or flag, so there is nothing to learn from")
-        law = self.source.simulate.law if self.source.simulate else {}
-        for name in law:
-            if name not in self.columns or self.columns[name].kind not in ("number", "flag", "unused"):
-                raise ValueError(f"source.simulate.law: {name!r} is no number or flag among the columns")
-        return self
+            if name in self.columns and self.columns[name].kind not in FEATURE_KINDS:
+                faults.append(f"features: {name!r} is of kind {self.columns[name].kind}, which can't be a feature")
+        if not faults and not self.feature_names:
+            faults.append("no column is of kind number, category or flag, so there is nothing to learn from")
+        for name in self.source.simulate.law if self.source.simulate else {}:
+            if name not in self.columns:
+                faults.append(f"source.simulate.law: no column is named {name!r} ({unknown_key(name, self.columns)})")
+            elif self.columns[name].kind not in ("number", "flag", "unused"):
+                faults.append(f"source.simulate.law: {name!r} is of kind {self.columns[name].kind}, which has no weight")
+        return _without(self, faults)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class Fault:
 def unknown_key(name: str, known: Iterable[str]) -> str:
     """Says that a name is unknown and which valid one is nearest, or all of them when none is near."""
     names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if nearest:
         return f"unknown; the nearest valid name is {nearest[0]!r}"
     return f"unknown; valid: {', '.join(names)}" if names else "unknown"
@@ -40,6 +40,16 @@ def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None 
         return Fault(where, "is missing")
     if kind == "value_error":
         return Fault(where, str(error["ctx"]["error"]))
-    message = str(error["msg"])
-    text = message.removeprefix("Input should be ").removeprefix("Input should ")
-    return Fault(where, f"must be {text}, got {value!r}")
+    return Fault(where, f"must be {expectation(error)}, got {value!r}")
+
+
+def expectation(error: Mapping[str, Any]) -> str:
+    """What a pydantic error expected, as it follows "must be"."""
+    match error["type"]:
+        case "too_short" | "too_long":
+            bound = f"at least {error['ctx']['min_length']}" if "min_length" in error["ctx"] else f"at most {error['ctx']['max_length']}"
+            return f"{bound} of them"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "a block of keys"
+        case _:
+            return str(error["msg"]).removeprefix("Input should be ").removeprefix("Input should ")

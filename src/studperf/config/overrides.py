@@ -12,8 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from studperf.config.faults import Fault, unknown_key
+from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -42,15 +44,34 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
             parsed += OverridesParser.create(config_loader=loader).parse_overrides([text])
         except HydraException:
             faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
+    parsed += _sweeper_params(parsed, loader)
     for line in _combinations(parsed):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
-    return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
+    return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed[: len(overrides)], groups)
+
+
+def _sweeper_params(overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:
+    """What the chosen file of sweeps/ varies, as overrides, so that its values are checked before the first run too."""
+    chosen = [str(o.input_line) for o in overrides if _key(o) == "sweeps" and not o.is_sweep_override()]
+    if not chosen:
+        return []
+    try:
+        cfg = compose("train", overrides=chosen, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError):
+        return []  # told below, with all other faults
+    given = {_key(o) for o in overrides}
+    params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
+    words = [f"{key}={value}" for key, value in params.items() if str(key).lstrip("+") not in given]
+    return list(OverridesParser.create(config_loader=loader).parse_overrides(words))
 
 
 def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
     as_they_are = [o for o in overrides if _is_taken_as_it_is(o, groups)]
-    base = compose("train", overrides=[f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups else str(o.input_line) for o in as_they_are])
+    base = compose(
+        "train",
+        overrides=[f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line) for o in as_they_are],
+    )
     words = []
     for override in overrides:
         text = str(override.input_line)
@@ -68,7 +89,11 @@ def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
 
 
 def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, str]]]:
-    """Each sweep value once, with the other sweeps at their first value: enough to see every value's faults."""
+    """Each sweep value once, with the other sweeps at their first value: enough to see every value's faults.
+
+    A sweep over a range has no values to try; it is left to the sweeper.
+    """
+    overrides = [o for o in overrides if not o.is_sweep_override() or o.is_discrete_sweep()]
     values = [_values_of(override) for override in overrides]
     yield [(override, v[0]) for override, v in zip(overrides, values, strict=True)]
     for i, several in enumerate(values):
@@ -77,9 +102,9 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override
 
 
 def _values_of(override: Override) -> list[str]:
-    if override.is_sweep_override() and override.is_discrete_sweep():
-        return list(override.sweep_string_iterator()) or [""]
-    return [override.get_value_element_as_str()]
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    return list(override.sweep_string_iterator()) or [""]
 
 
 def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], loader: ConfigLoader, check: Check) -> list[Fault]:
@@ -90,7 +115,7 @@ def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], l
         group = key.split("@")[0]
         if override.is_delete() or key.startswith("hydra"):
             kept.append(override.input_line or "")
-        elif group in groups and value == "null":
+        elif group == "sweeps" and value == "null":  # the one group that may be left out
             kept.append(f"{key}=null")
         elif group in groups:
             options = loader.get_group_options(group, config_name="train", overrides=[])
@@ -100,17 +125,36 @@ def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], l
                 faults.append(Fault(f"{key}={value}", f"there is no {group} of this name; {unknown_key(value, options)}"))
         else:
             kept.append(f"++{key}={value}")
-    try:
-        cfg = compose("train", overrides=kept)
-    except (HydraException, OmegaConfBaseException) as error:
-        return [*faults, Fault("composition", _first_line(error))]
-    from studperf.errors import ConfigError
+    faults += _check_words(kept, check=check)
+    return faults
 
+
+def _check_words(words: list[str], *, check: Check) -> list[Fault]:
+    faults: list[Fault] = []
+    cfg: DictConfig | None = None
     try:
-        return [*faults, *check(cfg)]
+        cfg = compose("train", overrides=words)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        # One word that can't be composed must not hide the faults of the others.
+        guilty = {word: reason for word in words if (reason := _reason(word)) is not None}
+        faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()] or [Fault("composition", _first_line(error))]
+        if guilty:
+            cfg = compose("train", overrides=[word for word in words if word not in guilty])
+    try:
+        return faults if cfg is None else [*faults, *check(cfg)]
     except ConfigError as error:
         return [*faults, Fault("composition", str(error))]
 
 
+def _reason(word: str) -> str | None:
+    """Why a word alone can't be composed; None if it can."""
+    try:
+        compose("train", overrides=[word])
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return _first_line(error)
+    return None
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    lines = " ".join(str(error.__cause__ or error).split("\n")[:3]).split()
+    return " ".join(lines)

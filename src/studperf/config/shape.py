@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from studperf.config.dataset import Block, Dataset
-from studperf.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from studperf.config.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
@@ -33,7 +33,7 @@ class Loss(Block):
 
     name: Literal["mse", "huber", "gaussian_nll", "quantile"]
     delta: PositiveFloat
-    quantile: Annotated[float, Field(gt=0, lt=1)]
+    quantile: Fraction
 
 
 class Optimizer(Block):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 import typing
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from studperf.config import types
-from studperf.config.faults import Fault, explain, unknown_key
+from studperf.config.faults import Fault, expectation, unknown_key
 
 _VOCABULARY: dict[str, Any] = {
     **{name: getattr(typing, name) for name in ("Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple")},
@@ -39,8 +40,8 @@ class Signature:
     """Takes `**kwargs`, so that unknown names can't be refused."""
 
 
-def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()) -> list[Fault]:
-    """Every fault of a `_target_` node: unknown, missing and ill-typed arguments.
+def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[Fault]]:
+    """The node with its arguments as their types want them, and every fault: unknown, missing and ill-typed arguments.
 
     Args:
         node: the `_target_` and its keyword arguments, plain values.
@@ -49,35 +50,40 @@ def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = froz
     """
     target = node.get("_target_")
     if not isinstance(target, str):
-        nearest = unknown_key(next((key for key in node if key.startswith("_")), "_target_"), ["_target_"])
-        return [Fault(where, f"names no class to build: _target_ is missing ({nearest})")]
+        near = [key for key in difflib.get_close_matches("_target_", map(str, node), n=1) if key != "_target_"]
+        faults = [Fault(f"{where}.{key}", unknown_key(key, ["_target_"])) for key in near]
+        return node, faults or [Fault(where, "names no class to build: _target_ is missing")]
     try:
         signature = read_signature(target)
     except TargetNotFoundError as error:
-        return [Fault(f"{where}._target_", str(error))]
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
+        return node, [Fault(f"{where}._target_", str(error))]
     settable = [name for name in signature.annotations if name not in given]
-    faults = []
-    for name, value in arguments.items():
+    checked, faults = dict(node), []
+    for name, value in node.items():
         if name in given:
             faults.append(Fault(f"{where}.{name}", "is set by studperf itself; drop it"))
-        elif name not in signature.annotations:
-            if not signature.is_open:
-                faults.append(Fault(f"{where}.{name}", unknown_key(name, settable)))
-        elif (annotation := signature.annotations[name]) is not None:
-            faults += _check_value(value, annotation, f"{where}.{name}")
-    missing = sorted(signature.required - arguments.keys() - given)
+        elif name not in ("_target_", *signature.annotations) and not signature.is_open:
+            faults.append(Fault(f"{where}.{name}", unknown_key(name, ["_target_", *settable] if str(name).startswith("_") else settable)))
+        elif (annotation := signature.annotations.get(name)) is not None:
+            checked[name], found = _check_value(value, annotation, f"{where}.{name}")
+            faults += found
+    missing = sorted(signature.required - node.keys() - given)
     faults += [Fault(f"{where}.{name}", f"is missing: {target} needs it") for name in missing]
-    return faults
+    return checked, faults
 
 
-def _check_value(value: Any, annotation: Any, where: str) -> list[Fault]:  # noqa: ANN401
+def _check_value(value: Any, annotation: Any, where: str) -> tuple[Any, list[Fault]]:  # noqa: ANN401
     try:
-        TypeAdapter(annotation).validate_python(value)
+        typed = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        # A union reports each branch's complaint; one sentence about the value says as much.
-        return [explain(error.errors()[0], where)]
-    return []
+        parts = error.errors()
+        wanted = list(dict.fromkeys(expectation(part) for part in parts))
+        got = parts[0]["input"] if len(parts) == 1 else value
+        return value, [Fault(where, f"must be {' or '.join(wanted)}, got {got!r}")]
+    if isinstance(value, bool | str) and type(typed) is not type(value):
+        # Foreign annotations are not strict: "no" would pass for False, and True for 1.
+        return value, [Fault(where, f"must be a {type(typed).__name__}, got {value!r}")]
+    return typed, []
 
 
 @cache
@@ -114,12 +120,17 @@ def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.Function
     if file is None:
         raise TargetNotFoundError(f"there is no module {module!r}")
     names = []
-    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise TargetNotFoundError(f"{file}, line {error.lineno}: is not valid Python: {error.msg}") from error
+    for statement in tree.body:
         if isinstance(statement, ast.ClassDef | ast.FunctionDef):
             if statement.name == name:
                 return statement, module
             names.append(statement.name)
         elif isinstance(statement, ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in statement.names]
             for alias in statement.names:
                 if (alias.asname or alias.name) == name:
                     return _find_in_module(_absolute(statement, module, file), alias.name)
@@ -162,9 +173,11 @@ def _signature_of(definition: ast.ClassDef | ast.FunctionDef, module: str) -> Si
     for base in definition.bases:
         if isinstance(base, ast.Name):
             try:
-                return _signature_of(*_find_in_module(module, base.id))
+                inherited = _signature_of(*_find_in_module(module, base.id))
             except TargetNotFoundError:
                 continue
+            if inherited != Signature(is_open=True):  # a mixin without a constructor says nothing
+                return inherited
     return Signature(is_open=True)
 
 
@@ -183,23 +196,25 @@ def _read_arguments(function: ast.FunctionDef, *, n_bound: int) -> Signature:
 def _read_annotation(node: ast.expr | None) -> Any:  # noqa: ANN401 - a type, or None where it can't be read
     try:
         return None if node is None else _as_type(node)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, SyntaxError):
         return None
 
 
-def _as_type(node: ast.expr) -> Any:  # noqa: ANN401 - a type
+def _as_type(node: ast.expr) -> Any:  # noqa: ANN401, PLR0911 - a type; a case a form
     match node:
         case ast.Constant(value=None):
             return None
-        case ast.Constant(value=value):
-            return ... if value is ... else _as_type(ast.parse(str(value), mode="eval").body)
+        case ast.Constant(value=value) if value is ...:
+            return ...
+        case ast.Constant(value=str(text)):
+            return _as_type(ast.parse(text, mode="eval").body)
         case ast.Name(id=name):
             return _VOCABULARY[name]
         case ast.Attribute(attr=name, value=ast.Name(id="typing" | "t")):
             return _VOCABULARY[name]
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return typing.Union[_as_type(left), _as_type(right)]  # noqa: UP007 - built from parts
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+        case ast.Subscript(value=ast.Name(id="Literal") | ast.Attribute(attr="Literal"), slice=choices):
             return typing.Literal[ast.literal_eval(choices)]
         case ast.Subscript(value=value, slice=ast.Tuple(elts=parts)):
             return _as_type(value)[tuple(_as_type(part) for part in parts)]

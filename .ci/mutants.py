@@ -1,0 +1,110 @@
+"""Plants faults in a copy of the code, one at a time, and demands that the tests notice each.
+
+    python .ci/mutants.py [NAME ...]
+
+Each fault is one that has cost somebody a result: a leak left in, an encoder that saw the test rows, the last weights scored instead of the best.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A replacement in one file, and the tests that must fail for it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = [
+    Mutant("encoder fitted before the split", "train.py", 'Encoder.fit(parts["train"],', "Encoder.fit(table,", "tests/test_train.py -k encoder"),
+    Mutant("last weights scored, not the best", "fit.py", "torch.load(folder / BEST,", "torch.load(folder / LAST,", "tests/test_train.py -k best_epoch"),
+    Mutant(
+        "leaks left in",
+        "data/leaks.py",
+        "refused = [leak for leak in leaks if leak.column not in dataset.allow_leaks]",
+        "refused = []",
+        "tests/test_train.py -k leak",
+    ),
+    Mutant(
+        "reverse test off",
+        "data/leaks.py",
+        "if score >= REVERSE_THRESHOLD:",
+        "if score > REVERSE_THRESHOLD + 1:",
+        "tests/data/test_leaks.py",
+    ),
+    Mutant(
+        "target not unscaled",
+        "module.py",
+        "return y * self.target_std + self.target_mean",
+        "return y",
+        "tests/test_train.py -k belong",
+    ),
+    Mutant(
+        "predictions shuffled",
+        "judge.py",
+        "predicted = {name: module.predict_rows(data.tensors[name]) for name in shown}",
+        "predicted = {name: module.predict_rows(data.tensors[name])[::-1].copy() for name in shown}",
+        "tests/test_train.py -k belong",
+    ),
+    Mutant("best and worst swapped", "config/shape.py", 'if self.metric == "val/r2" else', 'if self.metric != "val/r2" else', "tests/test_train.py -k record_holds"),
+    Mutant("pairs torn apart", "metrics.py", "return _interval(rmse(predicted, actual) - rmse(reference, actual), draws)", "return unpaired_difference((predicted, actual), (reference, actual))", "tests/test_metrics.py"),
+    Mutant("conformal rank off by one", "metrics.py", "errors[rank - 1]", "errors[rank - 2]", "tests/test_metrics.py"),
+    Mutant("val rows are training rows", "data/split.py", "held[order_held[n_test:]]", "train[: n_held - n_test]", "tests/data/test_split.py"),
+    Mutant("divided by the variance", "data/encode.py", "(known - code.mean) / code.std", "(known - code.mean) / code.std**2", "tests/data/test_encode.py"),
+    Mutant("unseen level taken as the first", "data/encode.py", "elif codes.isna().any():", "elif codes.isna().any() and codes.fillna(0).size == 0:", "tests/data/test_encode.py"),
+    Mutant("last partial batch dropped", "data/batches.py", "if len(starts) > 1 and self.n_rows - starts[-1] == 1:", "if len(starts) > 1:", "tests/data/test_batches.py"),
+    Mutant("dropout not tied to the epoch", "module.py", "torch.manual_seed(epoch_seed(self.config.seed, self.current_epoch))", "pass", "tests/test_train.py -k resumes_to"),
+    Mutant("'None' read as missing", "data/source.py", "keep_default_na=False, na_values=[]", "keep_default_na=True", "tests/data"),
+    Mutant("a gain without interval beats", "judge.py", "if against_best.high < 0:", "if against_best.value < 0:", "tests/test_judge.py"),
+    Mutant("baselines see the scored rows", "baselines.py", 'model.fit(x["train"], y_train)', "model.fit(x[next(reversed(x))][: len(y_train)], y_train[: len(x[next(reversed(x))])])", "tests/test_baselines.py"),
+    Mutant("typos with a plus let through", "config/dataset.py", 'ConfigDict(extra="forbid", frozen=True)', 'ConfigDict(extra="ignore", frozen=True)', "tests/config"),
+]  # fmt: skip
+
+
+def main(names: list[str]) -> int:
+    """Runs the mutants; returns how many survived."""
+    survivors = []
+    chosen = [m for m in MUTANTS if not names or any(name in m.name for name in names)]
+    for mutant in chosen:
+        is_killed = try_mutant(mutant)
+        sys.stdout.write(f"{'killed  ' if is_killed else 'SURVIVED'}  {mutant.name}  ({mutant.file}; {mutant.tests})\n")
+        sys.stdout.flush()
+        if not is_killed:
+            survivors.append(mutant.name)
+    sys.stdout.write(f"{len(chosen) - len(survivors)} of {len(chosen)} killed\n")
+    return len(survivors)
+
+
+def try_mutant(mutant: Mutant) -> bool:
+    """Whether the named tests, which pass on the code as it is, fail on the mutant."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "studperf"
+        ignored = shutil.ignore_patterns(".venv", ".uv", ".git", "runs", "*_cache", "__pycache__")
+        shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
+        path = copy / "src" / "studperf" / mutant.file
+        text = path.read_text()
+        if text.count(mutant.old) != 1:
+            raise SystemExit(f"{mutant.name}: {mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times, expected once")
+        path.write_text(text.replace(mutant.old, mutant.new))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *mutant.tests.split(" ", 1)[:1]]
+        if " -k " in mutant.tests:
+            command += ["-k", mutant.tests.split(" -k ")[1]]
+        environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

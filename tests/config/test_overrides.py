@@ -1,0 +1,134 @@
+"""What Hydra would report one at a time, accept or put in its own words is refused at once, with the nearest name."""
+
+from pathlib import Path
+
+import pytest
+
+from studperf import config
+from studperf.config import accept_overrides, load_overrides
+from studperf.config.overrides import find_faults
+from studperf.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {file.parent.name: file.stem for file in sorted([*ROOT.glob("conf/*/*.yaml"), *ROOT.glob("sweeps/*.yaml")])}
+
+
+def refusal(*words: str) -> list[str]:
+    """The faults that a refused command line is told."""
+    with pytest.raises(ConfigError) as caught:
+        accept_overrides(words)
+    head, *faults = str(caught.value).splitlines()
+    assert head == f"The configuration was refused ({len(faults)} fault{'s' * (len(faults) != 1)}):"
+    return [fault.removeprefix("  - ") for fault in faults]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["seed=3", "model=tabm", "optimizer.lr=3e-3", "trainer.max_epochs=2", "model.d_embedding=8", "runs=some/where"],
+        ["+trainer.limit_train_batches=2", "++seed=1", "~trainer.deterministic", "data.source.path=null", "+data.features=[age, gender]"],
+        ["model=linear,mlp", "optimizer.lr=choice(1e-3,1e-2)", "seed=range(0,2)"],
+        ["sweeps=mlp", "hydra.sweep.dir=some/where"],
+    ],
+    ids=["nothing", "values", "added and taken away", "sweeps", "a sweep file"],
+)
+def test_a_good_command_line_passes(words: list[str]) -> None:
+    assert len(accept_overrides(words)) == len(words)
+
+
+def test_every_value_of_a_sweep_is_tried() -> None:
+    assert refusal("optimizer.lr=1e-3,fast,-1", "model=mlp,mlpp", "model.dropout=0.1,1.7") == [
+        "optimizer.lr: must be a valid number, got 'fast'",
+        "optimizer.lr: must be greater than 0, got -1",
+        "model=mlpp: there is no model of this name; unknown; the nearest valid name is 'mlp'",
+        "model.dropout: must be less than 1, got 1.7",
+    ]
+
+
+def test_values_of_a_sweep_are_composed_once_each_beside_the_first_of_the_others() -> None:
+    seen = []
+    with config._hydra():
+        faults, _ = find_faults(["seed=0,1", "batch_size=8,16"], check=lambda cfg: seen.append((cfg.seed, cfg.batch_size)) or [])
+    assert faults == []
+    assert seen == [(0, 8), (1, 8), (0, 16)]
+
+
+def test_a_sweep_of_lists_is_taken_apart_between_the_lists() -> None:
+    assert refusal("model.d_hidden=[8],[16,x],[0]") == [
+        "model.d_hidden: must be a valid integer, got 'x'",
+        "model.d_hidden: must be greater than 0, got 0",
+    ]
+
+
+def test_a_fault_that_every_value_of_a_sweep_shares_is_told_once() -> None:
+    assert refusal("seed=0,1", "+sead=1") == ["sead: unknown; the nearest valid name is 'seed'"]
+
+
+def test_a_sweep_over_models_is_refused_where_one_has_no_such_argument() -> None:
+    assert refusal("model=mlp,linear", "model.dropout=0.1") == ["model.dropout: unknown"]
+
+
+def test_a_misspelt_key_is_refused_with_any_sign() -> None:
+    assert refusal("seeed=1", "+sead=1", "++sed=1") == [
+        f"{typo}: unknown; the nearest valid name is 'seed'" for typo in ("seeed", "sead", "sed")
+    ]
+
+
+def test_a_misspelt_option_is_refused_in_every_group() -> None:
+    faults = refusal(*(f"{group}={option}x" for group, option in OPTIONS.items()))
+    for (group, option), fault in zip(OPTIONS.items(), faults, strict=True):
+        assert fault.startswith(f"{group}={option}x: there is no {group} of this name; unknown; ")
+        assert repr(option) in fault or f"valid: {option}" in fault
+
+
+def test_a_misspelt_option_hides_no_other_fault() -> None:
+    assert refusal("model=mlpp", "seed=x", "nonsense") == [
+        "nonsense: is not of the form key=value (quote it if the shell takes parts of it away)",
+        "model=mlpp: there is no model of this name; unknown; the nearest valid name is 'mlp'",
+        "seed: must be a valid integer, got 'x'",
+    ]
+
+
+def test_words_that_are_no_overrides_are_refused_each() -> None:
+    words = ["model.dropout", "foo bar=3", "seed=[1", "seed={a", "a b", "model.=3", "3=3"]
+    assert refusal(*words) == [f"{word}: is not of the form key=value (quote it if the shell takes parts of it away)" for word in words]
+
+
+@pytest.mark.parametrize("word", ["model=null", "model=3", "model=true"])
+def test_an_option_that_is_no_name_is_refused_in_words(word: str) -> None:
+    (fault,) = refusal(word)
+    assert fault.casefold().startswith(word)
+
+
+def test_a_value_without_a_key_is_refused() -> None:
+    assert len(refusal("=3")) == 1
+
+
+def test_a_word_that_cannot_be_composed_hides_no_other_fault() -> None:
+    faults = refusal("hydra.nonsense=1", "data.split=[0.9,0.9,0.1]", "+sead=1", "batch_size=0")
+    for key in ("hydra.nonsense", "data.split", "sead: unknown; the nearest valid name is 'seed'", "batch_size: must be greater than 0"):
+        assert any(key in fault for fault in faults)
+
+
+def test_a_deletion_of_what_is_not_there_is_refused() -> None:
+    (fault,) = refusal("~model.colour")
+    assert "model.colour" in fault
+
+
+def test_a_sweep_without_single_values_is_left_to_the_sweeper() -> None:
+    assert accept_overrides(["optimizer.lr=interval(1e-4,1e-2)"])[0].lstrip("+") == "optimizer.lr=interval(1e-4,1e-2)"
+
+
+def test_values_that_only_composition_fills_in_are_checked() -> None:
+    assert refusal("batch_size=${seed}", "seed=0") == ["batch_size: must be greater than 0, got 0"]
+
+
+def test_a_valid_key_that_the_yaml_does_not_hold_needs_no_plus() -> None:
+    loaded = load_overrides(["trainer.limit_train_batches=2", "data.features=[age]"])
+    assert loaded.trainer["limit_train_batches"] == 2
+    assert loaded.data.feature_names == ("age",)
+
+
+def test_an_optional_key_can_be_taken_away() -> None:
+    assert "deterministic" not in load_overrides(["~trainer.deterministic"]).trainer
