@@ -74,13 +74,13 @@ def test_numbers_beyond_training_are_warned_of(
     new_table.loc[3, "study_hours_per_day"] = 20.0
     new_table.to_csv(tmp_path / "new.csv", index=False)
     evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
-    assert "study_hours_per_day: 1 values outside of the training range" in capsys.readouterr().out
+    assert "study_hours_per_day: 1 value outside of the training range" in capsys.readouterr().out
 
 
 def test_a_file_with_an_unknown_level_is_refused(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
     new_table.loc[4, "gender"] = "Unknown"
     new_table.to_csv(tmp_path / "new.csv", index=False)
-    with pytest.raises(DataError, match=r"gender: unknown level in 1 rows: 'Unknown' \(row 5\)"):
+    with pytest.raises(DataError, match=r"gender: unknown level in 1 row: 'Unknown' \(row 5\)"):
         evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
 
 

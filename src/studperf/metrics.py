@@ -61,8 +61,9 @@ def r2(predicted: FloatArray, actual: FloatArray) -> float:
         ValueError: the arrays are empty or differ in shape.
     """
     _check(predicted, actual)
-    spread = np.sum((actual - actual.mean()) ** 2)
-    return float(1 - np.sum((predicted - actual) ** 2) / spread) if spread > 0 else float("nan")
+    if np.ptp(actual) == 0:  # their mean can differ from them by rounding
+        return float("nan")
+    return float(1 - np.sum((predicted - actual) ** 2) / np.sum((actual - actual.mean()) ** 2))
 
 
 def bias(predicted: FloatArray, actual: FloatArray) -> float:
@@ -83,7 +84,8 @@ def scores(predicted: FloatArray, actual: FloatArray) -> dict[str, Interval]:
     """
     _check(predicted, actual)
     error = predicted - actual
-    sums = _resample(np.stack([error, np.abs(error), error**2, actual, actual**2, np.ones_like(error)], axis=1))
+    centred = actual - actual.mean() if np.ptp(actual) > 0 else np.zeros_like(actual)  # squares of large targets leave no digits
+    sums = _resample(np.stack([error, np.abs(error), error**2, centred, centred**2, np.ones_like(error)], axis=1))
     n = sums[:, 5]
     spread = sums[:, 4] - sums[:, 3] ** 2 / n
     draws = {

@@ -234,7 +234,10 @@ class RunRecord(Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise RunError(f"{path}: is not a record that this version of studperf reads: {error.errors()[0]['msg']}") from error
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            what = f"{where}: {fault['msg']}" if where else fault["msg"]
+            raise RunError(f"{path}: is not a record that this version of studperf reads: {what}") from error
 
     def finish(self, folder: Path) -> None:
         """Marks the run as finished and hashes what it left."""

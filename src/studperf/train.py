@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command, run_hydra
+from studperf.cli import make_console, print_error, run_command, run_hydra
 from studperf.config import load
-from studperf.errors import RunError
+from studperf.errors import RunError, StudperfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from studperf.record import RunRecord
 _multirun: set[Path] = set()
 """The folder of the multirun that this process works on."""
+_refused: list[StudperfError] = []
+"""What the runs of this process were refused for. Hydra would print each with a heading of its own."""
 
 
 def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None) -> RunRecord:
@@ -85,6 +87,13 @@ def resume(folder: Path) -> RunRecord:
 
 
 def _task(cfg: DictConfig) -> None:
+    try:
+        _run_or_resume(cfg)
+    except StudperfError as error:
+        _refused.append(error)
+
+
+def _run_or_resume(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -113,6 +122,10 @@ def main() -> None:
                 from studperf.summary import show_summary
 
                 show_summary(folder, make_console())
+    for error in _refused[:-1]:
+        print_error(str(error))
+    if _refused:
+        raise _refused[-1]
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_check_lists_all_faults(command, tmp_path: Path) -> None:  # noqa: ANN00
     with pytest.raises(DataError, match=r"2 faults") as error:
         command("check", "data.source.path=t.csv")
     assert "age: 1 value is outside of 5 to 100 years: 400 (row 3)" in str(error.value)
-    assert "gender: unknown level in 1 rows: 'M' (row 5)" in str(error.value)
+    assert "gender: unknown level in 1 row: 'M' (row 5)" in str(error.value)
 
 
 def test_report_writes_two_pages_that_ask_no_other_site(command, tmp_path: Path) -> None:  # noqa: ANN001

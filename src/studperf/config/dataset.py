@@ -11,6 +11,8 @@ from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, Nu
 
 Kind = Literal["number", "category", "flag", "id", "leak", "unused"]
 FEATURE_KINDS = ("number", "category", "flag")
+DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
+"""Names that need no quotes in a shell."""
 # What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
 _KEYS_BY_KIND = {
     "number": {"unit", "range", "typical", "step", "fill"},
@@ -93,6 +95,8 @@ class Column(Block):
             faults.append(f"fill: median, mode or a number, got {self.fill!r}")
         if self.kind in ("category", "flag") and self.fill == "median":
             faults.append(f"fill: a {self.kind} has no median; use mode or a value")
+        elif self.kind == "flag" and self.fill not in (None, "mode", 0, 1):
+            faults.append(f"fill: mode, 0 or 1, got {self.fill!r}")
         return _without(self, faults)
 
 
@@ -124,6 +128,11 @@ class Source(Block):
     encoding: str = "utf-8"
     missing: tuple[str, ...] = ("",)
     simulate: Simulation | None = None
+
+    @field_validator("delimiter")
+    @classmethod
+    def _by_name(cls, delimiter: str) -> str:
+        return DELIMITERS.get(delimiter, delimiter)
 
     @model_validator(mode="after")
     def _can_answer(self) -> Self:

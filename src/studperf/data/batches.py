@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Batches:
             order = torch.randperm(self.n_rows, generator=epoch_generator(self.seed, self.epoch()))
             tensors = (tensors[0][order], tensors[1][order], tensors[2][order])
         starts = self._starts()
-        for start, stop in zip(starts, [*starts[1:], self.n_rows], strict=True):
+        for start, stop in pairwise([*starts, self.n_rows]):
             yield tensors[0][start:stop], tensors[1][start:stop], tensors[2][start:stop]
 
     def _starts(self) -> list[int]:

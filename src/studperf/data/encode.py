@@ -143,18 +143,24 @@ def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
     return np.concatenate([encoded.x_num.astype(np.float64), *one_hot], axis=1)
 
 
+def _refuse_empty(values: pd.Series) -> None:
+    if values.isna().all():
+        raise DataError(f"{values.name}: no training row has a value, so there is nothing to learn from it; give it kind unused")
+
+
 def _fit_number(values: pd.Series, column: Column, encode: Encode) -> NumberCode:
     fill = _fit_fill(values, column)
     known = values.to_numpy(dtype=np.float64)
     known = known[~np.isnan(known)] if fill is None else np.where(np.isnan(known), fill, known)
-    std = float(known.std())
+    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
+    std = float(known.std()) if np.ptp(known) > 0 else 1.0
     quantiles = None
     if encode.numbers == "quantile":
         quantiles = tuple(np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist())
     return NumberCode(
         name=str(values.name),
         mean=float(known.mean()),
-        std=std if std > 0 else 1.0,
+        std=std,
         low=float(known.min()),
         high=float(known.max()),
         fill=fill,
@@ -163,6 +169,7 @@ def _fit_number(values: pd.Series, column: Column, encode: Encode) -> NumberCode
 
 
 def _fit_fill(values: pd.Series, column: Column) -> float | None:
+    _refuse_empty(values)
     match column.fill:
         case None:
             return None
@@ -175,10 +182,11 @@ def _fit_fill(values: pd.Series, column: Column) -> float | None:
 
 
 def _fit_category(values: pd.Series, column: Column) -> CategoryCode:
+    _refuse_empty(values)
     known = values.dropna()
     levels = list(column.levels) if column.levels is not None else sorted(known.unique())
     most_frequent = str(known.mode().iloc[0])
-    fill = None if column.fill is None else most_frequent if column.fill == "mode" else str(column.fill)
+    fill = None if column.fill is None else most_frequent if column.fill == "mode" else _level(column.fill)
     if fill is not None and fill not in levels:
         levels.append(fill)
     other = None
@@ -189,6 +197,10 @@ def _fit_category(values: pd.Series, column: Column) -> CategoryCode:
         if other not in levels:
             levels.append(other)
     return CategoryCode(name=str(values.name), levels=tuple(levels), other=other, fill=fill)
+
+
+def _level(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"  # YAML's 3 is the level 3, not 3.0
 
 
 def _filled(values: pd.Series, fill: float | None) -> np.ndarray:

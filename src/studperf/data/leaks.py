@@ -93,10 +93,13 @@ def _test_column(name: str, values: pd.Series, target: np.ndarray) -> Leak | Non
     if len(values) < _MIN_ROWS or values.nunique() < 2 or np.ptp(target) == 0:  # noqa: PLR2004 - a constant
         return None
     codes, n_levels = pd.factorize(values, sort=True)[0], values.nunique()
-    if n_levels <= MAX_LEVELS:
+    is_number = pd.api.types.is_numeric_dtype(values)
+    if n_levels <= MAX_LEVELS or (not is_number and n_levels <= len(values) / 2):
         if (evidence := _exact_test(codes, n_levels, target)) is not None:
             return Leak(name, "exact", evidence)
-    elif pd.api.types.is_numeric_dtype(values):
+        if n_levels > MAX_LEVELS:
+            return None
+    elif is_number:
         if (evidence := _monotone_test(values.to_numpy(dtype=float), target)) is not None:
             return Leak(name, "exact", evidence)
         codes = pd.qcut(values, _N_BINS, labels=False, duplicates="drop").to_numpy()
@@ -172,12 +175,12 @@ def left_out_signal(table: Table, dataset: Dataset) -> list[tuple[str, float]]:
 
 
 def _explained(values: pd.Series, target: np.ndarray) -> float:
-    numbers = pd.to_numeric(values, errors="coerce")
+    numbers = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if numbers.notna().mean() > 0.9 and numbers.nunique() > 2:  # noqa: PLR2004 - a number, with some cells missing
         known = numbers.notna().to_numpy()
         return float(np.corrcoef(numbers[known], target[known])[0, 1] ** 2)
     levels = as_levels(values)
-    if not 1 < levels.nunique() <= MAX_LEVELS:
+    if not 1 < levels.nunique() <= min(MAX_LEVELS, len(levels) / 2):
         return 0.0
     means = pd.Series(target, index=values.index).groupby(levels).transform("mean")
     n_levels = levels.nunique()

@@ -105,6 +105,9 @@ def inspect_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = T
     if dataset.target.column in raw:
         typed[dataset.target.column] = _type_target(raw[dataset.target.column], check, for_training=for_training)
     frame = pd.DataFrame(typed)
+    features = [name for name in dataset.feature_names if name in frame]
+    if for_training and len(frame) > 1 and features and (frame[features].nunique(dropna=False) == 1).all():
+        check.error("table", "every feature has the same value in all rows: there is nothing to learn from")
     if for_training and not any(finding.level == "error" for finding in check.findings):
         _warn_of_duplicates(frame, check)
     warnings = tuple(finding for finding in check.findings if finding.level == "warning")
@@ -143,8 +146,8 @@ def _drop_targetless(raw: pd.DataFrame, check: _Check) -> pd.DataFrame:
     if not check.dataset.drop_missing_target or name not in raw:
         return raw
     missing = _is_missing(raw[name], check.dataset)
-    if n_missing := int(missing.sum()):
-        check.warn(name, f"{n_missing} rows without a target were left out, as data.drop_missing_target=true asks")
+    if missing.any():
+        check.warn(name, f"{_n(missing, 'row')} without a target left out, as data.drop_missing_target=true asks")
     return raw[~missing].reset_index(drop=True)
 
 
@@ -171,7 +174,7 @@ def _type_column(values: pd.Series, name: str, column: Column, check: _Check, *,
         case _:
             typed = _to_levels(values, missing, name, column, check, for_training=for_training)
     if for_training and typed.nunique(dropna=False) == 1:
-        check.warn(name, f"every row has the value {typed.iloc[0]!r}: the column carries no information")
+        check.warn(name, f"every row has the value {_show(typed.iloc[0])}: the column carries no information")
     return typed
 
 
@@ -185,7 +188,7 @@ def _refuse_missing(missing: pd.Series, name: str, column: Column, check: _Check
     way_out = f"say how to fill: data.columns.{name}.fill={'median' if column.kind == 'number' else 'mode'}"
     if column.kind == "category" and "None" in (column.levels or ()):
         way_out = "'None' is one of its levels: was the file written by a program that reads 'None' as missing? Otherwise " + way_out
-    check.error(name, f"{int(missing.sum())} missing values ({_rows(missing)}); {way_out}")
+    check.error(name, f"{_n(missing, 'missing value')} ({_rows(missing)}); {way_out}")
 
 
 def _to_numbers(values: pd.Series, missing: pd.Series, name: str, check: _Check) -> pd.Series:
@@ -193,10 +196,13 @@ def _to_numbers(values: pd.Series, missing: pd.Series, name: str, check: _Check)
     text = numbers.isna() & ~missing
     if text.any():
         examples = _examples(values, text)
-        check.error(name, f"{int(text.sum())} values are not numbers: {examples}; if they mean missing, name them in data.source.missing")
+        check.error(
+            name,
+            f"{_are(text, 'value')} {'not a number' if text.sum() == 1 else 'not numbers'}: {examples}; if they mean missing, name them in data.source.missing",
+        )
     infinite = numbers.abs() == np.inf
     if infinite.any():
-        check.error(name, f"{int(infinite.sum())} values are infinite ({_rows(infinite)}); correct them or leave the rows out")
+        check.error(name, f"{_are(infinite, 'value')} infinite ({_rows(infinite)}); correct them or leave the rows out")
     return numbers
 
 
@@ -205,9 +211,11 @@ def _check_range(numbers: pd.Series, name: str, ends: tuple[float, float] | None
         return
     outside = ((numbers < ends[0]) | (numbers > ends[1])) & np.isfinite(numbers)
     if outside.any():
-        count = f"{int(outside.sum())} values are" if outside.sum() > 1 else "1 value is"
         expected = f"{ends[0]:g} to {ends[1]:g} {unit}".rstrip()
-        check.error(name, f"{count} outside of {expected}: {_examples(numbers, outside)}; correct the rows, or the range in the dataset")
+        check.error(
+            name,
+            f"{_are(outside, 'value')} outside of {expected}: {_examples(numbers, outside)}; correct the rows, or the range in the dataset",
+        )
 
 
 def _to_flags(values: pd.Series, missing: pd.Series, name: str, check: _Check) -> pd.Series:
@@ -229,9 +237,9 @@ def _to_levels(values: pd.Series, missing: pd.Series, name: str, column: Column,
         if unseen.any() and column.unseen == "refuse":
             known = ", ".join(column.levels)
             examples = _examples(levels, unseen)
-            check.error(name, f"unknown level in {int(unseen.sum())} rows: {examples}; known: {known}. Correct them, or set unseen: other")
+            check.error(name, f"unknown level in {_n(unseen, 'row')}: {examples}; known: {known}. Correct them, or set unseen: other")
         elif unseen.any():
-            check.warn(name, f"unknown level in {int(unseen.sum())} rows taken as 'other': {_examples(levels, unseen)}")
+            check.warn(name, f"unknown level in {_n(unseen, 'row')} taken as 'other': {_examples(levels, unseen)}")
     return levels
 
 
@@ -254,13 +262,16 @@ def _type_target(values: pd.Series, check: _Check, *, for_training: bool) -> pd.
     numbers = pd.to_numeric(values.where(~missing, None), errors="coerce").astype(np.float64)
     text = numbers.isna() & ~missing
     if text.any():
-        check.error(target.column, f"{int(text.sum())} targets are not numbers: {_examples(values, text)}")
+        check.error(
+            target.column,
+            f"{_are(text, 'target')} {'not a number' if text.sum() == 1 else 'not numbers'}: {_examples(values, text)}; if they mean missing, name them in data.source.missing",
+        )
     if missing.any() and for_training:
         way_out = "leave them out with data.drop_missing_target=true"
-        check.error(target.column, f"{int(missing.sum())} rows have no target ({_rows(missing)}); {way_out}")
+        check.error(target.column, f"{_n(missing, 'row')} without a target ({_rows(missing)}); {way_out}")
     infinite = numbers.abs() == np.inf
     if infinite.any():
-        check.error(target.column, f"{int(infinite.sum())} targets are infinite ({_rows(infinite)})")
+        check.error(target.column, f"{_are(infinite, 'target')} infinite ({_rows(infinite)})")
     _check_range(numbers, target.column, target.range, target.unit, check)
     if for_training and len(numbers) > 1 and numbers.nunique() == 1:
         check.error(target.column, f"every row has the target {numbers.iloc[0]:g}: there is nothing to learn")
@@ -271,7 +282,7 @@ def _warn_of_duplicates(frame: pd.DataFrame, check: _Check) -> None:
     columns = [*check.dataset.feature_names, check.dataset.target.column]
     repeated = frame.duplicated(subset=columns)
     if repeated.any():
-        what = f"{int(repeated.sum())} rows repeat another one, target included ({_rows(repeated)}); the split keeps equal rows together"
+        what = f"{_n(repeated, 'copy', 'copies')} of another row, target included ({_rows(repeated)}); the split keeps equal rows together"
         check.warn("table", what)
 
 
@@ -289,6 +300,18 @@ def _examples(values: pd.Series, mask: pd.Series) -> str:
 
 def _show(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _n(mask: pd.Series, one: str, several: str | None = None) -> str:
+    return f"{int(mask.sum())} {_noun(mask, one, several)}"
+
+
+def _noun(mask: pd.Series, one: str, several: str | None = None) -> str:
+    return one if mask.sum() == 1 else several or f"{one}s"
+
+
+def _are(mask: pd.Series, one: str) -> str:
+    return f"{_n(mask, one)} {'is' if mask.sum() == 1 else 'are'}"
 
 
 def _come(mask: pd.Series) -> str:

@@ -14,12 +14,11 @@ import pandas as pd
 import yaml
 
 from studperf.config import find_file
-from studperf.config.dataset import Dataset, Source
+from studperf.config.dataset import DELIMITERS, Dataset, Source
 from studperf.data.simulate import simulate
 from studperf.errors import DataError
 
 _CHUNK = 1 << 20
-_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "bar", ",": "comma"}
 _PARQUET = (".parquet", ".pq")
 
 
@@ -49,8 +48,12 @@ def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
         DataError: the file can't be read, or is not the version that `data.dvc` names.
     """
     source = dataset.source
-    path = find_file(source.path) if source.path is not None else None
-    if path is None or not path.exists():
+    try:
+        path = find_file(source.path) if source.path is not None else None
+        is_there = path is not None and path.exists()
+    except OSError as error:
+        raise DataError(f"{source.path}: can't be looked for: {error.strerror}. Set data.source.path=FILE.") from error
+    if path is None or not is_there:
         if source.otherwise == "fail" or source.simulate is None:
             raise DataError(f"{source.path}: no such file, and data.source.otherwise=fail. Set data.source.path=FILE.")
         return simulate(dataset), Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
@@ -111,11 +114,14 @@ def _read_csv(text: str, path: Path, source: Source) -> pd.DataFrame:
         raise DataError(f"{path}: is empty; a table has a header and a row for each student")
     if len(source.delimiter) != 1:
         raise DataError(f"data.source.delimiter: must be one character, got {source.delimiter!r}")
-    header = next(csv.reader(io.StringIO(text), delimiter=source.delimiter))
+    try:
+        header = next(csv.reader(io.StringIO(text), delimiter=source.delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path}: its header can't be read: {_first_line(error)}. Is it a CSV?") from error
     if len(header) == 1:
-        for other, word in _DELIMITERS.items():
-            if other in header[0]:
-                raise DataError(f"{path}: is parted by {word}s, not by {source.delimiter!r}. Set data.source.delimiter='{other}'")
+        for word, other in DELIMITERS.items():
+            if other in header[0] and other != source.delimiter:
+                raise DataError(f"{path}: is parted by {word}s, not by {source.delimiter!r}. Set data.source.delimiter={word}")
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise DataError(f"{path}: the header names {', '.join(map(repr, repeated))} more than once; rename one of them")
     try:
@@ -144,7 +150,10 @@ def _matches_dvc(path: Path, md5: str) -> bool:
         for dvc_file in (path.with_name(path.name + ".dvc"), folder / "data.dvc"):
             if not dvc_file.is_file():
                 continue
-            outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
+            try:
+                outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
+            except (yaml.YAMLError, AttributeError) as error:
+                raise DataError(f"{dvc_file}: is not a file that DVC wrote: {_first_line(error)}. Bring it back with git.") from error
             for out in outs:
                 if (dvc_file.parent / out["path"]).resolve() != path:
                     continue

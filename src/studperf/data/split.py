@@ -33,7 +33,9 @@ class Split:
 
 
 def split_table(table: Table) -> Split:
-    """Splits by the dataset's fractions; rows with equal features stay in one part, so that none straddles two.
+    """Splits by the dataset's fractions; rows that are equal but for their id stay in one part, so that none straddles two.
+
+    Which columns are features makes no difference: runs on fewer columns are scored on the same rows.
 
     Without equal rows the parts are those of scikit-learn's `train_test_split`, applied twice with `random_state=seed`.
 
@@ -41,8 +43,8 @@ def split_table(table: Table) -> Split:
         DataError: a part would have fewer rows than can be scored.
     """
     fractions = table.dataset.split
-    features = table.frame[list(table.dataset.feature_names)]
-    groups = features.groupby(list(features.columns), dropna=False, sort=False).ngroup().to_numpy()
+    columns = [name for name in table.frame if name not in table.dataset.columns or table.dataset.columns[name].kind not in ("id", "leak")]
+    groups = table.frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     split = _draw(groups, n_groups, fractions)
     too_small = [f"{name} {len(part)}" for name, part in vars(split).items() if len(part) < _MIN_ROWS]
