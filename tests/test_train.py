@@ -253,7 +253,7 @@ def test_a_run_folder_may_not_name_foreign_code(small_config: Config) -> None:
     record = RunRecord.load(folder)
     record.config["model"] = {"_target_": "subprocess.Popen", "args": ["true"]}
     record.save(folder)
-    with pytest.raises(Exception, match="only studperf.models. is taken"):
+    with pytest.raises(Exception, match=r"only studperf\.models\. is taken"):
         FinishedRun.load(folder)
 
 
