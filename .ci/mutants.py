@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,21 +90,29 @@ def main(names: list[str]) -> int:
 
 def try_mutant(mutant: Mutant) -> bool:
     """Whether the named tests, which pass on the code as it is, fail on the mutant."""
+    if run_tests(mutant.tests, None) != 0:
+        raise SystemExit(f"{mutant.name}: {mutant.tests} fails without it already")
+    return run_tests(mutant.tests, mutant) == 1
+
+
+@cache
+def run_tests(tests: str, mutant: Mutant | None) -> int:
+    """pytest's exit code in a copy of the project, with the mutant planted if there is one."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "studperf"
         ignored = shutil.ignore_patterns(".venv", ".uv", ".git", "runs", "*_cache", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
-        path = copy / "src" / "studperf" / mutant.file
-        text = path.read_text()
-        if text.count(mutant.old) != 1:
-            raise SystemExit(f"{mutant.name}: {mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times, expected once")
-        path.write_text(text.replace(mutant.old, mutant.new))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *mutant.tests.split(" ", 1)[:1]]
-        if " -k " in mutant.tests:
-            command += ["-k", mutant.tests.split(" -k ")[1]]
+        if mutant is not None:
+            path = copy / "src" / "studperf" / mutant.file
+            text = path.read_text()
+            if text.count(mutant.old) != 1:
+                raise SystemExit(f"{mutant.name}: {mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times, expected once")
+            path.write_text(text.replace(mutant.old, mutant.new))
+        where, _, expression = tests.partition(" -k ")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", where]
+        command += ["-k", expression] if expression else []
         environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode == 1
+        return subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def run_command(command: Callable[[], int | None]) -> None:
         os.environ[_DEBUG] = "1"
     try:
         code = command() or 0
+        sys.stdout.flush()
     except StudperfError as error:
         if os.environ.get(_DEBUG) == "1":
             traceback.print_exc()
