@@ -97,7 +97,7 @@ def try_mutant(mutant: Mutant) -> bool:
 
 @cache
 def run_tests(tests: str, mutant: Mutant | None) -> int:
-    """pytest's exit code in a copy of the project, with the mutant planted if there is one."""
+    """Pytest's exit code in a copy of the project, with the mutant planted if there is one."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "studperf"
         ignored = shutil.ignore_patterns(".venv", ".uv", ".git", "runs", "*_cache", "__pycache__")
