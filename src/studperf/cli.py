@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import sys
 import traceback
@@ -75,11 +77,17 @@ def run_hydra(task: Callable[[DictConfig], object]) -> None:
     Raises:
         ConfigError: the command line was refused.
     """
+    gc.disable()  # composing allocates much and frees nothing: a tenth of the time to an answer
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from studperf.config import accept_overrides, config_dir, register_resolvers
+
+    @functools.wraps(task)
+    def with_gc(cfg: DictConfig) -> object:
+        gc.enable()
+        return task(cfg)
 
     flags, words = split_words()
     register_resolvers()
@@ -88,7 +96,7 @@ def run_hydra(task: Callable[[DictConfig], object]) -> None:
     if words or not _ONLY_SHOW & {flag.split("=")[0] for flag in flags}:
         sys.argv[1:] = [*flags, *accept_overrides(words)]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(task)()
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(with_gc)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"The configuration was refused: {error}") from error
     except ValueError as error:
