@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +76,10 @@ def _cells(scores: Scores) -> list[str]:
 
 
 def interval_text(interval: Interval, *, digits: int = 2) -> str:
-    """`4.95 [4.70, 5.21]`."""
-    return f"{interval.value:.{digits}f} \\[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    """`4.95 [4.70, 5.21]`; numbers of three figures and more before the point get fewer behind it."""
+    size = max(abs(number) for number in (interval.value, interval.low, interval.high))
+    shown = max(0, digits - max(0, int(math.log10(size)) - 1)) if 1 <= size < math.inf else digits
+    return f"{interval.value:.{shown}f} \\[{interval.low:.{shown}f}, {interval.high:.{shown}f}]"
 
 
 def draw_plots(record: RunRecord, folder: Path) -> None:
