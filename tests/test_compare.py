@@ -119,3 +119,10 @@ def test_the_command_wants_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_records_of_runs_survive_the_round_trip(three_runs: Path) -> None:
     for folder, record in find_runs([three_runs]):
         assert RunRecord.load(folder) == record
+
+
+def test_lost_predictions_are_told(three_runs: Path) -> None:
+    (folder, _) = find_runs([three_runs])[0]
+    (folder / "predictions.parquet").unlink()
+    with pytest.raises(RunError, match=r"predictions\.parquet: can't be read"):
+        compare(find_runs([three_runs]))

@@ -104,6 +104,22 @@ def test_a_damaged_checkpoint_is_refused(finished: Path, damage: str) -> None:
         FinishedRun.load(finished)
 
 
+@pytest.mark.parametrize("text", [None, "{"])
+def test_a_damaged_encoder_is_refused(finished: Path, text: str | None) -> None:
+    path = finished / "encoder.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(RunError, match=r"encoder\.json: can't be read"):
+        FinishedRun.load(finished)
+
+
+def test_one_row_is_predicted_and_said_to_be_too_few_to_score(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_table.head(1).to_csv(tmp_path / "one.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "one.csv")}, make_console())
+    assert "one row with a target is too few" in capsys.readouterr().out
+
+
 def test_an_unfinished_run_is_refused_with_the_way_to_finish_it(finished: Path) -> None:
     record = RunRecord.load(finished)
     record.status = "interrupted"
@@ -136,3 +152,28 @@ def test_help_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
     assert main() is None
     assert "run=runs/FOLDER" in capsys.readouterr().out
+
+
+def test_rows_that_the_run_has_seen_are_counted(
+    finished: Path, small_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's own table shuffled: another md5, the same students, 320 + 40 of them in train or val."""
+    simulate(small_config().data).sample(frac=1, random_state=0).to_csv(tmp_path / "shuffled.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "shuffled.csv")}, make_console())
+    assert "360 of 400 rows were in the run's train or val split" in capsys.readouterr().out
+
+
+def test_new_rows_are_not_taken_for_seen_ones(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_table.to_csv(tmp_path / "new.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    assert "train or val split" not in capsys.readouterr().out
+
+
+def test_the_way_out_for_a_finished_run_is_to_train_again(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
+    new_table["age"] = new_table["age"].astype(object)
+    new_table.loc[3, "age"] = ""
+    new_table.to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(DataError, match=r"correct the rows, or train again with data\.columns\.age\.fill=median"):
+        evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())

@@ -13,9 +13,10 @@ import torch
 import yaml
 
 from studperf import metrics
-from studperf.config import load_overrides
+from studperf.config import config_dir, load_overrides
 from studperf.config.shape import RunConfig
-from studperf.errors import DataError, DivergedError, Interrupted, LeakError, RunError
+from studperf.data.encode import FeatureSpec
+from studperf.errors import ConfigError, DataError, DivergedError, Interrupted, LeakError, RunError
 from studperf.evaluate import FinishedRun
 from studperf.fit import Keeper, choose_threads, weights_sha256
 from studperf.module import ScoreModule, build_model
@@ -57,7 +58,17 @@ def test_a_run_leaves_a_complete_folder(small_config: Config) -> None:
     config = small_config("model=mlp")
     record = run(config, overrides=["model=mlp"])
     folder = folder_of(config)
-    expected = {"config.yaml", "overrides.yaml", "encoder.json", "history.csv", "predictions.parquet", "log.txt", BEST, LAST}
+    expected = {
+        "seen_rows.parquet",
+        "config.yaml",
+        "overrides.yaml",
+        "encoder.json",
+        "history.csv",
+        "predictions.parquet",
+        "log.txt",
+        BEST,
+        LAST,
+    }
     expected |= {f"plots/{name}.png" for name in ("learning_curve", "parity", "residuals", "slices")}
     assert set(record.files) == expected
     assert all(sha256_of(folder / name) == sha256 for name, sha256 in record.files.items())
@@ -286,8 +297,6 @@ def test_a_missing_table_is_refused_when_simulating_is_forbidden(small_config: C
 
 
 def test_small_models_get_one_thread_and_large_ones_all_cores() -> None:
-    from studperf.data.encode import FeatureSpec
-
     features = FeatureSpec(20, (3, 6))
     rows = (torch.zeros(256, 20), torch.zeros(256, 2, dtype=torch.int64), torch.zeros(256))
     chosen = {}
@@ -296,6 +305,20 @@ def test_small_models_get_one_thread_and_large_ones_all_cores() -> None:
         module = ScoreModule(build_model(config.model, features), config, target_mean=0.0, target_std=1.0)
         chosen[name] = choose_threads(module, rows, 256)
     assert chosen == {"mlp": 1, "tabm": os.cpu_count()}
+
+
+@pytest.mark.parametrize("path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem)
+def test_threads_are_chosen_for_every_model(path: Path) -> None:
+    config = load_overrides([f"model={path.stem}"])
+    module = ScoreModule(build_model(config.model, FeatureSpec(3, (2,))), config, target_mean=0.0, target_std=1.0)
+    assert choose_threads(module, (torch.zeros(4, 3), torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4)), 4) == 1
+
+
+def test_what_lightning_refuses_leaves_no_folder(small_config: Config) -> None:
+    config = small_config("trainer.precision=fp16")
+    with pytest.raises(ConfigError, match="trainer: lightning refused"):
+        run(config)
+    assert not Path(config.runs).exists()
 
 
 def test_the_accelerator_asked_for_must_be_there(small_config: Config) -> None:

@@ -31,11 +31,10 @@ def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
     Raises:
         RunError: a run was not scored, or the runs predict different targets.
     """
-    import pandas as pd
     from rich.table import Table
 
     from studperf.metrics import paired_difference, unpaired_difference
-    from studperf.record import PREDICTIONS
+    from studperf.record import read_predictions
     from studperf.report import interval_text
 
     for folder, record in runs:
@@ -47,7 +46,7 @@ def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
     for folder, record in runs:
         judgement = record.judgement
         if judgement is not None:
-            frame = pd.read_parquet(folder / PREDICTIONS)
+            frame = read_predictions(folder)
             frame = frame[frame["split"] == judgement.scored_on]
             scored.append((judgement.scores.rmse.value, folder, record, judgement, frame))
     scored.sort(key=lambda row: row[0])

@@ -54,16 +54,15 @@ class FinishedRun:
         """
         import torch
 
-        from studperf.data.encode import Encoder
         from studperf.fit import load_best
         from studperf.module import build_module
-        from studperf.record import ENCODER, RunRecord
+        from studperf.record import RunRecord, read_encoder
 
         record = RunRecord.load(folder)
         if record.status != "finished" or record.judgement is None:
             raise RunError(f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}")
         config = load(record.config, is_trusted=False)
-        encoder = Encoder.model_validate_json((folder / ENCODER).read_bytes())
+        encoder = read_encoder(folder)
         module = build_module(config, encoder.features, torch.zeros(2).numpy())
         # The order of a sum depends on the number of threads, and the recorded numbers are to be found to the last bit.
         torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
@@ -100,8 +99,23 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
         return _score_own_rows(run, table, console)
     for warning in (*table.warnings, *run.encoder.extrapolated(table)):
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+    _warn_of_seen_rows(run, table, console)
     _score_other_rows(run, table, Path(str(origin.path)).stem, console)
     return True
+
+
+def _warn_of_seen_rows(run: FinishedRun, table: Table, console: Console) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from studperf.record import SEEN_ROWS, row_hashes
+
+    if not (run.folder / SEEN_ROWS).is_file():
+        return
+    n_seen = int(np.isin(row_hashes(table), pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
+    if n_seen:
+        what = f"warning: {n_seen} of {len(table)} rows were in the run's train or val split, so a score on them says little about new rows"
+        console.print(what, style="yellow", soft_wrap=True)
 
 
 def _score_own_rows(run: FinishedRun, table: Table, console: Console) -> bool:
@@ -152,7 +166,8 @@ def _score_other_rows(run: FinishedRun, table: Table, name: str, console: Consol
             held = ((frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"]))[known].mean()
             console.print(f"The 90 % band holds {held:.1%} of these rows.")
     else:
-        console.print(f"{len(table)} rows predicted; the file has no target to score them by.")
+        why = "one row with a target is too few to score" if known.any() else "the file has no target to score by"
+        console.print(f"Rows predicted: {len(table)}; {why}.")
     console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import importlib
@@ -215,11 +216,10 @@ def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
 
 def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
     """One thread if a batch's forward pass takes fewer than `ONE_THREAD_FLOPS`, else one a core."""
-    was_training = module.training
-    module.eval()
+    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters: a copy that asks for none.
+    probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(rows[0][:batch_size], rows[1][:batch_size])
-    module.train(was_training)
+        probe(rows[0][:batch_size], rows[1][:batch_size])
     return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else (os.cpu_count() or 1)
 
 

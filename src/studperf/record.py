@@ -14,7 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+import pandas as pd
 import yaml
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studperf.config import project_root
@@ -33,6 +36,7 @@ BEST = "checkpoints/best.ckpt"
 LAST = "checkpoints/last.ckpt"
 ENCODER = "encoder.json"
 PREDICTIONS = "predictions.parquet"
+SEEN_ROWS = "seen_rows.parquet"
 HISTORY = "history.csv"
 LOG_FILE = "log.txt"
 LOG = logging.getLogger("studperf")
@@ -278,6 +282,8 @@ def open_run(
         folder = make_folder(folder.parent if folder else Path(config.runs), name)
         record.name = folder.name
         write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
+        seen = np.concatenate([split.train, split.val])
+        pd.DataFrame({"hash": row_hashes(table.rows(seen))}).to_parquet(folder / SEEN_ROWS, index=False)
     record.save(folder)
     return record, folder
 
@@ -323,6 +329,36 @@ def reopen(folder: Path, fresh: RunRecord) -> RunRecord:
     record.status, record.ended, record.error = "running", None, None
     record.resumed_at.append(len(record.history))
     return record
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """The rows of `predictions.parquet`: row, split, actual, predicted, and a column for each baseline.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(folder / PREDICTIONS)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / PREDICTIONS}: can't be read, it is missing or damaged; train the run again") from error
+
+
+def row_hashes(table: Table) -> NDArray[np.uint64]:
+    """(N,) a hash of each row's features, by which `evaluate` knows rows that the run has seen."""
+    features = table.frame[list(table.dataset.feature_names)]
+    return np.asarray(pd.util.hash_pandas_object(features, index=False), dtype=np.uint64)
+
+
+def read_encoder(folder: Path) -> Encoder:
+    """What the run's training rows taught.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return Encoder.model_validate_json((folder / ENCODER).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{folder / ENCODER}: can't be read, it is missing or damaged; train the run again") from error
 
 
 def make_folder(runs: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studperf.metrics import Interval, rmse
-from studperf.record import PREDICTIONS, RunRecord, Scores
+from studperf.record import RunRecord, Scores, read_predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +87,7 @@ def draw_plots(record: RunRecord, folder: Path) -> None:
     if record.judgement is None:
         return
     (folder / PLOTS).mkdir(exist_ok=True)
-    predictions = pd.read_parquet(folder / PREDICTIONS)
+    predictions = read_predictions(folder)
     scored = predictions[predictions["split"] == record.judgement.scored_on]
     _draw(folder / PLOTS / "learning_curve.png", lambda ax: _learning_curve(ax, record, predictions))
     _draw(folder / PLOTS / "parity.png", lambda ax: _parity(ax, record, scored), size=(5.4, 5.4))

@@ -46,7 +46,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
     from studperf.data.split import split_rows, split_table
-    from studperf.fit import fit
+    from studperf.fit import build_trainer, fit
     from studperf.judge import judge_run
     from studperf.module import build_module
     from studperf.record import open_run, recorded
@@ -61,6 +61,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     encoder = Encoder.fit(parts["train"], config.encode)
     data = TableDataModule(parts, encoder, batch_size=config.batch_size, seed=config.seed)
     module = build_module(config, encoder.features, parts["train"].target)
+    build_trainer(config, Path(config.runs), [])  # what lightning refuses, it refuses before there is a folder
     record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder)
     with recorded(record, folder):
         report.show_start(record, folder, console)

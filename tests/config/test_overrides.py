@@ -132,3 +132,8 @@ def test_a_valid_key_that_the_yaml_does_not_hold_needs_no_plus() -> None:
 
 def test_an_optional_key_can_be_taken_away() -> None:
     assert "deterministic" not in load_overrides(["~trainer.deterministic"]).trainer
+
+
+@pytest.mark.parametrize("path", ["my dir/ü.csv", "it's.csv", "a=b.csv", r"C:\tables\x.csv"])
+def test_a_path_needs_no_quotes_beyond_the_shells(path: str) -> None:
+    assert load_overrides([f"data.source.path={path}"]).data.source.path == path

@@ -41,13 +41,26 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
     parsed: list[Override] = []
     for text in overrides:
         try:
-            parsed += OverridesParser.create(config_loader=loader).parse_overrides([text])
+            parsed.append(_parse(text, loader))
         except HydraException:
             faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
     parsed += _sweeper_params(parsed, loader)
     for line in _combinations(parsed):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
     return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed[: len(overrides)], groups)
+
+
+def _parse(text: str, loader: ConfigLoader) -> Override:
+    """An override; a value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as plain text."""
+    parser = OverridesParser.create(config_loader=loader)
+    try:
+        return parser.parse_override(text)
+    except HydraException:
+        key, is_given, value = text.partition("=")
+        if not is_given or not value or value[0] in "[{'\"":
+            raise
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        return parser.parse_override(f"{key}='{quoted}'")
 
 
 def _sweeper_params(overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:

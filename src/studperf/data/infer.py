@@ -65,7 +65,9 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
     numbers = pd.to_numeric(values[target], errors="coerce")
     if numbers.notna().sum() < _MOSTLY * values[target].notna().sum() or not numbers.notna().any():
-        raise DataError(f"target={target}: is not a column of numbers, so there is nothing to regress on")
+        raise DataError(
+            f"target={target}: is not a column of numbers, so there is nothing to regress on (decimal points are read, not commas)"
+        )
     draft.drop_missing_target = bool(values[target].isna().any())
     draft.columns = {n: _describe(n, column) for n, column in values.items() if n != target}
     _mark_leaks(draft, raw)

@@ -62,6 +62,7 @@ class _Check:
     """Collects findings, so that all of them are told at once."""
 
     dataset: Dataset
+    for_training: bool = True
     findings: list[Finding] = field(default_factory=list)
 
     def error(self, where: str, what: str) -> None:
@@ -92,7 +93,7 @@ def check_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = Tru
 
 def inspect_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True) -> tuple[Table, list[Finding]]:
     """The table as far as it can be typed, and all findings; `check_table` without the raising."""
-    check = _Check(dataset)
+    check = _Check(dataset, for_training=for_training)
     _check_columns(raw, check, for_training=for_training)
     raw = _drop_targetless(raw.reset_index(drop=True), check) if for_training else raw.reset_index(drop=True)
     if raw.empty:
@@ -185,7 +186,8 @@ def _check_id(values: pd.Series, missing: pd.Series, name: str, check: _Check) -
 
 
 def _refuse_missing(missing: pd.Series, name: str, column: Column, check: _Check) -> None:
-    way_out = f"say how to fill: data.columns.{name}.fill={'median' if column.kind == 'number' else 'mode'}"
+    fill = f"data.columns.{name}.fill={'median' if column.kind == 'number' else 'mode'}"
+    way_out = f"say how to fill: {fill}" if check.for_training else f"correct the rows, or train again with {fill}"
     if column.kind == "category" and "None" in (column.levels or ()):
         way_out = "'None' is one of its levels: was the file written by a program that reads 'None' as missing? Otherwise " + way_out
     check.error(name, f"{_n(missing, 'missing value')} ({_rows(missing)}); {way_out}")
@@ -236,8 +238,9 @@ def _to_levels(values: pd.Series, missing: pd.Series, name: str, column: Column,
         unseen = ~levels.isin(column.levels) & ~missing
         if unseen.any() and column.unseen == "refuse":
             known = ", ".join(column.levels)
+            way_out = "Correct them, or set unseen: other" if for_training else "Correct them, or train again with unseen: other"
             examples = _examples(levels, unseen)
-            check.error(name, f"unknown level in {_n(unseen, 'row')}: {examples}; known: {known}. Correct them, or set unseen: other")
+            check.error(name, f"unknown level in {_n(unseen, 'row')}: {examples}; known: {known}. {way_out}")
         elif unseen.any():
             check.warn(name, f"unknown level in {_n(unseen, 'row')} taken as 'other': {_examples(levels, unseen)}")
     return levels
