@@ -138,8 +138,8 @@ def fit(module: ScoreModule, data: TableDataModule, config: RunConfig, record: R
     if config.progress:
         callbacks.append(EpochBar(console, monitor.metric, monitor.mode, best=best))
     last = folder / LAST
+    trainer = build_trainer(config, folder, callbacks)
     with _quiet_lightning():
-        trainer = build_trainer(config, folder, callbacks)
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
@@ -191,14 +191,15 @@ def build_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) ->
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
     arguments = {key: value for key, value in config.trainer.items() if key != "_target_"}
     try:
-        trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
-            **{"num_sanity_val_steps": 0, **arguments},
-            callbacks=callbacks,
-            logger=False,
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        with _quiet_lightning():
+            trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
+                **{"num_sanity_val_steps": 0, **arguments},
+                callbacks=callbacks,
+                logger=False,
+                default_root_dir=folder,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
     if not isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
