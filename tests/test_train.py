@@ -87,6 +87,9 @@ def test_the_record_holds_what_the_run_did(small_config: Config) -> None:
     assert record.best_epoch == int(np.argmin([row["val/rmse"] for row in record.history]))
     assert record.hardware is not None
     assert record.hardware.n_threads == 1
+    assert set(record.timings_s) == {"fit", "judge", "plots"}
+    assert all(seconds > 0 for seconds in record.timings_s.values())
+    assert record.timings_s["fit"] >= record.history[-1]["seconds"]
     assert record.versions["torch"] == torch.__version__.split("+")[0] or record.versions["torch"] == torch.__version__
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -329,6 +330,16 @@ def reopen(folder: Path, fresh: RunRecord) -> RunRecord:
     record.status, record.ended, record.error = "running", None, None
     record.resumed_at.append(len(record.history))
     return record
+
+
+@contextmanager
+def timed(record: RunRecord, what: str) -> Iterator[None]:
+    """Adds the seconds that the work inside took to the record; a resumed run's add up."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        record.timings_s[what] = round(record.timings_s.get(what, 0.0) + time.monotonic() - started, 3)
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     from studperf.fit import build_trainer, fit
     from studperf.judge import judge_run
     from studperf.module import build_module
-    from studperf.record import open_run, recorded
+    from studperf.record import open_run, recorded, timed
 
     console = make_console()
     raw, origin = read_source(config.data)
@@ -65,9 +65,12 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder)
     with recorded(record, folder):
         report.show_start(record, folder, console)
-        fit(module, data, config, record, folder, console)
-        judge_run(module, data, encoder, parts, record, folder)
-        report.draw_plots(record, folder)
+        with timed(record, "fit"):
+            fit(module, data, config, record, folder, console)
+        with timed(record, "judge"):
+            judge_run(module, data, encoder, parts, record, folder)
+        with timed(record, "plots"):
+            report.draw_plots(record, folder)
     report.show_end(record, folder, console)
     return record
 
