@@ -52,11 +52,11 @@ def print_error(message: str) -> None:
     sys.stderr.write(f"error: {message}\n")
 
 
-def make_console() -> Console:
-    """The terminal. Where output is not a terminal, tables get a width that fits a log."""
+def make_console(*, is_quiet: bool = False) -> Console:
+    """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+    return Console(quiet=is_quiet, highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
 
 
 def split_words() -> tuple[list[str], list[str]]:

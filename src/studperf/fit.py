@@ -3,149 +3,117 @@
 from __future__ import annotations
 
 import copy
-import csv
 import hashlib
 import importlib
-import io
 import logging
 import math
 import os
 import signal
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from studperf.callbacks import EpochBar, Keeper
 from studperf.config.shape import RunConfig
 from studperf.data.batches import Batch
 from studperf.data.datamodule import TableDataModule
 from studperf.errors import ConfigError, DivergedError, Interrupted, RunError
 from studperf.module import ScoreModule
-from studperf.record import BEST, HISTORY, LAST, LOG, RunRecord, read_hardware, write_atomically
+from studperf.record import BEST, LAST, LOG, RunRecord, read_hardware
 
 # Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two cores, 64-32 MLP: 193 against 180 us a
 # step; four times the CPU when the cores are busy). TabM and FT-Transformer on 8,000 rows are above it.
 ONE_THREAD_FLOPS = 1e8
+_CHUNKED: dict[str, tuple[Any, ...]] = {
+    "precision": ("32-true", "32", 32, None),
+    "accumulate_grad_batches": (1,),
+    "devices": (1,),
+    "num_nodes": (1,),
+    "strategy": ("auto",),
+}
+"""The Trainer's arguments with which steps can be made by the chunk, the default first."""
+_NO_MATTER = frozenset(
+    ("_target_", "max_epochs", "min_epochs", "accelerator", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark")
+)
+"""Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act upon, step by step."""
+_STEP_HOOKS = (
+    *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward"),
+    *("on_after_backward", "on_before_optimizer_step"),
+)
 
 
-@dataclass
-class Keeper(Callback):
-    """Keeps the record's history true as epochs end."""
-
-    record: RunRecord
-    folder: Path
-    started: float = field(default_factory=time.monotonic)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """One row an epoch, in the record and in `history.csv`."""
-        names = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2")
-        row: dict[str, float | int] = {"epoch": trainer.current_epoch}
-        row |= {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
-        row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(time.monotonic() - self.started, 3)}
-        kept = [old for old in self.record.history if old["epoch"] < trainer.current_epoch]
-        self.record.history = [*kept, row]
-        LOG.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, {n: round(row[n], 4) for n in names if n in row})
-        self.record.save(self.folder)
-        write_history(self.folder, self.record.history)
-
-
-class EpochBar(Callback):
-    """A bar of epochs with the watched value, its best, and the time left; plain lines where there is no terminal."""
-
-    def __init__(self, console: Console, monitor: str, mode: str, *, best: float | None = None) -> None:
-        self.console = console
-        self.monitor = monitor
-        self.mode = mode
-        self.best = best
-        self.progress: Progress | None = None
-        self.task: Any = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """Opens the bar."""
-        if not self.console.is_terminal:
-            return
-        columns: list[ProgressColumn | str] = [
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            _Left(),
-        ]
-        self.progress = Progress(*columns, console=self.console, transient=True)
-        self.progress.start()
-        self.task = self.progress.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """Moves the bar on."""
-        value = float(trainer.callback_metrics[self.monitor])
-        if self.best is None or (value < self.best if self.mode == "min" else value > self.best):
-            self.best = value
-        text = f"{self.monitor} {value:.4g} (best {self.best:.4g})"
-        epoch, n_epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
-        if self.progress is not None:
-            self.progress.update(self.task, completed=epoch, description=text)
-        elif epoch % max(1, n_epochs // 10) == 0 or epoch == n_epochs:
-            self.console.print(f"epoch {epoch}/{n_epochs}  {text}")
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """Closes the bar."""
-        self.close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Closes the bar."""
-        self.close()
-
-    def close(self) -> None:
-        """Gives the terminal back."""
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
-
-
-class _Left(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text("left" if task.time_remaining else "", style="dim")
-
-
-def fit(module: ScoreModule, data: TableDataModule, config: RunConfig, record: RunRecord, folder: Path, console: Console) -> None:
+def fit(
+    module: ScoreModule,
+    data: TableDataModule,
+    config: RunConfig,
+    record: RunRecord,
+    folder: Path,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> None:
     """Trains, or goes on from the last checkpoint where there is one, and loads the best weights into the module.
 
+    Of several processes each trains on its share; the first one alone writes, and has the best weights in the end.
+    Callbacks beside our own find the epoch's row in `record.history` at `on_train_epoch_end`.
+
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; every full epoch is kept.
+        Interrupted: Ctrl-C or SIGTERM; what is older than a second is kept.
         ConfigError: the Trainer refused its arguments.
     """
     n_threads = set_threads(config, module, data.tensors["train"])
+    last = folder / LAST
+    if not last.is_file():
+        record.history = []
     monitor = config.monitor
     early = EarlyStopping(
         monitor.metric, patience=monitor.patience, min_delta=monitor.min_delta, mode=monitor.mode, check_on_train_epoch_end=True
     )
-    keep_best, keep_last = _checkpoints(config, folder)
-    best = record.best_value if record.history else None
-    callbacks: list[Callback] = [Keeper(record, folder), early, keep_best, keep_last]
-    if config.progress:
-        callbacks.append(EpochBar(console, monitor.metric, monitor.mode, best=best))
-    last = folder / LAST
-    trainer = build_trainer(config, folder, callbacks)
+    keeper = Keeper(record, folder, monitor)
+    bar = [EpochBar(console, keeper)] if config.progress else []
+    reason = why_stepwise(config, callbacks)
+    data.is_chunked, data.prepare = reason is None, module.flatten
+    if data.is_chunked:
+        module.take_chunks(len(data.train_batches()))
+    LOG.info("several steps a call of lightning's" if reason is None else f"one step a call of lightning's: {reason}")
+    trainer = build_trainer(config, folder, [early, keeper, *bar, *callbacks], clips=reason is not None)
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)
+    if not trainer.is_global_zero:
+        return
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
     record.best_value = float(record.history[record.best_epoch][monitor.metric])
     record.is_stopped_early = early.stopped_epoch > 0
     record.weights_sha256 = load_best(module, folder)
+
+
+def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None:
+    """Why lightning must be called for every single step; None where it may be called for a chunk of them.
+
+    A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning then sees no single batch.
+    """
+    trainer = config.trainer
+    for name, values in _CHUNKED.items():
+        value = trainer.get(name, values[0])
+        if value not in values and not (name == "devices" and isinstance(value, list) and len(value) == 1):
+            return f"trainer.{name}={value}"
+    if others := sorted(name for name in trainer.keys() - _CHUNKED.keys() - _NO_MATTER if trainer[name] is not None):
+        return f"trainer.{others[0]} is set"
+    for callback in callbacks:
+        hooks = [name for name in _STEP_HOOKS if getattr(type(callback), name) is not getattr(Callback, name)]
+        if hooks:
+            return f"{type(callback).__name__} has {hooks[0]}"
+    return None
 
 
 def _run_trainer(trainer: pl.Trainer, module: ScoreModule, data: TableDataModule, checkpoint: Path | None) -> None:
@@ -170,26 +138,21 @@ def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
     return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
 
 
-def _checkpoints(config: RunConfig, folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Best by the monitor, and the last epoch's for resuming."""
-    common: dict[str, Any] = {
-        "dirpath": folder / Path(BEST).parent,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-        "auto_insert_metric_name": False,
-    }
-    best = ModelCheckpoint(filename=Path(BEST).stem, monitor=config.monitor.metric, mode=config.monitor.mode, **common)
-    return best, ModelCheckpoint(filename=Path(LAST).stem, **common)
-
-
-def build_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
+def build_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, clips: bool = True) -> pl.Trainer:
     """The Trainer that the configuration describes, with our callbacks.
+
+    Args:
+        config: its trainer is read.
+        folder: the run's.
+        callbacks: of lightning's.
+        clips: whether the Trainer clips gradients; a module that makes its steps itself does.
 
     Raises:
         ConfigError: lightning refused the arguments, for instance a GPU where there is none.
     """
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
-    arguments = {key: value for key, value in config.trainer.items() if key != "_target_"}
+    dropped = {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
+    arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
     try:
         with _quiet_lightning():
             trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
@@ -221,7 +184,8 @@ def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
     probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe(rows[0][:batch_size], rows[1][:batch_size])
-    return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else (os.cpu_count() or 1)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else n_cores
 
 
 def load_best(module: ScoreModule, folder: Path) -> str:
@@ -246,15 +210,6 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def write_history(folder: Path, history: list[dict[str, float | int]]) -> None:
-    """`history.csv`: a row an epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_atomically(folder / HISTORY, text.getvalue())
 
 
 @contextmanager

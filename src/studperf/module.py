@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +12,15 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from studperf.config.shape import Loss, Optimizer, RunConfig, Scheduler
-from studperf.data.batches import Batch, epoch_seed
+from studperf.data.batches import Batch, Chunk, epoch_seed, split_chunk
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ConfigError
 from studperf.metrics import FloatArray
-
-if TYPE_CHECKING:
-    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from studperf.models.flat import FlatInput
 
 _MIN_STD = 1e-12
 _SCORING_BATCH_SIZE = 8192
+_N_SUMS = 6
 
 
 class ScoreModule(LightningModule):
@@ -48,7 +47,9 @@ class ScoreModule(LightningModule):
         self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
         self.register_buffer("target_std", torch.tensor(max(target_std, _MIN_STD), dtype=torch.float32))
         self._train_loss: list[Tensor] = []
-        self._val: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._val: list[Tensor] = []
+        self._n_batches: int | None = None
+        self._n_steps = 1
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """(B, F), (B, C) -> (B,) in the target's unit."""
@@ -72,52 +73,125 @@ class ScoreModule(LightningModule):
         """(N,) float64 in the target's unit, on the CPU; the same rows in the same order give the same bits."""
         self.eval()
         starts = range(0, max(1, len(rows[0])), _SCORING_BATCH_SIZE)
-        parts = [self(rows[0][i : i + _SCORING_BATCH_SIZE], rows[1][i : i + _SCORING_BATCH_SIZE]) for i in starts]
+        parts = [self(rows[0][i : i + _SCORING_BATCH_SIZE], rows[1][i : i + _SCORING_BATCH_SIZE].long()) for i in starts]
         return np.asarray(torch.cat(parts).double().numpy())
+
+    def take_chunks(self, n_batches: int) -> None:
+        """From now on a step gets chunks, and makes the optimizer's steps itself; `n_batches` an epoch."""
+        self.automatic_optimization = False
+        self._n_batches = n_batches
+
+    def flatten(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
+        """One-hot categories for many rows at once, where the model begins with them: there is nothing to learn in that step."""
+        flat = getattr(self.model, "input", None)
+        if isinstance(flat, FlatInput) and flat.offsets.device == x_cat.device:
+            return flat(x_num, x_cat), x_cat[:, :0]
+        return x_num, x_cat
+
+    def transfer_batch_to_device(self, batch: Chunk | Batch, device: torch.device, dataloader_idx: int) -> Chunk | Batch:  # noqa: ARG002
+        """Moves what does not lie there already; lightning's own way walks through every number of a chunk."""
+        x_num, x_cat, target = (tensor.to(device, non_blocking=True) for tensor in batch[:3])
+        return Chunk(x_num, x_cat, target, batch.sizes) if isinstance(batch, Chunk) else (x_num, x_cat, target)
 
     def on_train_epoch_start(self) -> None:
         """Dropout depends on (seed, epoch) alone, so that a resumed run draws what the unbroken one would have drawn."""
-        torch.manual_seed(epoch_seed(self.config.seed, self.current_epoch))
+        seed = epoch_seed(self.config.seed, self.current_epoch, self.global_rank)
+        # torch.manual_seed notes a stack trace for a GPU that is not in use yet: 1.3 ms an epoch on a machine without one.
+        torch.default_generator.manual_seed(seed) if self.device.type == "cpu" else torch.manual_seed(seed)
         self._train_loss.clear()
 
-    def training_step(self, batch: Batch) -> Tensor:
-        """One step; the loss is kept, not logged: `self.log` alone costs more than the arithmetic of a small model."""
+    def training_step(self, batch: Chunk | Batch) -> Tensor | None:
+        """One step, or as many as the chunk has batches. Losses are kept, not logged: `self.log` alone costs more than a small model."""
+        if isinstance(batch, Chunk):
+            self._train_chunk(batch)
+            return None
+        self._set_lr(self.trainer.optimizers[0], self.trainer.global_step)
         x_num, x_cat, target = batch
         loss = self.loss(self.model(x_num, x_cat), target)
         self._train_loss.append(loss.detach())
         return loss
 
+    def _train_chunk(self, chunk: Chunk) -> None:
+        """What lightning does in a step, for each batch: the same arithmetic in the same order, without its 0.2 ms around each."""
+        (optimizer,) = self.trainer.optimizers
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        step = self.trainer.global_step
+        for x_num, x_cat, target in split_chunk(chunk):
+            self._set_lr(optimizer, step)
+            loss = self.loss(self.model(x_num, x_cat), target)
+            for parameter in parameters:
+                parameter.grad = None
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._clip(parameters)
+            optimizer.step()
+            self._train_loss.append(loss.detach())
+            step += 1
+        self._count_steps(len(chunk.sizes))
+
+    def _set_lr(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """The learning rate follows from the step alone, so that there is no scheduler whose state could differ."""
+        lr = self.config.optimizer.lr * lr_factor(step, self._n_steps, self.config.scheduler)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+    def _clip(self, parameters: list[nn.Parameter]) -> None:
+        """As lightning clips, which refuses to when the module makes its steps itself."""
+        value = self.config.trainer.get("gradient_clip_val")
+        if not value:
+            return
+        if self.config.trainer.get("gradient_clip_algorithm") == "value":
+            nn.utils.clip_grad_value_(parameters, value)
+        else:
+            nn.utils.clip_grad_norm_(parameters, value)
+
+    def _count_steps(self, n_steps: int) -> None:
+        """Lightning counts the steps that its own wrapper of the optimizer makes; `global_step` is to be right all the same."""
+        total = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        total.ready += n_steps
+        total.completed += n_steps
+
     def validation_step(self, batch: Batch) -> None:
-        """Keeps what the epoch's metrics need."""
+        """Keeps the sums that the epoch's metrics need."""
         x_num, x_cat, target = batch
         y = self.model(x_num, x_cat)
-        self._val.append((self.loss(y, target) * len(target), self.unscale(y), target))
+        error = (self.unscale(y) - target).double()
+        spread = (target - self.target_mean).double()
+        n_rows = torch.full((), len(target), dtype=torch.float64, device=target.device)
+        sums = [
+            self.loss(y, target).double() * n_rows,
+            error.square().sum(),
+            error.abs().sum(),
+            spread.square().sum(),
+            spread.sum(),
+            n_rows,
+        ]
+        self._val.append(torch.stack(sums))
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics over the whole split, not a mean of batch means."""
-        losses, predictions, targets = zip(*self._val, strict=True)
+        """Metrics over the whole split, of all processes together, not a mean of batch means.
+
+        They go where callbacks look for them (`trainer.callback_metrics`); `self.log` would add 1.1 ms to each epoch.
+        """
+        sums = torch.stack(self._val).sum(dim=0) if self._val else torch.zeros(_N_SUMS, device=self.device)
         self._val.clear()
-        predicted, actual = torch.cat(predictions), torch.cat(targets)
-        error = predicted - actual
-        mse = error.square().mean()
+        loss, squares, absolute, spread_squares, spread, n_rows = self.trainer.strategy.reduce(sums, reduce_op="sum")
         # Validation closes the epoch's training, so the training loss is known here and every callback of the epoch's end sees it.
         train_loss = torch.stack(self._train_loss).mean() if self._train_loss else torch.tensor(float("nan"))
-        self.log_dict(
+        self.trainer.callback_metrics.update(
             {
-                "train/loss": train_loss,
-                "val/loss": torch.stack(losses).sum() / len(actual),
-                "val/rmse": mse.sqrt(),
-                "val/mae": error.abs().mean(),
-                "val/r2": 1 - mse / actual.var(correction=0),
+                "train/loss": self.trainer.strategy.reduce(train_loss),
+                "val/loss": loss / n_rows,
+                "val/rmse": (squares / n_rows).sqrt(),
+                "val/mae": absolute / n_rows,
+                "val/r2": 1 - squares / (spread_squares - spread.square() / n_rows),
             }
         )
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and a learning rate that follows from the step alone."""
-        optimizer = build_optimizer(self.config.optimizer, self, on_cuda=self.device.type == "cuda")
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, n_steps, self.config.scheduler))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer; `_set_lr` moves its learning rate."""
+        is_chunked, epochs = self._n_batches is not None, self.trainer.max_epochs or 1
+        self._n_steps = (self._n_batches or 0) * epochs if is_chunked else int(self.trainer.estimated_stepping_batches)
+        return build_optimizer(self.config.optimizer, self, on_cuda=self.device.type == "cuda")
 
 
 class GaussianNLL(nn.Module):

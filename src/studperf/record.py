@@ -265,8 +265,12 @@ def open_run(
     encoder: Encoder,
     module: ScoreModule,
     folder: Path | None,
+    *,
+    is_kept: bool = True,
 ) -> tuple[RunRecord, Path]:
     """A record and its folder: a new one, or, where `folder` holds a run already, that run to go on with.
+
+    Unless `is_kept` nothing is written: the record belongs to one of the further processes of a run.
 
     Raises:
         RunError: the folder can't be made, or its run began with other rows.
@@ -279,13 +283,16 @@ def open_run(
     record = RunRecord.start(name, config, overrides, data, n_parameters=n_parameters)
     if folder is not None and (folder / RECORD).is_file():
         record = reopen(folder, record)
+    elif not is_kept:
+        return record, Path(config.runs) / name
     else:
         folder = make_folder(folder.parent if folder else Path(config.runs), name)
         record.name = folder.name
         write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
         seen = np.concatenate([split.train, split.val])
         pd.DataFrame({"hash": row_hashes(table.rows(seen))}).to_parquet(folder / SEEN_ROWS, index=False)
-    record.save(folder)
+    if is_kept:
+        record.save(folder)
     return record, folder
 
 
@@ -399,13 +406,13 @@ def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_
     write_atomically(folder / ENCODER, encoder_json)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces a file in one step: a reader, or a kill, sees the old text or the new one."""
     # One name, so that what a kill leaves behind is overwritten by the next write.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

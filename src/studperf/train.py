@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from studperf.cli import make_console, print_error, run_command, run_hydra
 from studperf.config import load
-from studperf.errors import RunError, StudperfError
+from studperf.errors import ConfigError, RunError, StudperfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lightning.pytorch import Callback
     from omegaconf import DictConfig
 
     from studperf.config.shape import RunConfig
@@ -27,13 +28,14 @@ _refused: list[StudperfError] = []
 """What the runs of this process were refused for. Hydra would print each with a heading of its own."""
 
 
-def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None) -> RunRecord:
+def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None, callbacks: Sequence[Callback] = ()) -> RunRecord:
     """The whole way from a table to a judged run; everything that trains goes through here.
 
     Args:
         config: checked by `load`.
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
+        callbacks: of lightning's, beside our own.
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
@@ -51,7 +53,9 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     from studperf.module import build_module
     from studperf.record import open_run, recorded, timed
 
-    console = make_console()
+    # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
+    is_first = build_trainer(config, Path(config.runs), []).is_global_zero
+    console = make_console(is_quiet=not is_first)
     raw, origin = read_source(config.data)
     console.print(origin.line, soft_wrap=True)
     table = check_table(raw, config.data)
@@ -61,12 +65,14 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     encoder = Encoder.fit(parts["train"], config.encode)
     data = TableDataModule(parts, encoder, batch_size=config.batch_size, seed=config.seed)
     module = build_module(config, encoder.features, parts["train"].target)
-    build_trainer(config, Path(config.runs), [])  # what lightning refuses, it refuses before there is a folder
-    record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder)
+    record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder, is_kept=is_first)
+    if not is_first:
+        fit(module, data, config, record, folder, console, callbacks)
+        return record
     with recorded(record, folder):
         report.show_start(record, folder, console)
         with timed(record, "fit"):
-            fit(module, data, config, record, folder, console)
+            fit(module, data, config, record, folder, console, callbacks)
         with timed(record, "judge"):
             judge_run(module, data, encoder, parts, record, folder)
         with timed(record, "plots"):
@@ -111,6 +117,8 @@ def _run_or_resume(cfg: DictConfig) -> None:
         return
     folder = None
     if hydra.mode == RunMode.MULTIRUN:
+        if config.trainer.get("devices") not in (1, None) or "ddp" in str(config.trainer.get("strategy")):
+            raise ConfigError("-m trains one run after another on one device; start runs of several processes one by one, without -m")
         _multirun.add(Path(hydra.sweep.dir))
         folder = Path(hydra.sweep.dir) / f"{hydra.job.num}_{config.model_name}_seed{config.seed}"
     run(config, overrides=words, folder=folder)

@@ -227,7 +227,7 @@ VALUES = {  # what a YAML may say wrongly: key, value, the message
     "a logger": ("trainer.logger", True, "trainer.logger: is set by studperf itself; drop it"),
     "callbacks": ("trainer.callbacks", [], "trainer.callbacks: is set by studperf itself; drop it"),
     "the features": ("model.features", 3, "model.features: is set by studperf itself; drop it"),
-    "several devices": ("trainer.devices", 2, "trainer.devices: this version trains on one device, got 2; use 1 or auto"),
+    "rarer validation": ("trainer.check_val_every_n_epoch", 2, "trainer.check_val_every_n_epoch: is set by studperf itself; drop it"),
 }
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from studperf.data.batches import Batches, epoch_generator, epoch_seed
+from studperf.data import batches as module
+from studperf.data.batches import Batches, Chunk, Chunks, epoch_generator, epoch_seed, split_chunk
 
 
 class Clock:
@@ -95,3 +96,84 @@ def test_each_seed_and_epoch_has_a_seed_of_its_own() -> None:
 def test_generator_is_the_same_for_the_same_epoch() -> None:
     first, second = (torch.rand(5, generator=epoch_generator(1, 2)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("seed", [None, 7], ids=["in order", "shuffled"])
+@pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (1, 4), (9, 4), (1000, 3), (300, 1), (70, 64)])
+def test_chunks_hold_the_very_batches(n: int, batch_size: int, seed: int | None) -> None:
+    batches = Batches(numbered(n), batch_size, seed=seed)
+    chunks = Chunks(batches)
+    assert len(list(chunks)) == len(chunks)
+    cut = [target.div(100).int().tolist() for chunk in chunks for _, _, target in split_chunk(chunk)]
+    assert cut == rows_of(batches)
+    assert all(sum(chunk.sizes) == len(chunk.target) for chunk in chunks)
+
+
+def test_a_chunk_is_limited_in_batches_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_BATCHES", 4)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 30)
+    assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 5))] == [[5] * 4, [5] * 4, [5] * 2]
+    assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 20))] == [[20], [20], [10]]
+    assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 100))] == [[50]]
+
+
+def test_a_part_is_some_rows_of_a_table() -> None:
+    rows = torch.tensor([7, 3, 5, 1])
+    assert rows_of(Batches(numbered(10), 3, rows=rows)) == [[7, 3, 5, 1]]  # a last single row joins
+    assert sorted(order_of(Batches(numbered(10), 3, rows=rows, seed=0))) == [1, 3, 5, 7]
+
+
+def test_a_part_comes_in_the_order_of_its_copy() -> None:
+    rows = torch.randperm(100)[:40]
+    copied = Batches(tuple(tensor[rows] for tensor in numbered(100)), 8, seed=4)
+    assert rows_of(Batches(numbered(100), 8, rows=rows, seed=4)) == rows_of(copied)
+
+
+def test_codes_of_any_width_come_out_as_int64() -> None:
+    x_num, x_cat, target = numbered(20)
+    for _, codes, _ in Batches((x_num, x_cat.to(torch.uint8), target), 8, seed=0):
+        assert codes.dtype == torch.int64
+
+
+@pytest.mark.parametrize("seed", [None, 0], ids=["in order", "shuffled"])
+@pytest.mark.parametrize("n_ranks", [2, 3])
+@pytest.mark.parametrize("n", [12, 13, 47, 48, 49, 50, 100])
+def test_processes_share_every_batch_without_overlap(n: int, n_ranks: int, seed: int | None) -> None:
+    shares = [Batches(numbered(n), 16, seed=seed, share=(rank, n_ranks)) for rank in range(n_ranks)]
+    seen = [rows_of(share) for share in shares]
+    assert sorted(row for share in seen for batch in share for row in batch) == list(range(n))
+    assert {len(share) for share in shares} == {len(share) for share in seen} == {len(shares[0])}
+    alone = rows_of(Batches(numbered(n), 16, seed=seed))
+    for i in range(len(shares[0]) - 1):
+        assert sorted(row for share in seen for row in share[i]) == sorted(alone[i])
+    assert min(len(batch) for share in seen for batch in share) >= 2
+
+
+def test_a_process_without_a_row_of_a_small_part_gets_no_batch() -> None:
+    assert [rows_of(Batches(numbered(2), 8, share=(rank, 3))) for rank in range(3)] == [[[0]], [[1]], []]
+
+
+def test_blocks_are_shuffled_and_every_row_still_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(module, "_BLOCKS_AT_ONCE", 3)
+    order = order_of(Batches(numbered(205), 8, seed=0, in_blocks=True))
+    assert sorted(order) == list(range(205))
+    assert order != sorted(order)
+    first = {row // 10 for row in order[:20]}
+    assert len(first) <= 3  # what is read together lies together
+    other = order_of(Batches(numbered(205), 8, seed=0, epoch=lambda: 1, in_blocks=True))
+    assert other != order
+
+
+def test_rows_are_prepared_before_they_are_cut_into_batches() -> None:
+    calls = []
+
+    def double(x_num: torch.Tensor, x_cat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(len(x_num))
+        return x_num * 2, x_cat[:, :0]
+
+    (chunk,) = Chunks(Batches(numbered(20), 8, prepare=double))
+    assert isinstance(chunk, Chunk)
+    assert calls == [20]
+    assert chunk.x_num[:, 0].tolist() == [2 * row for row in range(20)]
+    assert chunk.x_cat.shape == (20, 0)

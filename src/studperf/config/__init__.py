@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1]
 # What train.run passes to the Trainer itself, so that a YAML can't.
 _TRAINER_GIVEN = frozenset(
-    {"callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"}
+    {
+        *("callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"),
+        *("check_val_every_n_epoch", "val_check_interval"),  # each epoch has its row in the history
+    }
 )
 
 
@@ -214,8 +217,6 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
     epochs = trainer.get("max_epochs")
     if isinstance(epochs, int) and epochs < 1:
         faults.append(fault("trainer.max_epochs", f"must be at least 1, got {epochs}"))
-    if trainer.get("devices") not in (1, "auto", None):
-        faults.append(fault("trainer.devices", f"this version trains on one device, got {trainer['devices']!r}; use 1 or auto"))
     return faults
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,49 +14,144 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor, Tensor]
 """x_num (B, F), x_cat (B, C), target (B,)."""
 
+CHUNK_BATCHES = 64
+"""Batches a chunk: what lightning spends on one call, about 0.2 ms, is then below 2 % of the smallest model's arithmetic."""
+CHUNK_ROWS = 1 << 16
+"""Rows a chunk at most: gathered at once they stay a small part of a large table."""
+BLOCK_ROWS = 1 << 12
+_BLOCKS_AT_ONCE = 64
+Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def as_it_is(x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
+    """Prepares nothing."""
+    return x_num, x_cat
+
+
+class Chunk(NamedTuple):
+    """Several batches that lie one after the other: one gather and one call of lightning's for all of them."""
+
+    x_num: Tensor
+    x_cat: Tensor
+    target: Tensor
+    sizes: list[int]
+    """Rows of each batch."""
+
 
 class Batches:
     """An epoch's batches. The last one may be smaller; a last one of a single row joins the one before it.
 
     Args:
-        tensors: x_num (N, F), x_cat (N, C), target (N,).
-        batch_size: rows a batch.
+        tensors: x_num (N, F), x_cat (N, C) of any integer type, target (N,).
+        batch_size: rows a step, over all processes.
+        rows: (M,) which rows of the tensors belong to the part; all of them by default.
         seed: shuffles when given.
         epoch: tells the current epoch. The order is drawn from (seed, epoch) and never from how often an iterator was asked for:
             lightning 2.6 asks twice for epoch 0, and a resumed run asks less often than one that was not killed.
+        share: (rank, number of processes). Each takes its part of every batch, so that all of them make the same steps, and no row is
+            seen twice.
+        prepare: x_num, x_cat -> the same for the model, applied to many rows at once. Single batches are cut from the result as well: a
+            matrix product's last bits depend on where in memory its rows begin.
+        in_blocks: for tensors on disk. Shuffles blocks of neighbouring rows, and then the rows of several blocks together.
     """
 
-    def __init__(self, tensors: Batch, batch_size: int, *, seed: int | None = None, epoch: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        tensors: Batch,
+        batch_size: int,
+        *,
+        rows: Tensor | None = None,
+        seed: int | None = None,
+        epoch: Callable[[], int] = lambda: 0,
+        share: tuple[int, int] = (0, 1),
+        prepare: Prepare = as_it_is,
+        in_blocks: bool = False,
+    ) -> None:
         self.tensors = tensors
         self.batch_size = batch_size
+        self.rows = rows
         self.seed = seed
         self.epoch = epoch
+        self.rank, self.n_ranks = share
+        self.prepare = prepare
+        self.in_blocks = in_blocks
 
     @property
     def n_rows(self) -> int:
-        """Rows an epoch."""
-        return len(self.tensors[2])
+        """Rows an epoch, over all processes."""
+        return len(self.tensors[2] if self.rows is None else self.rows)
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return len(self._starts())
+        return len(self._bounds())
 
     def __iter__(self) -> Iterator[Batch]:
-        """One epoch."""
-        tensors = self.tensors
-        if self.seed is not None:
-            order = torch.randperm(self.n_rows, generator=epoch_generator(self.seed, self.epoch()))
-            tensors = (tensors[0][order], tensors[1][order], tensors[2][order])
-        starts = self._starts()
-        for start, stop in pairwise([*starts, self.n_rows]):
-            yield tensors[0][start:stop], tensors[1][start:stop], tensors[2][start:stop]
+        """One epoch, batch by batch."""
+        for chunk in self.chunks():
+            yield from split_chunk(chunk)
 
-    def _starts(self) -> list[int]:
+    def chunks(self) -> Iterator[Chunk]:
+        """One epoch, several batches at a time."""
+        order = self._order()
+        bounds = self._bounds()
+        n_at_once = self.batches_a_chunk
+        for i in range(0, len(bounds), n_at_once):
+            yield self._gather(order, bounds[i : i + n_at_once])
+
+    @property
+    def batches_a_chunk(self) -> int:
+        """As many as stay below `CHUNK_ROWS` rows."""
+        return min(CHUNK_BATCHES, max(1, CHUNK_ROWS // self.batch_size))
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """First row and end of each batch, over all processes."""
         starts = list(range(0, self.n_rows, self.batch_size))
         # Batch normalisation refuses a single row in training.
-        if len(starts) > 1 and self.n_rows - starts[-1] == 1:
+        if len(starts) > 1 and self.n_rows - starts[-1] < 2 * self.n_ranks:
             starts.pop()
-        return starts
+        return list(pairwise([*starts, self.n_rows]))
+
+    def _order(self) -> Tensor | None:
+        """Which row comes when; None where they come as they lie."""
+        if self.seed is None:
+            return self.rows
+        generator = epoch_generator(self.seed, self.epoch())
+        order = _blockwise_order(self.n_rows, generator) if self.in_blocks else torch.randperm(self.n_rows, generator=generator)
+        return order if self.rows is None else self.rows[order]
+
+    def _gather(self, order: Tensor | None, bounds: list[tuple[int, int]]) -> Chunk:
+        start, stop = bounds[0][0], bounds[-1][1]
+        sizes = [b - a for a, b in bounds]
+        index = None if order is None else order[start:stop]
+        if self.n_ranks > 1:
+            parts = [torch.arange(a + self.rank, b, self.n_ranks) for a, b in bounds]
+            sizes, places = [len(part) for part in parts], torch.cat(parts)
+            index = places if order is None else order[places]
+        x_num, x_cat, target = (tensor[start:stop] if index is None else tensor[index.to(tensor.device)] for tensor in self.tensors)
+        return Chunk(*self.prepare(x_num, x_cat.long()), target, sizes)
+
+
+class Chunks:
+    """The same epoch as that of the batches, for a step that takes several batches at a time."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        """Chunks an epoch."""
+        return math.ceil(len(self.batches) / self.batches.batches_a_chunk)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """One epoch."""
+        return self.batches.chunks()
+
+
+def split_chunk(chunk: Chunk) -> Iterator[Batch]:
+    """The batches of a chunk, as views of it; a process without a share of a batch gets none."""
+    parts = (torch.split(tensor, chunk.sizes) for tensor in chunk[:3])
+    for batch in zip(*parts, strict=True):
+        if len(batch[2]):
+            yield batch
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
@@ -62,6 +159,17 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(epoch_seed(seed, epoch))
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch, well mixed: seed 0, epoch 1 and seed 1, epoch 0 have nothing in common."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, dtype=np.uint64)[0])
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """A seed for one epoch, well mixed: seed 0, epoch 1 and seed 1, epoch 0 have nothing in common, nor have two processes."""
+    words = [seed, epoch, rank] if rank else [seed, epoch]
+    return int(np.random.SeedSequence(words).generate_state(1, dtype=np.uint64)[0])
+
+
+def _blockwise_order(n_rows: int, generator: torch.Generator) -> Tensor:
+    """Blocks in random order, and rows in random order among those of `_BLOCKS_AT_ONCE` blocks: each is read from disk once."""
+    blocks = torch.randperm(-(-n_rows // BLOCK_ROWS), generator=generator)
+    parts = []
+    for group in torch.split(blocks, _BLOCKS_AT_ONCE):
+        rows = torch.cat([torch.arange(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, n_rows)) for b in group.tolist()])
+        parts.append(rows[torch.randperm(len(rows), generator=generator)])
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)

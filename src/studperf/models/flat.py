@@ -10,7 +10,7 @@ class FlatInput(nn.Module):
     """Numbers beside one-hot categories.
 
     Shape:
-        (B, F), (B, C) -> (B, `d_out`) with `d_out` = F + the sum of the cardinalities.
+        (B, F), (B, C) -> (B, `d_out`) with `d_out` = F + the sum of the cardinalities. What it gives may be given to it again, with C = 0.
     """
 
     offsets: Tensor
@@ -24,7 +24,7 @@ class FlatInput(nn.Module):
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """(B, F), (B, C) -> (B, d_out)."""
-        if not self.n_levels:
+        if not x_cat.shape[1]:  # no categories, or one-hot already
             return x_num
         one_hot = x_num.new_zeros(len(x_num), self.n_levels).scatter(1, x_cat + self.offsets, 1.0)
         return torch.cat([x_num, one_hot], dim=1)
