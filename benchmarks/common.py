@@ -29,7 +29,6 @@ Rounds = dict[str, list[Values]]
 
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "CUDA_VISIBLE_DEVICES": "",  # every contender on the CPU
     "WANDB_MODE": "disabled",
 }
 
@@ -86,7 +85,7 @@ class Report:
 
     def header(self) -> list[str]:
         """Names of the table's columns."""
-        return ["", *(f"{column} / {self.against}" for column in self._ratio_columns), *self.columns]
+        return ["", *(f"ratio of {column}" for column in self._ratio_columns), *self.columns]
 
     def cells(self) -> list[list[str]]:
         """The table's rows, as text."""
@@ -180,7 +179,7 @@ def run_script(measure: Callable[[Options], list[Report]]) -> None:
 
 def show(report: Report, console: Console) -> None:
     """The table, and below it notes and bars."""
-    table = Table(title=report.title, title_justify="left")
+    table = Table(title=f"{report.title} (ratios: by {report.against})", title_justify="left")
     for i, name in enumerate(report.header()):
         table.add_column(name, justify="right" if i else "left", no_wrap=not i)
     for cells in report.cells():
