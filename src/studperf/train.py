@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, print_error, run_command, run_hydra
+from studperf.cli import importing, make_console, print_error, run_command, run_hydra
 from studperf.config import load
 from studperf.errors import RunError, StudperfError
 
@@ -39,17 +39,18 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
-    from studperf import report
-    from studperf.data.datamodule import TableDataModule
-    from studperf.data.encode import Encoder
-    from studperf.data.leaks import guard
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_rows, split_table
-    from studperf.fit import build_trainer, fit
-    from studperf.judge import judge_run
-    from studperf.module import build_module
-    from studperf.record import open_run, recorded, timed
+    with importing():
+        from studperf import report
+        from studperf.data.datamodule import TableDataModule
+        from studperf.data.encode import Encoder
+        from studperf.data.leaks import guard
+        from studperf.data.schema import check_table
+        from studperf.data.source import read_source
+        from studperf.data.split import split_rows, split_table
+        from studperf.fit import build_trainer, fit
+        from studperf.judge import judge_run
+        from studperf.module import build_module
+        from studperf.record import open_run, recorded, timed
 
     console = make_console()
     raw, origin = read_source(config.data)
