@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import importing, make_console, run_command, split_words
+from studperf.cli import end_at_once, importing, make_console, run_command, split_words
 from studperf.config import load
 from studperf.errors import ConfigError, RunError
 
@@ -205,4 +205,5 @@ def main() -> int | None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main)

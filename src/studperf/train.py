@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import importing, make_console, print_error, run_command, run_hydra
+from studperf.cli import end_at_once, importing, make_console, print_error, run_command, run_hydra
 from studperf.config import load
 from studperf.errors import RunError, StudperfError
 
@@ -134,4 +134,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main)
