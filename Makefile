@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 ARGS ?=
 export UV_COMPILE_BYTECODE ?= 1
 
-.PHONY: help setup train test test-all mutants check lint format lock docs clean
+.PHONY: help setup train test test-all bench mutants check lint format lock docs clean
 
 help:                    ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ test: setup              ## the fast tests
 
 test-all: setup          ## all tests, with branch coverage of at least 90 %
 	$(RUN) -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+bench: setup             ## studperf beside its peers; docs/benchmarks.md is written anew (ARGS="--only steps")
+	$(RUN) benchmarks/run.py --write docs/benchmarks.md $(ARGS)
 
 mutants: setup           ## plant faults one at a time; the tests must notice each
 	$(RUN) .ci/mutants.py $(ARGS)

@@ -301,3 +301,58 @@ def test_every_command_shows_its_help(end: Callable[..., int], capsys: pytest.Ca
     told = capsys.readouterr()
     assert f"python -m studperf.{name.removesuffix('.__main__')}" in told.out
     assert told.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    {"help": ("--help", 0), "a refusal": ("batch_size=0", 2), "a fault of Hydra's flags": ("--cfg=nothing", 2)}.values(),
+    ids=["help", "a refusal", "flags"],
+)
+def test_ending_at_once_keeps_the_exit_code(start: Callable[..., subprocess.CompletedProcess[str]], words: str, code: int) -> None:
+    assert start(words).returncode == code
+
+
+ENDING = """
+import atexit, sys
+from studperf.cli import end_at_once, importing, run_command
+end_at_once()
+class Loud:
+    def __del__(self): sys.stdout.write("taken apart\\n")
+loud = Loud()
+atexit.register(lambda: sys.stdout.write("handler\\n"))
+def command():
+    with importing():
+        import decimal
+    sys.stdout.write("command\\n")
+    {last}
+run_command(command)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "error"),
+    {
+        "done": ("return 0", 0, ""),
+        "a user's fault": ("from studperf.errors import DataError; raise DataError('bad table')", 2, "error: bad table"),
+        "a fault of ours": ("raise ZeroDivisionError('ours')", 1, "ZeroDivisionError: ours"),
+        "a message of Python's own exit": ("sys.exit('left')", 1, "left"),
+    }.values(),
+    ids=["done", "users", "ours", "sys.exit"],
+)
+def test_a_process_ends_after_its_handlers_and_takes_nothing_apart(last: str, code: int, error: str) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING.format(last=last)], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout == "command\nhandler\n"
+    assert (done.stderr.splitlines() or [""])[-1] == error
+
+
+def test_garbage_is_looked_for_again_once_packages_are_imported() -> None:
+    script = (
+        "import gc, sys\nfrom studperf.cli import importing\n"
+        "with importing():\n    was = gc.isenabled()\n    import decimal\n"
+        "n_frozen = gc.get_freeze_count()\n"
+        "with importing():\n    import decimal\n"
+        "sys.stdout.write(f'{was} {gc.isenabled()} {n_frozen > 0} {gc.get_freeze_count() == n_frozen}')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True True True"

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -121,6 +122,15 @@ class Keeper(Checkpoint):
             write_history(self.folder, self.record.history)
 
 
+class LocalCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint in one step. Lightning 2.6 would first import every cloud's client to ask whether the path is in one: 0.5 s."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:  # noqa: ANN401, ARG002
+        """Replaces the file at `path`."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), _to_bytes(checkpoint))
+
+
 class EpochBar(Callback):
     """A bar of epochs with the watched value, its best, and the time left; plain lines where there is no terminal."""
 
@@ -184,7 +194,7 @@ def write_history(folder: Path, history: list[Row]) -> None:
     write_atomically(folder / HISTORY, text.getvalue())
 
 
-def _to_bytes(state: dict[str, Any] | None) -> bytes:
+def _to_bytes(state: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import end_at_once, make_console, run_command, split_words
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
@@ -101,4 +101,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import end_at_once, importing, make_console, run_command, split_words
 from studperf.config import load
 from studperf.errors import ConfigError, RunError
 
@@ -52,11 +52,12 @@ class FinishedRun:
         Raises:
             RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
         """
-        import torch
+        with importing():
+            import torch
 
-        from studperf.fit import load_best
-        from studperf.module import build_module
-        from studperf.record import RunRecord, read_encoder
+            from studperf.fit import load_best
+            from studperf.module import build_module
+            from studperf.record import RunRecord, read_encoder
 
         record = RunRecord.load(folder)
         if record.status != "finished" or record.judgement is None:
@@ -204,4 +205,5 @@ def main() -> int | None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main)

@@ -23,7 +23,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from studperf.callbacks import EpochBar, Keeper
+from studperf.callbacks import EpochBar, Keeper, LocalCheckpoints
 from studperf.config.shape import RunConfig
 from studperf.data.batches import Batch
 from studperf.data.datamodule import TableDataModule
@@ -156,7 +156,7 @@ def build_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *,
     try:
         with _quiet_lightning():
             trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
-                **{"num_sanity_val_steps": 0, **arguments},
+                **{"num_sanity_val_steps": 0, "plugins": LocalCheckpoints(), **arguments},
                 callbacks=callbacks,
                 logger=False,
                 default_root_dir=folder,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, print_error, run_command, run_hydra
+from studperf.cli import end_at_once, importing, make_console, print_error, run_command, run_hydra
 from studperf.config import load
 from studperf.errors import ConfigError, RunError, StudperfError
 
@@ -41,17 +41,18 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
-    from studperf import report
-    from studperf.data.datamodule import TableDataModule
-    from studperf.data.encode import Encoder
-    from studperf.data.leaks import guard
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_rows, split_table
-    from studperf.fit import build_trainer, fit
-    from studperf.judge import judge_run
-    from studperf.module import build_module
-    from studperf.record import open_run, recorded, timed
+    with importing():
+        from studperf import report
+        from studperf.data.datamodule import TableDataModule
+        from studperf.data.encode import Encoder
+        from studperf.data.leaks import guard
+        from studperf.data.schema import check_table
+        from studperf.data.source import read_source
+        from studperf.data.split import split_rows, split_table
+        from studperf.fit import build_trainer, fit
+        from studperf.judge import judge_run
+        from studperf.module import build_module
+        from studperf.record import open_run, recorded, timed
 
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
@@ -141,4 +142,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import end_at_once, make_console, run_command, split_words
 from studperf.config import load_overrides, project_root
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError, DataError, listing
@@ -162,4 +162,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main)

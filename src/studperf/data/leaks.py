@@ -105,7 +105,7 @@ def _test_column(name: str, values: pd.Series, target: np.ndarray) -> Leak | Non
         codes = pd.qcut(values, _N_BINS, labels=False, duplicates="drop").to_numpy()
     else:
         return None
-    score = reverse_score(codes, target)
+    score = reverse_score(codes, target, needed=REVERSE_THRESHOLD)
     if score >= REVERSE_THRESHOLD:
         return Leak(name, "reverse", f"a small tree reads it back from the target (chance-corrected accuracy {score:.2f})")
     return None
@@ -135,27 +135,34 @@ def _monotone_test(values: np.ndarray, target: np.ndarray) -> str | None:
     return "it rises or falls with the target without exception: a function of the target"
 
 
-def reverse_score(codes: np.ndarray, target: np.ndarray) -> float:
+def reverse_score(codes: np.ndarray, target: np.ndarray, *, needed: float = -np.inf) -> float:
     """How well a level is read back from the target: cross-validated balanced accuracy, 0 at chance and 1 when perfect.
 
     Args:
         codes: (N,) levels as integers; levels too rare to be cross-validated are left aside.
         target: (N,).
+        needed: as soon as this can no longer be reached, the most that could be is returned. Of honest columns two folds say so.
     """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.tree import DecisionTreeClassifier
 
     counts = np.bincount(codes)
     frequent = counts[codes] >= _MIN_LEVEL_ROWS
-    codes, target = codes[frequent], target[frequent]
-    n_levels = len(np.unique(codes))
-    if n_levels < 2:  # noqa: PLR2004 - nothing to tell apart
+    levels, codes, n_rows = np.unique(codes[frequent], return_inverse=True, return_counts=True)
+    target = target[frequent, None]
+    if len(levels) < 2:  # noqa: PLR2004 - nothing to tell apart
         return 0.0
     tree = DecisionTreeClassifier(max_leaf_nodes=_N_LEAVES, min_samples_leaf=2, class_weight="balanced", random_state=0)
-    folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=0)
-    predicted = cross_val_predict(tree, target[:, None], codes, cv=folds)
-    recall = np.mean([(predicted[codes == level] == level).mean() for level in np.unique(codes)])
-    return float((recall - 1 / n_levels) / (1 - 1 / n_levels))
+    n_wrong = np.zeros_like(n_rows)
+    score = 1.0
+    for train, test in StratifiedKFold(_N_FOLDS, shuffle=True, random_state=0).split(target, codes):
+        is_wrong = tree.fit(target[train], codes[train]).predict(target[test]) != codes[test]
+        n_wrong += np.bincount(codes[test][is_wrong], minlength=len(levels))
+        recall = np.mean((n_rows - n_wrong) / n_rows)
+        score = float((recall - 1 / len(levels)) / (1 - 1 / len(levels)))
+        if score < needed:
+            break
+    return score
 
 
 def left_out_signal(table: Table, dataset: Dataset) -> list[tuple[str, float]]:
