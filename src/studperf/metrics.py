@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,16 +147,23 @@ def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:
     The same seed draws the same rows, which is what keeps pairs paired. Above 5,000 rows, rows are first summed in random blocks,
     which are then drawn: the interval is the same to within its own noise, at a cost that no longer grows.
     """
+    n_blocks = min(len(rows), _MAX_BLOCKS)
+    blocks, draws = _draw(len(rows), n_blocks, seed)
+    if blocks is not None:
+        rows = np.stack([np.bincount(blocks, weights=column, minlength=n_blocks) for column in rows.T], axis=1)
+    return np.concatenate([counts.astype(np.float64) @ rows for counts in draws])
+
+
+@functools.lru_cache(maxsize=1)
+def _draw(n_rows: int, n_blocks: int, seed: int) -> tuple[NDArray[np.int64] | None, list[NDArray[np.uint16]]]:
+    """The block of each row, where there are blocks, and how often each row or block is drawn: chunks of (_CHUNK, n_blocks).
+
+    A run asks for the same rows six times, for the model, each baseline and the pairs; drawing takes longer than summing.
+    """
     rng = np.random.default_rng(seed)
-    if len(rows) > _MAX_BLOCKS:
-        blocks = rng.permutation(len(rows)) % _MAX_BLOCKS
-        rows = np.stack([np.bincount(blocks, weights=column, minlength=_MAX_BLOCKS) for column in rows.T], axis=1)
-    n = len(rows)
-    draws = []
-    for _ in range(N_RESAMPLES // _CHUNK):
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=_CHUNK).astype(np.float64)
-        draws.append(counts @ rows)
-    return np.concatenate(draws)
+    blocks = rng.permutation(n_rows) % n_blocks if n_rows > n_blocks else None
+    shares = np.full(n_blocks, 1 / n_blocks)
+    return blocks, [rng.multinomial(n_blocks, shares, size=_CHUNK).astype(np.uint16) for _ in range(N_RESAMPLES // _CHUNK)]
 
 
 def _interval(value: float, draws: FloatArray) -> Interval:
