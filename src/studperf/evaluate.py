@@ -73,9 +73,9 @@ class FinishedRun:
 
     def predict(self, table: Table) -> Any:  # noqa: ANN401 - a float64 array
         """(N,) in the target's unit."""
-        from studperf.data.datamodule import to_tensors
+        from studperf.data.encoded import encode_table
 
-        return self.module.predict_rows(to_tensors(self.encoder.transform(table), table))
+        return self.module.predict_rows(encode_table(table, self.encoder))
 
 
 def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
@@ -108,11 +108,12 @@ def _warn_of_seen_rows(run: FinishedRun, table: Table, console: Console) -> None
     import numpy as np
     import pandas as pd
 
-    from studperf.record import SEEN_ROWS, row_hashes
+    from studperf.data.hashes import hash_features
+    from studperf.record import SEEN_ROWS
 
     if not (run.folder / SEEN_ROWS).is_file():
         return
-    n_seen = int(np.isin(row_hashes(table), pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
+    n_seen = int(np.isin(hash_features(table), pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
     if n_seen:
         what = f"warning: {n_seen} of {len(table)} rows were in the run's train or val split, so a score on them says little about new rows"
         console.print(what, style="yellow", soft_wrap=True)

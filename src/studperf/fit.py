@@ -127,7 +127,7 @@ def fit(module: ScoreModule, data: TableDataModule, config: RunConfig, record: R
         Interrupted: Ctrl-C or SIGTERM; every full epoch is kept.
         ConfigError: the Trainer refused its arguments.
     """
-    n_threads = set_threads(config, module, data.tensors["train"])
+    n_threads = set_threads(config, module, data.first_rows(config.batch_size))
     monitor = config.monitor
     early = EarlyStopping(
         monitor.metric, patience=monitor.patience, min_delta=monitor.min_delta, mode=monitor.mode, check_on_train_epoch_end=True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,18 +146,28 @@ def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:
     """Bootstrap sums, (N_RESAMPLES, columns): each draw weights rows by how often they were drawn.
 
     The same seed draws the same rows, which is what keeps pairs paired. Above 5,000 rows, rows are first summed in random blocks,
-    which are then drawn: the interval is the same to within its own noise, at a cost that no longer grows.
+    which are then drawn: the interval is the same to within its own noise, at a cost that no longer grows. How often each block is
+    drawn is then the same for all vectors, so it is drawn once (0.7 s): 30 intervals of a million rows take 5 s instead of 22.
     """
     rng = np.random.default_rng(seed)
-    if len(rows) > _MAX_BLOCKS:
-        blocks = rng.permutation(len(rows)) % _MAX_BLOCKS
-        rows = np.stack([np.bincount(blocks, weights=column, minlength=_MAX_BLOCKS) for column in rows.T], axis=1)
     n = len(rows)
-    draws = []
-    for _ in range(N_RESAMPLES // _CHUNK):
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=_CHUNK).astype(np.float64)
-        draws.append(counts @ rows)
-    return np.concatenate(draws)
+    if n > _MAX_BLOCKS:
+        blocks = rng.permutation(n) % _MAX_BLOCKS
+        rows = np.stack([np.bincount(blocks, weights=column, minlength=_MAX_BLOCKS) for column in rows.T], axis=1)
+        counts: Iterable[NDArray[np.integer]] = np.split(_block_counts(seed), N_RESAMPLES // _CHUNK)
+    else:
+        counts = (rng.multinomial(n, np.full(n, 1 / n), size=_CHUNK) for _ in range(N_RESAMPLES // _CHUNK))
+    return np.concatenate([chunk.astype(np.float64) @ rows for chunk in counts])
+
+
+@cache
+def _block_counts(seed: int) -> NDArray[np.uint8]:
+    """(N_RESAMPLES, _MAX_BLOCKS), 10 MB: a block drawn 256 times, where one is expected, will not be seen."""
+    counts = np.empty((N_RESAMPLES, _MAX_BLOCKS), dtype=np.uint8)
+    rng = np.random.default_rng([seed, _MAX_BLOCKS])
+    for start in range(0, N_RESAMPLES, _CHUNK):
+        counts[start : start + _CHUNK] = rng.multinomial(_MAX_BLOCKS, np.full(_MAX_BLOCKS, 1 / _MAX_BLOCKS), size=_CHUNK)
+    return counts
 
 
 def _interval(value: float, draws: FloatArray) -> Interval:

@@ -19,21 +19,31 @@ class Batches:
     Args:
         tensors: x_num (N, F), x_cat (N, C), target (N,).
         batch_size: rows a batch.
+        rows: (n,) int64, the rows that take part, in this order; all of them by default. Categories become int64.
         seed: shuffles when given.
         epoch: tells the current epoch. The order is drawn from (seed, epoch) and never from how often an iterator was asked for:
             lightning 2.6 asks twice for epoch 0, and a resumed run asks less often than one that was not killed.
     """
 
-    def __init__(self, tensors: Batch, batch_size: int, *, seed: int | None = None, epoch: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        tensors: Batch,
+        batch_size: int,
+        *,
+        rows: Tensor | None = None,
+        seed: int | None = None,
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.tensors = tensors
         self.batch_size = batch_size
+        self.rows = rows
         self.seed = seed
         self.epoch = epoch
 
     @property
     def n_rows(self) -> int:
         """Rows an epoch."""
-        return len(self.tensors[2])
+        return len(self.tensors[2] if self.rows is None else self.rows)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -41,13 +51,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch."""
-        tensors = self.tensors
+        order = self.rows
         if self.seed is not None:
             order = torch.randperm(self.n_rows, generator=epoch_generator(self.seed, self.epoch()))
-            tensors = (tensors[0][order], tensors[1][order], tensors[2][order])
-        starts = self._starts()
-        for start, stop in pairwise([*starts, self.n_rows]):
-            yield tensors[0][start:stop], tensors[1][start:stop], tensors[2][start:stop]
+            order = order if self.rows is None else self.rows[order]
+        x_num, x_cat, target = self.tensors
+        for start, stop in pairwise([*self._starts(), self.n_rows]):
+            rows = slice(start, stop) if order is None else order[start:stop]
+            yield x_num[rows], x_cat[rows].long(), target[rows]
 
     def _starts(self) -> list[int]:
         starts = list(range(0, self.n_rows, self.batch_size))

@@ -182,7 +182,9 @@ def judge_rows(facts: Mapping[str, Facts], dataset: Dataset, *, for_training: bo
 def judge_duplicates(repeated: Cells) -> Iterator[Finding]:
     """Rows that equal one above them in all features and the target."""
     if repeated:
-        what = f"{repeated.count('copy', 'copies')} of another row, target included ({repeated.numbers}); the split keeps equal rows together"
+        what = (
+            f"{repeated.count('copy', 'copies')} of another row, target included ({repeated.numbers}); the split keeps equal rows together"
+        )
         yield Finding("warning", "table", what)
 
 
