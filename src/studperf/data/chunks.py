@@ -36,8 +36,8 @@ from studperf.data.source import (
 from studperf.errors import DataError
 
 N_BYTES = 4 << 20
-_MAX_QUOTED = 256 << 20
-_N_HEAD_LINES = 1000
+_N_HEAD_BYTES = 1 << 18
+MAX_QUOTED = 256 << 20
 
 
 class Chunk(Protocol):
@@ -156,9 +156,9 @@ class CsvSource:
         return pa.string()
 
     def head(self) -> pd.DataFrame:
-        """The first thousand lines."""
-        lines = self._rest[:N_BYTES].splitlines(keepends=True)[:_N_HEAD_LINES]
-        return parse_csv(self.header + b"".join(lines).decode(errors="replace"), self.path, self.source, self.names)
+        """The first rows."""
+        rows = self._rest[: _end_of_rows(self._rest[:_N_HEAD_BYTES]) or _end_of_rows(self._rest) or len(self._rest)]
+        return parse_csv(self.header + rows.decode(errors="replace"), self.path, self.source, self.names)
 
     def __iter__(self) -> Iterator[CsvChunk]:
         """Cut where a line ends and no quote is open."""
@@ -175,8 +175,8 @@ class CsvSource:
             if not block:
                 break
             rest += block
-            if len(rest) > _MAX_QUOTED:
-                what = f"a quote below line {n_lines} is not closed within {_MAX_QUOTED >> 20} MiB"
+            if len(rest) > MAX_QUOTED:
+                what = f"a quote below line {n_lines} is not closed within {MAX_QUOTED >> 20} MiB"
                 raise not_regular(self.path, what, len(self.names))
         if rest.strip():
             yield CsvChunk(rest, n_lines, self)

@@ -47,13 +47,12 @@ def make_array(shape: tuple[int, ...], dtype: type[np.generic], *, on_disk: bool
     n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if not on_disk or not n_bytes:
         return np.empty(shape, dtype=dtype)
-    file = open_scratch()
     try:
-        _reserve(file, n_bytes)
+        with open_scratch() as file:  # the map keeps a handle of its own
+            _reserve(file, n_bytes)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
     except OSError as error:
-        file.close()
         raise no_space(error, f"{n_bytes / 1e9:.1f} GB of tensors") from error
-    return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
 def _reserve(file: IO[Any], n_bytes: int) -> None:
