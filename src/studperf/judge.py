@@ -26,7 +26,7 @@ _TOO_GOOD_R2 = 0.995
 _MIN_SLICE = 2
 _MODEL = ""  # no baseline's name
 # Rows predicted at a time: 60 MB of float64. A multiple of the batches in which the module predicts, so that they are cut alike.
-_BLOCK = 24 * 8192
+BLOCK = 24 * 8192
 
 
 def judge_run(module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, record: RunRecord, folder: Path) -> None:
@@ -63,8 +63,8 @@ def _predict_parts(
     for name in parts:
         found: dict[str, list[FloatArray]] = {baseline: [] for baseline in (_MODEL, *predictors)}
         index = table.rows[name]
-        for start in range(0, len(index), _BLOCK):
-            block = gather(table.tensors, index[start : start + _BLOCK])
+        for start in range(0, len(index), BLOCK):
+            block = gather(table.tensors, index[start : start + BLOCK])
             found[_MODEL].append(module.predict_rows(block))
             flat = _flat(block, encoder)
             for baseline, predict in predictors.items():

@@ -150,18 +150,15 @@ class Encoder(Block):
         for i, column in enumerate(columns):
             out.x_num[:, i] = column
 
-    def extrapolated(self, table: Table) -> list[Finding]:
-        """A warning for each number outside of what training saw."""
-        findings = []
-        for code in self.numbers:
-            values = table.frame[code.name].to_numpy(dtype=float)
-            n_outside = int(((values < code.low) | (values > code.high)).sum())
-            if n_outside:
-                what = (
-                    f"{n_outside} values outside of the training range {code.low:g} to {code.high:g}: predictions there are extrapolation"
-                )
-                findings.append(Finding("warning", code.name, what))
-        return findings
+    def extrapolated(self, tables: Table | Iterable[Table]) -> list[Finding]:
+        """A warning for each number outside of what training saw, counted over a table or over all of several."""
+        n_outside = dict.fromkeys((code.name for code in self.numbers), 0)
+        for table in [tables] if isinstance(tables, Table) else tables:
+            for code in self.numbers:
+                values = table.frame[code.name].to_numpy(dtype=float)
+                n_outside[code.name] += int(((values < code.low) | (values > code.high)).sum())
+        what = "{} values outside of the training range {:g} to {:g}: predictions there are extrapolation"
+        return [Finding("warning", code.name, what.format(n, code.low, code.high)) for code in self.numbers if (n := n_outside[code.name])]
 
 
 def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:

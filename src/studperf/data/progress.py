@@ -46,6 +46,7 @@ def reading(console: Console | None, what: str) -> Iterator[Tick]:
     try:
         yield tick
     finally:
-        bar.stop()
+        if bar.live.is_started:  # one that is stopped without a start leaves an empty line
+            bar.stop()
     if (seconds := time.monotonic() - started) > _PATIENCE_S:
         console.print(f"{what}: {n_read:,} rows in {seconds:.1f} s", highlight=False)

@@ -204,22 +204,47 @@ def open_rows(dataset: Dataset, console: Console | None = None) -> Iterator[Rows
     Raises:
         DataError: the file can't be read, or is not the version that `data.dvc` names.
     """
-    path = find_source(dataset)
-    if dataset.memory != "disk" and (path is None or not is_large(path)):
+    if not is_streamed(dataset):
         raw, origin = read_source(dataset)
         _show(origin, console)
         table, findings = inspect_table(raw, dataset)
         yield SmallRows(table, origin, findings)
         return
-    with reading(console, "Reading") as tick, readable(path) if path else nullcontext():
-        source = open_source(path, dataset)
-        streamed, findings = stream_table(source, dataset, tick=tick)
+    streamed, origin, findings = stream_source(dataset, console)
     with streamed:
-        origin = (
-            trace(path, str(source.md5), dataset) if path else Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
-        )
         _show(origin, console)
         yield LargeRows(streamed, origin, findings)
+
+
+def is_streamed(dataset: Dataset) -> bool:
+    """Whether the dataset's table is too large to be read at once, or is asked to lie on disk.
+
+    Raises:
+        DataError: there is no file, and the dataset does not allow to simulate.
+    """
+    path = find_source(dataset)
+    return dataset.memory == "disk" or (path is not None and is_large(path))
+
+
+def stream_source(
+    dataset: Dataset, console: Console | None = None, *, for_training: bool = True
+) -> tuple[StreamedTable, Provenance, list[Finding]]:
+    """The dataset's table, read in chunks, and all findings.
+
+    Raises:
+        DataError: the file can't be read, or is not the version that `data.dvc` names.
+    """
+    path = find_source(dataset)
+    with reading(console, "Reading") as tick, readable(path) if path else nullcontext():
+        source = open_source(path, dataset)
+        table, findings = stream_table(source, dataset, for_training=for_training, tick=tick)
+    if path is None:
+        return table, Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False), findings
+    try:
+        return table, trace(path, str(source.md5), dataset), findings
+    except BaseException:
+        table.close()
+        raise
 
 
 def _show(origin: Provenance, console: Console | None) -> None:
