@@ -177,3 +177,46 @@ def test_the_way_out_for_a_finished_run_is_to_train_again(finished: Path, new_ta
     new_table.to_csv(tmp_path / "new.csv", index=False)
     with pytest.raises(DataError, match=r"correct the rows, or train again with data\.columns\.age\.fill=median"):
         evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+
+
+def test_run_on_a_table_that_lies_on_disk_is_found_again_to_the_last_bit(
+    small_config: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studperf.data.arrow.N_ROWS", 70)
+    config = small_config("model=mlp", "data.memory=disk")
+    run(config)
+    (folder,) = Path(config.runs).iterdir()
+    assert evaluate(FinishedRun.load(folder), {}, make_console())
+    assert "IDENTICAL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.parquet"])
+def test_large_file_is_scored_as_a_small_one(
+    name: str, finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = simulate(FinishedRun.load(finished).config.data).iloc[:40]  # 32 or so of them in train and val
+    table = pd.concat([new_table.assign(age=[99.0, *new_table["age"][1:]]), seen]).assign(student_id=range(100))
+    write = table.to_csv if name.endswith("csv") else table.to_parquet
+    write(tmp_path / name, index=False)
+    said, frames = [], []
+    for limit in (1 << 30, 10):
+        monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", limit)
+        monkeypatch.setattr("studperf.data.rows.LARGE_N_ROWS", limit)
+        monkeypatch.setattr("studperf.data.chunks.N_BYTES", 3000)
+        monkeypatch.setattr("studperf.data.arrow.N_ROWS", 17)
+        evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / name)}, make_console())
+        said.append(capsys.readouterr().out)
+        frames.append(pd.read_parquet(finished / "evaluations" / "new.parquet"))
+    assert said[0] == said[1]
+    assert "1 values outside of the training range" in said[1]
+    assert "of 100 rows were in the run's train or val split" in said[1]
+    pd.testing.assert_frame_equal(*frames, rtol=1e-5)
+
+
+def test_large_file_without_a_target_is_predicted_only(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", 10)
+    new_table.drop(columns="final_score").to_csv(tmp_path / "new.csv", index=False)
+    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    assert "Rows predicted: 60; the file has no target to score by." in capsys.readouterr().out

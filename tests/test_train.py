@@ -365,6 +365,30 @@ def test_the_encoder_of_a_run_knows_the_training_rows_only(small_config: Config)
     assert saved.numbers[0].mean == pytest.approx(train.frame[saved.numbers[0].name].mean())
 
 
+def test_a_table_on_disk_trains_to_the_same_scores(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studperf.data.arrow.N_ROWS", 70)
+    runs = [run(small_config("model=mlp", f"data.memory={memory}")) for memory in ("auto", "disk")]
+    facts = [record.data.model_dump(exclude={"warnings"}) for record in runs]
+    assert facts[0] == facts[1]
+    # Sums in another order: statistics differ in the sixteenth digit, weights in the sixth.
+    values = [[float(row["val/rmse"]) for row in record.history] for record in runs]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+    judgements = [record.judgement for record in runs]
+    assert judgements[0] is not None
+    assert judgements[1] is not None
+    assert judgements[0].scores.rmse.value == pytest.approx(judgements[1].scores.rmse.value, rel=1e-4)
+    assert [(s.column, s.level, s.n) for s in judgements[0].slices] == [(s.column, s.level, s.n) for s in judgements[1].slices]
+    assert judgements[0].baselines["ridge"].rmse.value == pytest.approx(judgements[1].baselines["ridge"].rmse.value, rel=1e-5)
+
+
+def test_the_record_says_that_baselines_saw_a_sample(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studperf.data.rows.N_SAMPLED", 100)
+    record = run(small_config("model=linear", "data.memory=disk"))
+    assert record.data.n_sampled == 100
+    assert "table: leak tests and baselines saw 100 of 320 training rows" in record.data.warnings
+    assert RunRecord.load(folder_of(small_config())).data == record.data
+
+
 def test_a_run_that_diverges_says_so_instead_of_being_judged(small_config: Config) -> None:
     config = small_config("model=linear", "optimizer.name=sgd", "optimizer.lr=1e30", "scheduler.warmup=0", "batch_size=16")
     with pytest.raises(DivergedError, match=r"never a finite number\. Lower optimizer\.lr"):

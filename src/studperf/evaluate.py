@@ -15,12 +15,19 @@ from studperf.config import load
 from studperf.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import pandas as pd
     from rich.console import Console
 
+    from studperf.config.dataset import Dataset
     from studperf.config.shape import RunConfig
     from studperf.data.encode import Encoder
+    from studperf.data.facts import Finding
+    from studperf.data.rows import Rows
     from studperf.data.schema import Table
+    from studperf.data.source import Provenance
+    from studperf.data.stream import StreamedTable
     from studperf.module import ScoreModule
     from studperf.record import RunRecord, Scores
 
@@ -74,9 +81,9 @@ class FinishedRun:
 
     def predict(self, table: Table) -> Any:  # noqa: ANN401 - a float64 array
         """(N,) in the target's unit."""
-        from studperf.data.datamodule import to_tensors
+        from studperf.data.encoded import encode_table
 
-        return self.module.predict_rows(to_tensors(self.encoder.transform(table), table))
+        return self.module.predict_rows(encode_table(table, self.encoder))
 
 
 def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
@@ -85,52 +92,92 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     Raises:
         DataError: the file can't be used as the dataset describes it.
     """
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
+    from studperf.data.rows import is_streamed
 
     source = run.config.data.source.model_copy(update={key.rsplit(".", 1)[-1]: value for key, value in changes.items()})
     if changes:
         source = source.model_copy(update={"otherwise": "fail"})
     dataset = run.config.data.model_copy(update={"source": source})
+    return _evaluate_large(run, dataset, console) if is_streamed(dataset) else _evaluate_small(run, dataset, console)
+
+
+def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool:
+    from studperf.data.rows import SmallRows
+    from studperf.data.schema import check_table
+    from studperf.data.source import read_source
+
     raw, origin = read_source(dataset)
     console.print(origin.line, soft_wrap=True)
     is_own = origin.md5 == run.record.data.md5 and origin.is_simulated == run.record.data.is_simulated
     table = check_table(raw, dataset, for_training=is_own)
     if is_own:
-        return _score_own_rows(run, table, console)
-    for warning in (*table.warnings, *run.encoder.extrapolated(table)):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
-    _warn_of_seen_rows(run, table, console)
-    _score_other_rows(run, table, Path(str(origin.path)).stem, console)
+        return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
+    _score_other_rows(run, [table], table.warnings, _stem(origin), console)
     return True
 
 
-def _warn_of_seen_rows(run: FinishedRun, table: Table, console: Console) -> None:
+def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool:
+    from studperf.data.rows import open_good_rows, stream_source
+    from studperf.data.schema import raise_faults
+    from studperf.data.source import find_source, md5_of
+
+    path = find_source(dataset)
+    if run.record.data.is_simulated if path is None else md5_of(path) == run.record.data.md5:
+        with open_good_rows(dataset, console) as rows:
+            return _score_own_rows(run, rows, console)
+    table, origin, findings = stream_source(dataset, console, for_training=False)
+    with table:
+        console.print(origin.line, soft_wrap=True)
+        raise_faults(findings, dataset)
+        _score_other_rows(run, _Blocks(table), table.warnings, _stem(origin), console)
+    return True
+
+
+class _Blocks:
+    """The blocks of a streamed table, as often as they are asked for."""
+
+    def __init__(self, table: StreamedTable) -> None:
+        self.table = table
+
+    def __iter__(self) -> Iterator[Table]:
+        return self.table.blocks()
+
+
+def _stem(origin: Provenance) -> str:
+    return Path(str(origin.path)).stem
+
+
+def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Console) -> None:
     import numpy as np
     import pandas as pd
 
-    from studperf.record import SEEN_ROWS, row_hashes
+    from studperf.data.hashes import hash_features
+    from studperf.record import SEEN_ROWS
 
     if not (run.folder / SEEN_ROWS).is_file():
         return
-    n_seen = int(np.isin(row_hashes(table), pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
+    hashes = np.concatenate([hash_features(table) for table in tables])
+    n_seen = int(np.isin(hashes, pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
     if n_seen:
-        what = f"warning: {n_seen} of {len(table)} rows were in the run's train or val split, so a score on them says little about new rows"
+        what = (
+            f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, so a score on them says little about new rows"
+        )
         console.print(what, style="yellow", soft_wrap=True)
 
 
-def _score_own_rows(run: FinishedRun, table: Table, console: Console) -> bool:
-    from studperf.data.split import split_rows, split_table
-    from studperf.judge import score
+def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
+    import numpy as np
+
+    from studperf.judge import BLOCK, score
 
     judgement = run.record.judgement
     if judgement is None:
         return False
-    split = split_table(table)
-    if split.sha256 != run.record.data.split_sha256:
-        raise RunError(f"{run.folder}: these rows split differently than when the run was recorded ({split.sha256})")
-    part = split_rows(table, split)[judgement.scored_on]
-    scores = score(run.predict(part), part.target)
+    if rows.split.sha256 != run.record.data.split_sha256:
+        raise RunError(f"{run.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})")
+    part = vars(rows.split)[judgement.scored_on]
+    tables = (rows.table(part[start : start + BLOCK]) for start in range(0, len(part), BLOCK))
+    scores = score(np.concatenate([run.predict(table) for table in tables]), rows.target(part))
     _show(
         run,
         {f"{run.record.model}, now": scores, "as recorded": judgement.scores},
@@ -145,21 +192,25 @@ def _score_own_rows(run: FinishedRun, table: Table, console: Console) -> bool:
     return is_same
 
 
-def _score_other_rows(run: FinishedRun, table: Table, name: str, console: Console) -> None:
+def _score_other_rows(run: FinishedRun, tables: Iterable[Table], warnings: Iterable[Finding], name: str, console: Console) -> None:
     import numpy as np
     import pandas as pd
 
     from studperf.judge import score
 
-    predicted = run.predict(table)
-    frame = pd.DataFrame({"row": np.arange(1, len(table) + 1), "predicted": predicted})
+    for warning in (*warnings, *run.encoder.extrapolated(tables)):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+    _warn_of_seen_rows(run, tables, console)
+    predicted = np.concatenate([run.predict(table) for table in tables])
+    actual = np.concatenate([table.target if table.has_target else np.full(len(table), np.nan) for table in tables])
+    frame = pd.DataFrame({"row": np.arange(1, len(predicted) + 1), "predicted": predicted})
     judgement = run.record.judgement
     if judgement is not None and judgement.conformal is not None:
         frame["low"], frame["high"] = predicted - judgement.conformal.half_width, predicted + judgement.conformal.half_width
-    known = np.isfinite(table.target) if table.has_target else np.zeros(len(table), dtype=bool)
+    known = np.isfinite(actual)
     if known.sum() > 1:
-        frame["actual"] = table.target
-        scores = {run.record.model: score(predicted[known], table.target[known])}
+        frame["actual"] = actual
+        scores = {run.record.model: score(predicted[known], actual[known])}
         if judgement is not None:
             scores["when it was trained"] = judgement.scores
         _show(run, scores, f"{name}, {int(known.sum())} rows with a target", console)
@@ -168,7 +219,7 @@ def _score_other_rows(run: FinishedRun, table: Table, name: str, console: Consol
             console.print(f"The 90 % band holds {held:.1%} of these rows.")
     else:
         why = "one row with a target is too few to score" if known.any() else "the file has no target to score by"
-        console.print(f"Rows predicted: {len(table)}; {why}.")
+        console.print(f"Rows predicted: {len(predicted)}; {why}.")
     console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
 
 

@@ -70,7 +70,7 @@ def fit(
         Interrupted: Ctrl-C or SIGTERM; what is older than a second is kept.
         ConfigError: the Trainer refused its arguments.
     """
-    n_threads = set_threads(config, module, data.tensors["train"])
+    n_threads = set_threads(config, module, data.first_rows(config.batch_size))
     last = folder / LAST
     if not last.is_file():
         record.history = []

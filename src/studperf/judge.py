@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from studperf import baselines, metrics
+from studperf.data.batches import Batch
 from studperf.data.datamodule import TableDataModule
-from studperf.data.encode import Encoder, flatten
+from studperf.data.encode import Encoded, Encoder, flatten
+from studperf.data.encoded import gather
+from studperf.data.rows import Rows
 from studperf.data.schema import Table
 from studperf.metrics import FloatArray, Interval
 from studperf.module import ScoreModule
@@ -21,31 +24,59 @@ _MIN_SKILL = 0.01
 _TOO_GOOD_RATIO = 0.5
 _TOO_GOOD_R2 = 0.995
 _MIN_SLICE = 2
+_MODEL = ""  # no baseline's name
+# Rows predicted at a time: 60 MB of float64. A multiple of the batches in which the module predicts, so that they are cut alike.
+BLOCK = 24 * 8192
 
 
-def judge_run(
-    module: ScoreModule, data: TableDataModule, encoder: Encoder, parts: dict[str, Table], record: RunRecord, folder: Path
-) -> None:
+def judge_run(module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, record: RunRecord, folder: Path) -> None:
     """Opens the split to be scored, once, with the best weights; writes the judgement and `predictions.parquet`."""
     scored_on = str(record.config["score_on"])
+    index = vars(rows.split)
     shown = ["val"] if scored_on == "val" else ["val", "test"]
-    x = {name: flatten(encoder.transform(parts[name]), encoder.features) for name in ("train", *shown)}
-    reference = baselines.fit_predict(x, parts["train"].target)
-    predicted = {name: module.predict_rows(data.tensors[name]) for name in shown}
+    actual = {name: rows.target(index[name]) for name in shown}
+    reference, predicted = _predict_parts(module, data, encoder, rows, shown)
     record.judgement = judge(
         scored_on=scored_on,
-        table=parts[scored_on],
+        table=rows.table(index[scored_on], rows.dataset.of_kind("category", "flag")),
         predicted=predicted[scored_on],
         reference=reference[scored_on],
-        best=baselines.best_baseline(reference["val"], parts["val"].target),
-        val=(predicted["val"], parts["val"].target) if scored_on == "test" else None,
+        best=baselines.best_baseline(reference["val"], actual["val"]),
+        val=(predicted["val"], actual["val"]) if scored_on == "test" else None,
         data=record.data,
     )
     frames = []
     for name in shown:
-        columns = {"row": parts[name].frame.index + 1, "split": name, "actual": parts[name].target, "predicted": predicted[name]}
+        columns = {"row": index[name] + 1, "split": name, "actual": actual[name], "predicted": predicted[name]}
         frames.append(pd.DataFrame({**columns, **reference[name]}))
     pd.concat(frames).to_parquet(folder / PREDICTIONS, index=False)
+
+
+def _predict_parts(
+    module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, parts: Sequence[str]
+) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
+    """Part -> baseline -> predictions, and part -> predictions of the model, block by block: a million rows need no room of their own."""
+    table = data.table
+    predictors = baselines.fit(_flat(table.part("sample"), encoder), rows.target(rows.sample))
+    reference: dict[str, dict[str, FloatArray]] = {}
+    predicted: dict[str, FloatArray] = {}
+    for name in parts:
+        found: dict[str, list[FloatArray]] = {baseline: [] for baseline in (_MODEL, *predictors)}
+        index = table.rows[name]
+        for start in range(0, len(index), BLOCK):
+            block = gather(table.tensors, index[start : start + BLOCK])
+            found[_MODEL].append(module.predict_rows(block))
+            flat = _flat(block, encoder)
+            for baseline, predict in predictors.items():
+                found[baseline].append(predict(flat))
+        predictions = {baseline: np.concatenate(blocks) for baseline, blocks in found.items()}
+        predicted[name] = predictions.pop(_MODEL)
+        reference[name] = predictions
+    return reference, predicted
+
+
+def _flat(rows: Batch, encoder: Encoder) -> FloatArray:
+    return flatten(Encoded(rows[0].numpy(), rows[1].numpy()), encoder.features)
 
 
 def judge(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,23 +147,22 @@ def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:
     The same seed draws the same rows, which is what keeps pairs paired. Above 5,000 rows, rows are first summed in random blocks,
     which are then drawn: the interval is the same to within its own noise, at a cost that no longer grows.
     """
-    n_blocks = min(len(rows), _MAX_BLOCKS)
-    blocks, draws = _draw(len(rows), n_blocks, seed)
-    if blocks is not None:
-        rows = np.stack([np.bincount(blocks, weights=column, minlength=n_blocks) for column in rows.T], axis=1)
-    return np.concatenate([counts.astype(np.float64) @ rows for counts in draws])
+    n_drawn = min(len(rows), _MAX_BLOCKS)
+    if len(rows) > n_drawn:
+        blocks = np.random.default_rng([seed, len(rows)]).permutation(len(rows)) % n_drawn
+        rows = np.stack([np.bincount(blocks, weights=column, minlength=n_drawn) for column in rows.T], axis=1)
+    return np.concatenate([counts.astype(np.float64) @ rows for counts in _draw(n_drawn, seed)])
 
 
-@functools.lru_cache(maxsize=1)
-def _draw(n_rows: int, n_blocks: int, seed: int) -> tuple[NDArray[np.int64] | None, list[NDArray[np.uint16]]]:
-    """The block of each row, where there are blocks, and how often each row or block is drawn: chunks of (_CHUNK, n_blocks).
+@lru_cache(maxsize=2)
+def _draw(n_rows: int, seed: int) -> list[NDArray[np.uint16]]:
+    """How often each row or block is drawn: chunks of (_CHUNK, n_rows).
 
     A run asks for the same rows six times, for the model, each baseline and the pairs; drawing takes longer than summing.
     """
     rng = np.random.default_rng(seed)
-    blocks = rng.permutation(n_rows) % n_blocks if n_rows > n_blocks else None
-    shares = np.full(n_blocks, 1 / n_blocks)
-    return blocks, [rng.multinomial(n_blocks, shares, size=_CHUNK).astype(np.uint16) for _ in range(N_RESAMPLES // _CHUNK)]
+    shares = np.full(n_rows, 1 / n_rows)
+    return [rng.multinomial(n_rows, shares, size=_CHUNK).astype(np.uint16) for _ in range(N_RESAMPLES // _CHUNK)]
 
 
 def _interval(value: float, draws: FloatArray) -> Interval:

@@ -18,13 +18,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studperf.config import project_root
 from studperf.config.shape import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.leaks import Leak, left_out_signal
+from studperf.data.rows import Rows
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
@@ -82,6 +82,8 @@ class DataFacts(Part):
     allowed_leaks: dict[str, str]
     """Features that give the target away and were allowed by name, with the evidence."""
     warnings: list[str]
+    n_sampled: int | None = None
+    """Training rows that leak tests and baselines saw of a large table; None: all of them."""
 
 
 class Hardware(Part):
@@ -147,7 +149,13 @@ class Judgement(Part):
 
 
 def describe_data(
-    table: Table, split: Split, origin: Provenance, *, left_out: Mapping[str, float], allowed_leaks: Sequence[Leak]
+    table: Table | Rows,
+    split: Split,
+    origin: Provenance,
+    *,
+    left_out: Mapping[str, float],
+    allowed_leaks: Sequence[Leak],
+    n_sampled: int | None = None,
 ) -> DataFacts:
     """The facts about the rows, for the record."""
     target = table.dataset.target
@@ -168,6 +176,7 @@ def describe_data(
         left_out_signal=dict(left_out),
         allowed_leaks={leak.column: leak.evidence for leak in allowed_leaks},
         warnings=[str(warning) for warning in table.warnings],
+        n_sampled=n_sampled,
     )
 
 
@@ -258,9 +267,7 @@ class RunRecord(Part):
 def open_run(
     config: RunConfig,
     overrides: Sequence[str],
-    origin: Provenance,
-    table: Table,
-    split: Split,
+    rows: Rows,
     leaks: Sequence[Leak],
     encoder: Encoder,
     module: ScoreModule,
@@ -275,8 +282,8 @@ def open_run(
     Raises:
         RunError: the folder can't be made, or its run began with other rows.
     """
-    train = table.rows(split.train)
-    data = describe_data(table, split, origin, left_out=dict(left_out_signal(train, config.data)), allowed_leaks=leaks)
+    split, left_out = rows.split, dict(left_out_signal(rows.table(rows.sample), config.data))
+    data = describe_data(rows, split, rows.origin, left_out=left_out, allowed_leaks=leaks, n_sampled=rows.n_sampled)
     n_parameters = sum(p.numel() for p in module.model.parameters())
     begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     name = folder.name if folder else f"{begun}_{config.model_name}_seed{config.seed}"
@@ -290,7 +297,7 @@ def open_run(
         record.name = folder.name
         write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
         seen = np.concatenate([split.train, split.val])
-        pd.DataFrame({"hash": row_hashes(table.rows(seen))}).to_parquet(folder / SEEN_ROWS, index=False)
+        pd.DataFrame({"hash": rows.hashes(seen)}).to_parquet(folder / SEEN_ROWS, index=False)
     if is_kept:
         record.save(folder)
     return record, folder
@@ -359,12 +366,6 @@ def read_predictions(folder: Path) -> pd.DataFrame:
         return pd.read_parquet(folder / PREDICTIONS)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder / PREDICTIONS}: can't be read, it is missing or damaged; train the run again") from error
-
-
-def row_hashes(table: Table) -> NDArray[np.uint64]:
-    """(N,) a hash of each row's features, by which `evaluate` knows rows that the run has seen."""
-    features = table.frame[list(table.dataset.feature_names)]
-    return np.asarray(pd.util.hash_pandas_object(features, index=False), dtype=np.uint64)
 
 
 def read_encoder(folder: Path) -> Encoder:

@@ -44,11 +44,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     with importing():
         from studperf import report
         from studperf.data.datamodule import TableDataModule
-        from studperf.data.encode import Encoder
-        from studperf.data.leaks import guard
-        from studperf.data.schema import check_table
-        from studperf.data.source import read_source
-        from studperf.data.split import split_rows, split_table
+        from studperf.data.rows import guard_sample, open_good_rows
         from studperf.fit import build_trainer, fit
         from studperf.judge import judge_run
         from studperf.module import build_module
@@ -57,27 +53,23 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
     console = make_console(is_quiet=not is_first)
-    raw, origin = read_source(config.data)
-    console.print(origin.line, soft_wrap=True)
-    table = check_table(raw, config.data)
-    split = split_table(table)
-    parts = split_rows(table, split)
-    leaks = guard(parts["train"])
-    encoder = Encoder.fit(parts["train"], config.encode)
-    data = TableDataModule(parts, encoder, batch_size=config.batch_size, seed=config.seed)
-    module = build_module(config, encoder.features, parts["train"].target)
-    record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder, is_kept=is_first)
-    if not is_first:
-        fit(module, data, config, record, folder, console, callbacks)
-        return record
-    with recorded(record, folder):
-        report.show_start(record, folder, console)
-        with timed(record, "fit"):
+    with open_good_rows(config.data, console) as rows:
+        leaks = guard_sample(rows)
+        encoder = rows.fit(config.encode)
+        data = TableDataModule(rows.encode(encoder), batch_size=config.batch_size, seed=config.seed)
+        module = build_module(config, encoder.features, rows.target(rows.split.train))
+        record, folder = open_run(config, overrides, rows, leaks, encoder, module, folder, is_kept=is_first)
+        if not is_first:
             fit(module, data, config, record, folder, console, callbacks)
-        with timed(record, "judge"):
-            judge_run(module, data, encoder, parts, record, folder)
-        with timed(record, "plots"):
-            report.draw_plots(record, folder)
+            return record
+        with recorded(record, folder):
+            report.show_start(record, folder, console)
+            with timed(record, "fit"):
+                fit(module, data, config, record, folder, console, callbacks)
+            with timed(record, "judge"):
+                judge_run(module, data, encoder, rows, record, folder)
+            with timed(record, "plots"):
+                report.draw_plots(record, folder)
     report.show_end(record, folder, console)
     return record
 

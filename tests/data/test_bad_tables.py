@@ -17,6 +17,7 @@ from studperf import train
 from studperf.config import load_overrides
 from studperf.config.dataset import Dataset
 from studperf.data.leaks import Leak, guard
+from studperf.data.rows import guard_sample, open_good_rows
 from studperf.data.schema import check_table
 from studperf.data.source import read_source
 from studperf.data.split import split_rows, split_table
@@ -267,6 +268,42 @@ def test_bad_table_is_refused_in_words(case: str, tmp_path: Path, good: pd.DataF
     for words in bad.says:
         assert words in message
     assert "Traceback" not in message
+
+
+# Pandas, Python and Arrow each have words of their own for these; and no real header is longer than the 4 MB that are read first.
+WORDED_OTHERWISE = ("a cut Parquet file", "an empty Parquet file", "CSV named Parquet", "a damaged gzip file", "an endless header cell")
+
+
+def enter_in_chunks(dataset: Dataset) -> tuple[Leak, ...]:
+    """As `enter`, for a table that is too large to lie in memory."""
+    with open_good_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
+        return guard_sample(rows)
+
+
+@pytest.fixture
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studperf.data.chunks.N_BYTES", 4000)
+    monkeypatch.setattr("studperf.data.arrow.N_ROWS", 37)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("case", BAD)
+def test_large_table_is_refused_in_the_words_of_a_small_one(case: str, tmp_path: Path, good: pd.DataFrame, students: Dataset) -> None:
+    bad = BAD[case]
+    dataset = changed(changed(students, {"source": {"path": str(bad.write(tmp_path, good))}}), bad.dataset)
+    with pytest.raises(DataError) as caught:
+        enter_in_chunks(dataset)
+    if case in WORDED_OTHERWISE:
+        assert all(words in str(caught.value) for words in bad.says)
+    else:
+        assert str(caught.value) == refuse(dataset)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet", "table.csv.gz"])
+def test_good_large_table_enters(name: str, tmp_path: Path, good: pd.DataFrame, students: Dataset) -> None:
+    write = {"table.csv": csv(same), "table.parquet": parquet(same), "table.csv.gz": raw(gzip.compress, name)}[name]
+    assert enter_in_chunks(changed(students, {"source": {"path": str(write(tmp_path, good))}})) == ()
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path, good: pd.DataFrame, students: Dataset) -> None:

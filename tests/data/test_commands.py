@@ -44,6 +44,18 @@ def test_check_lists_all_faults(command, tmp_path: Path) -> None:  # noqa: ANN00
     assert "gender: unknown level in 1 row: 'M' (row 5)" in str(error.value)
 
 
+def test_check_of_a_large_table_says_the_same(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    command("simulate", "rows=300", "out=t.csv")
+    small = command("check", "data.source.path=t.csv")
+    monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", 10)
+    monkeypatch.setattr("studperf.data.chunks.N_BYTES", 5000)
+    assert command("check", "data.source.path=t.csv") == small
+    monkeypatch.setattr("studperf.data.rows.N_SAMPLED", 100)
+    assert "300 rows, 22 features, no fault and no leak in a sample of 100 training rows" in command("check", "data.source.path=t.csv")
+    with pytest.raises(LeakError, match="passed"):
+        command("check", "data.source.path=t.csv", "data.columns.passed.kind=flag")
+
+
 def test_report_writes_two_pages_that_ask_no_other_site(command, tmp_path: Path) -> None:  # noqa: ANN001
     command("report", *SIMULATED, "out=page")
     page = (tmp_path / "page" / "index.html").read_text()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from studperf.config.faults import unknown_key
 from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, Number, PositiveFloat, PositiveInt, Range
 
+Memory = Literal["auto", "ram", "disk"]
 Kind = Literal["number", "category", "flag", "id", "leak", "unused"]
 FEATURE_KINDS = ("number", "category", "flag")
 DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
@@ -160,7 +161,11 @@ class Split(Block):
 
 
 class Dataset(Block):
-    """A dataset YAML. `features`, when given, narrows the columns of a feature kind to those named."""
+    """A dataset YAML. `features`, when given, narrows the columns of a feature kind to those named.
+
+    `memory` says where the encoded rows of a large table lie: in memory (`ram`), in files that are mapped into it (`disk`), or, with
+    `auto`, in memory if they take at most half of what could be had.
+    """
 
     name: str
     source: Source
@@ -170,6 +175,7 @@ class Dataset(Block):
     features: tuple[str, ...] | None = None
     allow_leaks: tuple[str, ...] = ()
     drop_missing_target: bool = False
+    memory: Memory = "auto"
 
     @field_validator("columns", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from studperf.cli import end_at_once, make_console, run_command, split_words
 from studperf.config import load_overrides, project_root
 from studperf.config.faults import unknown_key
-from studperf.errors import ConfigError, DataError, listing
+from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,24 +33,19 @@ def check(words: Sequence[str]) -> None:
     Raises:
         DataError: there is a fault or a leak.
     """
-    from studperf.data.leaks import guard
-    from studperf.data.schema import inspect_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_rows, split_table
+    from studperf.data.rows import guard_sample, open_rows
+    from studperf.data.schema import raise_faults
 
     config, console = load_overrides(words), make_console()
-    raw, origin = read_source(config.data)
-    console.print(origin.line, soft_wrap=True)
-    table, findings = inspect_table(raw, config.data)
-    for finding in findings:
-        if finding.level == "warning":
-            console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
-    if errors := [str(finding) for finding in findings if finding.level == "error"]:
-        raise DataError(listing(f"The table is not what dataset {config.data.name!r} describes", errors))
-    train = split_rows(table, split_table(table))["train"]
-    for leak in guard(train):
-        console.print(f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False)
-    console.print(f"Good: {len(table)} rows, {len(config.data.feature_names)} features, no fault and no leak.", style="green")
+    with open_rows(config.data, console) as rows:
+        for finding in rows.findings:
+            if finding.level == "warning":
+                console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
+        raise_faults(rows.findings, config.data)
+        for leak in guard_sample(rows):
+            console.print(f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False)
+        where = f" in a sample of {rows.n_sampled:,} training rows" if rows.n_sampled is not None else ""
+        console.print(f"Good: {len(rows)} rows, {len(config.data.feature_names)} features, no fault and no leak{where}.", style="green")
 
 
 def report(words: Sequence[str]) -> None:

@@ -6,8 +6,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from studperf.data.batches import Batch, Batches, Chunks, Prepare, as_it_is
-from studperf.data.encode import Encoded, Encoder
-from studperf.data.schema import Table
+from studperf.data.encoded import EncodedTable, gather
 
 _SCORING_BATCH_SIZE = 8192
 _DEVICE_SHARE = 0.5
@@ -18,36 +17,44 @@ class TableDataModule(LightningDataModule):
     """Train, val and test rows as tensors.
 
     Args:
-        parts: checked rows with their targets, by the part's name.
-        encoder: fitted on the training rows.
+        table: encoded rows, and which of them each part has.
         batch_size: rows a training step, over all processes.
         seed: of the batch order.
     """
 
-    def __init__(self, parts: dict[str, Table], encoder: Encoder, *, batch_size: int, seed: int) -> None:
+    def __init__(self, table: EncodedTable, *, batch_size: int, seed: int) -> None:
         super().__init__()
+        self.table = table
         self.batch_size = batch_size
         self.seed = seed
         self.is_chunked = False
         self.prepare: Prepare = as_it_is
-        self.tensors = {name: to_tensors(encoder.transform(part), part) for name, part in parts.items()}
-        self._on_device: dict[str, Batch] = {}
+        self._tensors = table.tensors
 
-    def setup(self, stage: str) -> None:
-        """Moves what training reads to the GPU, where it fits; otherwise lightning moves it a chunk at a time."""
+    def setup(self, stage: str) -> None:  # noqa: ARG002 - lightning's
+        """Moves the table to the GPU, where it fits; otherwise lightning moves it a chunk at a time."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        shown = {name: self.tensors[name] for name in ("train", "val")} if stage == "fit" else {}
-        n_bytes = sum(tensor.nbytes for tensors in shown.values() for tensor in tensors)
-        fits = device.type == "cuda" and n_bytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
-        self._on_device = {name: (x.to(device), c.to(device), y.to(device)) for name, (x, c, y) in shown.items()} if fits else shown
+        if device.type == "cuda" and self.table.n_bytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+            x_num, x_cat, target = self.table.tensors
+            self._tensors = (x_num.to(device), x_cat.to(device), target.to(device))
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002 - lightning's
         """Gives the GPU's memory back."""
-        self._on_device = {}
+        self._tensors = self.table.tensors
 
     def train_batches(self) -> Batches:
-        """Shuffled anew each epoch."""
-        return Batches(self._part("train"), self.batch_size, seed=self.seed, epoch=self._epoch, share=self._share(), prepare=self.prepare)
+        """Shuffled anew each epoch. On disk rows that are read together lie together."""
+        rows = self.table.rows["train"]
+        return Batches(
+            self._tensors,
+            self.batch_size,
+            rows=rows.sort().values if self.table.on_disk else rows,
+            seed=self.seed,
+            epoch=self._epoch,
+            share=self._share(),
+            prepare=self.prepare,
+            in_blocks=self.table.on_disk,
+        )
 
     def train_dataloader(self) -> Batches | Chunks:
         """Batch by batch, or several at a time when `is_chunked`."""
@@ -55,19 +62,14 @@ class TableDataModule(LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         """In order, in large batches."""
-        return Batches(self._part("val"), _SCORING_BATCH_SIZE, share=self._share())
+        return Batches(self._tensors, _SCORING_BATCH_SIZE, rows=self.table.rows["val"], share=self._share())
 
-    def _part(self, name: str) -> Batch:
-        return self._on_device.get(name, self.tensors[name])
+    def first_rows(self, n_rows: int) -> Batch:
+        """The first training rows."""
+        return gather(self.table.tensors, self.table.rows["train"][:n_rows])
 
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
     def _share(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-
-def to_tensors(encoded: Encoded, table: Table) -> Batch:
-    """Encoded rows and their targets, float32, in the target's own unit; zeros where there is no target."""
-    target = torch.tensor(table.target, dtype=torch.float32) if table.has_target else torch.zeros(len(table))
-    return torch.from_numpy(encoded.x_num), torch.from_numpy(encoded.x_cat), target

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
 import pandas as pd
@@ -80,9 +81,11 @@ class Encoder(Block):
         """Learns means, quantiles, fill values and levels from the training rows."""
         dataset, frame = train.dataset, train.frame
         return cls(
-            numbers=tuple(_fit_number(frame[n], dataset.columns[n], encode) for n in dataset.of_kind("number")),
-            flags=tuple(FlagCode(name=n, fill=_fit_fill(frame[n], dataset.columns[n])) for n in dataset.of_kind("flag")),
-            categories=tuple(_fit_category(frame[n], dataset.columns[n]) for n in dataset.of_kind("category")),
+            numbers=tuple(
+                fit_number(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n], encode) for n in dataset.of_kind("number")
+            ),
+            flags=tuple(fit_flag(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n]) for n in dataset.of_kind("flag")),
+            categories=tuple(fit_category(n, _count_levels(frame[n]), dataset.columns[n]) for n in dataset.of_kind("category")),
             category_style=encode.categories,
         )
 
@@ -107,34 +110,55 @@ class Encoder(Block):
             names += [f"{code.name}={level}" for code in self.categories for level in code.levels]
         return tuple(names)
 
+    @property
+    def code_type(self) -> type[np.integer[Any]]:
+        """The smallest integer type that holds every category's codes and that torch knows."""
+        largest = max((len(code.levels) for code in self.categories), default=0) - 1
+        return next(kind for kind in (np.uint8, np.int16, np.int32, np.int64) if largest <= np.iinfo(kind).max)
+
     def transform(self, table: Table) -> Encoded:
         """Encodes rows of any table that passed the dataset's check; the target is not looked at."""
-        frame = table.frame
-        columns = [_encode_number(frame[code.name], code) for code in self.numbers]
-        columns += [_filled(frame[code.name], code.fill) for code in self.flags]
-        columns += [frame[code.name].isna().to_numpy(dtype=np.float64) for code in self.filled]
-        codes = [_encode_category(frame[code.name], code) for code in self.categories]
-        if self.category_style == "onehot":
-            columns += [
-                (column == i).astype(np.float64)
-                for column, code in zip(codes, self.categories, strict=True)
-                for i in range(len(code.levels))
-            ]
-            codes = []
-        return Encoded(_stack(columns, len(frame), np.float32), _stack(codes, len(frame), np.int64))
+        frame, n_rows = table.frame, len(table)
+        values = {code.name: frame[code.name].to_numpy(dtype=np.float64) for code in (*self.numbers, *self.flags)}
+        missing = {code.name: frame[code.name].isna().to_numpy() for code in self.categories}
+        codes = {code.name: _encode_category(frame[code.name], code) for code in self.categories}
+        x_num = np.empty((n_rows, len(self.number_names)), dtype=np.float32)
+        x_cat = np.empty((n_rows, len(self.features.cardinalities)), dtype=np.int64)
+        self.write(values, codes, missing, Encoded(x_num, x_cat))
+        return Encoded(x_num, x_cat)
 
-    def extrapolated(self, table: Table) -> list[Finding]:
-        """A warning for each number outside of what training saw."""
-        findings = []
-        for code in self.numbers:
-            values = table.frame[code.name].to_numpy(dtype=float)
-            n_outside = int(((values < code.low) | (values > code.high)).sum())
-            if n_outside:
-                what = (
-                    f"{n_outside} values outside of the training range {code.low:g} to {code.high:g}: predictions there are extrapolation"
-                )
-                findings.append(Finding("warning", code.name, what))
-        return findings
+    def write(
+        self, values: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray], out: Encoded
+    ) -> None:
+        """Encodes typed columns into rows that are there already.
+
+        Args:
+            values: of numbers and flags, (N,) float64, NaN where there is none.
+            codes: of categories, (N,) each level's place, filled where the code fills.
+            missing: of categories, (N,) whether there was no value.
+            out: (N, F) and (N, C).
+        """
+        # Column by column through float64: what is written is rounded once.
+        columns = [_encode_number(values[code.name], code) for code in self.numbers]
+        columns += [_filled(values[code.name], code.fill) for code in self.flags]
+        columns += [missing[code.name] if isinstance(code, CategoryCode) else np.isnan(values[code.name]) for code in self.filled]
+        if self.category_style == "onehot":
+            columns += [codes[code.name] == i for code in self.categories for i in range(len(code.levels))]
+        else:
+            for i, code in enumerate(self.categories):
+                out.x_cat[:, i] = codes[code.name]
+        for i, column in enumerate(columns):
+            out.x_num[:, i] = column
+
+    def extrapolated(self, tables: Table | Iterable[Table]) -> list[Finding]:
+        """A warning for each number outside of what training saw, counted over a table or over all of several."""
+        n_outside = dict.fromkeys((code.name for code in self.numbers), 0)
+        for table in [tables] if isinstance(tables, Table) else tables:
+            for code in self.numbers:
+                values = table.frame[code.name].to_numpy(dtype=float)
+                n_outside[code.name] += int(((values < code.low) | (values > code.high)).sum())
+        what = "{} values outside of the training range {:g} to {:g}: predictions there are extrapolation"
+        return [Finding("warning", code.name, what.format(n, code.low, code.high)) for code in self.numbers if (n := n_outside[code.name])]
 
 
 def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
@@ -143,22 +167,30 @@ def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
     return np.concatenate([encoded.x_num.astype(np.float64), *one_hot], axis=1)
 
 
-def _refuse_empty(values: pd.Series) -> None:
-    if values.isna().all():
-        raise DataError(f"{values.name}: no training row has a value, so there is nothing to learn from it; give it kind unused")
+def _refuse_empty(name: str) -> NoReturn:
+    raise DataError(f"{name}: no training row has a value, so there is nothing to learn from it; give it kind unused")
 
 
-def _fit_number(values: pd.Series, column: Column, encode: Encode) -> NumberCode:
-    fill = _fit_fill(values, column)
-    known = values.to_numpy(dtype=np.float64)
-    known = known[~np.isnan(known)] if fill is None else np.where(np.isnan(known), fill, known)
+def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -> NumberCode:
+    """What the training rows of a number teach.
+
+    Args:
+        name: of the column.
+        values: (N,) float64, NaN where there is none.
+        column: says how to fill.
+        encode: says how numbers are encoded.
+    """
+    fill = _fit_fill(name, values, column)
+    known = values
+    if (absent := np.isnan(values)).any():
+        known = values[~absent] if fill is None else np.where(absent, fill, values)
     # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
     std = float(known.std()) if np.ptp(known) > 0 else 1.0
     quantiles = None
     if encode.numbers == "quantile":
         quantiles = tuple(np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist())
     return NumberCode(
-        name=str(values.name),
+        name=name,
         mean=float(known.mean()),
         std=std,
         low=float(known.min()),
@@ -168,47 +200,57 @@ def _fit_number(values: pd.Series, column: Column, encode: Encode) -> NumberCode
     )
 
 
-def _fit_fill(values: pd.Series, column: Column) -> float | None:
-    _refuse_empty(values)
+def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:
+    """What the training rows of a flag teach; `values` as for a number."""
+    return FlagCode(name=name, fill=_fit_fill(name, values, column))
+
+
+def _fit_fill(name: str, values: np.ndarray, column: Column) -> float | None:
+    if np.isnan(values).all():
+        _refuse_empty(name)
     match column.fill:
         case None:
             return None
         case "median":
-            return float(values.median())
+            return float(pd.Series(values).median())
         case "mode":
-            return float(values.mode().iloc[0])
+            return float(pd.Series(values).mode().iloc[0])
         case given:
             return float(given)
 
 
-def _fit_category(values: pd.Series, column: Column) -> CategoryCode:
-    _refuse_empty(values)
-    known = values.dropna()
-    levels = list(column.levels) if column.levels is not None else sorted(known.unique())
-    most_frequent = str(known.mode().iloc[0])
+def _count_levels(values: pd.Series) -> dict[str, int]:
+    return {str(level): int(n) for level, n in values.value_counts().items()}
+
+
+def fit_category(name: str, counts: Mapping[str, int], column: Column) -> CategoryCode:
+    """What the training rows of a category teach: `counts` tells how many have each level, those without one left aside."""
+    if not counts:
+        _refuse_empty(name)
+    levels = list(column.levels) if column.levels is not None else sorted(counts)
+    most_frequent = min(counts, key=lambda level: (-counts[level], level))
     fill = None if column.fill is None else most_frequent if column.fill == "mode" else _level(column.fill)
     if fill is not None and fill not in levels:
         levels.append(fill)
     other = None
     if column.unseen == "other":
         # A level of its own only if training rows teach it; an untaught one would predict from its random start.
-        taught = not known.isin(levels).all()
+        taught = not counts.keys() <= set(levels)
         other = OTHER if taught or OTHER in levels else most_frequent
         if other not in levels:
             levels.append(other)
-    return CategoryCode(name=str(values.name), levels=tuple(levels), other=other, fill=fill)
+    return CategoryCode(name=name, levels=tuple(levels), other=other, fill=fill)
 
 
 def _level(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"  # YAML's 3 is the level 3, not 3.0
 
 
-def _filled(values: pd.Series, fill: float | None) -> np.ndarray:
-    known = values.to_numpy(dtype=np.float64)
-    return known if fill is None else np.where(np.isnan(known), fill, known)
+def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
+    return values if fill is None else np.where(np.isnan(values), fill, values)
 
 
-def _encode_number(values: pd.Series, code: NumberCode) -> np.ndarray:
+def _encode_number(values: np.ndarray, code: NumberCode) -> np.ndarray:
     known = _filled(values, code.fill)
     if code.quantiles is None:
         return (known - code.mean) / code.std
@@ -226,10 +268,15 @@ def _encode_category(values: pd.Series, code: CategoryCode) -> np.ndarray:
     if code.other is not None:
         codes = codes.where(codes.notna(), places[code.other])
     elif codes.isna().any():
-        strange = sorted({str(v) for v in filled[codes.isna()]})[:3]
-        raise DataError(f"{code.name}: levels that no training row has: {', '.join(strange)}. Name them in `levels`, or set unseen: other.")
+        refuse_untaught(code.name, {str(v) for v in filled[codes.isna()]})
     return codes.to_numpy(dtype=np.int64)
 
 
-def _stack(columns: list[np.ndarray], n_rows: int, dtype: type) -> np.ndarray:
-    return np.stack(columns, axis=1).astype(dtype) if columns else np.zeros((n_rows, 0), dtype=dtype)
+def refuse_untaught(name: str, levels: Iterable[str]) -> NoReturn:
+    """Levels of a category that the encoder has no code for.
+
+    Raises:
+        DataError: always.
+    """
+    strange = ", ".join(sorted(levels)[:3])
+    raise DataError(f"{name}: levels that no training row has: {strange}. Name them in `levels`, or set unseen: other.")

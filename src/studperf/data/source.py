@@ -7,8 +7,11 @@ import gzip
 import hashlib
 import io
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import yaml
@@ -19,7 +22,9 @@ from studperf.data.simulate import simulate
 from studperf.errors import DataError
 
 _CHUNK = 1 << 20
-_PARQUET = (".parquet", ".pq")
+PARQUET = (".parquet", ".pq")
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,39 @@ def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
     Raises:
         DataError: the file can't be read, or is not the version that `data.dvc` names.
     """
+    path = find_source(dataset)
+    if path is None:
+        return simulate(dataset), Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
+    frame = read_file(path, dataset.source)
+    return frame, trace(path, md5_of(path), dataset)
+
+
+def find_source(dataset: Dataset) -> Path | None:
+    """The dataset's file; None where its rows are to be simulated.
+
+    Raises:
+        DataError: there is no file, and the dataset does not allow to simulate.
+    """
     source = dataset.source
     try:
         path = find_file(source.path) if source.path is not None else None
         is_there = path is not None and path.exists()
     except OSError as error:
         raise DataError(f"{source.path}: can't be looked for: {error.strerror}. Set data.source.path=FILE.") from error
-    if path is None or not is_there:
-        if source.otherwise == "fail" or source.simulate is None:
-            raise DataError(f"{source.path}: no such file, and data.source.otherwise=fail. Set data.source.path=FILE.")
-        return simulate(dataset), Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
-    frame = read_file(path, source)
-    md5 = md5_of(path)
-    return frame, Provenance(dataset.name, str(source.path), md5, is_simulated=False, is_tracked=_matches_dvc(path, md5))
+    if path is not None and is_there:
+        return path
+    if source.otherwise == "fail" or source.simulate is None:
+        raise DataError(f"{source.path}: no such file, and data.source.otherwise=fail. Set data.source.path=FILE.")
+    return None
+
+
+def trace(path: Path, md5: str, dataset: Dataset) -> Provenance:
+    """The provenance of a file with this md5.
+
+    Raises:
+        DataError: it is not the version that `data.dvc` names.
+    """
+    return Provenance(dataset.name, str(dataset.source.path), md5, is_simulated=False, is_tracked=_matches_dvc(path, md5))
 
 
 def read_file(path: Path, source: Source) -> pd.DataFrame:
@@ -68,70 +93,142 @@ def read_file(path: Path, source: Source) -> pd.DataFrame:
     Raises:
         DataError: says what the file is instead, and the way out.
     """
+    with readable(path):
+        if path.suffix in PARQUET:
+            return pd.read_parquet(path)
+        return _read_csv(_read_text(path, source), path, source)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Says in words why a file can't be read.
+
+    Raises:
+        DataError: the work inside failed with a fault of the file.
+    """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the CSV or Parquet file in it")
     try:
-        if path.suffix in _PARQUET:
-            return pd.read_parquet(path)
-        return _read_csv(_read_text(path, source.encoding), path, source)
+        yield
     except PermissionError as error:
         raise DataError(f"{path}: can't be read, permission denied. Give yourself the right: chmod +r {path}") from error
     except OSError as error:  # pyarrow's errors of a broken file are among these
-        raise DataError(f"{path}: can't be read: {_first_line(error)}") from error
+        raise DataError(f"{path}: can't be read: {first_line(error)}") from error
     except ValueError as error:
         if isinstance(error, DataError | UnicodeDecodeError):
             raise
-        raise DataError(f"{path}: is not a table that can be read: {_first_line(error)}") from error
+        raise DataError(f"{path}: is not a table that can be read: {first_line(error)}") from error
 
 
-def _read_text(path: Path, encoding: str) -> str:
+def _read_text(path: Path, source: Source) -> str:
     raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":
+    if raw[:2] == GZIP_MAGIC:
         try:
             raw = gzip.decompress(raw)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"{path}: the gzip file is cut off or damaged ({_first_line(error)}); fetch it again") from error
+        except GZIP_ERRORS as error:
+            refuse_gzip(path, error)
+    refuse_foreign(raw, path, source)
+    try:
+        return raw.decode("utf-8-sig" if is_utf8(source.encoding) else source.encoding)
+    except LookupError as error:
+        raise unknown_encoding(source) from error
+    except UnicodeDecodeError as error:
+        refuse_encoding(path, source.encoding, raw[: error.start].count(b"\n") + 1, raw[error.start], error)
+
+
+def is_utf8(encoding: str) -> bool:
+    """Whether it is one of UTF-8's names."""
+    return encoding.lower() in ("utf-8", "utf8")
+
+
+def refuse_gzip(path: Path, error: Exception) -> NoReturn:
+    """A gzip file that can't be unpacked.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(f"{path}: the gzip file is cut off or damaged ({first_line(error)}); fetch it again") from error
+
+
+def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
+    """Files that are no text, by their first bytes.
+
+    Raises:
+        DataError: says what the file is.
+    """
     if raw[:4] == b"PK\x03\x04":
         raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
     if raw[:4] == b"PAR1":
         raise DataError(f"{path}: is a Parquet file; give it the ending .parquet")
-    if b"\x00" in raw[:_CHUNK] and not encoding.lower().startswith("utf-16"):
+    if b"\x00" in raw[:_CHUNK] and not source.encoding.lower().startswith("utf-16"):
         raise DataError(f"{path}: holds NUL bytes, so it is not text; give a CSV, or set data.source.encoding=utf-16")
-    try:
-        return raw.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-    except LookupError as error:
-        raise DataError(f"data.source.encoding: Python knows no encoding {encoding!r}") from error
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}: is not {encoding} at line {line} (byte 0x{raw[error.start]:02x}). Save it as UTF-8, or name its encoding, "
-            "for example data.source.encoding=latin-1"
-        ) from error
+
+
+def unknown_encoding(source: Source) -> DataError:
+    """What is said of an encoding without a meaning."""
+    return DataError(f"data.source.encoding: Python knows no encoding {source.encoding!r}")
+
+
+def refuse_encoding(path: Path, encoding: str, line: int, byte: int, error: Exception) -> NoReturn:
+    """A byte that does not belong into the encoding.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(
+        f"{path}: is not {encoding} at line {line} (byte 0x{byte:02x}). Save it as UTF-8, or name its encoding, "
+        "for example data.source.encoding=latin-1"
+    ) from error
 
 
 def _read_csv(text: str, path: Path, source: Source) -> pd.DataFrame:
+    names, _ = read_header(text, path, source)
+    return parse_csv(text, path, source, names)
+
+
+def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
+    """The names in a CSV's header, and the number of lines it takes.
+
+    Raises:
+        DataError: there is no header, it names a column twice, or it is parted by another delimiter.
+    """
     if not text.strip():
         raise DataError(f"{path}: is empty; a table has a header and a row for each student")
     if len(source.delimiter) != 1:
         raise DataError(f"data.source.delimiter: must be one character, got {source.delimiter!r}")
+    reader = csv.reader(io.StringIO(text), delimiter=source.delimiter)
     try:
-        header = next(csv.reader(io.StringIO(text), delimiter=source.delimiter))
+        header = next(reader)
     except csv.Error as error:
-        raise DataError(f"{path}: its header can't be read: {_first_line(error)}. Is it a CSV?") from error
+        raise DataError(f"{path}: its header can't be read: {first_line(error)}. Is it a CSV?") from error
     if len(header) == 1:
         for word, other in DELIMITERS.items():
             if other in header[0] and other != source.delimiter:
                 raise DataError(f"{path}: is parted by {word}s, not by {source.delimiter!r}. Set data.source.delimiter={word}")
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise DataError(f"{path}: the header names {', '.join(map(repr, repeated))} more than once; rename one of them")
+    return header, reader.line_num
+
+
+def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd.DataFrame:
+    """A header and rows, every cell as text.
+
+    Raises:
+        DataError: a row has more cells than the header has names, or a quote never ends.
+    """
     try:
         # Literal "None" and "NA" are levels of students' answers; only what the dataset says is missing is missing.
         frame = pd.read_csv(io.StringIO(text), sep=source.delimiter, dtype=str, keep_default_na=False, na_values=[])
     except pd.errors.ParserError as error:
-        raise DataError(f"{path}: is not a regular table: {_first_line(error)}. Every row needs {len(header)} cells.") from error
+        raise not_regular(path, first_line(error), len(names)) from error
     if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: rows have more cells than the header has names ({len(header)})")
+        raise DataError(f"{path}: rows have more cells than the header has names ({len(names)})")
     return frame
+
+
+def not_regular(path: Path, what: str, n_columns: int) -> DataError:
+    """What is said of a CSV whose rows can't be told apart."""
+    return DataError(f"{path}: is not a regular table: {what}. Every row needs {n_columns} cells.")
 
 
 def md5_of(path: Path) -> str:
@@ -153,7 +250,7 @@ def _matches_dvc(path: Path, md5: str) -> bool:
             try:
                 outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
             except (yaml.YAMLError, AttributeError) as error:
-                raise DataError(f"{dvc_file}: is not a file that DVC wrote: {_first_line(error)}. Bring it back with git.") from error
+                raise DataError(f"{dvc_file}: is not a file that DVC wrote: {first_line(error)}. Bring it back with git.") from error
             for out in outs:
                 if (dvc_file.parent / out["path"]).resolve() != path:
                     continue
@@ -166,6 +263,7 @@ def _matches_dvc(path: Path, md5: str) -> bool:
     return False
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from studperf.config.dataset import Split as Fractions
 from studperf.data.schema import Table
@@ -44,13 +43,25 @@ def split_table(table: Table) -> Split:
     """
     fractions = table.dataset.split
     columns = [name for name in table.frame if name not in table.dataset.columns or table.dataset.columns[name].kind not in ("id", "leak")]
-    groups = table.frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+    return split_groups(table.frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy(), fractions)
+
+
+def split_groups(groups: np.ndarray, fractions: Fractions) -> Split:
+    """Splits rows, those of one group together.
+
+    Args:
+        groups: (N,) each row's group; groups count from 0 in the order in which they first come.
+        fractions: of the groups.
+
+    Raises:
+        DataError: a part would have fewer rows than can be scored.
+    """
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     split = _draw(groups, n_groups, fractions)
     too_small = [f"{name} {len(part)}" for name, part in vars(split).items() if len(part) < _MIN_ROWS]
     if too_small:
         raise DataError(
-            f"data.split: {len(table)} rows are too few: each part needs at least {_MIN_ROWS}, but there would be "
+            f"data.split: {len(groups)} rows are too few: each part needs at least {_MIN_ROWS}, but there would be "
             f"{', '.join(too_small)}. Bring more rows, or change data.split."
         )
     return split
@@ -70,5 +81,13 @@ def _draw(groups: np.ndarray, n_groups: int, fractions: Fractions) -> Split:
     test, val = held[order_held[:n_test]], held[order_held[n_test:]]
     if n_groups == len(groups):
         return Split(train, val, test)
-    rows = pd.Series(np.arange(len(groups))).groupby(groups).indices
-    return Split(*(np.concatenate([rows[g] for g in part]) if len(part) else np.array([], dtype=int) for part in (train, val, test)))
+    return Split(*(_rows_of(part, groups, n_groups) for part in (train, val, test)))
+
+
+def _rows_of(part: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """The rows of these groups: group after group, each group's rows from the first on."""
+    place = np.full(n_groups, len(part))
+    place[part] = np.arange(len(part))
+    places = place[groups]
+    rows = np.flatnonzero(places < len(part))
+    return rows[np.argsort(places[rows], kind="stable")]

@@ -1,0 +1,186 @@
+"""Types and checks one chunk of a large table, the fast way where nothing is off, by `schema` where something is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from studperf.config.dataset import Column, Dataset
+from studperf.data.chunks import Chunk
+from studperf.data.facts import Cells, Facts, show
+from studperf.data.hashes import Hashes, combine, hash_rows, hash_values
+from studperf.data.schema import as_flags, drop_targetless, type_rows
+
+FLAG_MISSING = -1
+CODE_MISSING = -1
+
+
+@dataclass
+class Piece:
+    """A chunk's rows, typed, and what was seen in them.
+
+    Args:
+        columns: numbers and target float64 with NaN where there is none; flags int8 and categories int32, -1 where there is none, a
+            category's codes being places in `levels`; other columns as they were written.
+        facts: of each column; ids are not compared here.
+        features: hashes of the features, those by which a run knows rows that it has seen.
+        rows: hashes of features and target.
+        others: hashes of the columns that are neither feature, target, id nor leak; None where there are none.
+        ids: hashes of each id column.
+        dropped: rows left out because they have no target.
+    """
+
+    n_rows: int
+    columns: dict[str, np.ndarray | pa.Array] = field(default_factory=dict)
+    levels: dict[str, list[str]] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
+    features: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    rows: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    others: Hashes | None = None
+    ids: dict[str, Hashes] = field(default_factory=dict)
+    dropped: Cells = field(default_factory=Cells)
+
+
+class _Odd(Exception):  # noqa: N818 - no error: a chunk that is to be looked at in detail
+    """The fast way does not tell what to say of this chunk."""
+
+
+def scan(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool) -> Piece:
+    """Types and checks a chunk.
+
+    Args:
+        chunk: rows.
+        dataset: what they should be.
+        type_of: of the columns that are kept as they were written.
+        for_training: rows without a target are left out where the dataset asks for it.
+
+    Raises:
+        DataError: the rows can't be told apart.
+    """
+    try:
+        piece = _scan_typed(chunk, dataset, for_training=for_training)
+    except (pa.ArrowInvalid, _Odd):
+        piece = _scan_raw(chunk, dataset, type_of, for_training=for_training)
+    if piece.n_rows:
+        _hash(piece, dataset)
+    return piece
+
+
+def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
+    columns, target = chunk.typed(), dataset.target.column
+    dropped = Cells()
+    if for_training and dataset.drop_missing_target and target in columns and (absent := _is_null(columns[target])).any():
+        dropped = Cells.where(absent)
+        keep = pa.array(~absent)
+        columns = {name: values.filter(keep) for name, values in columns.items()}
+    piece = Piece(len(next(iter(columns.values()))) if columns else 0, dropped=dropped)
+    if not piece.n_rows:
+        return piece
+    for name, values in columns.items():
+        column = dataset.columns.get(name)
+        if name == target:
+            _add_numbers(piece, name, values, dataset.target.range)
+        elif name not in dataset.feature_names or column is None:
+            piece.columns[name], piece.facts[name] = values, Facts(len(values), Cells.where(_is_null(values)))
+        elif column.kind == "number":
+            _add_numbers(piece, name, values, column.range)
+        else:
+            _add_codes(piece, name, values, column)
+    return piece
+
+
+def _is_null(values: pa.Array) -> np.ndarray:
+    return np.asarray(values.is_null().to_numpy(zero_copy_only=False))
+
+
+def _add_numbers(piece: Piece, name: str, values: pa.Array, ends: tuple[float, float] | None) -> None:
+    numbers = values.to_numpy(zero_copy_only=False)
+    missing = np.isnan(numbers)
+    n_missing = int(missing.sum())
+    if n_missing > values.null_count:
+        raise _Odd  # the text `nan`, which is missing only where the dataset says so
+    known = numbers[~missing] if n_missing else numbers
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)) or (ends is not None and len(known) and not (ends[0] <= low and high <= ends[1])):
+        raise _Odd
+    some = () if not len(known) else (low,) if low == high else (low, high)
+    piece.columns[name] = numbers
+    piece.facts[name] = Facts(len(numbers), Cells.where(missing), some=some, first=show(float(numbers[0])))
+
+
+def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Column) -> None:
+    codes = values.indices.fill_null(CODE_MISSING).to_numpy().astype(np.int32)
+    missing = codes == CODE_MISSING
+    used = np.flatnonzero(np.bincount(codes + 1, minlength=len(values.dictionary) + 1)[1:])
+    levels = values.dictionary.take(pa.array(used)).to_pylist()
+    place = np.full(len(values.dictionary) + 1, CODE_MISSING, dtype=np.int32)
+    place[used] = np.arange(len(used))
+    codes = place[codes]
+    facts = Facts(len(codes), Cells.where(missing))
+    if column.kind == "flag":
+        flags = as_flags(pd.Series(levels, dtype=str)).to_numpy()
+        if np.isnan(flags).any():
+            raise _Odd
+        known = np.array([*flags, FLAG_MISSING], dtype=np.int8)[codes]
+        piece.columns[name] = known
+        facts.some = tuple(float(value) for value in dict.fromkeys(flags.tolist()))
+        facts.first = show(float("nan") if missing[0] else float(known[0]))
+    else:
+        piece.columns[name], piece.levels[name] = codes, levels
+        facts.some, facts.first = tuple(levels[:2]), show(float("nan") if missing[0] else levels[codes[0]])
+        facts.unseen = _unseen(codes, levels, column)
+    piece.facts[name] = facts
+
+
+def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
+    if column.levels is None or not (strange := [i for i, level in enumerate(levels) if level not in column.levels]):
+        return Cells()
+    cells = Cells.where(np.isin(codes, strange))
+    return Cells(cells.n, cells.rows, tuple(show(levels[codes[row]]) for row in cells.rows))
+
+
+def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool) -> Piece:
+    raw, dropped = drop_targetless(chunk.raw(), dataset) if for_training else (chunk.raw(), Cells())
+    piece = Piece(len(raw), dropped=dropped)
+    if not piece.n_rows:
+        return piece
+    frame, piece.facts = type_rows(raw, dataset)
+    for name in map(str, frame):
+        column = dataset.columns.get(name)
+        if name == dataset.target.column or name in dataset.of_kind("number"):
+            piece.columns[name] = frame[name].to_numpy(dtype=np.float64)
+        elif name in dataset.of_kind("flag"):
+            piece.columns[name] = frame[name].fillna(FLAG_MISSING).to_numpy(dtype=np.int8)
+        elif name in dataset.of_kind("category"):
+            codes, levels = pd.factorize(frame[name])
+            piece.columns[name], piece.levels[name] = codes.astype(np.int32), [str(level) for level in levels]
+        elif column is not None and column.kind != "leak":
+            piece.columns[name] = pa.array(frame[name], type=type_of(name), from_pandas=True)
+            piece.facts[name].repeated = Cells()
+    return piece
+
+
+def _hash(piece: Piece, dataset: Dataset) -> None:
+    features = [name for name in dataset.feature_names if name in piece.columns]
+    piece.features = piece.rows = hash_rows(pd.DataFrame({name: _as_column(piece, name) for name in features}, copy=False))
+    if dataset.target.column in piece.columns:
+        piece.rows = combine(piece.features, hash_values(pa.array(piece.columns[dataset.target.column])))
+    for name, values in piece.columns.items():
+        if name in dataset.feature_names or name == dataset.target.column:
+            continue
+        hashes = hash_values(values)
+        if dataset.columns[name].kind == "id":
+            piece.ids[name] = hashes
+        else:
+            piece.others = hashes if piece.others is None else combine(piece.others, hashes)
+
+
+def _as_column(piece: Piece, name: str) -> np.ndarray | pd.Categorical[str]:
+    values = piece.columns[name]
+    if name in piece.levels:
+        return pd.Categorical.from_codes(values, categories=pd.Index(piece.levels[name], dtype=str))
+    return np.where(values == FLAG_MISSING, np.nan, values) if values.dtype == np.int8 else np.asarray(values)

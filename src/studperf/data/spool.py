@@ -1,0 +1,101 @@
+"""Typed columns in an unnamed temporary file, from which single columns and rows come back.
+
+The file has no name (or is deleted by the system when it is closed), so that nothing is left behind, however the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from studperf.errors import DataError
+
+
+def scratch_dir() -> Path:
+    """$TMPDIR if it is set, else /var/tmp, which lies on a disk where /tmp may lie in memory, else the system's own choice."""
+    if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):  # noqa: S108 - the files made in it have no name
+        return Path("/var/tmp")  # noqa: S108
+    return Path(tempfile.gettempdir())
+
+
+def open_scratch() -> IO[bytes]:
+    """A temporary file without a name, to write and to read."""
+    return tempfile.TemporaryFile(dir=scratch_dir(), prefix="studperf-")
+
+
+def no_space(error: OSError, what: str) -> DataError:
+    """What is said when a temporary file can't be written."""
+    return DataError(f"{scratch_dir()}: can't hold {what}: {error.strerror}. Name a folder on a disk with more room: TMPDIR=FOLDER")
+
+
+class Spool:
+    """Record batches of one schema, written once and read column by column or row by row."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.starts = [0]
+        self._file = open_scratch()
+        self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
+
+    def append(self, columns: dict[str, np.ndarray | pa.Array]) -> None:
+        """Writes the next rows.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
+        batch = pa.record_batch(arrays, schema=self.schema)
+        try:
+            self._writer.write_batch(batch)
+        except OSError as error:
+            raise no_space(error, "the typed columns") from error
+        self.starts.append(self.starts[-1] + batch.num_rows)
+
+    def seal(self) -> None:
+        """Ends the writing."""
+        self._writer.close()
+        self._file.flush()
+
+    @property
+    def n_rows(self) -> int:
+        """Rows written."""
+        return self.starts[-1]
+
+    def blocks(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """These columns, block after block; the others are not read."""
+        fields = sorted(self.schema.get_field_index(name) for name in names)
+        reader = ipc.open_file(pa.PythonFile(self._file, mode="r"), options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
+
+    def column(self, name: str) -> np.ndarray:
+        """(N,) one column without missing cells."""
+        values = np.empty(self.n_rows, dtype=self.schema.field(name).type.to_pandas_dtype())
+        for start, block in zip(self.starts, self.blocks([name]), strict=False):
+            values[start : start + block.num_rows] = block.column(0).to_numpy()
+        return values
+
+    def rows(self, names: Sequence[str], index: np.ndarray) -> pa.Table:
+        """These columns of these rows, in this order."""
+        order = np.argsort(index, kind="stable")
+        ordered = index[order]
+        taken = []
+        for start, block in zip(self.starts, self.blocks(names), strict=False):
+            first, last = np.searchsorted(ordered, [start, start + block.num_rows])
+            if last > first:
+                taken.append(block.take(pa.array(ordered[first:last] - start)))
+        back = np.empty(len(index), dtype=np.int64)
+        back[order] = np.arange(len(index))
+        schema = pa.schema([field for field in self.schema if field.name in names])
+        return pa.Table.from_batches(taken, schema=schema).combine_chunks().take(pa.array(back))
+
+    def close(self) -> None:
+        """Gives the disk back."""
+        self._file.close()
