@@ -29,7 +29,8 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("encoder fitted before the split", "train.py", 'Encoder.fit(parts["train"],', "Encoder.fit(table,", "tests/test_train.py -k encoder"),
+    Mutant("encoder fitted before the split", "data/rows.py", 'Encoder.fit(self.parts["train"],', "Encoder.fit(self._table,", "tests/test_train.py -k encoder"),
+    Mutant("large table's encoder sees all rows", "data/stream.py", "is_train[train] = True", "is_train[:] = True", "tests/data/test_stream.py -k good"),
     Mutant("last weights scored, not the best", "fit.py", "torch.load(folder / BEST,", "torch.load(folder / LAST,", "tests/test_train.py -k best_epoch"),
     Mutant(
         "leaks left in",
@@ -55,8 +56,8 @@ MUTANTS = [
     Mutant(
         "predictions shuffled",
         "judge.py",
-        "predicted = {name: module.predict_rows(data.tensors[name]) for name in shown}",
-        "predicted = {name: module.predict_rows(data.tensors[name])[::-1].copy() for name in shown}",
+        "predicted[name] = predictions.pop(_MODEL)",
+        "predicted[name] = predictions.pop(_MODEL)[::-1].copy()",
         "tests/test_train.py -k belong",
     ),
     Mutant("best and worst swapped", "config/shape.py", 'if self.metric == "val/r2" else', 'if self.metric != "val/r2" else', "tests/test_train.py -k record_holds"),
@@ -73,7 +74,7 @@ MUTANTS = [
     Mutant("early stopping forgotten by a resumed run", "callbacks.py", "stopper is not None and stopper.stopped_epoch > 0", "False", "tests/test_callbacks.py -k trained_further"),
     Mutant("'None' read as missing", "data/source.py", "keep_default_na=False, na_values=[]", "keep_default_na=True", "tests/data"),
     Mutant("a gain without interval beats", "judge.py", "if against_best.high < 0:", "if against_best.value < 0:", "tests/test_judge.py"),
-    Mutant("baselines see the scored rows", "baselines.py", 'model.fit(x["train"], y_train)', "model.fit(x[next(reversed(x))][: len(y_train)], y_train[: len(x[next(reversed(x))])])", "tests/test_baselines.py"),
+    Mutant("baselines see the scored rows", "baselines.py", 'fit(x["train"], y_train)', "fit(x[next(reversed(x))][: len(y_train)], y_train[: len(x[next(reversed(x))])])", "tests/test_baselines.py"),
     Mutant("typos with a plus let through", "config/dataset.py", 'ConfigDict(extra="forbid", frozen=True)', 'ConfigDict(extra="ignore", frozen=True)', "tests/config"),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -32,7 +33,16 @@ def open_scratch() -> IO[bytes]:
 
 def no_space(error: OSError, what: str) -> DataError:
     """What is said when a temporary file can't be written."""
-    return DataError(f"{scratch_dir()}: can't hold {what}: {error.strerror}. Name a folder on a disk with more room: TMPDIR=FOLDER")
+    why = error.strerror or str(error).splitlines()[0]
+    return DataError(f"{scratch_dir()}: can't hold {what}: {why}. Name a folder on a disk with more room: TMPDIR=FOLDER")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise no_space(error, what) from error
 
 
 class Spool:
@@ -41,8 +51,9 @@ class Spool:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self.starts = [0]
-        self._file = open_scratch()
-        self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
+        with _told("the typed columns"):
+            self._file = open_scratch()
+            self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
 
     def append(self, columns: dict[str, np.ndarray | pa.Array]) -> None:
         """Writes the next rows.
@@ -52,16 +63,15 @@ class Spool:
         """
         arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
         batch = pa.record_batch(arrays, schema=self.schema)
-        try:
+        with _told("the typed columns"):
             self._writer.write_batch(batch)
-        except OSError as error:
-            raise no_space(error, "the typed columns") from error
         self.starts.append(self.starts[-1] + batch.num_rows)
 
     def seal(self) -> None:
         """Ends the writing."""
-        self._writer.close()
-        self._file.flush()
+        with _told("the typed columns"):
+            self._writer.close()
+            self._file.flush()
 
     @property
     def n_rows(self) -> int:
