@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,9 @@ from studperf.data.source import Provenance
 from studperf.data.split import Split
 from studperf.errors import RunError
 from studperf.metrics import Interval
-from studperf.module import ScoreModule
+
+if TYPE_CHECKING:
+    from studperf.module import ScoreModule  # brings torch, and reading a record needs none
 
 RECORD = "record.json"
 BEST = "checkpoints/best.ckpt"
