@@ -57,7 +57,7 @@ def decimals_for(size: float) -> int:
 def number(value: float, decimals: int) -> str:
     """With thousands apart; words for what is no finite number."""
     if not math.isfinite(value):
-        return "unknown" if math.isnan(value) else "∞" if value > 0 else "−∞"
+        return "unknown" if math.isnan(value) else "∞" if value > 0 else "-∞"
     return f"{value:,.{decimals}f}"
 
 
