@@ -72,6 +72,10 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         with timed(record, "plots"):
             report.draw_plots(record, folder)
     report.show_end(record, folder, console)
+    if config.export:
+        from studperf.export.write import write_bundle
+
+        console.print(f"Bundle in {write_bundle(module, encoder, parts, record, folder)}", soft_wrap=True)
     return record
 
 

@@ -49,12 +49,15 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
     last = graph.constant(lengths - 1, np.int64)
     zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
     lowest, highest = graph.constant(knots[:, 0]), graph.constant([column[-1] for column in quantiles])
-    x = graph.add("Min", graph.add("Max", x, lowest), highest)
+    given, x = x, graph.add("Min", graph.add("Max", x, lowest), highest)
     below = graph.add("Min", graph.add("Max", graph.add("Sub", table.count(x, width, "LessOrEqual"), one), zero), last)
     above = graph.add("Min", table.count(x, width, "Less"), last)
     from_below = table.between(x, below, graph.add("Min", graph.add("Add", below, one), last))
     from_above = table.between(x, above, graph.add("Max", graph.add("Sub", above, one), zero))
-    return graph.add("Mul", graph.add("Add", from_below, from_above), graph.constant(0.5))
+    rank = graph.add("Mul", graph.add("Add", from_below, from_above), graph.constant(0.5))
+    # Beyond the ends the rank is that of the end, not of the middle of quantiles that repeat there.
+    rank = graph.add("Where", graph.add("Less", given, lowest), graph.constant(0.0), rank)
+    return graph.add("Where", graph.add("Less", highest, given), graph.constant(np.minimum(lengths - 1.0, 1.0)), rank)
 
 
 class _Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +43,16 @@ def export_run(folder: Path) -> Path:
         ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
     """
     run = FinishedRun.load(folder)
-    parts = run.read_parts()
-    names = ("val",) if run.config.score_on == "val" else ("val", "test")  # an unopened test split stays so
-    return write_bundle(run.module, run.encoder, [parts[name] for name in names], run.record, folder)
+    return write_bundle(run.module, run.encoder, run.read_parts(), run.record, folder)
 
 
-def write_bundle(module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path) -> Path:
+def write_bundle(module: ScoreModule, encoder: Encoder, parts: Mapping[str, Table], record: RunRecord, folder: Path) -> Path:
     """Writes `bundle/` into a run folder and returns it; a bundle that is there is replaced.
 
     Args:
         module: with the best weights.
         encoder: of the training rows.
-        tables: checked rows to try the graph on.
+        parts: the run's checked rows, by the part's name; the graph is tried on those that were scored.
         record: judged.
         folder: of the run.
 
@@ -63,7 +61,8 @@ def write_bundle(module: ScoreModule, encoder: Encoder, tables: Sequence[Table],
     """
     if record.judgement is None:
         raise ExportError(f"{folder}: the run is {record.status} and was not judged; a bundle holds its scores")
-    schema = build_schema(encoder, tables[0].dataset)
+    tables = [parts["val"], *([parts["test"]] if record.judgement.scored_on == "test" else [])]
+    schema = build_schema(encoder, parts["train"].dataset)
     data = record.data
     facts = {"studperf": studperf.__version__, "format": str(seals.FORMAT), "run": record.name, "model": record.model}
     facts |= {"data_md5": data.md5 or "simulated", "target": data.target, "unit": data.unit}

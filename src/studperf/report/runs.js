@@ -48,17 +48,20 @@ function keeps(run) {
   const places = line.dataset.y.split(",").map(Number);
   return [...brushes].every(([axis, [low, high]]) => places[axis] >= low && places[axis] <= high);
 }
-function filter() {
+function filter(isDragging = false) {
   let shown = 0;
   for (const [run, elements] of marks) {
     const kept = keeps(run);
-    for (const el of elements) el instanceof SVGElement ? el.classList.toggle("off", !kept) : (el.hidden = !kept);
+    for (const el of elements) {
+      if (el instanceof SVGElement) el.classList.toggle("off", !kept);
+      else if (!isDragging) el.hidden = !kept; // rows that vanish in mid-drag would move the chart away under the pointer
+    }
     shown += kept && elements.some((el) => el instanceof HTMLTableRowElement);
   }
   const count = document.querySelector("#count");
   if (count) count.textContent = `${shown} shown`;
 }
-search?.addEventListener("input", filter);
+search?.addEventListener("input", () => filter());
 for (const chip of chips) {
   chip.addEventListener("click", () => {
     chip.setAttribute("aria-pressed", chip.getAttribute("aria-pressed") === "false");
@@ -74,7 +77,7 @@ for (const hit of all(".hit")) {
     mark.setAttribute("y", low);
     mark.setAttribute("height", Math.max(1, high - low));
     brushes.set(axis, [low, high]);
-    filter();
+    filter(true);
   };
   hit.addEventListener("pointerdown", (event) => {
     hit.setPointerCapture(event.pointerId);
@@ -84,11 +87,14 @@ for (const hit of all(".hit")) {
     mark = document.createElementNS(svg.namespaceURI, "rect");
     for (const [key, value] of Object.entries({ class: "brush", "data-axis": axis, x: hit.getAttribute("x"), width: 28, y: start, height: 0 })) mark.setAttribute(key, value);
     svg.append(mark);
-    filter();
   });
   hit.addEventListener("pointermove", (event) => { if (start !== null) stretch(event); });
   hit.addEventListener("pointerup", (event) => {
-    if (Math.abs(place(event) - start) < 4) { mark.remove(); brushes.delete(axis); filter(); }
+    if (Math.abs(place(event) - start) < 4) {
+      mark.remove();
+      brushes.delete(axis);
+    }
     start = null;
+    filter();
   });
 }
