@@ -136,10 +136,11 @@ def test_groups_of_few_rows_are_not_published(record: RunRecord, run_folder: Pat
     record.judgement.slices = [part.model_copy(update={"n": 19 if i else 20}) for i, part in enumerate(record.judgement.slices)]
     shown, n_hidden = published_slices(record)
     assert len(shown) == 1
-    text = parse(record, run_folder).text
-    assert f"{n_hidden} groups of fewer than 20 rows are not shown" in text
-    hidden = record.judgement.slices[1]
-    assert f"{hidden.column} = {hidden.level}" not in text
+    page = parse(record, run_folder)
+    assert f"{n_hidden} groups of fewer than 20 rows are not shown" in page.text
+    assert len([a for a in page.attributes("th") if a.get("scope") == "rowgroup"]) == 1
+    assert record.judgement.slices[-1].column in record.data.features
+    assert f" {record.judgement.slices[-1].level} 19 " not in page.text
 
 
 def test_drawings_have_words_and_tables_have_headings(record: RunRecord, run_folder: Path) -> None:
@@ -147,7 +148,7 @@ def test_drawings_have_words_and_tables_have_headings(record: RunRecord, run_fol
     drawings = page.attributes("svg")
     assert len(drawings) == 6
     assert all(a.get("role") == "img" and len(a.get("aria-label") or "") > 20 for a in drawings)
-    assert all(a.get("scope") in ("col", "row") for a in page.attributes("th"))
+    assert all(a.get("scope") in ("col", "row", "rowgroup") for a in page.attributes("th"))
     assert len(page.attributes("caption")) == len(page.attributes("table"))
     assert page.tags[0] == ("html", {"lang": "en"})
     assert [a["content"] for a in page.attributes("meta") if a.get("name") == "viewport"] == ["width=device-width, initial-scale=1"]

@@ -55,12 +55,15 @@ def read_script(name: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, numbers: Iterable[int] = (), lead: bool = False) -> str:
     """A table in a frame that scrolls by itself. Cells are HTML, the first of each row names it; `numbers` are right-aligned columns.
 
-    `lead` sets off the first row.
+    `lead` sets off the first row. A row of one cell is a heading for those below it.
     """
     right = set(numbers)
     heads = "".join(f'<th scope="col"{_n(i, right)}>{cell}</th>' for i, cell in enumerate(header))
     lines = []
     for k, row in enumerate(rows):
+        if len(row) == 1:
+            lines.append(f'<tr class="head"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>')
+            continue
         cells = "".join(f"<td{_n(i, right)}>{cell}</td>" for i, cell in enumerate(row) if i)
         lines.append(f'<tr{" class=lead" if lead and k == 0 else ""}><th scope="row">{row[0]}</th>{cells}</tr>')
     body = f"<table><caption>{esc(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

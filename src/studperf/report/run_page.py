@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def _scores(record: RunRecord) -> str:
         "Baselines learn from the same training rows. The verdict rests on the paired difference to the best of them, chosen on val."
     )
     chart = figure("Against the baselines", baselines, charts.score_chart(record))
-    return f'<dl class="tiles">{shown}</dl><div class="two">{chart}{card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))}</div>'
+    return f'<dl class="tiles">{shown}</dl><div class="two lean">{chart}{card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))}</div>'
 
 
 def _named(predictor: str) -> str:
@@ -169,7 +170,10 @@ def _groups(record: RunRecord) -> str:
     if not shown:
         return ""
     show = Figures.of(record)
-    rows = [[esc(f"{p.column} = {p.level}"), f"{p.n:,}", _line(p.mae, show.decimals), _line(p.bias, show.decimals)] for p in shown]
+    rows: list[list[str]] = []
+    for column, parts in groupby(shown, key=lambda part: part.column):
+        rows.append([esc(column)])
+        rows += [[esc(p.level), f"{p.n:,}", _line(p.mae, show.decimals), _line(p.bias, show.decimals)] for p in parts]
     hidden = f" {n_hidden} groups of fewer than {cards.MIN_SLICE} rows are not shown." if n_hidden else ""
     caption = f"Where an interval holds the dashed line, the group is no different from all rows as far as these rows can tell.{hidden}"
     in_unit = f" in {show.unit}" if show.unit else ""
