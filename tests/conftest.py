@@ -8,6 +8,8 @@ import torch
 
 from studperf.config import load_overrides, project_root
 from studperf.config.shape import RunConfig
+from studperf.record import RunRecord
+from studperf.train import run
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
@@ -35,3 +37,26 @@ def small_config(tmp_path: Path) -> Callable[..., RunConfig]:
 def _one_thread() -> None:
     """A run sets torch's threads for its process; each test begins with one."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four runs: linear, mlp twice, and mlp in a multirun's folder with another learning rate."""
+    runs = tmp_path_factory.mktemp("all") / "runs"
+    plan = (["model=linear"], ["model=mlp"], ["model=mlp", "seed=1"])
+    for words in plan:
+        run(load_overrides([*SMALL, "data.source.simulate.rows=600", f"runs={runs}", "trainer.max_epochs=4", *words]), overrides=words)
+    words = ["model=mlp", "optimizer.lr=1e-3"]
+    nested = load_overrides([*SMALL, "data.source.simulate.rows=600", f"runs={runs}", *words])
+    run(nested, overrides=words, folder=runs / "a_multirun" / "0_mlp_seed0")
+    return runs
+
+
+@pytest.fixture(scope="session")
+def run_folder(runs_folder: Path) -> Path:
+    return next(path for path in sorted(runs_folder.iterdir()) if path.name.endswith("mlp_seed1"))
+
+
+@pytest.fixture
+def record(run_folder: Path) -> RunRecord:
+    return RunRecord.load(run_folder)

@@ -25,6 +25,14 @@ class RunError(StudperfError):
     """A run folder can't be used for what was asked of it."""
 
 
+class ExportError(StudperfError):
+    """A run's model can't be written as a bundle; nothing of it was left behind."""
+
+
+class BundleError(StudperfError):
+    """A bundle is not what its manifest says, or of a format that this version does not read."""
+
+
 class DivergedError(StudperfError):
     """The loss left the finite numbers before there was a usable model."""
 

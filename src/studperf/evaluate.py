@@ -6,13 +6,12 @@ python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studperf.cli import end_at_once, importing, make_console, run_command, split_words
-from studperf.config import load
 from studperf.errors import ConfigError, RunError
+from studperf.finished import FinishedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,15 +20,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.config.dataset import Dataset
-    from studperf.config.shape import RunConfig
-    from studperf.data.encode import Encoder
     from studperf.data.facts import Finding
     from studperf.data.rows import Rows
     from studperf.data.schema import Table
     from studperf.data.source import Provenance
     from studperf.data.stream import StreamedTable
-    from studperf.module import ScoreModule
-    from studperf.record import RunRecord, Scores
+    from studperf.record import Scores
 
 _USAGE = """Scores a finished run again: on its own test rows, where it must find the recorded numbers, or on another file.
 
@@ -40,50 +36,6 @@ A file without the target column is predicted only. Predictions go to runs/FOLDE
 Keys: run, data.source.path, data.source.delimiter, data.source.encoding. Flags: --debug shows tracebacks."""
 _KEYS = ("run", "data.source.path", "data.source.delimiter", "data.source.encoding")
 _NOT_THE_SAME = 1
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run's model, ready to predict."""
-
-    folder: Path
-    record: RunRecord
-    config: RunConfig
-    encoder: Encoder
-    module: ScoreModule
-
-    @classmethod
-    def load(cls, folder: Path) -> FinishedRun:
-        """Reads a run folder.
-
-        Raises:
-            RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
-        """
-        with importing():
-            import torch
-
-            from studperf.fit import load_best
-            from studperf.module import build_module
-            from studperf.record import RunRecord, read_encoder
-
-        record = RunRecord.load(folder)
-        if record.status != "finished" or record.judgement is None:
-            raise RunError(f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}")
-        config = load(record.config, is_trusted=False)
-        encoder = read_encoder(folder)
-        module = build_module(config, encoder.features, torch.zeros(2).numpy())
-        # The order of a sum depends on the number of threads, and the recorded numbers are to be found to the last bit.
-        torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
-        sha256 = load_best(module, folder)
-        if sha256 != record.weights_sha256:
-            raise RunError(f"{folder}: the weights have sha256 {sha256}, the record says {record.weights_sha256}: the file was changed")
-        return cls(folder, record, config, encoder, module)
-
-    def predict(self, table: Table) -> Any:  # noqa: ANN401 - a float64 array
-        """(N,) in the target's unit."""
-        from studperf.data.encoded import encode_table
-
-        return self.module.predict_rows(encode_table(table, self.encoder))
 
 
 def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
@@ -251,7 +203,8 @@ def main() -> int | None:
         raise ConfigError("; ".join(faults))
     if not given.get("run"):
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
-    run = FinishedRun.load(Path(given.pop("run")))
+    with importing():
+        run = FinishedRun.load(Path(given.pop("run")))
     return None if evaluate(run, given, console) else _NOT_THE_SAME
 
 

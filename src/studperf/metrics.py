@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -105,11 +106,21 @@ def paired_difference(predicted: FloatArray, reference: FloatArray, actual: Floa
     Raises:
         ValueError: the arrays are empty or differ in shape.
     """
-    _check(predicted, actual)
-    _check(reference, actual)
-    sums = _resample(np.stack([(predicted - actual) ** 2, (reference - actual) ** 2, np.ones_like(actual)], axis=1))
-    draws = np.sqrt(sums[:, 0] / sums[:, 2]) - np.sqrt(sums[:, 1] / sums[:, 2])
-    return _interval(rmse(predicted, actual) - rmse(reference, actual), draws)
+    return paired_differences([predicted], reference, actual)[0]
+
+
+def paired_differences(predicted: Sequence[FloatArray], reference: FloatArray, actual: FloatArray) -> list[Interval]:
+    """The paired difference of each prediction to one reference; rows are drawn once for all of them.
+
+    Raises:
+        ValueError: the arrays are empty or differ in shape.
+    """
+    for values in (*predicted, reference):
+        _check(values, actual)
+    sums = _resample(np.stack([*((p - actual) ** 2 for p in predicted), (reference - actual) ** 2, np.ones_like(actual)], axis=1))
+    drawn = np.sqrt(sums[:, :-1] / sums[:, -1:])
+    base = rmse(reference, actual)
+    return [_interval(rmse(p, actual) - base, drawn[:, i] - drawn[:, -1]) for i, p in enumerate(predicted)]
 
 
 def unpaired_difference(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> Interval:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,15 @@ from studperf.config import project_root
 from studperf.config.shape import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.leaks import Leak, left_out_signal
-from studperf.data.rows import Rows
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
 from studperf.errors import RunError
 from studperf.metrics import Interval
-from studperf.module import ScoreModule
+
+if TYPE_CHECKING:
+    from studperf.data.rows import Rows
+    from studperf.module import ScoreModule  # brings torch, and reading a record needs none
 
 RECORD = "record.json"
 BEST = "checkpoints/best.ckpt"

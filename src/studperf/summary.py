@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from studperf.errors import RunError
-from studperf.record import RECORD, RunRecord
+from studperf.ranking import find_runs
+from studperf.record import RunRecord
 
 
 def show_summary(folder: Path, console: Console) -> None:
@@ -18,21 +18,6 @@ def show_summary(folder: Path, console: Console) -> None:
     console.print()
     console.print(summary_table(runs))
     console.print(f"Compare them in pairs: python -m studperf.compare {folder}", soft_wrap=True)
-
-
-def find_runs(paths: list[Path]) -> list[tuple[Path, RunRecord]]:
-    """The records of run folders, and of the runs directly below a folder that is no run itself.
-
-    Raises:
-        RunError: a path holds no run.
-    """
-    found = []
-    for path in paths:
-        folders = [path] if (path / RECORD).is_file() else sorted(p.parent for p in path.glob(f"*/{RECORD}"))
-        if not folders:
-            raise RunError(f"{path}: holds no run (no {RECORD} in it or directly below it)")
-        found += [(folder, RunRecord.load(folder)) for folder in folders]
-    return found
 
 
 def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:

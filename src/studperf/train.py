@@ -70,7 +70,12 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
                 judge_run(module, data, encoder, rows, record, folder)
             with timed(record, "plots"):
                 report.draw_plots(record, folder)
-    report.show_end(record, folder, console)
+        report.show_end(record, folder, console)
+        if config.export:
+            from studperf.export.write import write_bundle
+            from studperf.finished import scored_tables
+
+            console.print(f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}", soft_wrap=True)
     return record
 
 

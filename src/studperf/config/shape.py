@@ -87,6 +87,7 @@ class RunConfig(Block):
     batch_size: PositiveInt
     threads: Literal["auto"] | PositiveInt
     progress: bool
+    export: bool
     monitor: Monitor
     loss: Loss
     optimizer: Optimizer

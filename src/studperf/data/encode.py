@@ -16,7 +16,7 @@ from studperf.data.schema import Finding, Table
 from studperf.errors import DataError
 
 _N_QUANTILES = 1000
-_CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
+CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
 OTHER = "other"
 
 
@@ -258,7 +258,7 @@ def _encode_number(values: np.ndarray, code: NumberCode) -> np.ndarray:
     ranks = np.linspace(0, 1, len(knots))
     # Mean of the ranks from both sides, as scikit-learn does: repeated values share the middle of their ranks.
     rank = (np.interp(known, knots, ranks) - np.interp(-known, -knots[::-1], -ranks[::-1])) / 2
-    return np.asarray(ndtri(np.clip(rank, _CLIP, 1 - _CLIP)))
+    return np.asarray(ndtri(np.clip(rank, CLIP, 1 - CLIP)))
 
 
 def _encode_category(values: pd.Series, code: CategoryCode) -> np.ndarray:

@@ -1,0 +1,23 @@
+"""What leaves a run: weights, encoder, schema, graph, metrics, card and configuration, sealed by a manifest.
+
+Nothing here needs torch, pandas or the rest of the house: a server that predicts imports this room, numpy and onnxruntime.
+"""
+
+from studperf.bundle.manifest import FILES, FOLDER, FORMAT, MANIFEST, Manifest, find_bundle, seal, verify
+from studperf.bundle.predictor import Bundle, Prediction
+from studperf.bundle.schema import InputColumn, Schema
+
+__all__ = [
+    "FILES",
+    "FOLDER",
+    "FORMAT",
+    "MANIFEST",
+    "Bundle",
+    "InputColumn",
+    "Manifest",
+    "Prediction",
+    "Schema",
+    "find_bundle",
+    "seal",
+    "verify",
+]

@@ -1,0 +1,174 @@
+"""The seal of a bundle: which files it holds, how large they are, and their sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from studperf.errors import BundleError, listing
+
+FORMAT = 1
+FOLDER = "bundle"
+"""Where a run folder keeps its bundle."""
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+GRAPH = "model.onnx"
+ENCODER = "encoder.json"
+SCHEMA = "schema.json"
+METRICS = "metrics.json"
+CARD = "card.md"
+CONFIG = "config.yaml"
+_MIB = 1 << 20
+FILES = {
+    WEIGHTS: 2048 * _MIB,  # a graph can't be larger than protobuf's 2 GiB, so larger weights could not be served either
+    GRAPH: 2048 * _MIB,
+    ENCODER: 64 * _MIB,
+    SCHEMA: 16 * _MIB,
+    METRICS: 16 * _MIB,
+    CARD: 4 * _MIB,
+    CONFIG: 4 * _MIB,
+}
+"""Each file of a bundle beside its manifest, and the most bytes that it may have: no more, and no other."""
+_MAX_MANIFEST = 64 * 1024
+_AGAIN = "fetch the bundle again, or export the run again"
+
+
+class FileSeal(BaseModel):
+    """One file as it was when the bundle was written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """What a bundle holds and where it came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    studperf: str
+    run: str
+    model: str
+    created: str
+    data_md5: str | None
+    is_simulated: bool
+    split_sha256: str
+    weights_sha256: str | None
+    files: dict[str, FileSeal]
+
+
+def seal(folder: Path, **facts: Any) -> Manifest:  # noqa: ANN401 - the fields of Manifest
+    """Hashes the files of a folder and writes its manifest."""
+    files = {name: FileSeal(sha256=_sha256(folder / name), bytes=(folder / name).stat().st_size) for name in FILES}
+    manifest = Manifest(format=FORMAT, files=files, **facts)
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def find_bundle(path: Path) -> Path:
+    """The bundle that a path means: itself, or that of a run folder.
+
+    Raises:
+        BundleError: there is none.
+    """
+    for folder in (path, path / FOLDER):
+        if (folder / MANIFEST).is_file():
+            return folder
+    hint = f"; make one: python -m studperf.export run={path}" if (path / "record.json").is_file() else ""
+    raise BundleError(f"{path}: holds no bundle, there is no {MANIFEST}{hint}")
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest of a bundle, once every file was seen to be the one that was written.
+
+    Sizes are looked at before a file is read, and no file is parsed but the manifest.
+
+    Raises:
+        BundleError: lists every changed, missing, unknown, linked or oversize file.
+    """
+    manifest = read_manifest(folder)
+    faults = [fault for name in FILES if (fault := _fault_of(folder / name, manifest.files[name]))]
+    surplus = sorted(path.name for path in folder.iterdir() if path.name not in {*FILES, MANIFEST})
+    faults += [f"{name}: is no part of a bundle; remove it, or {_AGAIN}" for name in surplus]
+    if faults:
+        raise BundleError(listing(f"{folder}: the bundle can't be used", faults))
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone; it names the files of this format, and those only.
+
+    Raises:
+        BundleError: it is missing, damaged, of another format, or names other files.
+    """
+    path = folder / MANIFEST
+    if not path.is_file() or path.is_symlink():
+        raise BundleError(f"{folder}: holds no bundle, there is no plain file {MANIFEST} in it")
+    if path.stat().st_size > _MAX_MANIFEST:
+        raise BundleError(f"{path}: has {path.stat().st_size} bytes, a manifest has at most {_MAX_MANIFEST}; {_AGAIN}")
+    try:
+        plain = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: is not JSON, so it was cut off or changed; {_AGAIN}") from error
+    if isinstance(plain, dict) and plain.get("format") != FORMAT:
+        writer = str(plain.get("studperf", "an unknown version"))[:40]
+        way_out = f"read it with the studperf that wrote it ({writer}), or export the run again"
+        raise BundleError(f"{path}: is of format {plain.get('format')!r}, this version reads format {FORMAT}; {way_out}")
+    try:
+        manifest = Manifest.model_validate(plain)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the root"
+        raise BundleError(f"{path}: is not a manifest: {where}: {fault['msg']}; {_AGAIN}") from error
+    _refuse_other_names(path, manifest)
+    return manifest
+
+
+def _refuse_other_names(path: Path, manifest: Manifest) -> None:
+    faults = []
+    for name in manifest.files:
+        if name not in FILES:
+            leads_away = name in {"", ".", ".."} or any(mark in name for mark in ("/", "\\", ":", "\x00"))
+            what = "is a path, where a plain name belongs: the manifest was tampered with" if leads_away else "is no file of a bundle"
+            faults.append(f"{name!r}: {what}; {_AGAIN}")
+    faults += [f"{name}: the manifest does not name it; {_AGAIN}" for name in FILES if name not in manifest.files]
+    if faults:
+        raise BundleError(listing(f"{path}: names other files than a bundle holds", faults))
+
+
+def _fault_of(path: Path, expected: FileSeal) -> str | None:
+    if path.is_symlink():
+        return f"{path.name}: is a link, a bundle holds plain files; {_AGAIN}"
+    if not path.is_file():
+        return f"{path.name}: is missing; {_AGAIN}"
+    size = path.stat().st_size
+    if size > FILES[path.name]:
+        return f"{path.name}: has {size} bytes, at most {FILES[path.name]} are read; {_AGAIN}"
+    if size != expected.bytes:
+        return f"{path.name}: was changed: it has {size} bytes, the manifest says {expected.bytes}; {_AGAIN}"
+    if (sha256 := _sha256(path)) != expected.sha256:
+        return f"{path.name}: was changed: its sha256 is {sha256[:12]}..., the manifest says {expected.sha256[:12]}...; {_AGAIN}"
+    return None
+
+
+def read_sealed(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """A file's bytes, once they are seen to be those of the manifest: what is parsed is what was verified.
+
+    Raises:
+        BundleError: the file was changed since.
+    """
+    raw = (folder / name).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != manifest.files[name].sha256:
+        raise BundleError(f"{folder / name}: was changed while it was read; {_AGAIN}")
+    return raw
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,43 @@
+"""Writes the bundle of a finished run.
+
+python -m studperf.export run=runs/FOLDER
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from studperf.cli import make_console, run_command, split_words
+from studperf.config.faults import unknown_key
+from studperf.errors import ConfigError
+
+_USAGE = """Writes the bundle of a finished run to runs/FOLDER/bundle: weights, encoder, schema, ONNX graph, metrics, card, manifest.
+
+  python -m studperf.export run=runs/FOLDER
+
+The graph takes raw columns and is tried on the run's own rows, so these must still be where they were.
+export=true in studperf.train does the same at the end of the run. Flags: --debug shows tracebacks."""
+
+
+def main() -> None:
+    """The command."""
+    flags, words = split_words()
+    console = make_console()
+    if {"-h", "--help"} & set(flags):
+        console.print(_USAGE, markup=False, soft_wrap=True)
+        return
+    given = dict(word.partition("=")[::2] for word in words)
+    if faults := [f"{key}: {unknown_key(key, ['run'])}" for key in given if key != "run"]:
+        raise ConfigError("; ".join(faults))
+    if not given.get("run"):
+        raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
+    from studperf.export.write import export_run
+
+    with console.status("exporting"):
+        folder = export_run(Path(given["run"]))
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    console.print(f"Wrote {folder} ({size / 1e6:.2f} MB). Try it: python -m studperf.bundle show {folder}", soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,83 @@
+"""A torch module as an ONNX graph, by torch's own exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from studperf.data.encode import FeatureSpec
+from studperf.errors import ExportError
+from studperf.module import ScoreModule
+
+X_NUM, X_CAT, Y = "x_num", "x_cat", "y"
+# A number of rows that no width of a model is likely to have, so that a fixed size in the graph can't pass for it.
+_N_ROWS = 7
+_TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+class _Network(nn.Module):
+    """The module's forward pass: standardised model, mean over members, target scaling."""
+
+    def __init__(self, module: ScoreModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        return self.module.unscale(self.module.model(x_num, x_cat))
+
+
+def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
+    """`x_num` (N, F) float and `x_cat` (N, C) int64 -> `y` (N,) float in the target's unit, for any N.
+
+    Raises:
+        ExportError: torch can't export the model, for instance as its forward pass depends on values.
+    """
+    module.cpu().eval()
+    n_rows = torch.export.Dim("n_rows")
+    rows = torch.zeros(_N_ROWS, features.n_numbers), torch.zeros(_N_ROWS, len(features.cardinalities), dtype=torch.int64)
+    try:
+        with _quiet(), torch.no_grad():
+            # Strict: the other way, and the older exporter by tracing, take `len(x)` for a constant (torch 2.15).
+            program = torch.export.export(_Network(module), rows, dynamic_shapes=({0: n_rows}, {0: n_rows}), strict=True)
+            # Operators such as column_stack of mixed types have no translation of their own that onnxruntime takes.
+            program = program.run_decompositions()
+            exported = torch.onnx.export(program, input_names=[X_NUM, X_CAT], output_names=[Y], dynamo=True, verbose=False)
+    except Exception as error:  # torch's exporters raise whatever they meet
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        way_out = "A forward pass must be made of tensor operators that don't depend on values"
+        raise ExportError(f"{type(module.model).__name__}: torch can't export it to ONNX: {lines[0][:300]}. {way_out}.") from error
+    if exported is None:
+        raise ExportError(f"{type(module.model).__name__}: torch's exporter gave nothing")
+    return _without_traces(exported.model_proto)
+
+
+def _without_traces(model: ModelProto) -> ModelProto:
+    """Without the stack traces that the exporter leaves in nodes: they name the paths of the machine."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.value_info[:], model.metadata_props[:]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells of packages that are not installed and of what it optimises away; its errors stay."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,119 @@
+"""The quantile transform as ONNX operators, which has neither a binary search nor an inverse normal distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from studperf.data.encode import CLIP, NumberCode
+from studperf.export.graph import Graph
+
+# Rational approximations of the normal quantile, Cephes `ndtri` (Moshier 1989), which is what scipy computes; highest power first.
+# Its third branch begins at 1e-14, beyond CLIP.
+_CENTRE = (
+    (-59.9633501014107895, 98.0010754185999662, -56.6762857469070293, 13.9312609387279680, -1.23916583867381258),
+    (
+        *(1.0, 1.95448858338141760, 4.67627912898881538, 86.3602421390890591, -225.462687854119371),
+        *(200.260212380060660, -82.0372256168333340, 15.9056225126211696, -1.18331621121330003),
+    ),
+)
+_TAIL = (
+    (
+        *(4.05544892305962420, 31.5251094599893866, 57.1628192246421288, 44.0805073893200835, 14.6849561928858024),
+        *(2.18663306850790268, -0.140256079171354496, -0.0350424626827848203, -8.57456785154685414e-4),
+    ),
+    (
+        *(1.0, 15.7799883256466750, 45.3907635128879211, 41.3172038254672030, 15.0425385692907503),
+        *(2.50464946208309416, -0.142182922854787788, -0.0380806407691578277, -9.33259480895457428e-4),
+    ),
+)
+
+
+def add_quantile_transform(graph: Graph, x: str, codes: Sequence[NumberCode]) -> str:
+    """(N, F) doubles -> (N, F) doubles, each column through its quantiles to a normal."""
+    rank = _mean_rank(graph, x, [code.quantiles or () for code in codes])
+    low, high = graph.constant(CLIP), graph.constant(1 - CLIP)
+    return _normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
+
+
+def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
+    """The rank of each value among its column's quantiles, interpolated; repeated quantiles share the middle of their ranks."""
+    lengths = np.array([len(knots) for knots in quantiles])
+    width = 1 << int(lengths.max()).bit_length()  # a power of two above every length, for a search without ends
+    knots, ranks = np.full((len(quantiles), width), np.inf), np.ones((len(quantiles), width))
+    for row, column in enumerate(quantiles):
+        knots[row, : len(column)], ranks[row, : len(column)] = column, np.linspace(0, 1, len(column))
+    table = _Table(graph, graph.constant(knots.ravel()), graph.constant(ranks.ravel()), np.arange(len(quantiles)) * width)
+    last = graph.constant(lengths - 1, np.int64)
+    zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
+    lowest, highest = graph.constant(knots[:, 0]), graph.constant([column[-1] for column in quantiles])
+    given, x = x, graph.add("Min", graph.add("Max", x, lowest), highest)
+    below = graph.add("Min", graph.add("Max", graph.add("Sub", table.count(x, width, "LessOrEqual"), one), zero), last)
+    above = graph.add("Min", table.count(x, width, "Less"), last)
+    from_below = table.between(x, below, graph.add("Min", graph.add("Add", below, one), last))
+    from_above = table.between(x, above, graph.add("Max", graph.add("Sub", above, one), zero))
+    rank = graph.add("Mul", graph.add("Add", from_below, from_above), graph.constant(0.5))
+    # Beyond the ends the rank is that of the end, not of the middle of quantiles that repeat there.
+    rank = graph.add("Where", graph.add("Less", given, lowest), graph.constant(0.0), rank)
+    return graph.add("Where", graph.add("Less", highest, given), graph.constant(np.minimum(lengths - 1.0, 1.0)), rank)
+
+
+class _Table:
+    """Knots and ranks of all columns, flat; places are (N, F) integers, counted within a column."""
+
+    def __init__(self, graph: Graph, knots: str, ranks: str, starts: np.ndarray) -> None:
+        self.graph, self.knots, self.ranks = graph, knots, ranks
+        self.starts = graph.constant(starts, np.int64)
+
+    def at(self, values: str, place: str) -> str:
+        return self.graph.add("Gather", values, self.graph.add("Add", place, self.starts))
+
+    def count(self, x: str, width: int, order: str) -> str:
+        """How many knots of its column stand in this order to each value: a binary search, unrolled."""
+        graph = self.graph
+        count = graph.add("Sub", *2 * [graph.add("Cast", graph.add("IsNaN", x), to=7)])  # zeros of the right shape
+        step = width // 2
+        while step:
+            further = graph.add("Add", count, graph.constant(step, np.int64))
+            knot = self.at(self.knots, graph.add("Sub", further, graph.constant(1, np.int64)))
+            count = graph.add("Where", graph.add(order, knot, x), further, count)
+            step //= 2
+        return count
+
+    def between(self, x: str, place: str, neighbour: str) -> str:
+        """The rank at a place, plus the share of the way to its neighbour."""
+        graph = self.graph
+        knot, rank = self.at(self.knots, place), self.at(self.ranks, place)
+        gap = graph.add("Sub", self.at(self.knots, neighbour), knot)
+        gap = graph.add("Where", graph.add("Equal", gap, graph.constant(0.0)), graph.constant(1.0), gap)
+        slope = graph.add("Div", graph.add("Sub", self.at(self.ranks, neighbour), rank), gap)
+        return graph.add("Add", rank, graph.add("Mul", graph.add("Sub", x, knot), slope))
+
+
+def _normal_quantile(graph: Graph, p: str) -> str:
+    one, half = graph.constant(1.0), graph.constant(0.5)
+    c = graph.add("Sub", p, half)
+    square = graph.add("Mul", c, c)
+    centre = graph.add("Mul", square, _ratio(graph, square, _CENTRE))
+    centre = graph.add("Mul", graph.add("Add", c, graph.add("Mul", c, centre)), graph.constant(math.sqrt(2 * math.pi)))
+    least = graph.add("Min", p, graph.add("Sub", one, p))
+    x = graph.add("Sqrt", graph.add("Mul", graph.constant(-2.0), graph.add("Log", least)))
+    z = graph.add("Div", one, x)
+    tail = graph.add("Sub", x, graph.add("Div", graph.add("Log", x), x))
+    tail = graph.add("Sub", tail, graph.add("Mul", z, _ratio(graph, z, _TAIL)))
+    tail = graph.add("Where", graph.add("Less", p, half), graph.add("Neg", tail), tail)
+    return graph.add("Where", graph.add("Less", graph.constant(math.exp(-2)), least), centre, tail)
+
+
+def _ratio(graph: Graph, x: str, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> str:
+    above, below = (_polynomial(graph, x, powers) for powers in coefficients)
+    return graph.add("Div", above, below)
+
+
+def _polynomial(graph: Graph, x: str, powers: tuple[float, ...]) -> str:
+    value = graph.constant(powers[0])
+    for coefficient in powers[1:]:
+        value = graph.add("Add", graph.add("Mul", value, x), graph.constant(coefficient))
+    return value

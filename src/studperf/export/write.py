@@ -1,0 +1,151 @@
+"""Writes a bundle, whole or not at all, once its graph was seen to give what torch gives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from safetensors.torch import save
+
+import studperf
+from studperf.bundle import manifest as seals
+from studperf.bundle.predictor import open_session, run_graph
+from studperf.bundle.rows import to_feeds
+from studperf.bundle.schema import Schema
+from studperf.card import MIN_SLICE, write_card
+from studperf.data.encode import Encoder
+from studperf.data.encoded import encode_table
+from studperf.data.schema import Table
+from studperf.errors import ExportError
+from studperf.export.model import build_schema, join
+from studperf.export.network import export_network
+from studperf.finished import FinishedRun
+from studperf.module import ScoreModule
+from studperf.record import RunRecord, now
+
+TOLERANCE = 1e-4
+"""Largest difference to torch, in the target's unit."""
+_N_ULPS = 8
+_UNHEARD_OF = "a level that no table holds"
+
+
+def export_run(folder: Path) -> Path:
+    """The bundle of a finished run; the run's rows must still be where they were, as the graph is tried on them.
+
+    Raises:
+        RunError: the folder is no finished run, or its rows are others now.
+        ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
+    """
+    run = FinishedRun.load(folder)
+    return write_bundle(run.module, run.encoder, run.read_scored(), run.record, folder)
+
+
+def write_bundle(module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path) -> Path:
+    """Writes `bundle/` into a run folder and returns it; a bundle that is there is replaced.
+
+    Args:
+        module: with the best weights.
+        encoder: of the training rows.
+        tables: rows of the run, on which the graph is tried.
+        record: judged.
+        folder: of the run.
+
+    Raises:
+        ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
+    """
+    if record.judgement is None:
+        raise ExportError(f"{folder}: the run is {record.status} and was not judged; a bundle holds its scores")
+    schema = build_schema(encoder, tables[0].dataset)
+    data = record.data
+    facts = {"studperf": studperf.__version__, "format": str(seals.FORMAT), "run": record.name, "model": record.model}
+    facts |= {"data_md5": data.md5 or "simulated", "target": data.target, "unit": data.unit}
+    graph = join(export_network(module, encoder.features), encoder, schema, facts).SerializeToString()
+    parity = check_parity(graph, module, encoder, schema, tables)
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    contents = {
+        seals.WEIGHTS: save(weights, metadata=facts),
+        seals.GRAPH: graph,
+        seals.ENCODER: encoder.model_dump_json(indent=1).encode(),
+        seals.SCHEMA: schema.model_dump_json(indent=1).encode(),
+        seals.METRICS: _metrics(record, parity),
+        seals.CARD: write_card(record).encode(),
+        seals.CONFIG: yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True).encode(),
+    }
+    return _replace(folder / seals.FOLDER, contents, record)
+
+
+def check_parity(graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]) -> dict[str, Any]:
+    """Holds the graph against torch on real rows, and on rows with every missing value and unknown level that has a rule.
+
+    Raises:
+        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large.
+    """
+    session = open_session(graph)
+    rows = [*tables, _edge_rows(tables[0], encoder)]
+    expected = np.concatenate([module.predict_rows(encode_table(table, encoder)) for table in rows])
+    given = np.concatenate([run_graph(session, to_feeds(_columns(table, schema), schema)[0]) for table in rows])
+    tolerance = max(TOLERANCE, _N_ULPS * float(np.spacing(np.float32(np.abs(expected).max()))))
+    difference = float(np.abs(given - expected).max())
+    if not difference <= tolerance:  # NaN is no parity either
+        worst = int(np.argmax(np.nan_to_num(np.abs(given - expected), nan=np.inf)))
+        what = f"row {worst + 1} of {len(given)}: {given[worst]:.8g} by the graph, {expected[worst]:.8g} by torch"
+        raise ExportError(f"The graph is not the model: predictions differ by up to {difference:.3g}, {tolerance:.3g} is allowed ({what})")
+    return {"n_rows": len(given), "max_difference": difference, "tolerance": tolerance}
+
+
+def _columns(table: Table, schema: Schema) -> dict[str, Any]:
+    return {column.name: table.frame[column.name].to_numpy() for column in schema.columns}
+
+
+def _edge_rows(table: Table, encoder: Encoder) -> Table:
+    """The first row again and again, each time with one cell missing or unknown, where a rule says how to read it."""
+    frame = table.frame.iloc[:1]
+    others = [code.name for code in encoder.categories if code.other is not None]
+    cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled] + [(name, _UNHEARD_OF) for name in others]
+    rows = [frame, *(frame.assign(**{name: pd.Series([value], index=frame.index, dtype=frame[name].dtype)}) for name, value in cells)]
+    return Table(pd.concat(rows, ignore_index=True), table.dataset)
+
+
+def _metrics(record: RunRecord, parity: dict[str, Any]) -> bytes:
+    judgement = json.loads(record.judgement.model_dump_json()) if record.judgement else {}
+    judgement["slices"] = [part for part in judgement["slices"] if part["n"] >= MIN_SLICE]
+    judgement["noise_floor"], judgement["unit"], judgement["parity"] = record.data.noise_floor, record.data.unit, parity
+    return (json.dumps(judgement, indent=1) + "\n").encode()
+
+
+def _replace(folder: Path, contents: dict[str, bytes], record: RunRecord) -> Path:
+    """Puts a new bundle in the place of an old one; what fails on the way leaves the old one as it was."""
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        new.mkdir()
+        for name, content in contents.items():
+            (new / name).write_bytes(content)
+        seals.seal(
+            new,
+            studperf=studperf.__version__,
+            run=record.name,
+            model=record.model,
+            created=now(),
+            data_md5=record.data.md5,
+            is_simulated=record.data.is_simulated,
+            split_sha256=record.data.split_sha256,
+            weights_sha256=record.weights_sha256,
+        )
+        seals.verify(new)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OSError as error:
+        raise ExportError(f"{folder}: can't be written: {error.strerror}") from error
+    finally:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+    return folder

@@ -1,0 +1,86 @@
+"""Pages about runs, from their records alone.
+
+python -m studperf.report run=runs/FOLDER
+python -m studperf.report runs=runs/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from studperf.cli import make_console, run_command, split_words
+from studperf.config.faults import unknown_key
+from studperf.errors import ConfigError, RunError
+
+_USAGE = """Pages about runs, from their records alone: one HTML file each, which asks no other site for anything.
+
+  python -m studperf.report run=runs/FOLDER    one run: runs/FOLDER/report.html, and its model card runs/FOLDER/card.md
+  python -m studperf.report runs=runs/         all runs below a folder: leaderboard, curves, choices; in runs/report.html
+
+out=FILE writes the page elsewhere; open=true shows it in the browser. Flags: --debug shows tracebacks."""
+_KEYS = ("run", "runs", "out", "open")
+
+
+def report_run(folder: Path, out: Path | None) -> list[Path]:
+    """Writes the page and the card of one run; returns them.
+
+    Raises:
+        RunError: the folder is no run.
+    """
+    from studperf.card import write_card
+    from studperf.record import RunRecord
+    from studperf.report.run_page import render_run
+
+    record = RunRecord.load(folder)
+    page, card = out or folder / "report.html", folder / "card.md"
+    _write(page, render_run(record, folder))
+    _write(card, write_card(record))
+    return [page, card]
+
+
+def report_runs(folder: Path, out: Path | None) -> list[Path]:
+    """Writes the page over all runs below a folder; returns it.
+
+    Raises:
+        RunError: there is none.
+    """
+    from studperf.report.runs_page import find_all, render_runs
+
+    page = out or folder / "report.html"
+    _write(page, render_runs(find_all(folder), folder))
+    return [page]
+
+
+def _write(path: Path, text: str) -> None:
+    from studperf.record import write_atomically
+
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """The command."""
+    flags, words = split_words()
+    console = make_console()
+    if {"-h", "--help"} & set(flags):
+        console.print(_USAGE, markup=False, soft_wrap=True)
+        return
+    given = dict(word.partition("=")[::2] for word in words)
+    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
+        raise ConfigError("; ".join(faults))
+    if bool(given.get("run")) == bool(given.get("runs")) or given.get("open", "false") not in ("true", "false"):
+        raise ConfigError(f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/; open is true or false\n\n{_USAGE}")
+    out = Path(given["out"]) if given.get("out") else None
+    pages = report_run(Path(given["run"]), out) if given.get("run") else report_runs(Path(given["runs"]), out)
+    for page in pages:
+        console.print(f"Wrote {page}", soft_wrap=True, markup=False)
+    if given.get("open") == "true":
+        import webbrowser
+
+        webbrowser.open(pages[0].resolve().as_uri())
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,78 @@
+"""What a run shows in the terminal: its beginning, its scores, its verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from studperf.report.plots import PLOTS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from studperf.metrics import Interval
+    from studperf.record import RunRecord, Scores
+
+_STYLES = {
+    "beats": "bold green",
+    "matches": "bold cyan",
+    "worse": "bold yellow",
+    "suspicious": "bold red",
+    "no better than the mean": "bold red",
+}
+
+
+def show_start(record: RunRecord, folder: Path, console: Console) -> None:
+    """What is about to be trained, and where it is recorded."""
+    data = record.data
+    rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
+    console.print(f"{record.model}, {record.n_parameters} parameters, seed {record.seed}; {len(data.features)} columns, {rows}")
+    console.print(f"Recorded in {folder}", soft_wrap=True)
+    for warning in data.warnings:
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+    if record.resumed_at:
+        console.print(f"Going on after epoch {record.resumed_at[-1]}.")
+
+
+def show_end(record: RunRecord, folder: Path, console: Console) -> None:
+    """The scores beside the baselines', and the verdict as the last line."""
+    judgement = record.judgement
+    if judgement is None:
+        return
+    n_rows = record.data.n_val if judgement.scored_on == "val" else record.data.n_test
+    rows = {record.model: judgement.scores} | {f"{name} (baseline)": scores for name, scores in judgement.baselines.items()}
+    console.print(score_table(rows, title=f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals", unit=record.data.unit))
+    if judgement.conformal is not None:
+        band = judgement.conformal
+        text = f"90 % of {judgement.scored_on} scores lie within {band.half_width:.2f} {record.data.unit}".rstrip()
+        console.print(f"{text} of the prediction, by val; on {judgement.scored_on} it was {band.coverage:.1%}")
+    console.print(f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}; plots in {folder / PLOTS}", soft_wrap=True)
+    simulated = "SIMULATED data. " if record.data.is_simulated else ""
+    console.print(f"Verdict: {simulated}{judgement.verdict.line}", style=_STYLES[judgement.verdict.kind], soft_wrap=True, markup=False)
+
+
+def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
+    """A row for each predictor, the first in bold."""
+    table = Table(title=title, title_justify="left")
+    with_unit = f" ({unit})" if unit else ""
+    table.add_column("", no_wrap=True)
+    for name in (f"RMSE{with_unit}", f"MAE{with_unit}", "R2", f"bias{with_unit}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, (name, scores) in enumerate(rows.items()):
+        table.add_row(name, *_cells(scores), style=None if i else "bold")
+    return table
+
+
+def _cells(scores: Scores) -> list[str]:
+    return [*(interval_text(value) for value in (scores.rmse, scores.mae)), interval_text(scores.r2, digits=3), interval_text(scores.bias)]
+
+
+def interval_text(interval: Interval, *, digits: int = 2) -> str:
+    """`4.95 [4.70, 5.21]`; numbers of three figures and more before the point get fewer behind it."""
+    size = max(abs(number) for number in (interval.value, interval.low, interval.high))
+    shown = max(0, digits - max(0, int(math.log10(size)) - 1)) if 1 <= size < math.inf else digits
+    return f"{interval.value:.{shown}f} \\[{interval.low:.{shown}f}, {interval.high:.{shown}f}]"

@@ -1,0 +1,121 @@
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from studperf.bundle.__main__ import main
+from studperf.config import load_overrides
+from studperf.data.simulate import simulate
+from studperf.errors import BundleError, ConfigError, DataError
+from studperf.train import run
+
+SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "model=linear", "export=true")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = load_overrides([*SMALL, f"runs={tmp_path_factory.mktemp('runs')}"])
+    run(config)
+    (folder,) = Path(config.runs).iterdir()
+    return folder
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    simulate(load_overrides(["data.source.simulate.rows=5"]).data).drop(columns=["final_score"]).to_csv(path, index=False)
+    return path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["bundle", *map(str, words)])
+    main()
+
+
+def test_a_good_bundle_is_called_good(run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    call(monkeypatch, "verify", run_folder)
+    assert "Good:" in capsys.readouterr().out
+
+
+def test_show_tells_what_to_give_and_how_good_it_is(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, "show", run_folder / "bundle")
+    shown = capsys.readouterr().out
+    metrics = json.loads((run_folder / "bundle" / "metrics.json").read_text())
+    assert "Predicts final_score in points" in shown
+    assert f"±{metrics['conformal']['half_width']:.2f} points" in shown
+    assert all(text in shown for text in ("22 columns", "sleep_hours", "Female, Male, Other", "SIMULATED"))
+
+
+def test_rows_are_predicted_with_their_interval(
+    run_folder: Path, rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, "predict", run_folder, rows)
+    captured = capsys.readouterr()
+    lines = list(csv.DictReader(captured.out.splitlines()))
+    assert [line["row"] for line in lines] == ["1", "2", "3", "4", "5"]
+    assert all(float(line["low"]) < float(line["predicted"]) < float(line["high"]) for line in lines)
+    assert "student_id: unknown column, ignored" in captured.err
+
+
+def test_predictions_go_to_a_file_when_asked(run_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(monkeypatch, "predict", run_folder, rows, f"out={tmp_path / 'out.csv'}")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,b\n1\n", "row 1 has 1 cells, the header names 2"),
+        ("age\n17\n", "the column is missing"),
+        (b"\xff\xfe", "is no CSV in UTF-8"),
+        (None, "can't be read: No such file"),
+    ],
+)
+def test_a_file_that_holds_no_such_rows_is_refused(
+    run_folder: Path, tmp_path: Path, text: str | bytes | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.csv"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=message):
+        call(monkeypatch, "predict", run_folder, path)
+
+
+def test_a_changed_bundle_predicts_nothing(run_folder: Path, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = run_folder / "bundle" / "schema.json"
+    genuine = schema.read_bytes()
+    try:
+        schema.write_bytes(genuine.replace(b"[\n    0.0,\n    24.0\n   ]", b"[\n    0.0,\n    99.0\n   ]", 1))
+        with pytest.raises(BundleError, match=r"schema\.json: was changed"):
+            call(monkeypatch, "predict", run_folder, rows)
+    finally:
+        schema.write_bytes(genuine)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prdict", "x"], "nearest valid name is 'predict'"),
+        (["verify"], r"say: python -m studperf\.bundle verify PATH"),
+        (["predict", "x"], r"predict PATH rows\.csv"),
+        ([], "name a command"),
+    ],
+)
+def test_a_wrong_command_is_refused(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=message):
+        call(monkeypatch, *words)
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BundleError, match="holds no bundle"):
+        call(monkeypatch, "verify", tmp_path)
+
+
+def test_help_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    call(monkeypatch, "--help")
+    assert "needs no torch" in capsys.readouterr().out
