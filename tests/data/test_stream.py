@@ -272,6 +272,15 @@ def test_chunks_of_any_type_give_the_same(case: str, tmp_path: Path, make_datase
     pd.testing.assert_frame_equal(large[4][features], small[4][features])
 
 
+def test_last_line_may_end_without_a_line_end(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    lines = [f'{i},{i % 7},"plain"' for i in range(200)]
+    (tmp_path / "table.csv").write_text("\n".join(["y,age,note", *lines, '200,4,"two\nlines"']), encoding="utf-8")
+    columns = {"age": {"kind": "number"}, "note": {"kind": "unused"}}
+    dataset = make_dataset(columns, source={"path": str(tmp_path / "table.csv"), "otherwise": "fail"})
+    notes = [rows.table(np.array([199, 200])).frame["note"].tolist() for rows in both(dataset)]
+    assert notes == [["plain", "two\nlines"]] * 2
+
+
 def test_rows_come_back_as_they_were(tmp_path: Path, make_dataset: MakeDataset) -> None:
     case = Case(cells("town", "", ""), filled("town", "mode"))
     small, large = (
