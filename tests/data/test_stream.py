@@ -4,6 +4,7 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,54 @@ def test_chunks_give_the_same_findings(case: str, kind: str, tmp_path: Path, mak
         assert list(map(str, rows.findings)) == list(map(str, expected))
         assert rows.findings == expected
         assert expected or case.startswith("missing ids")
+
+
+TYPES: dict[str, tuple[str, Callable[[pd.Series], Any]]] = {
+    "numbers of 8 bits": ("age", lambda v: v.astype("int8")),
+    "numbers with gaps in a type of their own": ("age", lambda v: v.astype("Int64").where(v.index != 55)),
+    "short floats": ("age", lambda v: v.astype("float32") / 3),
+    "truth values as numbers": ("age", lambda v: v > 40),
+    "text as numbers": ("age", lambda v: v.astype(str)),
+    "decimals as numbers": ("age", lambda v: [Decimal(int(one)) / 4 for one in v]),
+    "truth values as flags": ("works", lambda v: v.astype(bool)),
+    "floats with gaps as flags": ("works", lambda v: v.astype(float).where(v.index != 120)),
+    "whole floats as levels": ("town", lambda v: pd.Series(np.arange(len(v)) % 5, dtype=float).where(v.index != 3)),
+    "floats that break in a late chunk as levels": ("town", lambda v: pd.Series([1.0, 2.0] * 199 + [2.5, np.nan])),
+    "truth values as levels": ("town", lambda v: v == "Bonn"),
+    "dates as levels": ("town", lambda v: pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(len(v)) % 3, unit="D")),
+    "categories as levels": ("town", lambda v: v.astype("category")),
+    "numbers as ids": ("id", lambda v: np.arange(len(v))),
+    "dates in an unused column": ("note", lambda v: pd.date_range("2026-01-01", periods=len(v))),
+    "nothing in an unused column": ("note", lambda v: [None] * len(v)),
+    "whole targets": ("y", lambda v: v.round().astype("int16")),
+}
+
+
+@pytest.mark.parametrize("case", TYPES)
+def test_chunks_of_any_type_give_the_same(case: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+    name, cast = TYPES[case]
+    table = good()
+    table.assign(**{name: cast(table[name])}).to_parquet(tmp_path / "table.parquet")
+    fills = filled("age", "median") | filled("works", "mode") | filled("town", "mode")
+    dataset = make_dataset(COLUMNS | fills, source={"path": str(tmp_path / "table.parquet"), "otherwise": "fail"})
+    small, large = (
+        (rows.findings, rows.split.sha256, rows.fit(STANDARD).model_dump(), rows.hashes(rows.split.val), rows.table(rows.split.val).frame)
+        for rows in both(dataset)
+    )
+    assert small[:2] == large[:2]
+    assert large[2] == approximately(small[2])
+    np.testing.assert_array_equal(small[3], large[3])
+    features = ["age", "year", "town", "grade", "works", "y"]
+    pd.testing.assert_frame_equal(large[4][features], small[4][features])
+
+
+def test_last_line_may_end_without_a_line_end(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    lines = [f'{i},{i % 7},"plain"' for i in range(200)]
+    (tmp_path / "table.csv").write_text("\n".join(["y,age,note", *lines, '200,4,"two\nlines"']), encoding="utf-8")
+    columns = {"age": {"kind": "number"}, "note": {"kind": "unused"}}
+    dataset = make_dataset(columns, source={"path": str(tmp_path / "table.csv"), "otherwise": "fail"})
+    notes = [rows.table(np.array([199, 200])).frame["note"].tolist() for rows in both(dataset)]
+    assert notes == [["plain", "two\nlines"]] * 2
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path, make_dataset: MakeDataset) -> None:

@@ -87,7 +87,8 @@ class CsvChunk:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(self.text),
             read_options=pyarrow.csv.ReadOptions(column_names=owner.names, block_size=len(self.text) + 1, use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=owner.source.delimiter, newlines_in_values=b'"' in self.text),
+            # One block that ends with a line: cells with line ends need no `newlines_in_values`, which would look for quotes twice.
+            parse_options=pyarrow.csv.ParseOptions(delimiter=owner.source.delimiter),
             convert_options=owner.convert_options,
         )
         return {name: _whole(table.column(name)) for name in table.column_names}
@@ -179,7 +180,7 @@ class CsvSource:
                 what = f"a quote below line {n_lines} is not closed within {MAX_QUOTED >> 20} MiB"
                 raise not_regular(self.path, what, len(self.names))
         if rest.strip():
-            yield CsvChunk(rest, n_lines, self)
+            yield CsvChunk(rest if rest.endswith(b"\n") else rest + b"\n", n_lines, self)
         self.md5 = self._digest.hexdigest()
         self.done = 1.0
 

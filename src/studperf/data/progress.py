@@ -25,7 +25,7 @@ def say_nothing(n_rows: int, share: float) -> None:
 
 
 @contextmanager
-def reading(console: Console | None, what: str) -> Iterator[Tick]:
+def reading(console: Console | None) -> Iterator[Tick]:
     """A bar once a file takes longer than a second; where there is no terminal, a line at the end."""
     if console is None:
         yield say_nothing
@@ -34,7 +34,7 @@ def reading(console: Console | None, what: str) -> Iterator[Tick]:
     n_read = 0
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[rows]} rows"), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task(what, total=1.0, rows="0")
+    task = bar.add_task("Reading", total=1.0, rows="0")
 
     def tick(n_rows: int, share: float) -> None:
         nonlocal n_read
@@ -49,4 +49,4 @@ def reading(console: Console | None, what: str) -> Iterator[Tick]:
         if bar.live.is_started:  # one that is stopped without a start leaves an empty line
             bar.stop()
     if (seconds := time.monotonic() - started) > _PATIENCE_S:
-        console.print(f"{what}: {n_read:,} rows in {seconds:.1f} s", highlight=False)
+        console.print(f"Read {n_read:,} rows in {seconds:.1f} s")

@@ -235,7 +235,7 @@ def stream_source(
         DataError: the file can't be read, or is not the version that `data.dvc` names.
     """
     path = find_source(dataset)
-    with reading(console, "Reading") as tick, readable(path) if path else nullcontext():
+    with reading(console) as tick, readable(path) if path else nullcontext():
         source = open_source(path, dataset)
         table, findings = stream_table(source, dataset, for_training=for_training, tick=tick)
     if path is None:
