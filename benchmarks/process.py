@@ -6,8 +6,10 @@ the floor (peers/floor.py): imports of torch and lightning, the raw loop, a scor
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from common import CSV, Bar, Lane, Options, Report, Values, interleave, ratio, r
 PEERS = Path(__file__).parent / "peers"
 OURS, TEMPLATE, FLOOR = "studperf", "Lightning-Hydra template", "floor"
 _PEER_ENV = {"PYTHONPATH": str(PEERS.parent)}
+_PARTS = ("fit", "judge", "plots")
 _LEAST = {32: 0.4, 256: 0.75}
 """Batch size -> what a run may cost at most, by the template's."""
 
@@ -61,7 +64,10 @@ def measure(options: Options) -> list[Report]:
 def whole_runs(table: Path, batch_size: int, n_epochs: int, options: Options, folder: Path) -> Report:
     """Whole processes at one batch size."""
     found = commands(table, batch_size, n_epochs)
-    contenders = {name: partial(timed_process, command, cwd=folder, env=env_of(name)) for name, command in found.items()}
+    contenders: dict[str, Callable[[], Values]] = {
+        name: partial(timed_process, command, cwd=folder, env=env_of(name)) for name, command in found.items()
+    }
+    contenders[OURS] = partial(timed_run, found[OURS], folder)
     if not options.quick:
         for contender in contenders.values():
             contender()  # compiles bytecode, fills the page cache
@@ -76,11 +82,22 @@ def whole_runs(table: Path, batch_size: int, n_epochs: int, options: Options, fo
     return Report(
         title=f"a whole run: batch {batch_size}, {n_epochs} epochs of {data}",
         rounds=rounds,
-        columns=("wall s", "CPU s", "peak MB"),
+        columns=("wall s", "CPU s", "peak MB", *(f"{part} s" for part in _PARTS)),
         against=FLOOR,
         bars=bars,
+        notes=(
+            "studperf checks the table, guards against leaks, fits two baselines, judges with intervals, draws four plots and keeps a record.",
+        ),
         ratios=("CPU s", "peak MB"),
     )
+
+
+def timed_run(command: Sequence[str], folder: Path) -> Values:
+    """A run of ours, and what its record says of its parts."""
+    values = timed_process(command, cwd=folder)
+    newest = max(folder.glob("runs/*/record.json"), key=lambda path: path.stat().st_mtime)
+    timings = json.loads(newest.read_text(encoding="utf-8"))["timings_s"]
+    return values | {f"{part} s": float(timings[part]) for part in _PARTS}
 
 
 START_UP = {
