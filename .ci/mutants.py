@@ -61,7 +61,7 @@ MUTANTS = [
         "tests/test_train.py -k belong",
     ),
     Mutant("best and worst swapped", "config/shape.py", 'if self.metric == "val/r2" else', 'if self.metric != "val/r2" else', "tests/test_train.py -k record_holds"),
-    Mutant("pairs torn apart", "metrics.py", "return _interval(rmse(predicted, actual) - rmse(reference, actual), draws)", "return unpaired_difference((predicted, actual), (reference, actual))", "tests/test_metrics.py"),
+    Mutant("pairs torn apart", "metrics.py", "return paired_differences([predicted], reference, actual)[0]", "return unpaired_difference((predicted, actual), (reference, actual))", "tests/test_metrics.py"),
     Mutant("conformal rank off by one", "metrics.py", "errors[rank - 1]", "errors[rank - 2]", "tests/test_metrics.py"),
     Mutant("val rows are training rows", "data/split.py", "held[order_held[n_test:]]", "train[: n_held - n_test]", "tests/data/test_split.py"),
     Mutant("divided by the variance", "data/encode.py", "(known - code.mean) / code.std", "(known - code.mean) / code.std**2", "tests/data/test_encode.py"),
@@ -76,6 +76,11 @@ MUTANTS = [
     Mutant("a gain without interval beats", "judge.py", "if against_best.high < 0:", "if against_best.value < 0:", "tests/test_judge.py"),
     Mutant("baselines see the scored rows", "baselines.py", 'fit(x["train"], y_train)', "fit(x[next(reversed(x))][: len(y_train)], y_train[: len(x[next(reversed(x))])])", "tests/test_baselines.py"),
     Mutant("typos with a plus let through", "config/dataset.py", 'ConfigDict(extra="forbid", frozen=True)', 'ConfigDict(extra="ignore", frozen=True)', "tests/config"),
+    Mutant("a changed bundle used", "bundle/manifest.py", "if (sha256 := _sha256(path)) != expected.sha256:", 'if (sha256 := _sha256(path)) == "":', "tests/bundle/test_manifest.py -k flipped"),
+    Mutant("a row that can't be read predicted", "export/model.py", "encoded.is_strange, graph.constant(np.nan), predicted,", "encoded.is_strange, predicted, predicted,", "tests/export/test_write.py -k no_rule"),
+    Mutant("graph not held against torch", "export/write.py", "if not difference <= tolerance:", "if difference < 0:", "tests/export/test_write.py -k not_the_model"),
+    Mutant("groups of few rows published", "card.py", "shown = [part for part in slices if part.n >= MIN_SLICE]", "shown = list(slices)", "tests/report/test_run_page.py -k few_rows"),
+    Mutant("names taken for markup", "report/markup.py", "return html.escape(str(text), quote=True)", "return str(text)", "tests/report -k hostile"),
 ]  # fmt: skip
 
 

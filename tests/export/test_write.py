@@ -238,3 +238,41 @@ def test_the_command_writes_a_bundle(linear_run: FinishedRun, monkeypatch: pytes
     main()
     assert "Try it: python -m studperf.bundle show" in capsys.readouterr().out
     verify(linear_run.folder / "bundle")
+
+
+@pytest.mark.parametrize("style", ["codes", "onehot"])
+def test_gaps_unseen_levels_and_odd_names_go_through_a_whole_run(tmp_path: Path, style: str) -> None:
+    """A table of its own, with a column named as the graph's output would be, and cells that only its rules can read."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"prediction": rng.normal(1e5, 30, 300), "~ a|b": rng.integers(0, 4, 300), "smokes": rng.choice(["yes", "no"], 300)}
+    )
+    frame["city"] = rng.choice(["Bonn", "Ulm", "", "3"], 300, p=[0.5, 0.2, 0.1, 0.2])
+    frame["y"] = (frame["prediction"] - 1e5) / 10 + frame["~ a|b"] * 3 + rng.normal(0, 1, 300)
+    text = frame.astype(object)
+    text.loc[text.index % 9 == 0, "prediction"] = ""
+    text.to_csv(tmp_path / "table.csv", index=False)
+    columns = {
+        "prediction": {"kind": "number", "fill": "median"},
+        "~ a|b": {"kind": "number"},
+        "smokes": {"kind": "flag"},
+        "city": {"kind": "category", "levels": ["Bonn", "Ulm"], "unseen": "other", "fill": "mode"},
+    }
+    plain = load_overrides([*SMALL, "model=mlp", f"runs={tmp_path / 'runs'}", "encode.numbers=quantile", f"encode.categories={style}"])
+    dataset = {
+        "name": "odd",
+        "source": {"path": str(tmp_path / "table.csv"), "otherwise": "fail"},
+        "target": {"column": "y"},
+        "columns": columns,
+        "split": {"train": 0.8, "val": 0.1, "test": 0.1, "seed": 0},
+    }
+    config = RunConfig.model_validate(plain.model_dump() | {"data": dataset, "export": True})
+    run(config)
+    (folder,) = Path(config.runs).iterdir()
+    bundle = Bundle.open(folder / "bundle")
+    assert bundle.schema.output == "prediction~"
+    test = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
+    given = pd.read_csv(tmp_path / "table.csv", dtype=str, keep_default_na=False).iloc[test["row"].to_numpy() - 1]
+    prediction = bundle.predict({str(name): given[name].tolist() for name in given if name != "y"})
+    assert np.abs(prediction.predicted - test["predicted"].to_numpy()).max() <= 1e-4
+    assert any("taken as" in warning for warning in prediction.warnings)
