@@ -10,7 +10,7 @@ from studperf.config import load_overrides, project_root
 from studperf.config.shape import RunConfig
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
+SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "tracking.wandb.mode=disabled")
 
 
 @pytest.fixture(scope="session")

@@ -16,21 +16,21 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "studperf"
 
-ORDER = ("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "fit", "judge", "report", "summary")
+ORDER = ("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "fit", "judge", "report", "summary", "tracking")
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare")
 """Commands: they import any room, the shared `cli`, and not each other."""
 CLI = "cli"
 MAY_IMPORT = {CLI: ("errors", "config"), "models": ("models", "data.encode", "config.types")}
 """Rooms held tighter than the order holds them."""
-VENDORS = {"wandb": "tracking", "optuna": "sweeps", "google": "cloud"}
+VENDORS = {"wandb": "tracking", "wandb_workspaces": "tracking", "optuna": "sweeps", "google": "cloud"}
 """Outside service -> the one room that imports it."""
 LIGHT = ("errors", "config", "metrics", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""
 HEAVY = {
     *("torch", "lightning", "torchmetrics", "tabm", "rtdl_num_embeddings", "rtdl_revisiting_models"),
     *("pandas", "pyarrow", "sklearn", "scipy", "matplotlib"),
-    *("wandb", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
+    *("wandb", "wandb_workspaces", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
 }
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "skops", "shelve", "marshal"}
 ATTICS = {"utils", "util", "helpers", "misc"}

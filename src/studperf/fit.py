@@ -13,7 +13,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +120,15 @@ class _Left(ProgressColumn):
         return Text("left" if task.time_remaining else "", style="dim")
 
 
-def fit(module: ScoreModule, data: TableDataModule, config: RunConfig, record: RunRecord, folder: Path, console: Console) -> None:
+def fit(
+    module: ScoreModule,
+    data: TableDataModule,
+    config: RunConfig,
+    record: RunRecord,
+    folder: Path,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> None:
     """Trains, or goes on from the last checkpoint where there is one, and loads the best weights into the module.
 
     Raises:
@@ -134,11 +142,11 @@ def fit(module: ScoreModule, data: TableDataModule, config: RunConfig, record: R
     )
     keep_best, keep_last = _checkpoints(config, folder)
     best = record.best_value if record.history else None
-    callbacks: list[Callback] = [Keeper(record, folder), early, keep_best, keep_last]
+    own: list[Callback] = [Keeper(record, folder), early, keep_best, keep_last]
     if config.progress:
-        callbacks.append(EpochBar(console, monitor.metric, monitor.mode, best=best))
+        own.append(EpochBar(console, monitor.metric, monitor.mode, best=best))
     last = folder / LAST
-    trainer = build_trainer(config, folder, callbacks)
+    trainer = build_trainer(config, folder, [*own, *callbacks])
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)

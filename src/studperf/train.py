@@ -17,6 +17,7 @@ from studperf.errors import RunError, StudperfError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lightning.pytorch.callbacks import Callback
     from omegaconf import DictConfig
 
     from studperf.config.shape import RunConfig
@@ -27,13 +28,14 @@ _refused: list[StudperfError] = []
 """What the runs of this process were refused for. Hydra would print each with a heading of its own."""
 
 
-def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None) -> RunRecord:
+def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None, callbacks: Sequence[Callback] = ()) -> RunRecord:
     """The whole way from a table to a judged run; everything that trains goes through here.
 
     Args:
         config: checked by `load`.
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
+        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
@@ -50,6 +52,8 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     from studperf.judge import judge_run
     from studperf.module import build_module
     from studperf.record import open_run, recorded, timed
+    from studperf.tracking.callback import LogEpochs
+    from studperf.tracking.tracker import tracked
 
     console = make_console()
     raw, origin = read_source(config.data)
@@ -63,15 +67,17 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     module = build_module(config, encoder.features, parts["train"].target)
     build_trainer(config, Path(config.runs), [])  # what lightning refuses, it refuses before there is a folder
     record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder)
-    with recorded(record, folder):
-        report.show_start(record, folder, console)
-        with timed(record, "fit"):
-            fit(module, data, config, record, folder, console)
-        with timed(record, "judge"):
-            judge_run(module, data, encoder, parts, record, folder)
-        with timed(record, "plots"):
-            report.draw_plots(record, folder)
-    report.show_end(record, folder, console)
+    with tracked(record, folder, config, console) as tracker:
+        with recorded(record, folder):
+            report.show_start(record, folder, console)
+            with timed(record, "fit"):
+                fit(module, data, config, record, folder, console, callbacks=[LogEpochs(tracker, record), *callbacks])
+            with timed(record, "judge"):
+                judge_run(module, data, encoder, parts, record, folder)
+            with timed(record, "plots"):
+                report.draw_plots(record, folder)
+            tracker.log_judgement(record, folder)
+        report.show_end(record, folder, console)
     return record
 
 
