@@ -35,3 +35,9 @@ def small_config(tmp_path: Path) -> Callable[..., RunConfig]:
 def _one_thread() -> None:
     """A run sets torch's threads for its process; each test begins with one."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test starts are not tracked; tests/tracking/ undoes this for its own."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")

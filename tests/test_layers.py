@@ -18,8 +18,10 @@ PACKAGE = "studperf"
 
 ORDER = ("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "fit", "judge", "report", "summary", "tracking")
 """A room imports itself and the rooms before it."""
-ENTRIES = ("train", "evaluate", "compare")
-"""Commands: they import any room, the shared `cli`, and not each other."""
+ENTRIES = ("train", "evaluate", "compare", "reproduce")
+"""Commands: they import any room, the shared `cli`, and not each other,"""
+TRAIN_AGAIN = {"reproduce": ("train",)}
+"""but for the one that runs a run again."""
 CLI = "cli"
 MAY_IMPORT = {CLI: ("errors", "config"), "models": ("models", "data.encode", "config.types")}
 """Rooms held tighter than the order holds them."""
@@ -104,7 +106,7 @@ def allowed(name: str) -> tuple[str, ...]:
     if room in MAY_IMPORT:
         return MAY_IMPORT[room]
     if room in ENTRIES:
-        return (room, CLI, *ORDER)
+        return (room, CLI, *ORDER, *TRAIN_AGAIN.get(room, ()))
     below = ORDER[: ORDER.index(room) + 1] if room in ORDER else ()
     return (*below, CLI) if name.endswith(".__main__") else below
 

@@ -339,7 +339,8 @@ class Standin:
         return {**facts, "historyKeys": {"keys": keys, "lastStep": last, "sets": []}}
 
     def _page(self, artifacts: list[Artifact]) -> Json:
-        edges = [{"cursor": "c", "node": self._artifact(a)} for a in artifacts]
+        # wandb's reader can't take one that is not committed
+        edges = [{"cursor": "c", "node": self._artifact(a)} for a in artifacts if a.state == "COMMITTED"]
         return {"totalCount": len(edges), "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}, "edges": edges}
 
     def _artifact(self, a: Artifact) -> Json:

@@ -52,7 +52,9 @@ def uploaded(server: Standin) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_makes_the_run_offline(server: Standin, offline_config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_not_there_makes_the_run_offline(
+    server: Standin, offline_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.stop()
     record = run(offline_config("tracking.wandb.mode=auto"))
     assert record.tracking is not None
@@ -65,7 +67,9 @@ def test_a_server_that_is_not_there_makes_the_run_offline(server: Standin, offli
 
 
 @pytest.mark.slow
-def test_a_server_that_refuses_the_run_makes_it_offline(server: Standin, offline_config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_refuses_the_run_makes_it_offline(
+    server: Standin, offline_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.refuse.add("UpsertBucket")
     record = run(offline_config("tracking.wandb.mode=online"))
     assert record.tracking is not None

@@ -13,7 +13,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     place = tmp_path_factory.mktemp("log")
     settings = wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True)
-    run = wandb.init(mode="offline", project="p", id="abc", dir=place, config={"a": {"b": [1, 2]}}, tags=["t"], group="g", settings=settings)
+    run = wandb.init(
+        mode="offline", project="p", id="abc", dir=place, config={"a": {"b": [1, 2]}}, tags=["t"], group="g", settings=settings
+    )
     for step in range(400):
         run.log({"x": step, "text": "word " * 20})
     run.finish(exit_code=3)
@@ -74,5 +76,3 @@ def test_a_folder_without_a_log_is_refused(tmp_path: Path) -> None:
 def test_a_head_alone_is_a_run_without_rows(log: Path, tmp_path: Path) -> None:
     (tmp_path / "run-abc.wandb").write_bytes(log.read_bytes()[:7])
     assert read_run(tmp_path).rows == []
-
-

@@ -250,7 +250,9 @@ def test_a_process_that_dies_costs_one_warning(offline_config: Config, capsys: p
     assert again.tracking.note is None, "the next run has a process of its own"
 
 
-def test_a_process_that_hangs_is_given_up(offline_config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_that_hangs_is_given_up(
+    offline_config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("studperf.tracking.tracker._GRACE_S", 0.2)
     monkeypatch.setattr(Scribe, "receive", lambda self, timeout_s=None: None)
     record = run(offline_config("tracking.wandb.finish_timeout_s=0.3"))

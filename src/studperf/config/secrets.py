@@ -25,8 +25,8 @@ def secret_words(words: Sequence[str]) -> list[Fault]:
         if name.startswith(_ENVIRONMENT) and _SOUNDS_SECRET.search(name):
             variable = name.removeprefix(_ENVIRONMENT)
             faults.append(Fault(name, f"hydra would write it down; set it before the command: {variable}=... python -m ..."))
-        elif variable := _key_in(value):
-            faults.append(_told(name, variable))
+        elif held := _key_in(value):
+            faults.append(_told(name, held))
     return faults
 
 

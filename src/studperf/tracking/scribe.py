@@ -140,7 +140,7 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
 
     from studperf.tracking import keys
 
-    run = wandb.init(
+    run: Any = wandb.init(
         mode="online" if mode == "online" else "offline",
         id=about["id"],
         resume="allow" if about["is_resumed"] else None,
@@ -151,9 +151,11 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
     )
     # Logging a table or an artifact first asks the server who one is and what type the artifact has, "not a hard requirement", and waits
     # minutes for a server that is gone (wandb 0.31). Nothing here needs the answers.
-    silent = SimpleNamespace(settings={"entity": run.entity, "project": run.project})
-    silent._expected_artifact_type = lambda **_: None
-    silent._set_artifact_save_handle = lambda *_: None
+    silent = SimpleNamespace(
+        settings={"entity": run.entity, "project": run.project},
+        _expected_artifact_type=lambda **_: None,
+        _set_artifact_save_handle=lambda *_: None,
+    )
     run._public_api = lambda: silent  # noqa: SLF001
     for key in (*keys.CURVES, keys.BEST_VALUE):
         run.define_metric(key, step_metric=keys.EPOCH)
