@@ -12,7 +12,7 @@ from studperf.record import RunRecord
 from studperf.train import run
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
+SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "tracking.wandb.mode=disabled")
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +60,9 @@ def run_folder(runs_folder: Path) -> Path:
 @pytest.fixture
 def record(run_folder: Path) -> RunRecord:
     return RunRecord.load(run_folder)
+
+
+@pytest.fixture(autouse=True)
+def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test starts are not tracked; tests/tracking/ undoes this for its own."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")

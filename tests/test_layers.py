@@ -18,11 +18,13 @@ PACKAGE = "studperf"
 
 ORDER = (
     *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "judge", "finished"),
-    *("figures", "card", "bundle", "export", "ranking", "report", "summary"),
+    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking"),
 )
 """A room imports itself and the rooms before it."""
-ENTRIES = ("train", "evaluate", "compare")
-"""Commands: they import any room, the shared `cli`, and not each other."""
+ENTRIES = ("train", "evaluate", "compare", "reproduce")
+"""Commands: they import any room, the shared `cli`, and not each other,"""
+TRAIN_AGAIN = {"reproduce": ("train",)}
+"""but for the one that runs a run again."""
 CLI = "cli"
 MAY_IMPORT = {
     CLI: ("errors", "config"),
@@ -30,14 +32,14 @@ MAY_IMPORT = {
     "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
 }
 """Rooms held tighter than the order holds them."""
-VENDORS = {"wandb": "tracking", "optuna": "sweeps", "google": "cloud"}
+VENDORS = {"wandb": "tracking", "wandb_workspaces": "tracking", "optuna": "sweeps", "google": "cloud"}
 """Outside service -> the one room that imports it."""
 LIGHT = ("errors", "config", "metrics", "bundle", "finished", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""
 HEAVY = {
     *("torch", "lightning", "torchmetrics", "tabm", "rtdl_num_embeddings", "rtdl_revisiting_models"),
     *("pandas", "pyarrow", "sklearn", "scipy", "matplotlib"),
-    *("wandb", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
+    *("wandb", "wandb_workspaces", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
 }
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "skops", "shelve", "marshal"}
 ATTICS = {"utils", "util", "helpers", "misc"}
@@ -111,7 +113,7 @@ def allowed(name: str) -> tuple[str, ...]:
     if room in MAY_IMPORT:
         return (*MAY_IMPORT[room], CLI, "config.faults") if name.endswith(".__main__") else MAY_IMPORT[room]
     if room in ENTRIES:
-        return (room, CLI, *ORDER)
+        return (room, CLI, *ORDER, *TRAIN_AGAIN.get(room, ()))
     below = ORDER[: ORDER.index(room) + 1] if room in ORDER else ()
     return (*below, CLI) if name.endswith(".__main__") else below
 

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from studperf.record import (
     Conformal,
     DataFacts,
     Judgement,
+    Process,
     RunRecord,
     Scores,
     Slice,
@@ -229,6 +232,53 @@ def test_run_that_is_opened_again_is_running(record: RunRecord, tmp_path: Path) 
     again = reopen(tmp_path, record)
     assert (again.status, again.error, again.ended) == ("running", None, None)
     assert again.resumed_at == [2]
+
+
+# The process that runs a run
+
+
+def test_a_run_going_on_in_this_process_is_running(record: RunRecord, tmp_path: Path) -> None:
+    record.save(tmp_path)
+    assert RunRecord.load(tmp_path).status == "running"
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"started": "an earlier process of this number"}], ids=["the process is gone", "its number came back"]
+)
+def test_a_run_whose_process_was_killed_is_interrupted(changes: dict[str, str], record: RunRecord, tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert record.process is not None
+    started = Process.this().started
+    record.process = Process(host=record.process.host, pid=child.pid, started=changes.get("started", started))
+    child.kill()
+    child.wait()
+    if changes:
+        record.process = record.process.model_copy(update={"pid": os.getpid()})
+    record.save(tmp_path)
+    loaded = RunRecord.load(tmp_path)
+    assert loaded.status == "interrupted"
+    assert loaded.error == f"killed: process {record.process.pid}, which ran it, is gone"
+
+
+@pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"started": None}], ids=["on another machine", "where the system does not say"])
+def test_what_can_not_be_known_of_a_process_is_not_claimed(changes: dict[str, Any], record: RunRecord, tmp_path: Path) -> None:
+    assert record.process is not None
+    record.process = record.process.model_copy(update={"pid": 2**22 - 1, **changes})
+    record.save(tmp_path)
+    assert RunRecord.load(tmp_path).status == "running"
+
+
+def test_a_run_that_goes_on_elsewhere_is_not_opened_again(record: RunRecord, tmp_path: Path) -> None:
+    from studperf.record import _process_start
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert record.process is not None
+        record.process = Process(host=record.process.host, pid=child.pid, started=_process_start(child.pid))
+        record.save(tmp_path)
+        with pytest.raises(RunError, match=f"is running, in process {child.pid}; let it end"):
+            reopen(tmp_path, record)
+    again = reopen(tmp_path, record.model_copy(update={"process": Process.this()}))
+    assert again.process == Process.this()
 
 
 @pytest.mark.parametrize(("key", "what"), [("md5", "data md5 was 0123"), ("split_sha256", "split was 4567")])

@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ PREDICTIONS = "predictions.parquet"
 SEEN_ROWS = "seen_rows.parquet"
 HISTORY = "history.csv"
 LOG_FILE = "log.txt"
+WANDB = "wandb"
+"""The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 LOG = logging.getLogger("studperf")
 _PACKAGES = ("studperf", "torch", "lightning", "hydra-core", "pandas", "numpy", "scikit-learn", "pyarrow", "pydantic", "tabm")
 
@@ -96,6 +99,42 @@ class Hardware(Part):
     n_cores: int
     accelerator: str
     n_threads: int
+
+
+class Process(Part):
+    """Who runs a run: by it a reader tells a run that goes on from one whose process was killed."""
+
+    host: str
+    pid: int
+    started: str | None
+    """When the process began, as the system says it; None where it can't be asked. A number may come back, with another start."""
+
+    @classmethod
+    def this(cls) -> Self:
+        """The process that asks."""
+        return cls(host=socket.gethostname(), pid=os.getpid(), started=_process_start(os.getpid()))
+
+    @property
+    def is_alive(self) -> bool | None:
+        """None where it can't be known: the process ran on another machine, or the system does not say."""
+        if self.started is None or self.host != socket.gethostname():
+            return None
+        return _process_start(self.pid) == self.started
+
+
+class Tracked(Part):
+    """Where W&B has the run. Never a key."""
+
+    mode: Literal["online", "offline", "disabled"]
+    """How the run was tracked in the end: a server that can't be reached makes it offline."""
+    id: str
+    project: str
+    entity: str | None
+    group: str | None
+    url: str | None = None
+    is_confirmed: bool = False
+    """The server has taken all of it."""
+    note: str | None = None
 
 
 class Scores(Part):
@@ -199,6 +238,8 @@ class RunRecord(Part):
     lock_sha256: str | None
     versions: dict[str, str]
     hardware: Hardware | None = None
+    process: Process | None = None
+    tracking: Tracked | None = None
     data: DataFacts
     n_parameters: int
     monitor: str
@@ -226,6 +267,7 @@ class RunRecord(Part):
             git=read_git(),
             lock_sha256=read_lock_hash(),
             versions=read_versions(),
+            process=Process.this(),
             data=data,
             n_parameters=n_parameters,
             monitor=config.monitor.metric,
@@ -237,7 +279,7 @@ class RunRecord(Part):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads a run folder's record.
+        """Reads a run folder's record; a run that was going on when its process was killed is interrupted.
 
         Raises:
             RunError: the folder is not a run, or its record is of another format.
@@ -247,17 +289,21 @@ class RunRecord(Part):
             hint = "" if folder.is_dir() else " (there is no such folder)"
             raise RunError(f"{folder}: is not a run folder, it has no {RECORD}{hint}")
         try:
-            return cls.model_validate_json(path.read_bytes())
+            record = cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"]))
             what = f"{where}: {fault['msg']}" if where else fault["msg"]
             raise RunError(f"{path}: is not a record that this version of studperf reads: {what}") from error
+        if record.status == "running" and record.process is not None and record.process.is_alive is False:
+            record.status, record.error = "interrupted", f"killed: process {record.process.pid}, which ran it, is gone"
+        return record
 
     def finish(self, folder: Path) -> None:
         """Marks the run as finished and hashes what it left."""
         self.status, self.ended, self.error = "finished", now(), None
-        self.files = {str(p.relative_to(folder)): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file() and p.name != RECORD}
+        left = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and path.name != RECORD)
+        self.files = {str(name): sha256_of(folder / name) for name in left if name.parts[0] != WANDB}
         self.save(folder)
 
     def leave(self, folder: Path, status: Status, error: str) -> None:
@@ -334,16 +380,18 @@ def reopen(folder: Path, fresh: RunRecord) -> RunRecord:
     """The record of a run to go on with, once the rows are seen to be the same.
 
     Raises:
-        RunError: the rows are not those that the run began with.
+        RunError: the run goes on in another process, or the rows are not those that it began with.
     """
     record = RunRecord.load(folder)
+    if record.status == "running" and (process := record.process) is not None and process.is_alive and process.pid != os.getpid():
+        raise RunError(f"{folder}: is running, in process {process.pid}; let it end or stop it first")
     for what, old, new in (
         ("data md5", record.data.md5, fresh.data.md5),
         ("split", record.data.split_sha256, fresh.data.split_sha256),
     ):
         if old != new:
             raise RunError(f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run.")
-    record.status, record.ended, record.error = "running", None, None
+    record.status, record.ended, record.error, record.process = "running", None, None, fresh.process
     record.resumed_at.append(len(record.history))
     return record
 
@@ -432,6 +480,23 @@ def now() -> str:
 def sha256_of(path: Path) -> str:
     """Of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, in the system's own words; None if there is no such process, or no way to ask."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").is_file():
+        try:
+            # The name in parentheses may hold spaces; the state comes first after it, the start time 19 fields later.
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    try:
+        asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return None
+    return asked.stdout.strip() or None
 
 
 def read_git() -> Git | None:

@@ -35,7 +35,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         config: checked by `load`.
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
-        callbacks: of lightning's, beside our own.
+        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
@@ -49,6 +49,8 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         from studperf.judge import judge_run
         from studperf.module import build_module
         from studperf.record import open_run, recorded, timed
+        from studperf.tracking.callback import LogEpochs
+        from studperf.tracking.tracker import tracked
 
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
@@ -62,20 +64,22 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         if not is_first:
             fit(module, data, config, record, folder, console, callbacks)
             return record
-        with recorded(record, folder):
-            report.show_start(record, folder, console)
-            with timed(record, "fit"):
-                fit(module, data, config, record, folder, console, callbacks)
-            with timed(record, "judge"):
-                judge_run(module, data, encoder, rows, record, folder)
-            with timed(record, "plots"):
-                report.draw_plots(record, folder)
-        report.show_end(record, folder, console)
-        if config.export:
-            from studperf.export.write import write_bundle
-            from studperf.finished import scored_tables
+        with tracked(record, folder, config, console) as tracker:
+            with recorded(record, folder):
+                report.show_start(record, folder, console)
+                with timed(record, "fit"):
+                    fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks])
+                with timed(record, "judge"):
+                    judge_run(module, data, encoder, rows, record, folder)
+                with timed(record, "plots"):
+                    report.draw_plots(record, folder)
+            report.show_end(record, folder, console)
+            if config.export:
+                from studperf.export.write import write_bundle
+                from studperf.finished import scored_tables
 
-            console.print(f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}", soft_wrap=True)
+                console.print(f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}", soft_wrap=True)
+            tracker.log_judgement(record, folder)
     return record
 
 

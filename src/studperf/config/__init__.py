@@ -61,9 +61,12 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     Raises:
         ConfigError: lists every fault, each with its key and the nearest valid name.
     """
+    from studperf.config.secrets import find_secrets
     from studperf.config.shape import RunConfig
 
     plain = _to_plain(cfg)
+    if secrets := list(find_secrets(plain)):
+        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in secrets]))
     faults, config = _check(plain, RunConfig)
     if not is_trusted and config is not None:
         faults += _foreign_targets(plain)
@@ -98,8 +101,11 @@ def accept_overrides(overrides: Sequence[str]) -> list[str]:
         ConfigError: lists every fault.
     """
     from studperf.config.overrides import find_faults
+    from studperf.config.secrets import secret_words
 
     words = list(overrides)
+    if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
+        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in secrets]))
     if any(word.startswith("data.source.path=") and word != "data.source.path=null" for word in words):
         # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
         words += [] if any("data.source.otherwise=" in word for word in words) else ["data.source.otherwise=fail"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from studperf.config.dataset import Block, Dataset
-from studperf.config.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
@@ -60,9 +60,19 @@ class Encode(Block):
 
 
 class Wandb(Block):
-    """Weights & Biases."""
+    """Weights & Biases. The key itself stays in the environment or in ~/.netrc, never here."""
 
-    mode: Literal["disabled"]
+    mode: Literal["auto", "online", "offline", "disabled"]
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")]
+    entity: str | None
+    group: str | None
+    name: str | None
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...]
+    init_timeout_s: PositiveFloat
+    finish_timeout_s: PositiveFloat
+    flush_s: PositiveFloat
+    system_s: PositiveFloat
+    predictions: NonNegativeInt
 
 
 class Tracking(Block):

@@ -31,7 +31,9 @@ def show_start(record: RunRecord, folder: Path, console: Console) -> None:
     data = record.data
     rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
     console.print(f"{record.model}, {record.n_parameters} parameters, seed {record.seed}; {len(data.features)} columns, {rows}")
-    console.print(f"Recorded in {folder}", soft_wrap=True)
+    is_offline = record.tracking is not None and record.tracking.mode == "offline"
+    upload = f"; for W&B too, to be uploaded by: python -m studperf.tracking sync {folder}" if is_offline else ""
+    console.print(f"Recorded in {folder}{upload}", soft_wrap=True)
     for warning in data.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
     if record.resumed_at:

@@ -1,0 +1,204 @@
+"""Runs a finished run again and says IDENTICAL, or what differs first.
+
+python -m studperf.reproduce run=runs/FOLDER
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studperf.cli import make_console, run_command, split_words
+from studperf.config import load
+from studperf.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from studperf.config.shape import RunConfig
+    from studperf.record import RunRecord
+
+_USAGE = """Runs a finished run again and says IDENTICAL, or what differs first.
+
+  python -m studperf.reproduce run=runs/FOLDER
+  python -m studperf.reproduce run=runs/FOLDER force=true    although the code, a package or the data are not those of the run
+  python -m studperf.reproduce run=runs/FOLDER runs=DIR      keeps the new run, below DIR
+
+Exit codes: 0 identical, 1 something differs (what, is said), 2 it could not be tried. Flags: --debug shows tracebacks."""
+_KEYS = ("run", "force", "runs")
+_DIFFERENT = 1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as it was recorded."""
+
+    what: str
+    recorded: object
+    now: object
+    way_back: str = ""
+
+    def __str__(self) -> str:
+        """As a line."""
+        return f"{self.what}: recorded {self.recorded}, now {self.now}" + (f" ({self.way_back})" if self.way_back else "")
+
+
+def reproduce(folder: Path, console: Console, *, is_forced: bool = False, runs: Path | None = None) -> bool:
+    """Compares what the run began with, runs it again, and compares what came out; True if all is the same.
+
+    Args:
+        folder: of a finished run.
+        console: told each difference.
+        is_forced: run although code, packages or data differ.
+        runs: where to keep the new run; it is thrown away by default.
+
+    Raises:
+        RunError: the folder holds no finished run.
+    """
+    from studperf.record import RunRecord
+
+    record = RunRecord.load(folder)
+    if record.status != "finished" or record.judgement is None:
+        raise RunError(f"{folder}: is {record.status}; only a finished run can be reproduced")
+    config = _config_of(record)
+    causes = [*code_differences(record), *data_differences(record, config)]
+    for cause in causes:
+        console.print(str(cause), style="bold yellow", soft_wrap=True, markup=False)
+    for note in surroundings(record):
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    if causes and not is_forced:
+        console.print("NOT run again: it would be another run. force=true runs it all the same.", style="bold red")
+        return False
+    with tempfile.TemporaryDirectory() if runs is None else contextlib.nullcontext(str(runs)) as place:
+        again, again_folder = _run_again(config, record, Path(place))
+        difference = next(outcome_differences(record, folder, again, again_folder), None)
+    if difference is None:
+        console.print(f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, predictions and scores.", style="bold green")
+        return not causes
+    console.print(f"DIFFERENT, first in {difference}", style="bold red", soft_wrap=True, markup=False)
+    return False
+
+
+def code_differences(record: RunRecord) -> Iterator[Difference]:
+    """Commit, lock and versions: what ran then and would run now."""
+    from studperf.record import read_git, read_lock_hash, read_versions
+
+    git = read_git()
+    then, now = (record.git.commit if record.git else None), (git.commit if git else None)
+    if then != now:
+        yield Difference("commit", then, now, f"git checkout {then}" if then else "")
+    if record.lock_sha256 != (lock := read_lock_hash()):
+        yield Difference("packages in uv.lock", record.lock_sha256, lock, "the commit's uv.lock has them")
+    versions = read_versions()
+    for package, version in record.versions.items():
+        if versions.get(package) != version:
+            yield Difference(f"version of {package}", version, versions.get(package), "uv sync")
+
+
+def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Difference]:
+    """The table, by its md5; or that a simulated one stands in for it."""
+    from studperf.data.source import read_source
+
+    _, origin = read_source(config.data)
+    if record.data.is_simulated != origin.is_simulated:
+        kinds = {True: "a simulated table", False: "a table from a file"}
+        yield Difference("data", kinds[record.data.is_simulated], kinds[origin.is_simulated], str(record.data.path or ""))
+    elif record.data.md5 != origin.md5:
+        yield Difference("data md5", record.data.md5, origin.md5, str(origin.path))
+
+
+def surroundings(record: RunRecord) -> Iterator[str]:
+    """What may change a result, or hide a change, and can't be put right from here."""
+    from studperf.record import read_git, read_hardware
+
+    git = read_git()
+    if record.git is not None and record.git.is_dirty:
+        yield "the run's code had changes that were not committed; what they were is not recorded"
+    if git is not None and git.is_dirty:
+        yield "the code has changes that are not committed"
+    if (then := record.hardware) is not None:
+        now = read_hardware(then.accelerator, then.n_threads)
+        for name in ("platform", "cpu", "n_cores"):
+            if getattr(then, name) != getattr(now, name):
+                yield str(Difference(f"hardware, {name}", getattr(then, name), getattr(now, name)))
+
+
+def outcome_differences(record: RunRecord, folder: Path, again: RunRecord, again_folder: Path) -> Iterator[Difference]:
+    """What came out differently, in the order in which a run makes it."""
+    yield from _unequal("split sha256", record.data.split_sha256, again.data.split_sha256)
+    for before, after in zip(record.history, again.history, strict=False):
+        for name in before:
+            if name != "seconds":
+                yield from _unequal(f"history, epoch {before['epoch']}, {name}", before[name], after.get(name))
+    yield from _unequal("number of epochs", len(record.history), len(again.history))
+    yield from _unequal("best epoch", record.best_epoch, again.best_epoch)
+    yield from _unequal("weights sha256", record.weights_sha256, again.weights_sha256)
+    yield from _prediction_differences(folder, again_folder)
+    then, now = (r.judgement.model_dump(mode="json") if r.judgement else {} for r in (record, again))
+    for name in then:
+        yield from _unequal(name, then[name], now.get(name))
+
+
+def _prediction_differences(folder: Path, again_folder: Path) -> Iterator[Difference]:
+    from studperf.record import read_predictions
+
+    then, now = read_predictions(folder), read_predictions(again_folder)
+    yield from _unequal(
+        "rows predicted", list(zip(then["split"], then["row"], strict=True)), list(zip(now["split"], now["row"], strict=True))
+    )
+    for name in then.columns:
+        changed = (then[name] != now[name]) if name in now else then[name].notna()
+        if changed.any():
+            at = int(changed.to_numpy().argmax())
+            now_value = now[name].iloc[at] if name in now else None
+            yield Difference(f"predictions, {name}, row {then['row'].iloc[at]}", then[name].iloc[at], now_value)
+
+
+def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - anything that can be compared
+    # A score that is no number is not equal to itself, but is the same.
+    if then != now and not (then != then and now != now):  # noqa: PLR0124
+        yield Difference(what, then, now)
+
+
+def _config_of(record: RunRecord) -> RunConfig:
+    """The run's configuration, but tracked nowhere, and with as many threads as it had: a sum's last bits depend on them."""
+    plain = {**record.config, "resume": None}
+    plain["tracking"] = {**plain["tracking"], "wandb": {**plain["tracking"]["wandb"], "mode": "disabled"}}
+    if record.hardware is not None:
+        plain["threads"] = record.hardware.n_threads
+    return load(plain, is_trusted=False)
+
+
+def _run_again(config: RunConfig, record: RunRecord, runs: Path) -> tuple[RunRecord, Path]:
+    from studperf.train import run
+
+    again = run(config.model_copy(update={"runs": str(runs)}), overrides=record.overrides)
+    return again, runs / again.name
+
+
+def main() -> int | None:
+    """The command."""
+    from studperf.config.faults import unknown_key
+
+    flags, words = split_words()
+    console = make_console()
+    if {"-h", "--help"} & set(flags):
+        console.print(_USAGE, markup=False)
+        return None
+    given = dict(word.partition("=")[::2] for word in words)
+    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
+        raise ConfigError("; ".join(faults))
+    if not given.get("run"):
+        raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
+    if (force := given.get("force", "false")) not in ("true", "false"):
+        raise ConfigError(f"force: must be true or false, got {force!r}")
+    runs = Path(given["runs"]) if given.get("runs") else None
+    return None if reproduce(Path(given["run"]), console, is_forced=force == "true", runs=runs) else _DIFFERENT
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,23 @@
+"""Tells the tracker of each epoch, as lightning ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from studperf.record import RunRecord
+from studperf.tracking.tracker import Tracker
+
+
+@dataclass
+class LogEpochs(Callback):
+    """Hands on the row that the record has just been given."""
+
+    tracker: Tracker
+    record: RunRecord
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
+        """The newest row."""
+        self.tracker.log_epoch(self.record.history[-1])

@@ -1,0 +1,54 @@
+"""The names by which W&B knows what a run is: one table for the room that logs, the dashboard that shows and the tests."""
+
+from __future__ import annotations
+
+EPOCH = "epoch"
+CURVES = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "lr", "seconds")
+"""Logged each epoch, beside `EPOCH`; `seconds` since the fit began."""
+BEST_VALUE = "best/value"
+"""The watched metric's best so far, each epoch: the last one is the run's, also if it was killed."""
+BEST_EPOCH = "best/epoch"
+
+SCORES = ("rmse", "mae", "r2", "bias")
+SKILL = "skill"
+"""1 - RMSE / RMSE of the mean baseline."""
+AGAINST_BEST = "against_best"
+"""RMSE minus that of the best baseline, paired."""
+VERDICT = "verdict"
+VERDICT_LINE = "verdict_line"
+CONFORMAL_WIDTH = "conformal/half_width"
+CONFORMAL_COVERAGE = "conformal/coverage"
+STATUS = "status"
+TIME = "time"
+"""Folder of `time/fit_s`, `time/judge_s` and so on."""
+
+SLICES = "tables/slices"
+PREDICTIONS = "tables/predictions"
+BASELINES = "tables/baselines"
+PLOTS = "plots"
+"""Folder of the images: `plots/parity` for the run folder's plots/parity.png."""
+
+RECORD = "record"
+"""In W&B's configuration: the block of what is known about the run beside its configuration."""
+SYSTEM = ("system.proc.memory.rssMB", "system.cpu", "system.memory_percent")
+
+
+def score(scored_on: str, name: str, end: str = "") -> str:
+    """`test/rmse`, or its 95 % interval's `test/rmse_low` and `test/rmse_high`; scores on val are those of the best epoch."""
+    place = "test" if scored_on == "test" else "val_best"
+    return f"{place}/{name}_{end}" if end else f"{place}/{name}"
+
+
+def baseline(name: str, metric: str = "rmse") -> str:
+    """`baseline/ridge_rmse`, on the scored rows."""
+    return f"baseline/{name}_{metric}"
+
+
+def plot(stem: str) -> str:
+    """`plots/parity`."""
+    return f"{PLOTS}/{stem}"
+
+
+def duration(what: str) -> str:
+    """`time/fit_s`."""
+    return f"{TIME}/{what}_s"

@@ -1,0 +1,62 @@
+"""Whether a run goes to W&B live, is recorded for later, or not at all. Decided without importing wandb."""
+
+from __future__ import annotations
+
+import configparser
+import netrc
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+Mode = Literal["online", "offline", "disabled"]
+_CLOUD = "https://api.wandb.ai"
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK")
+_WANDB_MODES: dict[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+
+
+def choose_mode(asked: str) -> Mode:
+    """The mode for a run, as asked; `auto` heeds WANDB_MODE, and goes online if there is a key.
+
+    Of several processes that train one model, only the first is tracked.
+    """
+    if any(os.environ.get(rank, "0") != "0" for rank in _RANKS):
+        return "disabled"
+    if asked == "auto":
+        asked = os.environ.get("WANDB_MODE", "").lower()
+    return _WANDB_MODES.get(asked) or ("online" if has_key() else "offline")
+
+
+def has_key() -> bool:
+    """Whether W&B would find a key: in WANDB_API_KEY, or for its server in the netrc file."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlparse(server_url()).hostname or ""
+    given = os.environ.get("NETRC")
+    for path in [Path(given)] if given else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        try:
+            # not authenticators(): its "default" entry is for other sites
+            if host in netrc.netrc(str(path.expanduser())).hosts:
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def server_url() -> str:
+    """W&B's server: WANDB_BASE_URL, or what `wandb login --host` wrote, or the cloud."""
+    if url := os.environ.get("WANDB_BASE_URL"):
+        return url.rstrip("/")
+    settings = configparser.ConfigParser(interpolation=None)
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
+    try:
+        settings.read(folder.expanduser() / "settings", encoding="utf-8")
+    except (configparser.Error, OSError, UnicodeDecodeError):
+        return _CLOUD
+    return settings.get("default", "base_url", fallback=_CLOUD).rstrip("/")
