@@ -29,7 +29,12 @@ from studperf.record import RunRecord
 from studperf.train import run
 
 Config = Callable[..., RunConfig]
-MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+FAST = ("mlp", "tabm")
+"""Models whose promises the fast suite holds; the whole suite holds those of all."""
+MODELS = [
+    pytest.param(name, marks=[] if name in FAST else pytest.mark.slow)
+    for name in sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+]
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
 BLOCKED = ("torch", "lightning", "pandas", "pyarrow", "sklearn", "scipy", "wandb", "optuna", "hydra", "omegaconf", "onnx", "safetensors")
 ALONE = f"""
