@@ -74,7 +74,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
                 with timed(record, "plots"):
                     report.draw_plots(record, folder)
             report.show_end(record, folder, console)
-            if config.export:
+            if config.export is True or (config.export == "auto" and tracker.is_online):
                 from studperf.export.write import write_bundle
                 from studperf.finished import scored_tables
 

@@ -404,3 +404,23 @@ def test_a_path_is_found_from_every_folder(
     assert config.find_file("mine.csv") == Path("mine.csv")
     assert config.find_file(str(elsewhere / "mine.csv")) == elsewhere / "mine.csv"
     assert config.find_file("nowhere.csv") == Path("nowhere.csv")
+
+
+def test_a_record_from_before_a_key_existed_gets_its_default() -> None:
+    plain = plain_of()
+    del plain["export"], plain["tracking"]["wandb"]["tags"]
+    plain["seed"] = 7
+    config = load(plain, is_trusted=False)
+    assert (config.export, config.tracking.wandb.tags, config.seed) == ("auto", (), 7)
+
+
+def test_a_configuration_of_today_must_have_every_key() -> None:
+    plain = plain_of()
+    del plain["export"]
+    with pytest.raises(ConfigError, match="export"):
+        load(plain)
+
+
+def test_a_record_with_a_key_that_is_no_more_is_refused() -> None:
+    with pytest.raises(ConfigError, match="flux"):
+        load(plain_of() | {"flux": 1}, is_trusted=False)

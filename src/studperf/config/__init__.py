@@ -64,7 +64,7 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     from studperf.config.secrets import find_secrets
     from studperf.config.shape import RunConfig
 
-    plain = _to_plain(cfg)
+    plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
     if secrets := list(find_secrets(plain)):
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in secrets]))
     faults, config = _check(plain, RunConfig)
@@ -73,6 +73,16 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     if faults or config is None:
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
     return config
+
+
+def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A run's values, with the default of each key that did not exist yet when it was recorded; its data, model and trainer as they are."""
+    new = {key: value for key, value in defaults.items() if key not in recorded}
+    for key, value in recorded.items():
+        default = defaults.get(key)
+        is_block = isinstance(value, dict) and isinstance(default, dict) and key not in ("data", "model", "trainer")
+        new[key] = _fill(value, default or {}) if is_block else value
+    return new
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -97,7 +97,7 @@ class RunConfig(Block):
     batch_size: PositiveInt
     threads: Literal["auto"] | PositiveInt
     progress: bool
-    export: bool
+    export: Literal["auto"] | bool
     monitor: Monitor
     loss: Loss
     optimizer: Optimizer

@@ -48,6 +48,11 @@ class Tracker:
         )
         record.tracking = self.state
 
+    @property
+    def is_online(self) -> bool:
+        """Whether the run is live at W&B, as far as is known yet."""
+        return self.scribe is not None and self.state.mode == "online"
+
     def start(self) -> None:
         """Starts the scribe; the run goes on at once."""
         if self.state.mode == "disabled":
