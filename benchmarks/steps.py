@@ -1,7 +1,8 @@
 """What does a training step cost, all-in?
 
-One network (conf/model/mlp.yaml: 64-32), one table, one recipe of early stopping and best weights; only the loop differs. All-in: the
-whole fit, one validation an epoch with its metrics and the best weights kept included, by the number of training steps.
+One network (conf/model/mlp.yaml: 64-32 with SiLU, dropout and a linear path; and a plain 64-32, which leaves less arithmetic to hide a
+loop's cost behind), one table; only the loop differs. All-in: the whole fit, one validation an epoch with its metrics and the best weights
+kept included, by the number of training steps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,6 +36,12 @@ class Task:
     batch_size: int
     n_epochs: int
     is_quick: bool
+    is_plain: bool = False
+
+    @property
+    def network(self) -> str:
+        """For the title."""
+        return "plain 64-32" if self.is_plain else "conf/model/mlp.yaml"
 
     @property
     def overrides(self) -> list[str]:
@@ -43,6 +50,7 @@ class Task:
             *(_QUICK if self.is_quick else ()),
             *("model=mlp", f"batch_size={self.batch_size}", f"trainer.max_epochs={self.n_epochs}", f"monitor.patience={self.n_epochs}"),
             *("trainer.accelerator=cpu", "threads=1", "progress=false"),
+            *(("model.activation=relu", "model.dropout=0", "model.linear_skip=false") if self.is_plain else ()),
         ]
 
 
@@ -124,6 +132,7 @@ def run_raw(task: Task) -> Values:
         parts["val"],
         batch_size=task.batch_size,
         n_epochs=task.n_epochs,
+        is_plain=task.is_plain,
         seed_of=functools.partial(epoch_seed, 0),
     )
     clock.stop()
@@ -140,7 +149,7 @@ def run_original(task: Task) -> Values:
     parts = read_parts(task.is_quick)
     train = DataLoader(TensorDataset(*parts["train"]), batch_size=task.batch_size, shuffle=True)
     val = DataLoader(TensorDataset(*parts["val"]), batch_size=task.batch_size)
-    net = Net(parts["train"][0].shape[1])
+    net = Net(parts["train"][0].shape[1], is_plain=task.is_plain)
     criterion, optimizer = torch.nn.MSELoss(), torch.optim.Adam(net.parameters(), lr=1e-3)
     clock, train_s, ends = Clock(), 0.0, []
     for _ in range(task.n_epochs):
@@ -176,7 +185,7 @@ def run_usual(task: Task, *, with_nvml_check: bool = True) -> Values:
     with tempfile.TemporaryDirectory() as folder, silent():
         train = DataLoader(TensorDataset(*parts["train"]), batch_size=task.batch_size, shuffle=True)
         val = DataLoader(TensorDataset(*parts["val"]), batch_size=task.batch_size)
-        module, ends = TabularModule(d_in=parts["train"][0].shape[1]), EpochClock()
+        module, ends = TabularModule(parts["train"][0].shape[1], is_plain=task.is_plain), EpochClock()
         clock = Clock()
         trainer = L.Trainer(
             max_epochs=task.n_epochs,
@@ -265,12 +274,13 @@ CONTENDERS: dict[str, Callable[[Task], Values]] = {
 
 
 def measure(options: Options) -> list[Report]:
-    """A table for each batch size."""
+    """A table for each batch size, and one of a plain network."""
     lanes = {name: Lane() for name in CONTENDERS}
     try:
         if options.quick:
             return [compare(lanes, Task(64, 2, is_quick=True), options)]
-        return [compare(lanes, Task(batch_size, n_epochs, is_quick=False), options) for batch_size, n_epochs in _EPOCHS.items()]
+        tasks = [Task(batch_size, n_epochs, is_quick=False) for batch_size, n_epochs in _EPOCHS.items()]
+        return [compare(lanes, task, options) for task in (*tasks, Task(256, 60, is_quick=False, is_plain=True))]
     finally:
         for lane in lanes.values():
             lane.close()
@@ -278,14 +288,14 @@ def measure(options: Options) -> list[Report]:
 
 def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
     """All contenders on one task."""
-    warm_up = Task(task.batch_size, 2, task.is_quick)
+    warm_up = replace(task, n_epochs=2)
     for name, lane in lanes.items():
         lane.run(CONTENDERS[name], warm_up)  # imports, and what torch sets up in its first steps
     rounds = interleave({name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()}, options.rounds)
     data = "the simulated table" if task.is_quick or not CSV.is_file() else "the real table"
     gap = abs(rounds[OURS][0]["best val RMSE"] - rounds[RAW][0]["best val RMSE"])
     return Report(
-        title=f"batch {task.batch_size}, {task.n_epochs} epochs of {data}",
+        title=f"{task.network} at batch {task.batch_size}, {task.n_epochs} epochs of {data}",
         rounds=rounds,
         columns=_COLUMNS,
         against=RAW,

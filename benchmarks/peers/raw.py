@@ -16,22 +16,30 @@ Matrix = tuple[Tensor, Tensor]
 
 
 class Net(nn.Module):
-    """The network of conf/model/mlp.yaml: 64-32, SiLU, dropout 0.3, a linear path around them. (B, D) -> (B,)."""
+    """The network of conf/model/mlp.yaml: 64-32, SiLU, dropout 0.3, a linear path around them. (B, D) -> (B,).
 
-    def __init__(self, d_in: int) -> None:
+    Args:
+        d_in: columns.
+        is_plain: 64-32 with ReLU and nothing else instead.
+    """
+
+    def __init__(self, d_in: int, *, is_plain: bool = False) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(
-            *(nn.Linear(d_in, 64), nn.SiLU(), nn.Dropout(0.3)),
-            *(nn.Linear(64, 32), nn.SiLU(), nn.Dropout(0.3)),
-        )
+        layers: list[nn.Module] = []
+        for d_before, d_hidden in ((d_in, 64), (64, 32)):
+            layers += [nn.Linear(d_before, d_hidden), *([nn.ReLU()] if is_plain else [nn.SiLU(), nn.Dropout(0.3)])]
+        self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(32, 1)
-        self.skip = nn.Linear(d_in, 1, bias=False)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.skip.weight)
+        self.skip = None if is_plain else nn.Linear(d_in, 1, bias=False)
+        if self.skip is not None:
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.skip.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) -> (B,)."""
-        y: Tensor = self.output(self.hidden(x)) + self.skip(x)
+        y: Tensor = self.output(self.hidden(x))
+        if self.skip is not None:
+            y = y + self.skip(x)
         return y.squeeze(1)
 
 
@@ -61,7 +69,15 @@ def scores(predicted: Tensor, target: Tensor) -> tuple[float, float, float]:
     return mse.sqrt().item(), error.abs().mean().item(), (1 - mse / target.var(correction=0)).item()
 
 
-def fit(train: Matrix, val: Matrix, *, batch_size: int, n_epochs: int, seed_of: Callable[[int], int] = lambda epoch: epoch) -> Fitted:
+def fit(
+    train: Matrix,
+    val: Matrix,
+    *,
+    batch_size: int,
+    n_epochs: int,
+    is_plain: bool = False,
+    seed_of: Callable[[int], int] = lambda epoch: epoch,
+) -> Fitted:
     """Fused AdamW with decay on matrices, warm-up and cosine, one permutation an epoch, val in one batch, best weights in memory.
 
     Args:
@@ -69,11 +85,12 @@ def fit(train: Matrix, val: Matrix, *, batch_size: int, n_epochs: int, seed_of: 
         val: rows to choose the epoch by.
         batch_size: rows a step.
         n_epochs: passes over the rows.
+        is_plain: of the network.
         seed_of: epoch -> seed of its batch order and dropout.
     """
     torch.manual_seed(0)
     x, target = train
-    fitted = Fitted(Net(x.shape[1]), target.mean(), target.std(correction=0))
+    fitted = Fitted(Net(x.shape[1], is_plain=is_plain), target.mean(), target.std(correction=0))
     net, z = fitted.net, (target - fitted.mean) / fitted.std
     optimizer = make_optimizer(net)
     n_rows, step, best = len(x), 0, net.state_dict()

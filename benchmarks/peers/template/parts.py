@@ -26,6 +26,7 @@ class TabularModule(L.LightningModule):
 
     Args:
         d_in: columns of the encoded table.
+        is_plain: of the network.
         optimizer: partial of a torch optimizer.
         scheduler: partial of a torch scheduler that watches val.
     """
@@ -33,12 +34,14 @@ class TabularModule(L.LightningModule):
     def __init__(
         self,
         d_in: int,
+        *,
+        is_plain: bool = False,
         optimizer: Any = partial(torch.optim.Adam, lr=1e-3, weight_decay=0.0),  # noqa: ANN401, B008 - as Hydra builds it
         scheduler: Any = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode="min", factor=0.1, patience=10),  # noqa: ANN401, B008
     ) -> None:
         super().__init__()
         # A template's save_hyperparameters would pickle the network's class into the checkpoint, which torch then refuses to load.
-        self.net = Net(d_in)
+        self.net = Net(d_in, is_plain=is_plain)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.criterion = nn.MSELoss()
         self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
