@@ -12,6 +12,7 @@ from standin import API_KEY, Standin
 
 from studperf.config.shape import RunConfig
 from studperf.errors import RunError
+from studperf.record import RunRecord
 from studperf.tracking import keys
 from studperf.tracking.reader import read_run
 from studperf.tracking.sync import Upload, check, find_uploads, sync
@@ -156,6 +157,15 @@ def test_an_unreadable_log_is_no_fine_upload(tmp_path: Path) -> None:
     upload = Upload(tmp_path, [tmp_path / "run-a.wandb"])
     check([upload])
     assert (upload.outcome, upload.is_fine) == ("unreadable", False)
+
+
+def test_a_run_that_goes_on_is_left_alone(runs: Path) -> None:
+    (folder,) = runs.iterdir()
+    record = RunRecord.load(folder)
+    record.status = "running"
+    record.save(folder)
+    (upload,) = sync([runs], QUIET)
+    assert (upload.outcome, upload.is_fine) == ("running", True)
 
 
 def test_without_a_key_or_a_server_nothing_is_tried(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

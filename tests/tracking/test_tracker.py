@@ -253,9 +253,9 @@ def test_a_process_that_dies_costs_one_warning(offline_config: Config, capsys: p
 def test_a_process_that_hangs_is_given_up(
     offline_config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("studperf.tracking.tracker._GRACE_S", 0.2)
+    monkeypatch.setattr("studperf.tracking.tracker._OFFLINE_S", 0.5)
     monkeypatch.setattr(Scribe, "receive", lambda self, timeout_s=None: None)
-    record = run(offline_config("tracking.wandb.finish_timeout_s=0.3"))
+    record = run(offline_config())
     assert record.status == "finished"
     assert "not done 0.5 s after the end" in str(record.tracking and record.tracking.note)
     assert capsys.readouterr().out.count("warning: W&B") == 1

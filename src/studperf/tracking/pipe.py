@@ -29,6 +29,7 @@ class Scribe:
 
     def __init__(self, log: Path) -> None:
         """Starts it; its errors go to `log`."""
+        self.log = log
         environment = {name: value for name, value in os.environ.items() if name not in _OUR_NAMES}
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
@@ -76,7 +77,10 @@ class Scribe:
         """Lets it go: it ends by itself once its input has ended."""
         self._outgoing.put(None)
         if timeout_s:
-            self.process.wait(timeout_s)
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
     def _write(self) -> None:
         pipe = self.process.stdin

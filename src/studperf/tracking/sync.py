@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from studperf.errors import RunError
-from studperf.record import WANDB
+from studperf.record import WANDB, RunRecord
 from studperf.tracking.mode import has_key, server_url
 from studperf.tracking.reader import LoggedRun, read_run
 from studperf.tracking.scribe import ARRIVED, answers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Outcome = Literal["sent", "already there", "empty", "unreadable", "missing"]
+Outcome = Literal["sent", "already there", "empty", "running", "unreadable", "missing"]
 _WAIT_S = 0.5
 
 
@@ -56,7 +56,7 @@ class Upload:
     @property
     def is_fine(self) -> bool:
         """Nothing of it is missing at the server, as far as there was something."""
-        return self.outcome in ("sent", "already there", "empty")
+        return self.outcome in ("sent", "already there", "empty", "running")
 
 
 def sync(paths: Iterable[Path], console: Console, *, timeout_s: float = 120.0) -> list[Upload]:
@@ -112,6 +112,9 @@ def find_uploads(paths: Iterable[Path]) -> Iterator[Upload]:
 def check(uploads: Iterable[Upload]) -> None:
     """Reads each log first: one that can't be read makes `wandb sync` drop the others silently."""
     for upload in uploads:
+        if _is_running(upload.folder):
+            upload.outcome, upload.note = "running", "it goes on; upload it when it has ended"
+            continue
         faults = []
         for log in upload.logs:
             try:
@@ -172,6 +175,15 @@ def show(uploads: Iterable[Upload]) -> Table:
         artifacts = ", ".join(sorted(upload.artifacts))
         table.add_row(upload.folder.name, upload.outcome, str(upload.n_rows), artifacts, upload.note or upload.url, style=style)
     return table
+
+
+def _is_running(folder: Path) -> bool:
+    """Certainly: one that ran on another machine may have died there, and is uploaded as far as it came."""
+    try:
+        record = RunRecord.load(folder)
+    except RunError:  # the log alone, moved away from its run
+        return False
+    return record.status == "running" and record.process is not None and bool(record.process.is_alive)
 
 
 def _has_arrived(run: LoggedRun) -> bool:

@@ -24,6 +24,8 @@ LOG = logging.getLogger("studperf")
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "running": 1}
 _GRACE_S = 3.0
 """Beyond the timeouts that the scribe keeps itself, before it is taken for hanging."""
+_OFFLINE_S = 60.0
+"""The same where there is no server to wait for: on a busy machine its start alone may take ten seconds."""
 
 
 class Tracker:
@@ -86,14 +88,16 @@ class Tracker:
         if (scribe := self.scribe) is None:
             return
         scribe.send({"do": "finish", "exit_code": EXIT_CODES[status], "summary": summary_of(self.record)})
-        deadline = time.monotonic() + self.settings.finish_timeout_s + _GRACE_S
+        ended = time.monotonic()
         while not self.is_ended:
-            reply = scribe.receive(max(0.01, deadline - time.monotonic()))
+            limit_s = _OFFLINE_S if self.state.mode == "offline" else self.settings.finish_timeout_s + _GRACE_S
+            left_s = ended + limit_s - time.monotonic()
+            reply = scribe.receive(max(0.01, left_s))
             if reply is not None:
                 self._take(reply)
-            elif time.monotonic() >= deadline:
+            elif left_s <= 0:
                 scribe.kill()
-                self._give_up(f"W&B: not done {self.settings.finish_timeout_s + _GRACE_S:g} s after the end; {self._way_out()}")
+                self._give_up(f"W&B: not done {limit_s:g} s after the end; {self._way_out()}")
 
     def _about(self) -> Message:
         state, settings = self.state, self.settings
@@ -128,7 +132,8 @@ class Tracker:
             case "finished":
                 self.is_ended, self.state.is_confirmed = True, reply["is_confirmed"]
             case _:
-                self._give_up(f"W&B: its process died (see {self.folder / WANDB / 'scribe.log'}); the run's own record is complete")
+                log = self.scribe.log if self.scribe is not None else self.folder
+                self._give_up(f"W&B: its process died (see {log}); the run's own record is complete")
 
     def _way_out(self) -> str:
         return f"upload what is on disk with python -m studperf.tracking sync {self.folder}"
