@@ -86,7 +86,7 @@ def whole_runs(table: Path, batch_size: int, n_epochs: int, options: Options, fo
         against=FLOOR,
         bars=bars,
         notes=(
-            "studperf checks the table, guards against leaks, fits two baselines, judges with intervals, draws four plots and keeps a record.",
+            "studperf checks the table, guards against leaks, fits baselines, judges with intervals, draws four plots and keeps a record.",
         ),
         ratios=("CPU s", "peak MB"),
     )

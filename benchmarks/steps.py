@@ -295,7 +295,7 @@ def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
     data = "the simulated table" if task.is_quick or not CSV.is_file() else "the real table"
     gap = abs(rounds[OURS][0]["best val RMSE"] - rounds[RAW][0]["best val RMSE"])
     return Report(
-        title=f"{task.network} at batch {task.batch_size}, {task.n_epochs} epochs of {data}",
+        title=f"a step of {task.network} at batch {task.batch_size}, {task.n_epochs} epochs of {data}",
         rounds=rounds,
         columns=_COLUMNS,
         against=RAW,
