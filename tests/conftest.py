@@ -1,5 +1,6 @@
 """Shared fixtures: the real table, and small runs that take a second."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import torch
 
 from studperf.config import load_overrides, project_root
 from studperf.config.shape import RunConfig
+
+# Runs and commands of all tests are untracked; tests/tracking/ undoes this for its own.
+os.environ["WANDB_MODE"] = "disabled"
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "tracking.wandb.mode=disabled")
@@ -35,9 +39,3 @@ def small_config(tmp_path: Path) -> Callable[..., RunConfig]:
 def _one_thread() -> None:
     """A run sets torch's threads for its process; each test begins with one."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that a test starts are not tracked; tests/tracking/ undoes this for its own."""
-    monkeypatch.setenv("WANDB_MODE", "disabled")
