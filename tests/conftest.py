@@ -1,5 +1,6 @@
 """Shared fixtures: the real table, and small runs that take a second."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from studperf.config import load_overrides, project_root
 from studperf.config.shape import RunConfig
 from studperf.record import RunRecord
 from studperf.train import run
+
+# Runs and commands of all tests are untracked; tests/tracking/ undoes this for its own.
+os.environ["WANDB_MODE"] = "disabled"
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "tracking.wandb.mode=disabled")
@@ -60,9 +64,3 @@ def run_folder(runs_folder: Path) -> Path:
 @pytest.fixture
 def record(run_folder: Path) -> RunRecord:
     return RunRecord.load(run_folder)
-
-
-@pytest.fixture(autouse=True)
-def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that a test starts are not tracked; tests/tracking/ undoes this for its own."""
-    monkeypatch.setenv("WANDB_MODE", "disabled")

@@ -1,5 +1,6 @@
 import base64
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,6 +268,13 @@ def test_of_two_processes_only_the_first_is_tracked(offline_config: Config, monk
     assert record.tracking is not None
     assert record.tracking.mode == "disabled"
     assert not (folders_of(offline_config())[0] / "wandb").exists()
+
+
+def test_a_tracked_run_s_folder_can_be_copied(made: Made, tmp_path: Path) -> None:
+    """wandb would leave links to what is no longer there."""
+    assert not [path for path in made.folder.rglob("*") if path.is_symlink()]
+    copied = shutil.copytree(made.folder, tmp_path / "copied")
+    assert RunRecord.load(copied) == made.record
 
 
 def test_what_wandb_writes_is_not_hashed(made: Made) -> None:

@@ -59,6 +59,7 @@ class Scribe:
         """The input has ended; a run still open was left by a process that was killed."""
         if self._run is not None:
             self._run.finish(exit_code=KILLED)
+            tidy(Path(self._run.dir).parent)
 
     def _say(self, event: str, **facts: object) -> None:
         self._reply({"event": event, "id": self._about.get("id"), **facts})
@@ -126,7 +127,7 @@ class Scribe:
         if is_confirmed:
             shutil.rmtree(os.environ["WANDB_DATA_DIR"], ignore_errors=True)
             note_arrival(Path(run.dir).parent, run.url)
-        shutil.rmtree(os.environ["WANDB_CACHE_DIR"], ignore_errors=True)
+        tidy(Path(run.dir).parent)
         self._say("finished", is_confirmed=is_confirmed)
 
 
@@ -162,6 +163,13 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
     return run
 
 
+def tidy(folder: Path) -> None:
+    """Removes the cache, and the link to wandb's own log in it: a run folder is to be copied without links that lead nowhere."""
+    shutil.rmtree(os.environ["WANDB_CACHE_DIR"], ignore_errors=True)
+    for link in filter(Path.is_symlink, (folder / "logs").glob("*")):
+        link.unlink()
+
+
 def note_arrival(folder: Path, url: str | None) -> None:
     """Leaves the note that `sync` leaves, so that it need not send the run again."""
     for log in folder.glob("run-*.wandb"):
@@ -187,6 +195,7 @@ def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's
     wanted = {
         "console": "off",
         "silent": True,
+        "symlink": False,
         "disable_code": True,
         "disable_git": True,
         "disable_job_creation": True,
