@@ -66,7 +66,7 @@ MUTANTS = [
     Mutant("val rows are training rows", "data/split.py", "held[order_held[n_test:]]", "train[: n_held - n_test]", "tests/data/test_split.py"),
     Mutant("divided by the variance", "data/encode.py", "(known - code.mean) / code.std", "(known - code.mean) / code.std**2", "tests/data/test_encode.py"),
     Mutant("unseen level taken as the first", "data/encode.py", "elif codes.isna().any():", "elif codes.isna().any() and codes.fillna(0).size == 0:", "tests/data/test_encode.py"),
-    Mutant("last partial batch dropped", "data/batches.py", "if len(starts) > 1 and self.n_rows - starts[-1] < 2 * self.n_ranks:", "if len(starts) > 1:", "tests/data/test_batches.py"),
+    Mutant("last partial batch dropped", "data/batches.py", "if len(starts) > 1 and n_rows - starts[-1] < 2 * n_ranks:", "if len(starts) > 1:", "tests/data/test_batches.py"),
     Mutant("dropout not tied to the epoch", "module.py", "torch.default_generator.manual_seed(seed) if", "None if", "tests/test_callbacks.py -k resumes"),
     Mutant("chunks forget to clip", "module.py", "            self._clip(parameters)\n", "", "tests/test_fit.py -k same_bits"),
     Mutant("the rate stands still in a chunk", "module.py", "            step += 1\n", "", "tests/test_fit.py -k same_bits"),
@@ -81,6 +81,8 @@ MUTANTS = [
     Mutant("graph not held against torch", "export/write.py", "if not difference <= tolerance:", "if difference < 0:", "tests/export/test_write.py -k not_the_model"),
     Mutant("groups of few rows published", "card.py", "shown = [part for part in slices if part.n >= MIN_SLICE]", "shown = list(slices)", "tests/report/test_run_page.py -k few_rows"),
     Mutant("names taken for markup", "report/markup.py", "return html.escape(str(text), quote=True)", "return str(text)", "tests/report -k hostile"),
+    Mutant("one batch order for a whole stack", "stacked/fit.py", "(stack.seeds if len(drawn) > 1 else stack.seeds[:1])", "stack.seeds[:1]", "tests/stacked/test_fit.py -k one-hot"),
+    Mutant("one dropout for a whole stack", "stacked/masks.py", "epoch_generator(seeds[members[0]], epoch)", "epoch_generator(seeds[0], epoch)", "tests/stacked/test_masks.py"),
 ]  # fmt: skip
 
 

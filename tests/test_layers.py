@@ -17,8 +17,8 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "studperf"
 
 ORDER = (
-    *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "judge", "finished"),
-    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking"),
+    *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "stacked", "judge", "finished"),
+    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many"),
 )
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare", "reproduce")

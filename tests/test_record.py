@@ -19,6 +19,7 @@ from studperf.data.split import split_table
 from studperf.errors import Interrupted, RunError
 from studperf.metrics import Interval
 from studperf.record import (
+    LAST,
     RECORD,
     Conformal,
     DataFacts,
@@ -229,6 +230,8 @@ def test_work_that_breaks_is_recorded_as_failed_with_the_reason(error: BaseExcep
 def test_run_that_is_opened_again_is_running(record: RunRecord, tmp_path: Path) -> None:
     record.history = [{"epoch": 0}, {"epoch": 1}]
     record.leave(tmp_path, "failed", "ValueError: x")
+    (tmp_path / LAST).parent.mkdir()
+    (tmp_path / LAST).touch()
     again = reopen(tmp_path, record)
     assert (again.status, again.error, again.ended) == ("running", None, None)
     assert again.resumed_at == [2]
@@ -279,6 +282,13 @@ def test_a_run_that_goes_on_elsewhere_is_not_opened_again(record: RunRecord, tmp
             reopen(tmp_path, record)
     again = reopen(tmp_path, record.model_copy(update={"process": Process.this()}))
     assert again.process == Process.this()
+
+
+def test_run_without_a_checkpoint_is_begun_again(record: RunRecord, tmp_path: Path) -> None:
+    record.history, record.n_stacked = [{"epoch": 0}, {"epoch": 1}], 8
+    record.leave(tmp_path, "interrupted", "stopped")
+    again = reopen(tmp_path, record)
+    assert (again.history, again.n_stacked, again.resumed_at) == ([], 1, [0])
 
 
 @pytest.mark.parametrize(("key", "what"), [("md5", "data md5 was 0123"), ("split_sha256", "split was 4567")])

@@ -91,9 +91,19 @@ def fit(
         _run_trainer(trainer, module, data, last if last.is_file() else None)
     if not trainer.is_global_zero:
         return
+    record.is_stopped_early = early.stopped_epoch > 0
+    take_best(module, config, record, folder)
+
+
+def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder: Path) -> None:
+    """Loads the weights of the best epoch into the module, and records which they are.
+
+    Raises:
+        DivergedError: no epoch gave a finite value.
+    """
+    monitor = config.monitor
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
     record.best_value = float(record.history[record.best_epoch][monitor.metric])
-    record.is_stopped_early = early.stopped_epoch > 0
     record.weights_sha256 = load_best(module, folder)
 
 

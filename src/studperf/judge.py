@@ -29,13 +29,40 @@ _MODEL = ""  # no baseline's name
 BLOCK = 24 * 8192
 
 
-def judge_run(module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, record: RunRecord, folder: Path) -> None:
-    """Opens the split to be scored, once, with the best weights; writes the judgement and `predictions.parquet`."""
+Reference = dict[str, dict[str, FloatArray]]
+"""Part -> baseline -> (N,) predictions."""
+
+
+def judge_run(
+    module: ScoreModule,
+    data: TableDataModule,
+    encoder: Encoder,
+    rows: Rows,
+    record: RunRecord,
+    folder: Path,
+    reference: Reference | None = None,
+) -> Reference:
+    """Opens the split to be scored, once, with the best weights; writes the judgement and `predictions.parquet`.
+
+    Args:
+        module: with its best weights.
+        data: the encoded rows.
+        encoder: of the run.
+        rows: the checked rows and their split.
+        record: of the run.
+        folder: of the run.
+        reference: the baselines' predictions, where an earlier run on the same rows made them.
+
+    Returns:
+        The baselines' predictions, for a next run on the same rows.
+    """
     scored_on = str(record.config["score_on"])
     index = vars(rows.split)
     shown = ["val"] if scored_on == "val" else ["val", "test"]
     actual = {name: rows.target(index[name]) for name in shown}
-    reference, predicted = _predict_parts(module, data, encoder, rows, shown)
+    fitted = {} if reference else baselines.fit(_flat(data.table.part("sample"), encoder), rows.target(rows.sample))
+    fresh, predicted = _predict_parts(module, data, encoder, fitted, shown)
+    reference = reference or fresh
     record.judgement = judge(
         scored_on=scored_on,
         table=rows.table(index[scored_on], rows.dataset.of_kind("category", "flag")),
@@ -50,15 +77,15 @@ def judge_run(module: ScoreModule, data: TableDataModule, encoder: Encoder, rows
         columns = {"row": index[name] + 1, "split": name, "actual": actual[name], "predicted": predicted[name]}
         frames.append(pd.DataFrame({**columns, **reference[name]}))
     pd.concat(frames).to_parquet(folder / PREDICTIONS, index=False)
+    return reference
 
 
 def _predict_parts(
-    module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, parts: Sequence[str]
-) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
+    module: ScoreModule, data: TableDataModule, encoder: Encoder, predictors: Mapping[str, baselines.Predictor], parts: Sequence[str]
+) -> tuple[Reference, dict[str, FloatArray]]:
     """Part -> baseline -> predictions, and part -> predictions of the model, block by block: a million rows need no room of their own."""
     table = data.table
-    predictors = baselines.fit(_flat(table.part("sample"), encoder), rows.target(rows.sample))
-    reference: dict[str, dict[str, FloatArray]] = {}
+    reference: Reference = {}
     predicted: dict[str, FloatArray] = {}
     for name in parts:
         found: dict[str, list[FloatArray]] = {baseline: [] for baseline in (_MODEL, *predictors)}
@@ -66,7 +93,7 @@ def _predict_parts(
         for start in range(0, len(index), BLOCK):
             block = gather(table.tensors, index[start : start + BLOCK])
             found[_MODEL].append(module.predict_rows(block))
-            flat = _flat(block, encoder)
+            flat = _flat(block, encoder) if predictors else np.empty((0, 0))
             for baseline, predict in predictors.items():
                 found[baseline].append(predict(flat))
         predictions = {baseline: np.concatenate(blocks) for baseline, blocks in found.items()}

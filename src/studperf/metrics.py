@@ -13,6 +13,7 @@ FloatArray = NDArray[np.float64]
 
 N_RESAMPLES = 2000
 _MAX_BLOCKS = 5000
+_MAX_KEPT = 1000  # rows: 4 MB of draws
 _SEED = 20_000
 _CHUNK = 200
 
@@ -162,18 +163,22 @@ def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:
     if len(rows) > n_drawn:
         blocks = np.random.default_rng([seed, len(rows)]).permutation(len(rows)) % n_drawn
         rows = np.stack([np.bincount(blocks, weights=column, minlength=n_drawn) for column in rows.T], axis=1)
-    return np.concatenate([counts.astype(np.float64) @ rows for counts in _draw(n_drawn, seed)])
+    draw = _draw_few if n_drawn <= _MAX_KEPT else _draw_many
+    return np.concatenate([counts.astype(np.float64) @ rows for counts in draw(n_drawn, seed)])
 
 
-@lru_cache(maxsize=2)
 def _draw(n_rows: int, seed: int) -> list[NDArray[np.uint16]]:
     """How often each row or block is drawn: chunks of (_CHUNK, n_rows).
 
-    A run asks for the same rows six times, for the model, each baseline and the pairs; drawing takes longer than summing.
+    Drawing is nearly all of a judgement's time, and splits and slices of one table meet again: for each predictor, in each run.
     """
     rng = np.random.default_rng(seed)
     shares = np.full(n_rows, 1 / n_rows)
     return [rng.multinomial(n_rows, shares, size=_CHUNK).astype(np.uint16) for _ in range(N_RESAMPLES // _CHUNK)]
+
+
+_draw_few = lru_cache(maxsize=32)(_draw)
+_draw_many = lru_cache(maxsize=2)(_draw)
 
 
 def _interval(value: float, draws: FloatArray) -> Interval:

@@ -242,6 +242,8 @@ class RunRecord(Part):
     tracking: Tracked | None = None
     data: DataFacts
     n_parameters: int
+    n_stacked: int = 1
+    """Runs that were trained together as one stack, this one included; the seconds of `fit` are theirs together."""
     monitor: str
     history: list[dict[str, float | int]] = Field(default_factory=list)
     best_epoch: int | None = None
@@ -392,6 +394,8 @@ def reopen(folder: Path, fresh: RunRecord) -> RunRecord:
         if old != new:
             raise RunError(f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run.")
     record.status, record.ended, record.error, record.process = "running", None, None, fresh.process
+    if not (folder / LAST).is_file():  # begun in a stack, which keeps no checkpoint to go on from
+        record.history, record.n_stacked = [], 1
     record.resumed_at.append(len(record.history))
     return record
 

@@ -1,7 +1,8 @@
-"""Trains one model on one table, judges it against baselines and records it all.
+"""Trains one model on one table, judges it against baselines and records it all; or several, one after another or together.
 
 python -m studperf.train model=mlp trainer.max_epochs=30
 python -m studperf.train -m model=linear,mlp,tabm seed=0,1,2
+python -m studperf.train repeat=8 engine=stacked
 python -m studperf.train resume=runs/FOLDER
 """
 
@@ -17,22 +18,26 @@ from studperf.errors import ConfigError, RunError, StudperfError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hydra.conf import HydraConf
     from lightning.pytorch import Callback
     from omegaconf import DictConfig
 
     from studperf.config.shape import RunConfig
+    from studperf.many import Job
     from studperf.record import RunRecord
-_multirun: set[Path] = set()
-"""The folder of the multirun that this process works on."""
+_several: set[Path] = set()
+"""The folders of several runs that this process works on: a multirun's, or a repeated run's."""
+_collected: list[Job] = []
+"""Runs of a multirun that wait for the others, to be trained together."""
 _refused: list[StudperfError] = []
 """What the runs of this process were refused for. Hydra would print each with a heading of its own."""
 
 
 def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None, callbacks: Sequence[Callback] = ()) -> RunRecord:
-    """The whole way from a table to a judged run; everything that trains goes through here.
+    """The whole way from a table to a judged run; everything that trains alone goes through here.
 
     Args:
-        config: checked by `load`.
+        config: checked by `load`; `repeat` and `engine` are for `run_many`.
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
         callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
@@ -43,8 +48,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     """
     with importing():
         from studperf import report
-        from studperf.data.datamodule import TableDataModule
-        from studperf.data.rows import guard_sample, open_good_rows
+        from studperf.data.prepare import prepare
         from studperf.fit import build_trainer, fit
         from studperf.judge import judge_run
         from studperf.module import build_module
@@ -55,12 +59,10 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
     console = make_console(is_quiet=not is_first)
-    with open_good_rows(config.data, console) as rows:
-        leaks = guard_sample(rows)
-        encoder = rows.fit(config.encode)
-        data = TableDataModule(rows.encode(encoder), batch_size=config.batch_size, seed=config.seed)
+    with prepare(config, console) as ready:
+        rows, encoder, data = ready.rows, ready.encoder, ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
-        record, folder = open_run(config, overrides, rows, leaks, encoder, module, folder, is_kept=is_first)
+        record, folder = open_run(config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first)
         if not is_first:
             fit(module, data, config, record, folder, console, callbacks)
             return record
@@ -71,8 +73,9 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
                     fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks])
                 with timed(record, "judge"):
                     judge_run(module, data, encoder, rows, record, folder)
-                with timed(record, "plots"):
-                    report.draw_plots(record, folder)
+                if config.plots:
+                    with timed(record, "plots"):
+                        report.draw_plots(record, folder)
             report.show_end(record, folder, console)
             if config.export is True or (config.export == "auto" and tracker.is_online):
                 from studperf.export.write import write_bundle
@@ -83,19 +86,34 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     return record
 
 
-def resume(folder: Path) -> RunRecord:
-    """Goes on with a run that was killed, interrupted or failed; says so when there is nothing left to do.
+def resume(folder: Path) -> RunRecord | None:
+    """Goes on with a run that was killed, interrupted or failed, or with each such run of a folder of several.
+
+    Returns:
+        The run's record; None for several.
 
     Raises:
-        RunError: the folder is no run.
+        RunError: the folder is no run and holds none.
     """
-    from studperf.record import RunRecord
+    from studperf.many import find_jobs
+    from studperf.record import RECORD, RunRecord
 
+    if not (folder / RECORD).is_file() and (jobs := find_jobs(folder)):
+        _several.add(folder)
+        _run_jobs(jobs)
+        return None
     record = RunRecord.load(folder)
     if record.status == "finished":
         make_console().print(f"{folder} has finished; there is nothing to go on with.", soft_wrap=True)
         return record
     return run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
+
+
+def _run_jobs(jobs: Sequence[Job]) -> None:
+    from studperf.many import run_many
+
+    results = run_many(jobs, run, make_console())
+    _refused.extend(result for result in results if isinstance(result, StudperfError))
 
 
 def _task(cfg: DictConfig) -> None:
@@ -116,28 +134,46 @@ def _run_or_resume(cfg: DictConfig) -> None:
         if others := [word for word in words if not word.startswith("resume=")]:
             raise RunError(f"resume goes on with the run's own configuration; drop {' '.join(others)}")
         resume(Path(config.resume))
-        return
-    folder = None
-    if hydra.mode == RunMode.MULTIRUN:
+    elif hydra.mode == RunMode.MULTIRUN:
         if config.trainer.get("devices") not in (1, None) or "ddp" in str(config.trainer.get("strategy")):
             raise ConfigError("-m trains one run after another on one device; start runs of several processes one by one, without -m")
-        _multirun.add(Path(hydra.sweep.dir))
-        folder = Path(hydra.sweep.dir) / f"{hydra.job.num}_{config.model_name}_seed{config.seed}"
-    run(config, overrides=words, folder=folder)
+        _several.add(Path(hydra.sweep.dir))
+        _run_in_multirun(config, words, hydra)
+    elif config.repeat > 1:
+        from studperf.many import open_repeat
+
+        folder, jobs = open_repeat(config, words)
+        _several.add(folder)
+        _run_jobs(jobs)
+    else:
+        run(config, overrides=words)
+
+
+def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> None:
+    from studperf.many import repeat_jobs
+
+    jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), f"{hydra.job.num}_{config.model_name}_seed")
+    # Another sweeper wants each run's result before it chooses the next; Hydra's own knows all of them from the start.
+    if config.engine == "stacked" and str(hydra.sweeper._target_).endswith(".BasicSweeper"):
+        _collected.extend(jobs)
+    else:
+        _run_jobs(jobs)
 
 
 def main() -> None:
     """The command."""
     try:
         run_hydra(_task)
-    finally:  # a failed or interrupted multirun too shows what it has
-        for folder in _multirun:
+        _run_jobs(_collected)
+    finally:  # several runs that failed or were interrupted show what they have
+        for folder in _several:
             if any(folder.glob("*/record.json")):
                 from studperf.summary import show_summary
 
                 show_summary(folder, make_console())
-    for error in _refused[:-1]:
-        print_error(str(error))
+    messages = dict.fromkeys(map(str, _refused))  # a fault that all runs share is told once
+    for message in list(messages)[:-1]:
+        print_error(message)
     if _refused:
         raise _refused[-1]
 

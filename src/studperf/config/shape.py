@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from studperf.config.dataset import Block, Dataset
 from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+_N_SEEDS = 2**32
+Seed = Annotated[int, Field(ge=0, lt=_N_SEEDS, strict=True)]
 Node = dict[str, Any]
 """A `_target_` and its arguments, checked against the signature that the target has."""
 
@@ -93,11 +94,14 @@ class RunConfig(Block):
     seed: Seed
     runs: str
     resume: str | None
+    repeat: PositiveInt
+    engine: Literal["ordinary", "stacked"]
     score_on: Literal["test", "val"]
     batch_size: PositiveInt
     threads: Literal["auto"] | PositiveInt
     progress: bool
     export: Literal["auto"] | bool
+    plots: bool
     monitor: Monitor
     loss: Loss
     optimizer: Optimizer
@@ -108,6 +112,12 @@ class RunConfig(Block):
     data: Dataset
     model: Node
     trainer: Node
+
+    @model_validator(mode="after")
+    def _check_last_seed(self) -> Self:
+        if self.seed + self.repeat > _N_SEEDS:
+            raise ValueError(f"seed + repeat must be at most {_N_SEEDS}: the last run has the seed {self.seed + self.repeat - 1}")
+        return self
 
     @property
     def model_name(self) -> str:

@@ -105,11 +105,7 @@ class Batches:
 
     def _bounds(self) -> list[tuple[int, int]]:
         """First row and end of each batch, over all processes."""
-        starts = list(range(0, self.n_rows, self.batch_size))
-        # Batch normalisation refuses a single row in training.
-        if len(starts) > 1 and self.n_rows - starts[-1] < 2 * self.n_ranks:
-            starts.pop()
-        return list(pairwise([*starts, self.n_rows]))
+        return list(pairwise([*batch_starts(self.n_rows, self.batch_size, self.n_ranks), self.n_rows]))
 
     def _order(self) -> Tensor | None:
         """Which row comes when; None where they come as they lie."""
@@ -132,6 +128,15 @@ class Batches:
             tensor[start:stop] if index is None else tensor.index_select(0, index.to(tensor.device)) for tensor in self.tensors
         )
         return Chunk(*self.prepare(x_num, x_cat.long()), target, sizes)
+
+
+def batch_starts(n_rows: int, batch_size: int, n_ranks: int = 1) -> list[int]:
+    """Where each batch of an epoch begins; it ends where the next one begins."""
+    starts = list(range(0, n_rows, batch_size))
+    # Batch normalisation refuses a single row in training.
+    if len(starts) > 1 and n_rows - starts[-1] < 2 * n_ranks:
+        starts.pop()
+    return starts
 
 
 class Chunks:

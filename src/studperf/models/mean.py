@@ -26,4 +26,4 @@ class Mean(nn.Module):
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:  # noqa: ARG002 - part of the contract
         """(B, F), (B, C) -> (B,)."""
-        return self.bias.expand(len(x_num))
+        return self.bias.expand(x_num.shape[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.metrics import Interval
-    from studperf.record import RunRecord, Scores
+    from studperf.record import RunRecord, Scores, Verdict
 
 _STYLES = {
     "beats": "bold green",
@@ -37,7 +37,24 @@ def show_start(record: RunRecord, folder: Path, console: Console) -> None:
     for warning in data.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
     if record.resumed_at:
-        console.print(f"Going on after epoch {record.resumed_at[-1]}.")
+        last = record.resumed_at[-1]
+        console.print(f"Going on after epoch {last}." if last else "Begun again: there is no checkpoint to go on from.")
+
+
+def show_stack(runs: Sequence[tuple[RunRecord, Path]], console: Console) -> None:
+    """What is about to be trained together, and where it is recorded."""
+    record, data = runs[0][0], runs[0][0].data
+    rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
+    console.print(f"{len(runs)} x {record.model} together, {record.n_parameters} parameters each; {len(data.features)} columns, {rows}")
+    console.print(f"Recorded in {runs[0][1]} to {runs[-1][1].name}", soft_wrap=True)
+    for warning in data.warnings:
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+
+
+def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:
+    """One of many: its name and verdict in a line."""
+    if record.judgement is not None:
+        _print_verdict(folder.name, record, record.judgement.verdict, console)
 
 
 def show_end(record: RunRecord, folder: Path, console: Console) -> None:
@@ -52,9 +69,14 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
         band = judgement.conformal
         text = f"90 % of {judgement.scored_on} scores lie within {band.half_width:.2f} {record.data.unit}".rstrip()
         console.print(f"{text} of the prediction, by val; on {judgement.scored_on} it was {band.coverage:.1%}")
-    console.print(f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}; plots in {folder / PLOTS}", soft_wrap=True)
+    plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
+    console.print(f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}{plots}", soft_wrap=True)
+    _print_verdict("Verdict", record, judgement.verdict, console)
+
+
+def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Console) -> None:
     simulated = "SIMULATED data. " if record.data.is_simulated else ""
-    console.print(f"Verdict: {simulated}{judgement.verdict.line}", style=_STYLES[judgement.verdict.kind], soft_wrap=True, markup=False)
+    console.print(f"{head}: {simulated}{verdict.line}", style=_STYLES[verdict.kind], soft_wrap=True, markup=False)
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:

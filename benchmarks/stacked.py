@@ -1,0 +1,115 @@
+"""What does a trial cost when many are trained at once?
+
+K networks (conf/model/mlp.yaml: 64-32, SiLU, dropout 0.3) that differ in their seed, trained as a stack (engine=stacked), beside one
+network at a time: studperf's own fit, the raw torch loop, and a usual Lightning module, each written out in steps.py and peers/. All-in:
+one validation an epoch with its metrics, best weights kept, histories and checkpoints on disk; judging and plots are left out. CPU time,
+since a trial that waits costs nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from common import CSV, Bar, Lane, Options, Report, Rounds, Values, interleave, ratio, run_script
+from steps import Clock, Task, run_raw, run_studperf, run_usual
+
+_COST = "CPU ms/trial"
+_EPOCHS = {32: 5, 256: 30}
+_SIZES = (8, 32, 128)
+_LEAST = {32: 6.0, 256: 2.5}
+"""Batch size -> trials of a stack of 32 in the CPU time of one alone, at least."""
+_LEAST_USUAL = 15.0
+ALONE, RAW, USUAL = "studperf, one at a time", "raw torch loop", "usual Lightning module"
+
+
+def run_stack(task: Task, n_members: int) -> Values:
+    """`fit_stack` on runs opened as `run_many` opens them, in stacks of the size that it chooses."""
+    from rich.console import Console
+
+    from studperf.config import load_overrides
+    from studperf.data.prepare import prepare
+    from studperf.module import build_module
+    from studperf.record import open_run
+    from studperf.stacked import stack_size
+    from studperf.stacked.fit import Member, fit_stack
+    from studperf.stacked.stack import Stack
+
+    console = Console(file=io.StringIO())
+    base = load_overrides([*task.overrides, "engine=stacked"])
+    configs = [base.model_copy(update={"seed": seed}) for seed in range(n_members)]
+    cpu = 0.0
+    with prepare(base, console) as ready, tempfile.TemporaryDirectory() as runs:
+        rows, encoder, data = ready.rows, ready.encoder, ready.data
+        size = stack_size(task.batch_size, len(rows.split.train))
+        for start in range(0, n_members, size):
+            members = []
+            for config in configs[start : start + size]:
+                module = build_module(config, encoder.features, rows.target(rows.split.train))
+                opened = open_run(config, (), rows, ready.leaks, encoder, module, Path(runs) / f"seed{config.seed}")
+                members.append(Member(config, module, *opened))
+            clock = Clock()
+            fit_stack(Stack([member.module for member in members], data.table.part("train")), members, data, console)
+            clock.stop()
+            cpu += clock.cpu
+    return {_COST: 1e3 * cpu / n_members}
+
+
+def run_alone(task: Task, contender: Callable[[Task], Values]) -> Values:
+    """One trial of a contender that knows no stacks."""
+    values = contender(task)
+    epochs_s = task.n_epochs / values["epochs/s"]
+    return {_COST: 1e3 * epochs_s * values["CPU us/step"] / values["us/step"]}
+
+
+CONTENDERS: dict[str, Callable[[Task], Values]] = {
+    ALONE: functools.partial(run_alone, contender=run_studperf),
+    **{f"stack of {size}": functools.partial(run_stack, n_members=size) for size in _SIZES},
+    RAW: functools.partial(run_alone, contender=run_raw),
+    USUAL: functools.partial(run_alone, contender=run_usual),
+}
+
+
+def measure(options: Options) -> list[Report]:
+    """A table for each batch size."""
+    lanes = {name: Lane() for name in CONTENDERS}
+    try:
+        if options.quick:
+            return [compare(lanes, Task(64, 2, is_quick=True), options)]
+        return [compare(lanes, Task(batch_size, n_epochs, is_quick=False), options) for batch_size, n_epochs in _EPOCHS.items()]
+    finally:
+        for lane in lanes.values():
+            lane.close()
+
+
+def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
+    """All contenders on one task."""
+    for name, lane in lanes.items():
+        lane.run(CONTENDERS[name], Task(task.batch_size, 2, is_quick=True))  # imports, and what torch sets up in its first steps
+    rounds = interleave({name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()}, options.rounds)
+    data = "the simulated table" if task.is_quick or not CSV.is_file() else "the real table"
+    return Report(
+        title=f"batch {task.batch_size}, {task.n_epochs} epochs of {data}",
+        rounds=rounds,
+        columns=(_COST,),
+        against=ALONE,
+        bars=() if task.is_quick else bars(task, rounds),
+        notes=("A stack's histories equal those of single runs to 1e-6 (tests/stacked/test_fit.py).",),
+    )
+
+
+def bars(task: Task, rounds: Rounds) -> tuple[Bar, ...]:
+    """What must hold for a stack of 32."""
+    stack = "stack of 32"
+    return (
+        Bar(f"trials per CPU second, {stack} / {ALONE}", ratio(rounds, ALONE, stack, _COST), at_least=_LEAST[task.batch_size]),
+        Bar(f"trials per CPU second, {stack} / {RAW}", ratio(rounds, RAW, stack, _COST), at_least=_LEAST[task.batch_size]),
+        Bar(f"trials per CPU second, {stack} / {USUAL}", ratio(rounds, USUAL, stack, _COST), at_least=_LEAST_USUAL),
+    )
+
+
+if __name__ == "__main__":
+    run_script(measure)

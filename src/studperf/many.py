@@ -1,0 +1,225 @@
+"""Several runs: one after another, or those of one architecture together as a stack."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from studperf import report
+from studperf.config import load
+from studperf.config.shape import RunConfig
+from studperf.data.prepare import Prepared, prepare
+from studperf.errors import Interrupted, StudperfError
+from studperf.fit import build_trainer, take_best
+from studperf.judge import Reference, judge_run
+from studperf.module import build_module
+from studperf.record import LAST, LOG, RECORD, RunRecord, make_folder, open_run, recorded, timed, write_atomically
+from studperf.stacked import find_obstacle, stack_key, stack_size
+from studperf.stacked.fit import Member, fit_stack
+from studperf.stacked.plan import NotStackableError
+from studperf.stacked.stack import Stack
+from studperf.tracking.tracker import tracked
+
+REPEAT = "repeat.yaml"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be done.
+
+    Args:
+        config: of this one run; its `repeat` is 1.
+        overrides: the words of the command line, for the record.
+        folder: where the run lies, or is to lie; None for a new folder below `config.runs`.
+    """
+
+    config: RunConfig
+    overrides: Sequence[str] = ()
+    folder: Path | None = None
+
+
+RunOne = Callable[..., RunRecord]
+"""`train.run`; handed in, since rooms import no commands."""
+Result = RunRecord | StudperfError
+
+
+def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str) -> list[Job]:
+    """The runs that a configuration asks for, each with its own seed, in the folders `parent/<stem><seed>`."""
+    if config.repeat == 1:
+        return [Job(config, words, parent / f"{stem}{config.seed}")]
+    kept = [word for word in words if not word.startswith(("repeat=", "seed="))]
+    seeds = range(config.seed, config.seed + config.repeat)
+    return [Job(config.model_copy(update={"seed": s, "repeat": 1}), [*kept, f"seed={s}"], parent / f"{stem}{s}") for s in seeds]
+
+
+def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job]]:
+    """A new folder for the runs of `repeat=`, with what is needed to go on in it later.
+
+    Raises:
+        RunError: the folder can't be made.
+    """
+    begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = make_folder(Path(config.runs), f"{begun}_{config.model_name}_repeat{config.repeat}")
+    text = yaml.safe_dump({"overrides": list(words), "config": config.model_dump(mode="json")}, sort_keys=False, allow_unicode=True)
+    write_atomically(folder / REPEAT, text)
+    return folder, repeat_jobs(config, words, folder, "seed")
+
+
+def find_jobs(folder: Path) -> list[Job]:
+    """The runs of a folder of several: those of a `repeat=`, begun or not, or those that lie directly below.
+
+    Raises:
+        ConfigError: the configuration that lies there is refused.
+        RunError: a record can't be read.
+    """
+    if (folder / REPEAT).is_file():
+        saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
+        return repeat_jobs(load(saved["config"], is_trusted=False), saved["overrides"], folder, "seed")
+    records = {path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))}
+    return [Job(load(record.config, is_trusted=False), record.overrides, below) for below, record in records.items()]
+
+
+def run_many(jobs: Sequence[Job], run_one: RunOne, console: Console) -> list[Result]:
+    """Does each job as `run_one` would do it; with `engine=stacked`, those that can be stacked are trained together.
+
+    A job whose folder holds a finished run is done already. One that fails does not stop the others.
+
+    Returns:
+        For each job its record, or the error that it ended with.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM; the message says how to go on.
+    """
+    results: dict[int, Result] = {}
+    told: set[str] = set()
+    groups: dict[str, list[int]] = {}
+    for i, job in enumerate(jobs):
+        old = RunRecord.load(job.folder) if job.folder is not None and (job.folder / RECORD).is_file() else None
+        if old is not None and old.status == "finished":
+            results[i] = old
+        else:
+            groups.setdefault(_group_key(job, i), []).append(i)
+    try:
+        for group in groups.values():
+            results.update(zip(group, _run_group([jobs[i] for i in group], run_one, console, told), strict=True))
+    except Interrupted as error:
+        parents = {job.folder.parent for job in jobs if job.folder is not None}
+        if len(jobs) == 1 or len(parents) != 1:
+            raise
+        raise Interrupted(f"interrupted; go on with: python -m studperf.train resume={parents.pop()}") from error
+    return [results[i] for i in range(len(jobs))]
+
+
+def _group_key(job: Job, number: int) -> str:
+    """Equal for jobs to be trained together; one that has a checkpoint goes on from there, alone."""
+    is_alone = job.config.engine == "ordinary" or (job.folder is not None and (job.folder / LAST).is_file())
+    return str(number) if is_alone else stack_key(job.config)
+
+
+def _run_group(jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str]) -> list[Result]:
+    """The results of jobs that differ in nothing that would part them."""
+    config = jobs[0].config
+    obstacle = find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
+    try:
+        if obstacle is None:
+            return _run_stacks(jobs, console)
+    except NotStackableError as error:
+        obstacle = f"model {config.model_name} can't be stacked: {error}"
+    except StudperfError as error:
+        return [error] * len(jobs)
+    if config.engine == "stacked" and obstacle not in told:
+        told.add(str(obstacle))
+        console.print(f"engine=stacked: trained one after another instead: {obstacle}", style="yellow", soft_wrap=True, markup=False)
+    return [_run_alone(job, run_one) for job in jobs]
+
+
+def _run_alone(job: Job, run_one: RunOne) -> Result:
+    try:
+        return run_one(job.config, overrides=job.overrides, folder=job.folder)
+    except StudperfError as error:
+        return error
+
+
+def _run_stacks(jobs: Sequence[Job], console: Console) -> list[Result]:
+    results: list[Result] = []
+    reference: Reference | None = None
+    with prepare(jobs[0].config, console) as ready:
+        size = stack_size(jobs[0].config.batch_size, len(ready.rows.split.train))
+        for start in range(0, len(jobs), size):
+            done, reference = _run_stack(jobs[start : start + size], ready, reference, console)
+            results += done
+    return results
+
+
+def _run_stack(
+    jobs: Sequence[Job], ready: Prepared, reference: Reference | None, console: Console
+) -> tuple[list[Result], Reference | None]:
+    """One stack: opened, trained, and each member judged."""
+    config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
+    if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
+        raise NotStackableError(f"the trainer chose {device}, and a stack trains on the CPU")
+    modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
+    stack = Stack(modules, ready.data.table.part("train"))
+    members: list[Member] = []
+    results: list[Result] = []
+    with _recorded_together(members):
+        for job, module in zip(jobs, modules, strict=True):
+            at = (ready.rows, ready.leaks, ready.encoder, module, job.folder)
+            members.append(Member(job.config, module, *open_run(job.config, job.overrides, *at)))
+        report.show_stack([(member.record, member.folder) for member in members], console)
+        started = time.monotonic()
+        fit_stack(stack, members, ready.data, console)
+        for member in members:
+            member.record.timings_s["fit"] = round(member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3)
+        for member in members:
+            try:
+                reference = _conclude(member, ready, reference, console)
+                report.show_verdict(member.record, member.folder, console)
+                results.append(member.record)
+            except StudperfError as error:
+                results.append(error)
+    return results, reference
+
+
+def _conclude(member: Member, ready: Prepared, reference: Reference | None, console: Console) -> Reference:
+    """Best weights, judgement, plots and tracking of one member; whatever ends it, its own record says so."""
+    record, folder = member.record, member.folder
+    with tracked(record, folder, member.config, console) as tracker:
+        with recorded(record, folder):
+            LOG.info("trained together with %d other runs: %d epochs", record.n_stacked - 1, len(record.history))
+            for row in record.history:
+                tracker.log_epoch(row)
+            take_best(member.module, member.config, record, folder)
+            with timed(record, "judge"):
+                reference = judge_run(member.module, ready.data, ready.encoder, ready.rows, record, folder, reference)
+            if member.config.plots:
+                with timed(record, "plots"):
+                    report.draw_plots(record, folder)
+        tracker.log_judgement(record, folder)
+    return reference
+
+
+@contextmanager
+def _recorded_together(members: Sequence[Member]) -> Iterator[None]:
+    """Whatever ends the work inside, the records of the members that were not concluded say it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        for member in _not_concluded(members):
+            member.record.leave(member.folder, "interrupted", "stopped by the user or the system")
+        raise Interrupted(f"interrupted; go on with: python -m studperf.train resume={members[0].folder}") from error
+    except BaseException as error:
+        for member in _not_concluded(members):
+            member.record.leave(member.folder, "failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _not_concluded(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.record.status == "running"]
