@@ -10,7 +10,7 @@ from rich.console import Console
 from studperf.config import load, load_overrides
 from studperf.config.shape import RunConfig
 from studperf.data.datamodule import TableDataModule
-from studperf.data.prepare import Rows, prepare
+from studperf.data.prepare import Prepared, prepare
 from studperf.errors import DivergedError
 from studperf.fit import fit, load_best, take_best
 from studperf.module import build_module
@@ -70,25 +70,30 @@ def quiet() -> Console:
     return Console(file=io.StringIO())
 
 
-def members_of(configs: Sequence[RunConfig], rows: Rows, folder: Path) -> list[Member]:
+def prepared(config: RunConfig) -> Prepared:
+    with prepare(config, quiet()) as ready:
+        return ready  # rows in memory outlive it
+
+
+def members_of(configs: Sequence[RunConfig], ready: Prepared, folder: Path) -> list[Member]:
     members = []
     for i, config in enumerate(configs):
-        module = build_module(config, rows.encoder.features, rows.parts["train"].target)
-        at = (rows.origin, rows.table, rows.split, rows.leaks, rows.encoder, module, folder / f"run{i}")
+        module = build_module(config, ready.encoder.features, ready.rows.target(ready.rows.split.train))
+        at = (ready.rows, ready.leaks, ready.encoder, module, folder / f"run{i}")
         members.append(Member(config, module, *open_run(config, (), *at)))
     return members
 
 
-def fit_together(configs: Sequence[RunConfig], rows: Rows, folder: Path, console: Console | None = None) -> list[Member]:
-    members = members_of(configs, rows, folder / "together")
-    stack = Stack([member.module for member in members], rows.data.tensors["train"])
-    fit_stack(stack, members, rows.data, console or quiet())
+def fit_together(configs: Sequence[RunConfig], ready: Prepared, folder: Path, console: Console | None = None) -> list[Member]:
+    members = members_of(configs, ready, folder / "together")
+    stack = Stack([member.module for member in members], ready.data.table.part("train"))
+    fit_stack(stack, members, ready.data, console or quiet())
     return members
 
 
-def fit_alone(config: RunConfig, rows: Rows, folder: Path) -> Member:
-    (member,) = members_of([config], rows, folder / "alone")
-    data = TableDataModule(rows.parts, rows.encoder, batch_size=config.batch_size, seed=config.seed)
+def fit_alone(config: RunConfig, ready: Prepared, folder: Path) -> Member:
+    (member,) = members_of([config], ready, folder / "alone")
+    data = TableDataModule(ready.data.table, batch_size=config.batch_size, seed=config.seed)
     fit(member.module, data, config, member.record, member.folder, quiet())
     return member
 
@@ -106,8 +111,8 @@ def assert_equal(together: Member, alone: Member) -> None:
 @pytest.mark.parametrize(("words", "vary"), CASES.values(), ids=CASES.keys())
 def test_each_member_gets_the_numbers_that_it_gets_alone(words: list[str], vary: Vary, small_config: Config, tmp_path: Path) -> None:
     configs = varied(small_config("trainer.max_epochs=8", "batch_size=64", *words), vary)
-    for k, together in enumerate(fit_together(configs, rows := prepare(configs[0], quiet()), tmp_path)):
-        alone = fit_alone(configs[k], rows, tmp_path / str(k))
+    for k, together in enumerate(fit_together(configs, ready := prepared(configs[0]), tmp_path)):
+        alone = fit_alone(configs[k], ready, tmp_path / str(k))
         assert_equal(together, alone)
         take_best(together.module, configs[k], together.record, together.folder)
         assert (together.record.best_epoch, together.record.best_value) == (alone.record.best_epoch, pytest.approx(alone.record.best_value))
@@ -120,20 +125,20 @@ def test_each_member_gets_the_numbers_that_it_gets_alone(words: list[str], vary:
 def test_30_epochs_on_the_real_table_end_at_the_same_losses(real_csv: Path, batch_size: int, tmp_path: Path) -> None:
     words = [f"data.source.path={real_csv}", f"runs={tmp_path}", "trainer.max_epochs=30", "monitor.patience=30", f"batch_size={batch_size}"]
     configs = varied(load_overrides([*words, "progress=false", "threads=1"]), MIXED)
-    for k, together in enumerate(fit_together(configs, rows := prepare(configs[0], quiet()), tmp_path)):
-        assert_equal(together, fit_alone(configs[k], rows, tmp_path / str(k)))
+    for k, together in enumerate(fit_together(configs, ready := prepared(configs[0]), tmp_path)):
+        assert_equal(together, fit_alone(configs[k], ready, tmp_path / str(k)))
 
 
 @pytest.mark.parametrize("metric", ["val/rmse", "val/r2"])
 def test_members_stop_early_each_at_its_own_epoch(metric: str, small_config: Config, tmp_path: Path) -> None:
     words = ("monitor.patience=2", "monitor.min_delta=0.05", "trainer.max_epochs=30", "scheduler.name=none", f"monitor.metric={metric}")
     configs = varied(small_config(*words, "batch_size=64"), [{"optimizer.lr": lr, "model.dropout": 0.3} for lr in (1e-4, 5e-3, 3e-2)])
-    rows = prepare(configs[0], quiet())
-    members = fit_together(configs, rows, tmp_path)
+    ready = prepared(configs[0])
+    members = fit_together(configs, ready, tmp_path)
     assert len({len(member.record.history) for member in members}) > 1
     assert any(member.record.is_stopped_early for member in members)
     for k, together in enumerate(members):
-        alone = fit_alone(configs[k], rows, tmp_path / str(k))
+        alone = fit_alone(configs[k], ready, tmp_path / str(k))
         assert_equal(together, alone)
         take_best(together.module, configs[k], together.record, together.folder)
         assert together.record.best_epoch == alone.record.best_epoch
@@ -143,28 +148,28 @@ def test_a_stopped_member_keeps_the_weights_of_its_best_epoch(small_config: Conf
     """The last epochs of a wild learning rate are far off: the best weights must score the best value again."""
     words = ("model=linear", "trainer.max_epochs=12", "optimizer.name=sgd", "scheduler.name=none", "monitor.patience=3")
     configs = varied(small_config(*words), [{"optimizer.lr": lr} for lr in (0.9, 0.05)])
-    rows = prepare(configs[0], quiet())
-    for member in fit_together(configs, rows, tmp_path):
+    ready = prepared(configs[0])
+    for member in fit_together(configs, ready, tmp_path):
         take_best(member.module, member.config, member.record, member.folder)
-        error = member.module.predict_rows(rows.data.tensors["val"]) - rows.parts["val"].target
+        error = member.module.predict_rows(ready.data.table.part("val")) - ready.rows.target(ready.rows.split.val)
         assert (error**2).mean() ** 0.5 == pytest.approx(member.record.best_value, rel=1e-5)
 
 
 def test_a_member_that_diverges_leaves_the_others_alone(small_config: Config, tmp_path: Path) -> None:
     config = small_config("model=linear", "optimizer.name=sgd", "scheduler.warmup=0", "batch_size=16", "trainer.max_epochs=4")
     configs = varied(config, [{"optimizer.lr": lr} for lr in (1e-2, 1e30, 2e-2)])
-    rows = prepare(configs[0], quiet())
-    first, wild, last = fit_together(configs, rows, tmp_path)
+    ready = prepared(configs[0])
+    first, wild, last = fit_together(configs, ready, tmp_path)
     assert not (wild.folder / "checkpoints").exists()
     with pytest.raises(DivergedError, match="never a finite number"):
         take_best(wild.module, wild.config, wild.record, wild.folder)
     for k, member in ((0, first), (2, last)):
-        assert_equal(member, fit_alone(configs[k], rows, tmp_path / str(k)))
+        assert_equal(member, fit_alone(configs[k], ready, tmp_path / str(k)))
 
 
 def test_the_record_says_what_the_fit_ran_on_and_with_how_many(small_config: Config, tmp_path: Path) -> None:
     configs = varied(small_config(), SEEDS)
-    members = fit_together(configs, prepare(configs[0], quiet()), tmp_path)
+    members = fit_together(configs, prepared(configs[0]), tmp_path)
     for member in members:
         assert member.record.n_stacked == 3
         assert member.record.hardware is not None
@@ -177,7 +182,7 @@ def test_the_record_says_what_the_fit_ran_on_and_with_how_many(small_config: Con
 def test_where_there_is_no_terminal_a_tenth_of_the_epochs_is_told(small_config: Config, tmp_path: Path) -> None:
     console = quiet()
     configs = varied(small_config("progress=true", "trainer.max_epochs=20"), SEEDS)
-    fit_together(configs, prepare(configs[0], quiet()), tmp_path, console)
+    fit_together(configs, prepared(configs[0]), tmp_path, console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == [f"{epoch}/20" for epoch in range(2, 21, 2)]
