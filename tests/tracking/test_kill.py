@@ -86,6 +86,6 @@ def test_a_run_killed_with_all_its_processes_lacks_at_most_two_seconds_and_still
     assert killed - log.history[-1]["_timestamp"] < 2
     assert RunRecord.load(folder).status == "interrupted"
 
-    (upload,) = sync([folder], Console(quiet=True), timeout_s=30)
+    (upload,) = sync([folder], Console(quiet=True), wait_s=30)
     assert (upload.outcome, upload.note) == ("sent", "")
     assert len(server.run(log.id).history) == len(log.history)

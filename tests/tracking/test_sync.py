@@ -60,11 +60,11 @@ def test_an_offline_run_arrives_whole_and_once(server: Standin, runs: Path) -> N
 @pytest.mark.slow
 def test_what_did_not_arrive_is_said_and_made_up_for(server: Standin, runs: Path) -> None:
     server.drop_history = True
-    (upload,) = sync([runs], QUIET, timeout_s=3)
+    (upload,) = sync([runs], QUIET, wait_s=3)
     assert upload.outcome == "missing"
     assert "0 of 3 rows arrived" in upload.note
     server.drop_history = False
-    (upload,) = sync([runs], QUIET, timeout_s=20)
+    (upload,) = sync([runs], QUIET, wait_s=20)
     assert (upload.outcome, upload.note) == ("sent", "")
     assert len(server.run(upload.runs[0].id).history) == 3
 
@@ -72,7 +72,7 @@ def test_what_did_not_arrive_is_said_and_made_up_for(server: Standin, runs: Path
 @pytest.mark.slow
 def test_an_artifact_that_was_lost_is_named(server: Standin, runs: Path) -> None:
     server.refuse.add("CommitArtifact")
-    (upload,) = sync([runs], QUIET, timeout_s=8)
+    (upload,) = sync([runs], QUIET, wait_s=8)
     assert upload.outcome == "missing"
     assert "artifacts not there: simulated" in upload.note
 
@@ -89,7 +89,7 @@ def test_a_run_in_two_sessions_arrives_as_one(server: Standin, offline_config: C
         run(config, callbacks=[Stop()])
     (folder,) = Path(config.runs).iterdir()
     resume(folder)
-    (upload,) = sync([folder], QUIET, timeout_s=30)
+    (upload,) = sync([folder], QUIET, wait_s=30)
     assert (upload.outcome, upload.note) == ("sent", "")
     (there,) = server.runs.values()
     epochs = [row[keys.EPOCH] for row in there.history if keys.EPOCH in row]
@@ -111,7 +111,7 @@ def test_a_run_whose_server_died_is_made_up_for(server: Standin, offline_config:
     server.is_mute = False
     assert record.tracking is not None
     assert not record.tracking.is_confirmed
-    (upload,) = sync([Path(config.runs)], QUIET, timeout_s=30)
+    (upload,) = sync([Path(config.runs)], QUIET, wait_s=30)
     assert (upload.outcome, upload.note) == ("sent", "")
     epochs = [row[keys.EPOCH] for row in server.run(record.tracking.id).history if keys.EPOCH in row]
     assert epochs == [0, 1, 2, 3]

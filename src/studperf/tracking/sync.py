@@ -59,13 +59,14 @@ class Upload:
         return self.outcome in ("sent", "already there", "empty", "running")
 
 
-def sync(paths: Iterable[Path], console: Console, *, timeout_s: float = 120.0) -> list[Upload]:
+def sync(paths: Iterable[Path], console: Console, *, upload_s: float = 300.0, wait_s: float = 30.0) -> list[Upload]:
     """Uploads the logs below the paths one by one and verifies each.
 
     Args:
         paths: run folders, or folders that hold them at any depth.
         console: for a line a run as it goes.
-        timeout_s: for each upload, and for the server to show what it was given.
+        upload_s: for each upload at most.
+        wait_s: for the server to show what it was given.
 
     Raises:
         RunError: there is nothing to upload, no key, or no server that answers.
@@ -83,8 +84,8 @@ def sync(paths: Iterable[Path], console: Console, *, timeout_s: float = 120.0) -
     for upload in waiting:
         console.print(f"uploading {upload.folder.name}, {upload.n_rows} rows", soft_wrap=True, markup=False)
         if _missing(upload):  # `wandb sync` would add rows that are there a second time
-            send(upload, timeout_s)
-        verify(upload, timeout_s)
+            send(upload, upload_s)
+        verify(upload, wait_s)
     return uploads
 
 
@@ -147,9 +148,9 @@ def send(upload: Upload, timeout_s: float) -> None:
             return
 
 
-def verify(upload: Upload, timeout_s: float) -> None:
+def verify(upload: Upload, wait_s: float) -> None:
     """Asks the server for rows, summary and artifacts until all are there or time is up."""
-    deadline = time.monotonic() + (timeout_s if not upload.note else 0.0)
+    deadline = time.monotonic() + (wait_s if not upload.note else 0.0)
     while missing := _missing(upload):
         if time.monotonic() >= deadline:
             upload.note = "; ".join(filter(None, [upload.note, *missing]))
