@@ -164,7 +164,8 @@ def main() -> None:
     """The command."""
     try:
         run_hydra(_task)
-        _run_jobs(_collected)
+        if _collected:
+            _run_jobs(_collected)
     finally:  # several runs that failed or were interrupted show what they have
         for folder in _several:
             if any(folder.glob("*/record.json")):
