@@ -372,11 +372,11 @@ def test_a_table_on_disk_trains_to_the_same_scores(small_config: Config, monkeyp
     assert facts[0] == facts[1]
     # Batches from disk are drawn in blocks, so that the same rows come in another order.
     values = [[float(row["val/rmse"]) for row in record.history] for record in runs]
-    assert values[0] == pytest.approx(values[1], rel=5e-3)
+    assert values[0] == pytest.approx(values[1], rel=2e-2)
     judgements = [record.judgement for record in runs]
     assert judgements[0] is not None
     assert judgements[1] is not None
-    assert judgements[0].scores.rmse.value == pytest.approx(judgements[1].scores.rmse.value, rel=5e-3)
+    assert judgements[0].scores.rmse.value == pytest.approx(judgements[1].scores.rmse.value, rel=2e-2)
     assert [(s.column, s.level, s.n) for s in judgements[0].slices] == [(s.column, s.level, s.n) for s in judgements[1].slices]
     assert judgements[0].baselines["ridge"].rmse.value == pytest.approx(judgements[1].baselines["ridge"].rmse.value, rel=1e-5)
 
