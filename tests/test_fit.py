@@ -152,7 +152,7 @@ def test_the_log_says_once_which_way_was_taken(small_config: Config) -> None:
     config = small_config("model=linear", "trainer.accumulate_grad_batches=2")
     run(config)
     (folder,) = Path(config.runs).iterdir()
-    assert (folder / "log.txt").read_text().count("one step a call of lightning's: trainer.accumulate_grad_batches=2") == 1
+    assert (folder / "log.txt").read_text().count("lightning is called for each step: trainer.accumulate_grad_batches=2") == 1
 
 
 STEPWISE = {
@@ -212,6 +212,20 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     assert one.judgement is not None
     assert two.judgement is not None
     assert two.judgement.scores.rmse.value == pytest.approx(one.judgement.scores.rmse.value, rel=1e-4)
+    assert_resumes(tmp_path / "two")
+
+
+def assert_resumes(runs: Path) -> None:
+    """As if the run of several processes had been killed before it was judged."""
+    (folder,) = runs.iterdir()
+    whole = RunRecord.load(folder)
+    whole.model_copy(update={"status": "interrupted", "judgement": None}).save(folder)
+    command = [sys.executable, "-m", "studperf.train", f"resume={folder}"]
+    done = subprocess.run(command, cwd=runs, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    resumed = RunRecord.load(folder)
+    assert resumed.status == "finished"
+    assert (resumed.weights_sha256, resumed.judgement) == (whole.weights_sha256, whole.judgement)
 
 
 def test_several_processes_are_refused_in_a_multirun(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def fit(
     data.is_chunked, data.prepare = reason is None, module.flatten
     if data.is_chunked:
         module.take_chunks(len(data.train_batches()))
-    LOG.info("several steps a call of lightning's" if reason is None else f"one step a call of lightning's: {reason}")
+    LOG.info("lightning is called for many steps at once" if reason is None else f"lightning is called for each step: {reason}")
     trainer = build_trainer(config, folder, [early, keeper, *bar, *callbacks], clips=reason is not None)
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)

@@ -339,7 +339,7 @@ def open_run(
     name = folder.name if folder else f"{begun}_{config.model_name}_seed{config.seed}"
     record = RunRecord.start(name, config, overrides, data, n_parameters=n_parameters)
     if folder is not None and (folder / RECORD).is_file():
-        record = reopen(folder, record)
+        record = reopen(folder, record, is_kept=is_kept)
     elif not is_kept:
         return record, Path(config.runs) / name
     else:
@@ -378,14 +378,16 @@ def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     record.finish(folder)
 
 
-def reopen(folder: Path, fresh: RunRecord) -> RunRecord:
+def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord:
     """The record of a run to go on with, once the rows are seen to be the same.
 
     Raises:
         RunError: the run goes on in another process, or the rows are not those that it began with.
     """
     record = RunRecord.load(folder)
-    if record.status == "running" and (process := record.process) is not None and process.is_alive and process.pid != os.getpid():
+    is_running = record.status == "running" and record.process is not None and record.process.is_alive
+    # A further process of the run finds it opened by the first one.
+    if is_kept and is_running and (process := record.process) is not None and process.pid != os.getpid():
         raise RunError(f"{folder}: is running, in process {process.pid}; let it end or stop it first")
     for what, old, new in (
         ("data md5", record.data.md5, fresh.data.md5),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf.cli import make_console, run_command, split_words
 from studperf.config import load
-from studperf.errors import ConfigError, RunError
+from studperf.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _USAGE = """Runs a finished run again and says IDENTICAL, or what differs first.
 
   python -m studperf.reproduce run=runs/FOLDER
-  python -m studperf.reproduce run=runs/FOLDER force=true    although the code, a package or the data are not those of the run
+  python -m studperf.reproduce run=runs/FOLDER force=true    although the code, a package or the data are others (not data that data.dvc refuses)
   python -m studperf.reproduce run=runs/FOLDER runs=DIR      keeps the new run, below DIR
 
-Exit codes: 0 identical, 1 something differs (what, is said), 2 it could not be tried. Flags: --debug shows tracebacks."""
+Exit codes: 0 identical, 1 something differs: what the run began with, and then it is not run again, or what came out; 2 it could not be tried. Flags: --debug shows tracebacks."""
 _KEYS = ("run", "force", "runs")
 _DIFFERENT = 1
 
@@ -103,7 +103,11 @@ def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Differenc
     """The table, by its md5; or that a simulated one stands in for it."""
     from studperf.data.source import read_source
 
-    _, origin = read_source(config.data)
+    try:
+        _, origin = read_source(config.data)
+    except DataError as error:  # the file is gone, or not the one that data.dvc names
+        yield Difference("data", record.data.md5 or "simulated", str(error))
+        return
     if record.data.is_simulated != origin.is_simulated:
         kinds = {True: "a simulated table", False: "a table from a file"}
         yield Difference("data", kinds[record.data.is_simulated], kinds[origin.is_simulated], str(record.data.path or ""))

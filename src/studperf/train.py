@@ -8,12 +8,13 @@ python -m studperf.train resume=runs/FOLDER
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf.cli import end_at_once, importing, make_console, print_error, run_command, run_hydra
 from studperf.config import load
-from studperf.errors import ConfigError, RunError, StudperfError
+from studperf.errors import ConfigError, Interrupted, RunError, StudperfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,17 +55,20 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         from studperf.module import build_module
         from studperf.record import open_run, recorded, timed
         from studperf.tracking.callback import LogEpochs
+        from studperf.tracking.mode import choose_mode
         from studperf.tracking.tracker import tracked
 
+    choose_mode(config.tracking.wandb.mode)
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
     console = make_console(is_quiet=not is_first)
     with prepare(config, console) as ready:
-        rows, encoder, data = ready.rows, ready.encoder, ready.data
+        config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
         record, folder = open_run(config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first)
         if not is_first:
-            fit(module, data, config, record, folder, console, callbacks)
+            with contextlib.suppress(Interrupted):  # which the first process tells
+                fit(module, data, config, record, folder, console, callbacks)
             return record
         with tracked(record, folder, config, console) as tracker:
             with recorded(record, folder):
@@ -77,7 +81,7 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
                     with timed(record, "plots"):
                         report.draw_plots(record, folder)
             report.show_end(record, folder, console)
-            if config.export is True or (config.export == "auto" and tracker.is_online):
+            if config.export is True or (config.export == "auto" and tracker.is_live()):
                 from studperf.export.write import write_bundle
                 from studperf.finished import scored_tables
 

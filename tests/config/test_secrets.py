@@ -14,6 +14,7 @@ KEY = "0123456789abcdef" * 2
         pytest.param(f"data.source.path=https://user:{KEY}@host/t.csv", "data.source.path", id="the key in an address"),
         pytest.param(f"+no.such.key={KEY}", "no.such.key", id="under a name that there is not"),
         pytest.param("hydra.job.env_set.WANDB_API_KEY=other", "hydra.job.env_set.WANDB_API_KEY", id="a key for hydra to set"),
+        pytest.param(f"+hydra.job.env_set={{OTHER_KEY: {KEY[::-1]}}}", "hydra.job.env_set", id="a mapping for hydra to set"),
         pytest.param("+hydra.job.env_set.db_password=x", "hydra.job.env_set.db_password", id="a password for hydra to set"),
     ],
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from studperf.errors import ConfigError
 from studperf.tracking.mode import choose_mode, has_key, server_url
 
 
@@ -56,3 +57,9 @@ def test_the_server_is_the_one_that_wandb_login_wrote_down(tmp_path: Path, monke
 def test_choosing_and_telling_import_no_wandb() -> None:
     script = "import sys, studperf.tracking.tracker, studperf.tracking.callback; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_mode_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disable")
+    with pytest.raises(ConfigError, match="WANDB_MODE=disable: is no mode; valid: online, offline, disabled"):
+        choose_mode("auto")

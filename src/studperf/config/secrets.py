@@ -10,8 +10,9 @@ from typing import Any
 from studperf.config.faults import Fault
 
 _KEYS = ("WANDB_API_KEY",)
-_ENVIRONMENT = "hydra.job.env_set."
+_ENVIRONMENT = "hydra.job.env_set"
 _SOUNDS_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$", re.IGNORECASE)
+_SOUNDS_SECRET_INSIDE = re.compile(r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE)
 _MIN_LENGTH = 8
 """Shorter values are no keys, and would be found everywhere."""
 
@@ -22,8 +23,10 @@ def secret_words(words: Sequence[str]) -> list[Fault]:
     for word in words:
         name, _, value = word.partition("=")
         name = name.lstrip("+~")
-        if name.startswith(_ENVIRONMENT) and _SOUNDS_SECRET.search(name):
-            variable = name.removeprefix(_ENVIRONMENT)
+        variable = name.removeprefix(f"{_ENVIRONMENT}.")
+        if name in (_ENVIRONMENT, "hydra.job", "hydra") and (secret := _SOUNDS_SECRET_INSIDE.search(value)):
+            faults.append(Fault(name, f"hydra would write {secret[1]} down; set it before the command: {secret[1]}=... python -m ..."))
+        elif name.startswith(_ENVIRONMENT) and _SOUNDS_SECRET.search(name):
             faults.append(Fault(name, f"hydra would write it down; set it before the command: {variable}=... python -m ..."))
         elif held := _key_in(value):
             faults.append(_told(name, held))

@@ -12,13 +12,18 @@ from studperf.config.shape import RunConfig
 from studperf.data.datamodule import TableDataModule
 from studperf.data.encode import Encoder
 from studperf.data.leaks import Leak
-from studperf.data.rows import Rows, guard_sample, open_good_rows
+from studperf.data.rows import LargeRows, Rows, guard_sample, open_good_rows
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Checked, split, guarded and encoded rows."""
+    """Checked, split, guarded and encoded rows.
 
+    `config` says where a large table's tensors lie, which `auto` decided by the memory that was free: batches from disk come in another
+    order, so that a resumed or repeated run must not decide anew.
+    """
+
+    config: RunConfig
     rows: Rows
     leaks: tuple[Leak, ...]
     encoder: Encoder
@@ -35,4 +40,13 @@ def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
     with open_good_rows(config.data, console) as rows:
         leaks = guard_sample(rows)
         encoder = rows.fit(config.encode)
-        yield Prepared(rows, leaks, encoder, TableDataModule(rows.encode(encoder), batch_size=config.batch_size, seed=config.seed))
+        table = rows.encode(encoder)
+        data = TableDataModule(table, batch_size=config.batch_size, seed=config.seed)
+        yield Prepared(_settled(config, is_large=isinstance(rows, LargeRows), on_disk=table.on_disk), rows, leaks, encoder, data)
+
+
+def _settled(config: RunConfig, *, is_large: bool, on_disk: bool) -> RunConfig:
+    if not is_large or config.data.memory != "auto":
+        return config
+    data = config.data.model_copy(update={"memory": "disk" if on_disk else "ram"})
+    return config.model_copy(update={"data": data})

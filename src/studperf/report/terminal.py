@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from studperf.metrics import Interval
     from studperf.record import RunRecord, Scores, Verdict
 
+_FAR = 1e3  # an end so much further off than the value says that the rows are too few; it shall not cost the value its digits
 _STYLES = {
     "beats": "bold green",
     "matches": "bold cyan",
@@ -97,6 +98,8 @@ def _cells(scores: Scores) -> list[str]:
 
 def interval_text(interval: Interval, *, digits: int = 2) -> str:
     """`4.95 [4.70, 5.21]`; numbers of three figures and more before the point get fewer behind it."""
-    size = max(abs(number) for number in (interval.value, interval.low, interval.high))
+    ends = [end for end in (interval.low, interval.high) if abs(end) <= _FAR * max(1.0, abs(interval.value))]
+    size = max(abs(number) for number in (interval.value, *ends))
     shown = max(0, digits - max(0, int(math.log10(size)) - 1)) if 1 <= size < math.inf else digits
-    return f"{interval.value:.{shown}f} \\[{interval.low:.{shown}f}, {interval.high:.{shown}f}]"
+    low, high = (f"{end:.{shown}f}" if end in ends or not math.isfinite(end) else f"{end:.0e}" for end in (interval.low, interval.high))
+    return f"{interval.value:.{shown}f} \\[{low}, {high}]"

@@ -211,7 +211,8 @@ def _newest_log(folder: Path) -> LoggedRun:
 
 def _keys_in(run: LoggedRun) -> set[str]:
     rows = {key for row in run.rows for key in row}
-    system = {f"system.{key}" for sample in run.system for key in sample}
+    # W&B's own figures: a short run may end before the second look at the machine, which the use of the CPU needs.
+    system = {f"system.{key}" for sample in run.system for key in sample} | set(keys.SYSTEM)
     return rows | run.summary.keys() | set(_dotted(run.config)) | system
 
 

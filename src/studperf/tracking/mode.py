@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
 
+from studperf.errors import ConfigError
+
 Mode = Literal["online", "offline", "disabled"]
 _CLOUD = "https://api.wandb.ai"
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK")
@@ -25,11 +27,16 @@ def choose_mode(asked: str) -> Mode:
     """The mode for a run, as asked; `auto` heeds WANDB_MODE, and goes online if there is a key.
 
     Of several processes that train one model, only the first is tracked.
+
+    Raises:
+        ConfigError: WANDB_MODE holds a word that is no mode.
     """
     if any(os.environ.get(rank, "0") != "0" for rank in _RANKS):
         return "disabled"
     if asked == "auto":
         asked = os.environ.get("WANDB_MODE", "").lower()
+    if asked and asked not in _WANDB_MODES:
+        raise ConfigError(f"WANDB_MODE={asked}: is no mode; valid: online, offline, disabled")
     return _WANDB_MODES.get(asked) or ("online" if has_key() else "offline")
 
 

@@ -50,9 +50,12 @@ class Tracker:
         )
         record.tracking = self.state
 
-    @property
-    def is_online(self) -> bool:
-        """Whether the run is live at W&B, as far as is known yet."""
+    def is_live(self) -> bool:
+        """Whether the run is live at W&B; waits for the server's word where it has not come yet."""
+        while (scribe := self.scribe) is not None and self.state.mode == "online" and self.state.url is None:
+            if (reply := scribe.receive(self.settings.init_timeout_s + _GRACE_S)) is None:
+                return False
+            self._take(reply)
         return self.scribe is not None and self.state.mode == "online"
 
     def start(self) -> None:
