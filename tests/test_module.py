@@ -50,6 +50,15 @@ def test_the_step_is_lean_once_it_has_begun() -> None:
     assert lean_step(optimizer) != optimizer.step
 
 
+def test_a_group_without_parameters_is_passed_over() -> None:
+    net = nn.Linear(3, 1, bias=False)
+    optimizer = OPTIMIZERS["adamw"](net)
+    assert not optimizer.param_groups[1]["params"]
+    before = net.weight.detach().clone()
+    train(net, optimizer, is_lean=True, n_steps=3)
+    assert not torch.equal(net.weight, before)
+
+
 def test_hooks_are_heeded() -> None:
     net = nn.Linear(3, 1)
     optimizer = OPTIMIZERS["adamw"](net)

@@ -314,7 +314,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, n_epochs: int)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     broken = RunRecord.load(folder)
-    assert broken.status == "running"
+    assert broken.status == "interrupted"
     assert broken.judgement is None
     whole.communicate()
     subprocess.run([sys.executable, "-m", "studperf.train", f"resume={folder}"], check=True, capture_output=True, cwd=tmp_path)

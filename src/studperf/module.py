@@ -262,7 +262,11 @@ def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     if has_hooks or not is_begun or not hasattr(torch, kernel):
         return optimizer.step
     run, names = getattr(torch, kernel), ("exp_avg", "exp_avg_sq", "step")
-    groups = [(group, [[optimizer.state[p][name] for p in group["params"]] for name in names]) for group in optimizer.param_groups]
+    groups = [
+        (group, [[optimizer.state[p][name] for p in group["params"]] for name in names])
+        for group in optimizer.param_groups
+        if group["params"]
+    ]
 
     @torch.no_grad()
     def step() -> None:

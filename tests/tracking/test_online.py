@@ -126,8 +126,12 @@ def test_a_server_lost_in_mid_run_costs_one_warning_and_no_row(
 
 
 @pytest.mark.slow
-def test_a_resumed_run_is_appended_to_the_one_at_the_server(server: Standin, offline_config: Config) -> None:
+def test_a_resumed_run_is_appended_to_the_one_at_the_server(
+    server: Standin, offline_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from studperf.train import resume
+
+    monkeypatch.setattr("studperf.callbacks.WRITE_EVERY_S", 0.0)
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
