@@ -33,7 +33,7 @@ class Layer(Protocol):
         """The result for these inputs."""
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
-        """Gradients by the inputs, from that by the result; those by parameters are written where they belong."""
+        """Gradients by the inputs, from that by the result, which may be overwritten; those by parameters go where they belong."""
 
 
 class Buffers:
@@ -99,6 +99,8 @@ class Activation:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.kernels = _KERNELS.get(type(module))
+        self.needs_y = self.kernels is None
+        """Whether `backward` reads what `forward` returned."""
         self.buffers = Buffers()
         self.y: Tensor
 
@@ -119,29 +121,34 @@ class Activation:
         """The same shape."""
         if self.kernels is None:
             return torch.autograd.grad(self.y, self.x, gradient)
-        for_x = self.buffers.get("x", self.x.shape)
-        self.kernels[1](gradient, self.x, for_x)
-        return (for_x,)
+        self.kernels[1](gradient, self.x, gradient)
+        return (gradient,)
 
 
 class Dropout:
-    """Times a mask that is drawn for each step."""
+    """Times a mask that is drawn for each step.
 
-    def __init__(self, draw: Callable[[torch.Size], Tensor | None]) -> None:
+    Args:
+        draw: shape -> mask; None where nothing is dropped.
+        is_in_place: the input may be overwritten: nobody else needs it.
+    """
+
+    def __init__(self, draw: Callable[[torch.Size], Tensor | None], *, is_in_place: bool) -> None:
         self.draw = draw
+        self.is_in_place = is_in_place
         self.buffers = Buffers()
 
     def forward(self, *inputs: Tensor, is_training: bool) -> Tensor:
         """The same shape."""
         (x,) = inputs
         self.mask = self.draw(x.shape) if is_training else None
-        return x if self.mask is None else torch.mul(x, self.mask, out=self.buffers.get("y", x.shape))
+        if self.mask is None:
+            return x
+        return x.mul_(self.mask) if self.is_in_place else torch.mul(x, self.mask, out=self.buffers.get("y", x.shape))
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
         """The same shape."""
-        if self.mask is None:
-            return (gradient,)
-        return (torch.mul(gradient, self.mask, out=self.buffers.get("x", gradient.shape)),)
+        return (gradient if self.mask is None else gradient.mul_(self.mask),)
 
 
 class Add:
@@ -152,8 +159,8 @@ class Add:
         return inputs[0] + inputs[1]
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
-        """The same for both."""
-        return (gradient, gradient)
+        """The same for both, each with its own to overwrite."""
+        return (gradient, gradient.clone())
 
 
 class Squeeze:
@@ -168,7 +175,7 @@ class Squeeze:
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
         """(K, ...) -> (K, ..., 1, ...)."""
-        return (gradient.view(self.shape), None)
+        return (gradient.reshape(self.shape), None)
 
 
 class Expand:

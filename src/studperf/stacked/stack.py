@@ -148,7 +148,9 @@ class Stack:
         self.views, self.gradient_views = self.layout.split(self.values), self.layout.split(self.gradients)
         self.start_epoch(0)
         n_dropouts = iter(range(len(self.rates)))
-        self.layers = [self._build_layer(step, n_dropouts) for step in self.plan]
+        self.layers: list[Layer | None] = []
+        for step in self.plan:
+            self.layers.append(self._build_layer(step, n_dropouts))
 
     def _build_layer(self, step: Step, n_dropouts: Iterator[int]) -> Layer | None:
         match step.kind:
@@ -160,8 +162,11 @@ class Stack:
             case "activation" if step.module is not None:
                 return Activation(step.module)
             case "dropout":
-                number = next(n_dropouts)
-                return Dropout(lambda shape: self.masks.draw(number, shape))
+                number, given = next(n_dropouts), step.inputs[0].number
+                n_uses = sum(i == step.inputs[0] for other in self.plan for i in other.inputs)
+                before = self.layers[given]
+                is_in_place = n_uses == 1 and (isinstance(before, Linear) or (isinstance(before, Activation) and not before.needs_y))
+                return Dropout(lambda shape: self.masks.draw(number, shape), is_in_place=is_in_place)
             case "add":
                 return Add()
             case "squeeze":
