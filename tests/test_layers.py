@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
 }
 """Rooms held tighter than the order holds them."""
-VENDORS = {"wandb": "tracking", "wandb_workspaces": "tracking", "optuna": "sweeps", "google": "cloud"}
+VENDORS = {"wandb": "tracking", "wandb_workspaces": "tracking", "optuna": "sweeps", "google": "cloud", "dvc": "data", "dvc_objects": "data"}
 """Outside service -> the one room that imports it."""
 LIGHT = ("errors", "config", "metrics", "bundle", "finished", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""

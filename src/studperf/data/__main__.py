@@ -1,4 +1,4 @@
-"""Commands about tables: check, report, infer, simulate.
+"""Commands about tables: check, report, infer, simulate, fetch, push.
 
 python -m studperf.data check data=students data.source.path=some.csv
 """
@@ -23,6 +23,8 @@ _USAGE = """Commands about tables.
   python -m studperf.data report   [data=students] [out=FOLDER]              a page about it, as HTML and Markdown
   python -m studperf.data infer    FILE target=COLUMN [name=NAME] [out=YAML] the first version of a dataset's YAML, from the file
   python -m studperf.data simulate [data=students] out=FILE [rows=N] [seed=N] [noise_sd=X]   a table of this schema with a known law
+  python -m studperf.data fetch    [dvc=data.dvc] [remote=NAME] [force=true] the version that data.dvc names, from DVC's remote
+  python -m studperf.data push     [dvc=data.dvc] [remote=NAME]              stores it there
 
 FILE is CSV (also .gz) or Parquet. Existing files are kept unless force=true. Flags: --debug shows tracebacks."""
 
@@ -126,6 +128,40 @@ def simulate(words: Sequence[str]) -> None:
     make_console().print(f"Wrote {len(frame)} SIMULATED rows to {out}", soft_wrap=True)
 
 
+def fetch(words: Sequence[str]) -> None:
+    """Brings the version of the table that `data.dvc` names.
+
+    Raises:
+        DataError: says what is in the way.
+    """
+    from studperf.data.transfer import fetch as bring
+    from studperf.data.transfer import find_place
+
+    own = _only(words, "fetch", ("dvc", "remote", "force"))
+    bring(find_place(own.get("dvc")), make_console(), remote=own.get("remote"), is_forced=own.get("force") == "true")
+
+
+def push(words: Sequence[str]) -> None:
+    """Stores the version of the table that `data.dvc` names at DVC's remote.
+
+    Raises:
+        DataError: says what is in the way.
+    """
+    from studperf.data.transfer import find_place
+    from studperf.data.transfer import push as store
+
+    own = _only(words, "push", ("dvc", "remote"))
+    store(find_place(own.get("dvc")), make_console(), remote=own.get("remote"))
+
+
+def _only(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, str]:
+    """A command's own `key=value` words, where it takes no others."""
+    own, others = _take(words, keys)
+    if others:
+        raise ConfigError(f"{others[0]}: {command} takes {', '.join(f'{key}=' for key in keys)} and nothing else")
+    return own
+
+
 def _take(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Parts a command's own `key=value` words from the configuration's overrides."""
     own = dict(word.split("=", 1) for word in words if "=" in word and word.split("=", 1)[0] in keys)
@@ -139,7 +175,14 @@ def _write(path: Path, text: str, *, force: bool) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"check": check, "report": report, "infer": infer, "simulate": simulate}
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "check": check,
+    "report": report,
+    "infer": infer,
+    "simulate": simulate,
+    "fetch": fetch,
+    "push": push,
+}
 
 
 def main() -> None:
