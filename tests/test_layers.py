@@ -18,7 +18,7 @@ PACKAGE = "studperf"
 
 ORDER = (
     *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "stacked", "judge", "finished"),
-    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many"),
+    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "serving"),
 )
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare", "reproduce")
@@ -30,11 +30,21 @@ MAY_IMPORT = {
     CLI: ("errors", "config"),
     "models": ("models", "data.encode", "config.types"),
     "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
+    "serving": ("serving", "bundle", "errors"),
 }
 """Rooms held tighter than the order holds them."""
-VENDORS = {"wandb": "tracking", "wandb_workspaces": "tracking", "optuna": "sweeps", "google": "cloud", "dvc": "data", "dvc_objects": "data"}
+VENDORS = {
+    "wandb": "tracking",
+    "wandb_workspaces": "tracking",
+    "optuna": "sweeps",
+    "google": "cloud",
+    "dvc": "data",
+    "dvc_objects": "data",
+    "starlette": "serving",
+    "uvicorn": "serving",
+}
 """Outside service -> the one room that imports it."""
-LIGHT = ("errors", "config", "metrics", "bundle", "finished", CLI, *ENTRIES)
+LIGHT = ("errors", "config", "metrics", "bundle", "finished", "serving", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""
 HEAVY = {
     *("torch", "lightning", "torchmetrics", "tabm", "rtdl_num_embeddings", "rtdl_revisiting_models"),
@@ -252,6 +262,9 @@ PLANTED = {
     "a cli that imports more": (wrong_arrows, "studperf.cli", "def f():\n    from studperf.record import RunRecord"),
     "a model that reads the table": (wrong_arrows, "studperf.models.wide", "from studperf.data.schema import Table"),
     "a bundle that knows tables": (wrong_arrows, "studperf.bundle.rows", "from studperf.data.schema import Table"),
+    "a server that knows runs": (wrong_arrows, "studperf.serving.api", "from studperf.record import RunRecord"),
+    "a server that needs pandas": (heavy_at_module_top, "studperf.serving.api", "import pandas"),
+    "dvc outside of the data": (vendors_outside_their_room, "studperf.record", "def f():\n    from dvc.repo import Repo"),
     "a bundle that needs pandas": (heavy_at_module_top, "studperf.bundle.predictor", "import pandas as pd"),
     "an export that draws": (wrong_arrows, "studperf.export.write", "from studperf.report.svg import Chart"),
     "a model that reads the configuration": (wrong_arrows, "studperf.models.wide", "from studperf.config import load"),
