@@ -16,7 +16,22 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "studperf"
 
-ORDER = ("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "judge", "report", "summary")
+ORDER = (
+    "errors",
+    "config",
+    "metrics",
+    "data",
+    "baselines",
+    "models",
+    "module",
+    "record",
+    "callbacks",
+    "fit",
+    "judge",
+    "report",
+    "summary",
+    "sweeps",
+)
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare")
 """Commands: they import any room, the shared `cli`, and not each other."""

@@ -48,6 +48,13 @@ def judge_run(
     pd.concat(frames).to_parquet(folder / PREDICTIONS, index=False)
 
 
+def predict_val(module: ScoreModule, data: TableDataModule, parts: dict[str, Table], folder: Path) -> None:
+    """Writes `predictions.parquet` with the val rows alone: all that one trial of many must leave."""
+    val = parts["val"]
+    columns = {"row": val.frame.index + 1, "split": "val", "actual": val.target, "predicted": module.predict_rows(data.tensors["val"])}
+    pd.DataFrame(columns).to_parquet(folder / PREDICTIONS, index=False)
+
+
 def judge(
     *,
     scored_on: str,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf import sweeps
 from studperf.cli import make_console, print_error, run_command, run_hydra
 from studperf.config import load
 from studperf.errors import ConfigError, RunError, StudperfError
@@ -28,7 +29,14 @@ _refused: list[StudperfError] = []
 """What the runs of this process were refused for. Hydra would print each with a heading of its own."""
 
 
-def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None, callbacks: Sequence[Callback] = ()) -> RunRecord:
+def run(
+    config: RunConfig,
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    is_trial: bool = False,
+) -> RunRecord:
     """The whole way from a table to a judged run; everything that trains goes through here.
 
     Args:
@@ -36,45 +44,41 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
         callbacks: of lightning's, beside our own.
+        is_trial: one of many runs of a study: the rows are prepared once a process, nothing is printed, and it ends with its predictions
+            for val. It is not judged or drawn, and the test split stays closed.
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
     from studperf import report
-    from studperf.data.datamodule import TableDataModule
-    from studperf.data.encode import Encoder
-    from studperf.data.leaks import guard
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_rows, split_table
+    from studperf.data.kept import prepare_again
+    from studperf.data.prepare import prepare
     from studperf.fit import build_trainer, fit
-    from studperf.judge import judge_run
+    from studperf.judge import judge_run, predict_val
     from studperf.module import build_module
     from studperf.record import open_run, recorded, timed
 
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
-    console = make_console(is_quiet=not is_first)
-    raw, origin = read_source(config.data)
-    console.print(origin.line, soft_wrap=True)
-    table = check_table(raw, config.data)
-    split = split_table(table)
-    parts = split_rows(table, split)
-    leaks = guard(parts["train"])
-    encoder = Encoder.fit(parts["train"], config.encode)
-    data = TableDataModule(parts, encoder, batch_size=config.batch_size, seed=config.seed)
-    module = build_module(config, encoder.features, parts["train"].target)
-    record, folder = open_run(config, overrides, origin, table, split, leaks, encoder, module, folder, is_kept=is_first)
+    console = make_console(is_quiet=is_trial or not is_first)
+    rows = prepare_again(config, console) if is_trial else prepare(config, console)
+    module = build_module(config, rows.encoder.features, rows.parts["train"].target)
+    record, folder = open_run(
+        config, overrides, rows.origin, rows.table, rows.split, rows.leaks, rows.encoder, module, folder, is_kept=is_first
+    )
     if not is_first:
-        fit(module, data, config, record, folder, console, callbacks)
+        fit(module, rows.data, config, record, folder, console, callbacks)
         return record
     with recorded(record, folder):
         report.show_start(record, folder, console)
         with timed(record, "fit"):
-            fit(module, data, config, record, folder, console, callbacks)
+            fit(module, rows.data, config, record, folder, console, callbacks)
+        if is_trial:
+            predict_val(module, rows.data, rows.parts, folder)
+            return record
         with timed(record, "judge"):
-            judge_run(module, data, encoder, parts, record, folder)
+            judge_run(module, rows.data, rows.encoder, rows.parts, record, folder)
         with timed(record, "plots"):
             report.draw_plots(record, folder)
     report.show_end(record, folder, console)
@@ -126,6 +130,7 @@ def _run_or_resume(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command."""
+    sweeps.hand_over(run)
     try:
         run_hydra(_task)
     finally:  # a failed or interrupted multirun too shows what it has
