@@ -130,7 +130,7 @@ def _run_or_resume(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command."""
-    sweeps.hand_over(run)
+    sweeps.hand_over(run, make_console)
     try:
         run_hydra(_task)
     finally:  # a failed or interrupted multirun too shows what it has

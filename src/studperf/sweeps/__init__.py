@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Console
+
     from studperf.record import RunRecord
 
 Run = Callable[..., "RunRecord"]
@@ -41,15 +43,19 @@ class Handed:
     """What the command handed over."""
 
     run: Run | None = None
+    make_console: Callable[[], Console] | None = None
     hooks: Sequence[Hook] = field(default_factory=tuple)
 
 
 _handed = Handed()
 
 
-def hand_over(run: Run, *, hooks: Sequence[Hook] = ()) -> None:
-    """Says what runs a trial, and what is called at each trial's end, in the process that ran it; functions that can be imported."""
-    _handed.run, _handed.hooks = run, tuple(hooks)
+def hand_over(run: Run, make_console: Callable[[], Console], *, hooks: Sequence[Hook] = ()) -> None:
+    """Says what runs a trial, where a study is shown, and what is called at each trial's end, in the process that ran it.
+
+    `run` and the hooks are functions that another process can import.
+    """
+    _handed.run, _handed.make_console, _handed.hooks = run, make_console, tuple(hooks)
 
 
 def handed() -> Handed:

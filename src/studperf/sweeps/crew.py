@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext
     from omegaconf import DictConfig
     from optuna.trial import FrozenTrial
+    from rich.console import Console
 
     from studperf.sweeps.door import Order
 
@@ -37,19 +38,17 @@ def plan_of(order: Order) -> Plan:
     return Plan(order.name, order.folder, order.settings, order.objectives, order.space)
 
 
-def run_study(order: Order, run: Run, config: DictConfig | None, hydra_context: HydraContext | None) -> None:
+def run_study(order: Order, run: Run, console: Console, config: DictConfig | None, hydra_context: HydraContext | None) -> None:
     """Brings a study to its total, shows it on the way, and then chooses the winner."""
-    from studperf.cli import make_console
-
     plan = plan_of(order)
-    console = make_console()
     study = Study(plan)
     board = Board(study, console)
     board.show_start()
+    study.add_facts(fixed=list(map(str, plan.space.fixed)), total=study.total)
     if study.n_done() >= study.total:
         console.print(f"The study has its {study.total} trials; there is nothing to go on with.")
     else:
-        with board:
+        with board, _interruptible(plan):
             if order.settings.mode == "batch":
                 from studperf.sweeps.batch import run_batches
 
@@ -64,6 +63,14 @@ def run_study(order: Order, run: Run, config: DictConfig | None, hydra_context: 
         from studperf.sweeps.winner import conclude
 
         conclude(study, TrialTask(plan, run), console)
+
+
+@contextmanager
+def _interruptible(plan: Plan) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise Interrupted(f"interrupted; the same command goes on with the study {plan.name}") from error
 
 
 def _told(plan: Plan, hooks: Sequence[Hook], *, then: Callable[[], None] = lambda: None) -> OnEnd:
@@ -112,12 +119,12 @@ def _work_in_processes(plan: Plan, run: Run, board: Board) -> str:
             while any(process.is_alive() for process, _ in workers):
                 board.poll()
                 time.sleep(_POLL_S)
-    except (KeyboardInterrupt, SystemExit) as error:
+    except (KeyboardInterrupt, SystemExit):
         for process, _ in workers:
             process.terminate()
         for process, _ in workers:
             process.join()
-        raise Interrupted(f"interrupted; the same command goes on with the study {plan.name}") from error
+        raise
     return _reason([_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers])
 
 

@@ -60,17 +60,17 @@ def run_sweep(words: Sequence[str], settings: dict[str, Any], config: DictConfig
     plain = OmegaConf.to_container(config.hydra.sweeper, resolve=True) if config is not None else settings
     choice = config.hydra.runtime.choices.get("sweeps") if config is not None else None
     order = read_order(words, {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}, name=choice)
-    run = sweeps.handed().run
-    if run is None:
+    run, make_console = sweeps.handed().run, sweeps.handed().make_console
+    if run is None or make_console is None:
         raise SweepError("no command has handed over what runs a trial; start it with python -m studperf.train")
     if order.settings.dry_run:
         from studperf.sweeps.dry import dry_run
 
-        dry_run(order, run)
+        dry_run(order, run, make_console())
         return
     from studperf.sweeps.crew import run_study
 
-    run_study(order, run, config, hydra_context)
+    run_study(order, run, make_console(), config, hydra_context)
 
 
 def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | None = None) -> Order:

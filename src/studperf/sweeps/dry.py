@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 
 from studperf.sweeps.board import short, time_span
@@ -20,13 +21,10 @@ if TYPE_CHECKING:
 N_TRIED = 5
 
 
-def dry_run(order: Order, run: Run) -> None:
+def dry_run(order: Order, run: Run, console: Console) -> None:
     """Prints sampled trials with their parameters and seconds an epoch, and how long the study takes at most."""
     import optuna
 
-    from studperf.cli import make_console
-
-    console = make_console()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan = plan_of(order)
     study = optuna.create_study(directions=plan.directions, sampler=build_sampler(plan, 0))

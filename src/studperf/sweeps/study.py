@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 FOLDER = "sweeps"
 """Below `runs`: a folder for each study."""
 ERROR, RETRY_OF, TRIES = "error", "retry_of", "tries"
-_BEGUN_AS = "begun_as"
-_FACTS = "facts"
+BEGUN_AS, FACTS = "begun_as", "facts"
+"""Attributes of a study."""
 _GRID, _PARAMS = "grid", "params"
 _NO_MATTER = frozenset({"runs", "progress", "threads", "plots", "tracking", "score_on"})
 """Keys that change nothing about a trial's value."""
@@ -81,7 +81,7 @@ class Study:
     def __init__(self, plan: Plan, storage: Storage | None = None) -> None:
         import optuna
 
-        _hush()
+        hush()
         self.plan = plan
         settings = plan.settings
         self.storage = storage or Storage(settings.storage, plan.folder, heartbeat_s=settings.heartbeat_s, grace_s=settings.grace_s)
@@ -104,9 +104,9 @@ class Study:
     def _compare(self) -> None:
         """Refuses to mix trials of two spaces."""
         now = self.plan.describe()
-        begun = self.optuna.user_attrs.get(_BEGUN_AS)
+        begun = self.optuna.user_attrs.get(BEGUN_AS)
         if begun is None:
-            self.optuna.set_user_attr(_BEGUN_AS, now)
+            self.optuna.set_user_attr(BEGUN_AS, now)
         elif begun != now:
             faults = [f"{what}: it was begun with {old}, now it is {new}" for what, old, new in _differences(begun, now)]
             way_out = (
@@ -220,11 +220,11 @@ class Study:
 
     def facts(self) -> dict[str, Any]:
         """What was found out about the study as a whole, such as its winner."""
-        return dict(json.loads(self.optuna.user_attrs.get(_FACTS, "{}")))
+        return dict(json.loads(self.optuna.user_attrs.get(FACTS, "{}")))
 
     def add_facts(self, **facts: Any) -> None:  # noqa: ANN401 - JSON
         """Adds to the facts."""
-        patiently(lambda: self.optuna.set_user_attr(_FACTS, json.dumps(self.facts() | facts)))
+        patiently(lambda: self.optuna.set_user_attr(FACTS, json.dumps(self.facts() | facts)))
 
 
 def is_done(trial: FrozenTrial) -> bool:
@@ -305,7 +305,8 @@ def _next_name(name: str) -> str:
     return f"{stem}-{int(number) + 1}" if dash and number.isdigit() else f"{name}-2"
 
 
-def _hush() -> None:
+def hush() -> None:
+    """Optuna's own log lines are not for the terminal."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
