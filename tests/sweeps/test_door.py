@@ -107,7 +107,9 @@ def test_a_sweep_on_several_devices_is_refused() -> None:
 def test_the_configuration_of_a_trial_is_what_hydra_composes() -> None:
     words = [Word("model", "tabm"), Word("model.n_blocks", "3"), Word("optimizer.lr", "0.003"), Word("data.allow_leaks", "[passed]")]
     ours = Composer([Word("batch_size", "64")]).plain(words)
-    theirs = OmegaConf.to_container(compose(["batch_size=64", "score_on=val", "progress=false", *map(str, words[:-1]), f"++{words[-1]}"]), resolve=True)
+    theirs = OmegaConf.to_container(
+        compose(["batch_size=64", "score_on=val", "progress=false", *map(str, words[:-1]), f"++{words[-1]}"]), resolve=True
+    )
     assert ours == theirs
 
 

@@ -77,6 +77,11 @@ class Storage:
             raise ConfigError(f"hydra.sweeper.storage: expected {_KINDS}, got {without_password(url)}")
         self.is_server = url is not None and url.startswith("postgresql")
 
+    def close(self) -> None:
+        """Closes the connections to a database."""
+        if (engine := getattr(self.optuna, "engine", None)) is not None:
+            engine.dispose()
+
     def liveness(self) -> Liveness:
         """A new worker's."""
         return Beats() if self.is_server else Marks(self.home / ".workers")

@@ -17,7 +17,7 @@ import numpy as np
 
 from studperf.errors import ConfigError, listing
 from studperf.sweeps.patience import patiently
-from studperf.sweeps.storage import Storage
+from studperf.sweeps.storage import Storage, hide, set_trial_attr
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -188,7 +188,8 @@ class Study:
         tries = trial.user_attrs.get(TRIES, 0) + is_lost
         is_back = any(t.user_attrs.get(RETRY_OF) == trial.number for t in trials)
         if tries > self.plan.settings.max_retries:
-            self.tell_error(trial.number, f"its worker died {tries} times")
+            self._note_error(trial.number, f"its worker died {tries} times")
+            self._tell(trial.number, None, "FAIL")
             return
         if not is_back:
             # A second death can come before the copy has taken over its parameters.
@@ -199,24 +200,33 @@ class Study:
 
     def tell(self, trial: Trial, values: Sequence[float] | None) -> None:
         """The end of this worker's trial; without values it was pruned."""
-        self._tell(trial.number, values, "PRUNED" if values is None else "COMPLETE")
-        self.liveness.end()
+        self._tell_alone(trial.number, values, "PRUNED" if values is None else "COMPLETE")
 
     def tell_error(self, number: int, error: str) -> None:
         """A trial failed."""
-        from studperf.sweeps.storage import hide, set_trial_attr
+        self._note_error(number, error)
+        self._tell_alone(number, None, "FAIL")
 
+    def _note_error(self, number: int, error: str) -> None:
         mine = next(t for t in patiently(self.trials) if t.number == number)
         if not mine.state.is_finished():
             patiently(lambda: set_trial_attr(self.optuna, mine, ERROR, hide(error, self.plan.settings.storage)))
-        self._tell(number, None, "FAIL")
+
+    def _tell_alone(self, number: int, values: Sequence[float] | None, state: str) -> None:
+        """Not while another worker puts back what it takes for lost: a trial would be told complete, and its copy be run too."""
+
+        def work() -> None:
+            with self.storage.held(self.plan.name):
+                self._tell(number, values, state)
+
+        patiently(work)
         self.liveness.end()
 
     def _tell(self, number: int, values: Sequence[float] | None, state: str) -> None:
         from optuna.trial import TrialState
 
         # One that another worker took for dead meanwhile, and put back, stays as that one said.
-        patiently(lambda: self.optuna.tell(number, values, state=TrialState[state], skip_if_finished=True))
+        self.optuna.tell(number, values, state=TrialState[state], skip_if_finished=True)
 
     def facts(self) -> dict[str, Any]:
         """What was found out about the study as a whole, such as its winner."""
