@@ -127,6 +127,13 @@ def test_a_fixed_child_is_set_only_in_its_branch() -> None:
     assert grid == {"linear": ["model=linear"], "tabm": ["model=tabm", "model.n_blocks=2"]}
 
 
+def test_a_choice_narrowed_on_the_command_line_leaves_the_other_branches_out() -> None:
+    blocks = [Conditional(when={"model": name}, params={"k": "range(1,4)"}) for name in ("mlp", "tabm")]
+    reading = read_space(["model=choice(linear,mlp)"], {"model": "choice(linear,mlp,tabm)"}, blocks)
+    assert reading.faults == []
+    assert [d.name for d in reading.space.dimensions] == ["model", "k@mlp"]
+
+
 CONDITIONS = {
     "an unknown parent": ({"modle": "tabm"}, "the nearest valid name is 'model'"),
     "a value that never comes": ({"model": "tabn"}, "model is never 'tabn'; unknown; the nearest valid name is 'tabm'"),

@@ -66,7 +66,7 @@ def _check_commands(tmp_path: Path, folder: Path) -> None:
     best = sweeps(tmp_path, "best", "s").stdout.split()
     assert load_overrides([word.strip("'") for word in best[3:]]).trainer["max_epochs"] == 4
     sweeps(tmp_path, "export", "s")
-    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == ["COMPLETE"] * 4
     assert yaml.safe_load((folder / "best.yaml").read_text())["values"][0] == min(float(row["val/rmse"]) for row in rows)
     assert sweeps(tmp_path, "report", "s").returncode == 0

@@ -54,7 +54,7 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
 
                 reason = run_batches(study, run, config, hydra_context, board.poll)
             elif order.settings.n_jobs == 1:
-                task = TrialTask(plan, run)
+                task = TrialTask(plan, run, composer=order.composer)
                 reason = work(study, task, on_end=_told(plan, sweeps.handed().hooks, then=board.poll))
             else:
                 reason = _work_in_processes(plan, run, board)

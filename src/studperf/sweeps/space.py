@@ -266,6 +266,8 @@ def _read_conditional(
     held: list[tuple[Word, tuple[tuple[str, str], ...]]] = []
     for i, block in enumerate(conditional):
         when = tuple((key, write(value)) for key, value in block.when.items())
+        if any(isinstance(parent := given.get(key), Choice) and value not in parent.texts for key, value in when):
+            continue  # the command line has narrowed the file's choice
         faults += [fault for key, value in when if (fault := _check_parent(f"conditional.{i}.when.{key}", key, value, known))]
         for key, value in block.params.items():
             domain = given.get(key) or _read(key, _text(value), f"conditional.{i}.params.{key}", faults)

@@ -33,15 +33,17 @@ class TrialTask:
         plan: of the study.
         run: does one run.
         threads: torch threads of a trial; None leaves the configuration's.
+        composer: one that has composed already what the trials share.
     """
 
     plan: Plan
     run: Run
     threads: int | None = None
-    composer: Composer = field(init=False)
+    composer: Composer = field(default_factory=lambda: Composer([]))
 
     def __post_init__(self) -> None:
-        self.composer = Composer(self.plan.space.fixed, threads=self.threads)
+        if self.threads is not None or not self.composer.fixed:
+            self.composer = Composer(self.plan.space.fixed, threads=self.threads)
 
     def __call__(self, job: Job) -> list[float]:
         """The job's values.
