@@ -30,6 +30,7 @@ def sweeps(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_a_study_keeps_the_test_split_closed_but_for_its_winner(tmp_path: Path) -> None:
     done = train(tmp_path, *SPACE, "hydra.sweeper.n_trials=4", "hydra.sweeper.winner={top:2,seeds:2}")
     assert done.returncode == 0, done.stderr
@@ -142,6 +143,20 @@ def test_trials_go_through_a_launcher_of_hydras_in_batches(tmp_path: Path) -> No
     done = train(tmp_path, *words, "hydra.sweeper.winner={top:0,seeds:1}")
     assert done.returncode == 0, done.stderr
     assert "3 complete" in done.stdout
+
+
+def test_a_trial_predicts_val_alone_and_a_second_one_reads_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studperf.data import prepare
+    from studperf.train import run
+
+    for i in range(2):
+        config = load_overrides([*SMALL, "score_on=val", "progress=false", f"seed={i}", f"runs={tmp_path}"])
+        record = run(config, folder=tmp_path / f"trial{i}", is_trial=True)
+        assert set(pd.read_parquet(tmp_path / f"trial{i}" / "predictions.parquet")["split"]) == {"val"}
+        assert (record.status, record.judgement) == ("finished", None)
+        monkeypatch.setattr(prepare, "read_source", None)
+    alone = run(config, folder=tmp_path / "alone", is_trial=True)
+    assert alone.weights_sha256 == record.weights_sha256
 
 
 def test_a_pruned_run_says_so_in_its_record(tmp_path: Path) -> None:
