@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf.cli import make_console, run_command, split_words
-from studperf.errors import ConfigError, RunError
+from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,38 +66,16 @@ def show(saved: Saved, console: Console) -> None:
 
 def show_best(saved: Saved, console: Console) -> None:
     """A command line to paste."""
+    from studperf.sweeps.saved import repeat_command
+
     console.print(repeat_command(saved), soft_wrap=True, markup=False)
-
-
-def repeat_command(saved: Saved) -> str:
-    """Repeats the winner, or, where none was chosen, the best trial.
-
-    Raises:
-        RunError: no trial is complete.
-    """
-    from studperf.sweeps.compose import Composer
-    from studperf.sweeps.space import Word
-    from studperf.sweeps.trial import command
-
-    winner = saved.facts.get("winner")
-    if winner:
-        return str(winner["command"])
-    if saved.best is None:
-        raise RunError(f"{saved.name}: no trial is complete yet")
-    fixed = [Word(*word.split("=", 1)) for word in saved.facts.get("fixed", [])]
-    words = [Word(*word.split("=", 1)) for word in saved.best.user_attrs["words"]]
-    return command(Composer(fixed).repeat(words))
 
 
 def write_report(saved: Saved, console: Console) -> None:
     """One page."""
-    from studperf.record import write_atomically
-    from studperf.sweeps.report import render
+    from studperf.sweeps.report import write
 
-    saved.folder.mkdir(parents=True, exist_ok=True)
-    path = saved.folder / "report.html"
-    write_atomically(path, render(saved, repeat_command(saved) if saved.best is not None else ""))
-    console.print(f"Written: {path}", soft_wrap=True)
+    console.print(f"Written: {write(saved)}", soft_wrap=True)
 
 
 def export(saved: Saved, console: Console) -> None:
@@ -105,7 +83,7 @@ def export(saved: Saved, console: Console) -> None:
     import yaml
 
     from studperf.record import write_atomically
-    from studperf.sweeps.saved import rows
+    from studperf.sweeps.saved import repeat_command, rows
 
     saved.folder.mkdir(parents=True, exist_ok=True)
     header, lines = rows(saved)

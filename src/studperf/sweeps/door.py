@@ -39,7 +39,9 @@ class Order:
     @property
     def folder(self) -> Path:
         """Of the study."""
-        return Path(self.base.runs) / "sweeps" / self.name
+        from studperf.record import STUDIES
+
+        return Path(self.base.runs) / STUDIES / self.name
 
     @property
     def objectives(self) -> tuple[str, ...]:

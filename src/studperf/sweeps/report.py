@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf.record import write_atomically
 from studperf.report.markup import card, esc, facts, figure, fold, points, render_page, table
 from studperf.sweeps import charts
 from studperf.sweeps.board import short
+from studperf.sweeps.saved import repeat_command
 from studperf.sweeps.study import ERROR, best_first, pareto
 from studperf.sweeps.winner import WINNER
 
@@ -17,6 +20,14 @@ if TYPE_CHECKING:
     from studperf.sweeps.saved import Saved
 
 _MIN_DRAWN = 2
+
+
+def write(saved: Saved) -> Path:
+    """Writes `report.html` in the study's folder."""
+    saved.folder.mkdir(parents=True, exist_ok=True)
+    path = saved.folder / "report.html"
+    write_atomically(path, render(saved, repeat_command(saved) if saved.best is not None else ""))
+    return path
 
 
 def render(saved: Saved, command: str) -> str:

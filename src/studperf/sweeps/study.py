@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from studperf.config.sweep import SweepConfig
     from studperf.sweeps.space import Space
 
-FOLDER = "sweeps"
-"""Below `runs`: a folder for each study."""
 ERROR, RETRY_OF, TRIES = "error", "retry_of", "tries"
 BEGUN_AS, FACTS = "begun_as", "facts"
 """Attributes of a study."""
