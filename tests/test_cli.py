@@ -230,17 +230,6 @@ def test_a_fault_is_told_before_the_task_is_entered(run: Run) -> None:
     assert run.seen == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
-def test_a_sweep_file_runs_its_grid_and_leaves_the_test_split_closed(run: Run, file: Path) -> None:
-    params = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
-    seen = run("-m", f"sweeps={file.stem}")
-    assert len({one.model_dump_json() for one in seen}) == len(seen) > 1
-    for key in params:
-        values = {str(functools.reduce(lambda node, part: node[part], key.split("."), one.model_dump())) for one in seen}
-        assert len(values) > 1, f"{key} is not varied"
-    assert {one.score_on for one in seen} == {"val"}
-
-
 def keys_below(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in node.items() if isinstance(node, dict) else ():
         yield (*path, key)

@@ -19,7 +19,7 @@ BROUGHT = {
     "matplotlib": {"PIL", "cycler", "kiwisolver", "contourpy", "pyparsing", "fontTools", "mpl_toolkits", "dateutil", "six"},
     "sklearn": {"joblib", "cloudpickle", "narwhals"},
     "numpy": {"charset_normalizer"},
-    "hydra": {"antlr4", "colorama"},
+    "hydra": {"antlr4", "colorama", "hydra_plugins"},
     "pydantic": {"pydantic_core", "annotated_types", "typing_inspection"},
     "rich": {"pygments", "markdown_it", "mdurl"},
     "Python's set-up": {"setuptools", "pkg_resources", "_distutils_hack", "attr"},

@@ -18,7 +18,7 @@ PACKAGE = "studperf"
 
 ORDER = (
     *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "stacked", "judge", "finished"),
-    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "serving"),
+    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "sweeps", "serving"),
 )
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare", "reproduce")
@@ -120,6 +120,8 @@ def is_below(module: str, prefixes: tuple[str, ...]) -> bool:
 def allowed(name: str) -> tuple[str, ...]:
     """What a module of ours may import of ours."""
     room = room_of(name)
+    if name.startswith("hydra_plugins."):
+        return ("sweeps.door",)
     if room in MAY_IMPORT:
         return (*MAY_IMPORT[room], CLI, "config.faults") if name.endswith(".__main__") else MAY_IMPORT[room]
     if room in ENTRIES:
@@ -155,7 +157,7 @@ def heavy_at_module_top(sources: Sources) -> list[str]:
     return [
         f"{name}:{found.line} imports {found.module}"
         for name, text in sources.items()
-        if room_of(name) in LIGHT or name.endswith(".__main__")
+        if room_of(name) in LIGHT or name.endswith(".__main__") or name.startswith("hydra_plugins.")
         for found in imports_of(name, text)
         if found.is_run_at_once and found.module.split(".")[0] in HEAVY
     ]
@@ -268,6 +270,7 @@ PLANTED = {
     "a bundle that needs pandas": (heavy_at_module_top, "studperf.bundle.predictor", "import pandas as pd"),
     "an export that draws": (wrong_arrows, "studperf.export.write", "from studperf.report.svg import Chart"),
     "a model that reads the configuration": (wrong_arrows, "studperf.models.wide", "from studperf.config import load"),
+    "a sweeper that does more": (wrong_arrows, "hydra_plugins.studperf_sweeper.", "from studperf.sweeps.study import Study"),
     "a room without a place": (unplaced_rooms, "studperf.attic.", ""),
     "a module without a place": (unplaced_rooms, "studperf.shelf", ""),
     "arrows out of a room without a place": (wrong_arrows, "studperf.attic.box", "import studperf.errors"),
@@ -312,6 +315,11 @@ FINE = {
     ),
     "an entry": (wrong_arrows, "studperf.train", "from studperf import report\nfrom studperf.cli import run_command"),
     "a command of a room": (wrong_arrows, "studperf.data.__main__", "from studperf.cli import run_command"),
+    "the door of the sweeper": (
+        wrong_arrows,
+        "hydra_plugins.studperf_sweeper.",
+        "def f():\n    from studperf.sweeps.door import run_sweep",
+    ),
     "other packages": (wrong_arrows, "studperf.errors", "import studperfect.fit, torch"),
     "torch when it is needed": (heavy_at_module_top, "studperf.train", "def f():\n    import torch"),
     "pandas for types only": (heavy_at_module_top, "studperf.metrics", "import typing\nif typing.TYPE_CHECKING:\n    import pandas"),

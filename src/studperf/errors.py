@@ -37,6 +37,16 @@ class DivergedError(StudperfError):
     """The loss left the finite numbers before there was a usable model."""
 
 
+class PrunedError(StudperfError):
+    """A trial was stopped early, as others were better by then."""
+
+
+class SweepError(StudperfError):
+    """A study came to no end: too many of its trials failed, or its workers died."""
+
+    exit_code = 1
+
+
 class Interrupted(KeyboardInterrupt):
     """Stopped by Ctrl-C or SIGTERM; what was done so far is on disk. A multirun stops with it, where it goes on after an error."""
 

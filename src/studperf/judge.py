@@ -106,6 +106,13 @@ def _flat(rows: Batch, encoder: Encoder) -> FloatArray:
     return flatten(Encoded(rows[0].numpy(), rows[1].numpy()), encoder.features)
 
 
+def predict_val(module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, folder: Path) -> None:
+    """Writes `predictions.parquet` with the val rows alone: all that one trial of many must leave."""
+    _, predicted = _predict_parts(module, data, encoder, {}, ["val"])
+    columns = {"row": rows.split.val + 1, "split": "val", "actual": rows.target(rows.split.val), "predicted": predicted["val"]}
+    pd.DataFrame(columns).to_parquet(folder / PREDICTIONS, index=False)
+
+
 def judge(
     *,
     scored_on: str,

@@ -124,6 +124,24 @@ def paired_differences(predicted: Sequence[FloatArray], reference: FloatArray, a
     return [_interval(rmse(p, actual) - base, drawn[:, i] - drawn[:, -1]) for i, p in enumerate(predicted)]
 
 
+def paired_mean_difference(first: FloatArray, second: FloatArray, *, is_squared: bool) -> Interval:
+    """Mean error of the first minus that of the second, from each row's errors, by a bootstrap that keeps the pairs.
+
+    Args:
+        first: (B,) errors of the rows, such as the mean of several seeds' squared ones.
+        second: (B,) on the same rows.
+        is_squared: the errors are squares, and the difference is that of the roots of their means.
+
+    Raises:
+        ValueError: the arrays are empty or differ in shape.
+    """
+    _check(first, second)
+    sums = _resample(np.stack([first, second, np.ones_like(first)], axis=1))
+    root = np.sqrt if is_squared else np.abs
+    draws = root(sums[:, 0] / sums[:, 2]) - root(sums[:, 1] / sums[:, 2])
+    return _interval(float(root(first.mean()) - root(second.mean())), draws)
+
+
 def unpaired_difference(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> Interval:
     """RMSE of the first (predicted, actual) minus that of the second, on different rows.
 

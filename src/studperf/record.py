@@ -28,7 +28,7 @@ from studperf.data.leaks import Leak, left_out_signal
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
-from studperf.errors import RunError
+from studperf.errors import PrunedError, RunError
 from studperf.metrics import Interval
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ SEEN_ROWS = "seen_rows.parquet"
 HISTORY = "history.csv"
 LOG_FILE = "log.txt"
 WANDB = "wandb"
+STUDIES = "sweeps"
+"""Below `runs`: a folder for each study."""
 """The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 LOG = logging.getLogger("studperf")
 _PACKAGES = ("studperf", "torch", "lightning", "hydra-core", "pandas", "numpy", "scikit-learn", "pyarrow", "pydantic", "tabm")
 
-Status = Literal["running", "finished", "interrupted", "failed"]
+Status = Literal["running", "finished", "interrupted", "failed", "pruned"]
 VerdictKind = Literal["no better than the mean", "worse", "matches", "beats", "suspicious"]
 
 
@@ -367,6 +369,10 @@ def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         LOG.warning("interrupted after %d epochs", len(record.history))
         record.leave(folder, "interrupted", "stopped by the user or the system")
+        raise
+    except PrunedError as reason:
+        LOG.info("pruned: %s", reason)
+        record.leave(folder, "pruned", str(reason))
         raise
     except BaseException as error:
         LOG.exception("failed")

@@ -12,6 +12,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf import sweeps
 from studperf.cli import end_at_once, importing, make_console, print_error, run_command, run_hydra
 from studperf.config import load
 from studperf.errors import ConfigError, Interrupted, RunError, StudperfError
@@ -34,7 +35,14 @@ _refused: list[StudperfError] = []
 """What the runs of this process were refused for. Hydra would print each with a heading of its own."""
 
 
-def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None = None, callbacks: Sequence[Callback] = ()) -> RunRecord:
+def run(
+    config: RunConfig,
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    is_trial: bool = False,
+) -> RunRecord:
     """The whole way from a table to a judged run; everything that trains alone goes through here.
 
     Args:
@@ -42,6 +50,8 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
         callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
+        is_trial: one of many runs of a study: the rows are prepared once a process, nothing is printed, and it ends with its predictions
+            for val. It is not judged or drawn, and the test split stays closed.
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
@@ -49,9 +59,10 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     """
     with importing():
         from studperf import report
+        from studperf.data.kept import prepare_again
         from studperf.data.prepare import prepare
         from studperf.fit import build_trainer, fit
-        from studperf.judge import judge_run
+        from studperf.judge import judge_run, predict_val
         from studperf.module import build_module
         from studperf.record import open_run, recorded, timed
         from studperf.tracking.callback import LogEpochs
@@ -61,8 +72,8 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
     choose_mode(config.tracking.wandb.mode)
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     is_first = build_trainer(config, Path(config.runs), []).is_global_zero
-    console = make_console(is_quiet=not is_first)
-    with prepare(config, console) as ready:
+    console = make_console(is_quiet=is_trial or not is_first)
+    with (prepare_again if is_trial else prepare)(config, console) as ready:
         config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
         record, folder = open_run(config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first)
@@ -70,11 +81,14 @@ def run(config: RunConfig, *, overrides: Sequence[str] = (), folder: Path | None
             with contextlib.suppress(Interrupted):  # which the first process tells
                 fit(module, data, config, record, folder, console, callbacks)
             return record
-        with tracked(record, folder, config, console) as tracker:
+        with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
             with recorded(record, folder):
                 report.show_start(record, folder, console)
                 with timed(record, "fit"):
                     fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks])
+                if is_trial:
+                    predict_val(module, data, encoder, rows, folder)
+                    return record
                 with timed(record, "judge"):
                     judge_run(module, data, encoder, rows, record, folder)
                 if config.plots:
@@ -166,6 +180,7 @@ def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> N
 
 def main() -> None:
     """The command."""
+    sweeps.hand_over(run, make_console)
     try:
         run_hydra(_task)
         if _collected:

@@ -16,8 +16,10 @@ from studperf.errors import ConfigError, listing
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from studperf.config.dataset import Block
     from studperf.config.faults import Fault
     from studperf.config.shape import RunConfig
+    from studperf.config.sweep import SweepConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # What train.run passes to the Trainer itself, so that a YAML can't.
@@ -85,12 +87,34 @@ def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`."""
+def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:
+    """Every fault of `hydra.sweeper`, and the checked settings of a study where there is none."""
+    from pydantic import ValidationError
+
+    from studperf.config.faults import Fault
+    from studperf.config.signature import check_node
+    from studperf.config.sweep import SweepConfig
+
+    plain = {key: value for key, value in settings.items() if key not in ("_target_", "_recursive_", "_convert_")}
+    faults: list[Fault] = []
+    for name in ("sampler", "pruner"):
+        if isinstance(node := plain.get(name), dict):
+            plain[name], found = check_node(node, name, given=frozenset({"seed", "search_space"}))
+            faults += found
+    try:
+        config = SweepConfig.model_validate(plain)
+    except ValidationError as error:
+        faults += _explain_all(error.errors(), plain, SweepConfig)
+        config = None
+    return [Fault(f"hydra.sweeper.{fault.where}", fault.what) for fault in faults], config
+
+
+def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False) -> DictConfig:
+    """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`; with Hydra's own part where it is wanted."""
     from hydra import compose as hydra_compose
 
     with _hydra():
-        return hydra_compose("train", overrides=list(overrides))
+        return hydra_compose("train", overrides=list(overrides), return_hydra_config=return_hydra_config)
 
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
@@ -188,7 +212,7 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
         return [*_explain_all(error.errors(), plain, shape), *faults], None
 
 
-def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[RunConfig]) -> list[Fault]:
+def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block]) -> list[Fault]:
     """A fault for each key: a union complains once for each of its branches, with the branch's name at the end of the place."""
     from studperf.config.faults import Fault, expectation, explain
 

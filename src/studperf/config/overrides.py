@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Check = Callable[["DictConfig"], list[Fault]]
+_SWEEPER = "hydra.sweeper."
 
 
 def group_names() -> set[str]:
     """The configuration groups: the folders of conf/, and those of a user's own ./conf. Asking Hydra takes as long as composing."""
     roots = [root for root in (config_dir(), Path.cwd() / "conf") if root.is_dir()]
-    return {folder.name for root in roots for folder in root.iterdir() if folder.is_dir()}
+    return {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"}
 
 
 def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault], list[str]]:
@@ -51,10 +52,15 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
             parsed.append(_parse(text, loader))
         except HydraException:
             faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
-    parsed += _sweeper_params(parsed, loader)
-    for line in _combinations(parsed):
+    sweeper = _sweeper_of(parsed)
+    # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
+    its_own = {str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []}
+    seen = [o for o in parsed if _key(o) not in its_own]
+    if str(sweeper.get("_target_")).startswith("hydra._internal"):
+        seen += _sweeper_params(sweeper, parsed, loader)
+    for line in _combinations(seen):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
-    return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed[: len(overrides)], groups)
+    return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
 
 
 def _parse(text: str, loader: ConfigLoader) -> Override:
@@ -70,18 +76,23 @@ def _parse(text: str, loader: ConfigLoader) -> Override:
         return parser.parse_override(f"{key}='{quoted}'")
 
 
-def _sweeper_params(overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:
-    """What the chosen file of sweeps/ varies, as overrides, so that its values are checked before the first run too."""
-    chosen = [str(o.input_line) for o in overrides if _key(o) == "sweeps" and not o.is_sweep_override()]
+def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
+    """The configuration of the sweeper that the words choose; empty where they choose none."""
+    chosen = [str(o.input_line) for o in overrides if _key(o) in ("sweeps", "hydra/sweeper") and not o.is_sweep_override()]
     if not chosen:
-        return []
+        return {}
     try:
         cfg = compose("train", overrides=chosen, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, YAMLError):
-        return []  # told below, with all other faults
+        sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+        return {}  # told below, with all other faults
+    return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+
+
+def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:
+    """What the chosen file of sweeps/ varies, as overrides, so that its values are checked before the first run too."""
     given = {_key(o) for o in overrides}
-    params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
-    words = [f"{key}={value}" for key, value in params.items() if str(key).lstrip("+") not in given]
+    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items() if str(key).lstrip("+") not in given]
     return list(OverridesParser.create(config_loader=loader).parse_overrides(words))
 
 
@@ -95,6 +106,9 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     words = []
     for override in overrides:
         text = str(override.input_line)
+        if _key(override).startswith(_SWEEPER):
+            words.append(f"++{text.lstrip('+')}")  # an unknown key is for the sweeper to refuse, which knows its neighbours
+            continue
         is_known = override in as_they_are or OmegaConf.select(base, _key(override), default=base) is not base
         words.append(text if is_known else f"++{text.lstrip('+')}")
     return words
@@ -133,11 +147,13 @@ def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], l
     for override, value in line:
         key = _key(override)
         group = key.split("@")[0]
-        if override.is_delete() or key.startswith("hydra"):
+        if key.startswith(_SWEEPER):
+            continue
+        if override.is_delete() or (key.startswith("hydra") and "/" not in key):
             kept.append(override.input_line or "")
         elif group == "sweeps" and value == "null":  # the one group that may be left out
             kept.append(f"{key}=null")
-        elif group in groups:
+        elif group in groups or "/" in group:
             options = loader.get_group_options(group, config_name="train", overrides=[])
             if value in options:
                 kept.append(f"{key}={value}")

@@ -18,6 +18,13 @@ class MLP(nn.Module):
     The skip lets the hidden layers learn only what is not linear: on data that is nearly linear the model then starts from the
     right answer instead of approximating it.
 
+    Args:
+        features: what goes in.
+        d_hidden: widths of the hidden layers; a single number for one layer.
+        dropout: share of each hidden layer's outputs that a training step leaves out.
+        activation: after each hidden layer.
+        linear_skip: whether there is the linear path.
+
     Shape:
         (B, F), (B, C) -> (B,)
 
@@ -35,7 +42,7 @@ class MLP(nn.Module):
         self,
         features: FeatureSpec,
         *,
-        d_hidden: tuple[PositiveInt, ...],
+        d_hidden: PositiveInt | tuple[PositiveInt, ...],
         dropout: Probability,
         activation: Literal["relu", "gelu", "silu"],
         linear_skip: bool,
@@ -43,7 +50,7 @@ class MLP(nn.Module):
         super().__init__()
         self.input = FlatInput(features)
         layers: list[nn.Module] = []
-        widths = [self.input.d_out, *d_hidden]
+        widths = [self.input.d_out, *([d_hidden] if isinstance(d_hidden, int) else d_hidden)]
         for d_in, d_out in pairwise(widths):
             layers += [nn.Linear(d_in, d_out), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         self.hidden = nn.Sequential(*layers)

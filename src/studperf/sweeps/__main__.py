@@ -1,0 +1,144 @@
+"""Reads studies.
+
+python -m studperf.sweeps list
+python -m studperf.sweeps show STUDY
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studperf.cli import make_console, run_command, split_words
+from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from studperf.sweeps.saved import Saved
+
+_USAGE = """Reads studies.
+
+  python -m studperf.sweeps list              all studies below runs/sweeps, and those of STUDPERF_STORAGE
+  python -m studperf.sweeps show STUDY        its trials, what mattered, and its winner
+  python -m studperf.sweeps best STUDY        the command that repeats its winner, or its best trial
+  python -m studperf.sweeps report STUDY      a page about it: report.html in its folder
+  python -m studperf.sweeps export STUDY      trials.csv and best.yaml in its folder
+  python -m studperf.sweeps delete STUDY      the study and the folders of its trials
+
+STUDY is a name or a folder. runs=FOLDER says where studies lie; STUDPERF_STORAGE=ADDRESS names the database of shared ones.
+optuna-dashboard opens the same storage: optuna-dashboard runs/sweeps/STUDY/study.journal, or with the database's address.
+Flags: --debug shows tracebacks."""
+
+
+def show_list(studies: list[Saved], console: Console) -> None:
+    """A line for each study."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("study", "done", "best", "ended otherwise", "winner"):
+        table.add_column(name, overflow="fold")
+    for saved in studies:
+        counts = {k: n for k, n in saved.counts.items() if n and k not in ("complete", "pruned")}
+        best = f"{saved.best.values[0]:.4g} {saved.objectives[0]}" if saved.best is not None else ""
+        winner = saved.facts.get("winner")
+        done = f"{saved.n_done}/{saved.facts.get('total', '?')}"
+        otherwise = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        table.add_row(saved.name, done, best, otherwise, f"trial {winner['trial']}" if winner else "")
+    console.print(table if studies else "There are no studies here.")
+
+
+def show(saved: Saved, console: Console) -> None:
+    """Trials, importance, winner."""
+    from studperf.sweeps.board import trial_table
+    from studperf.sweeps.winner import WINNER, show_winner
+
+    console.print(f"{saved.name}: " + ", ".join(f"{n} {kind}" for kind, n in saved.counts.items() if n))
+    console.print(trial_table(saved.trials, saved.objectives, saved.directions, n_shown=None))
+    if shares := saved.importances():
+        console.print("What mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()), soft_wrap=True)
+    if found := saved.facts.get(WINNER):
+        show_winner(found, console)
+
+
+def show_best(saved: Saved, console: Console) -> None:
+    """A command line to paste."""
+    from studperf.sweeps.saved import repeat_command
+
+    console.print(repeat_command(saved), soft_wrap=True, markup=False)
+
+
+def write_report(saved: Saved, console: Console) -> None:
+    """One page."""
+    from studperf.sweeps.report import write
+
+    console.print(f"Written: {write(saved)}", soft_wrap=True)
+
+
+def export(saved: Saved, console: Console) -> None:
+    """For other programs."""
+    import yaml
+
+    from studperf.record import write_atomically
+    from studperf.sweeps.saved import repeat_command, rows
+
+    saved.folder.mkdir(parents=True, exist_ok=True)
+    header, lines = rows(saved)
+    with (saved.folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(lines)
+    console.print(f"Written: {saved.folder / 'trials.csv'} ({len(lines)} trials)", soft_wrap=True)
+    if saved.best is not None:
+        best = {"trial": saved.best.number, "values": list(saved.best.values), "words": saved.best.user_attrs["words"]}
+        write_atomically(saved.folder / "best.yaml", yaml.safe_dump({**best, "command": repeat_command(saved)}, sort_keys=False))
+        console.print(f"Written: {saved.folder / 'best.yaml'}", soft_wrap=True)
+
+
+def delete(saved: Saved, console: Console) -> None:
+    """The study, and what its trials left."""
+    import optuna
+
+    optuna.delete_study(study_name=saved.name, storage=saved.optuna._storage)  # noqa: SLF001 - the storage it was opened with
+    shutil.rmtree(saved.folder, ignore_errors=True)
+    console.print(f"Deleted: the study {saved.name} and {saved.folder}", soft_wrap=True)
+
+
+_COMMANDS: dict[str, Callable[[Saved, Console], None]] = {
+    "show": show,
+    "best": show_best,
+    "report": write_report,
+    "export": export,
+    "delete": delete,
+}
+
+
+def main() -> None:
+    """The command."""
+    from studperf.config.faults import unknown_key
+
+    flags, words = split_words()
+    console = make_console()
+    runs = Path(next((word.removeprefix("runs=") for word in words if word.startswith("runs=")), "runs"))
+    words = [word for word in words if not word.startswith("runs=")]
+    if {"-h", "--help"} & set(flags) or not words:
+        console.print(_USAGE, markup=False)
+        return
+    name, *given = words
+    if name != "list" and name not in _COMMANDS:
+        raise ConfigError(f"{name}: {unknown_key(name, ['list', *_COMMANDS])}")
+    from studperf.sweeps.saved import find_studies, find_study
+
+    if name == "list":
+        show_list(find_studies(runs), console)
+        return
+    if len(given) != 1:
+        raise ConfigError(f"name one study: python -m studperf.sweeps {name} STUDY\n\n{_USAGE}")
+    _COMMANDS[name](find_study(given[0], runs), console)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,167 @@
+"""From the words of a trial to its checked configuration, without asking Hydra each time: it takes 70 ms, this 1."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from studperf.config import compose, load
+from studperf.config.faults import Fault
+from studperf.config.overrides import group_names
+from studperf.config.shape import RunConfig
+from studperf.errors import ConfigError
+from studperf.sweeps.space import Space, Word, read, write
+
+_PLAIN = re.compile(r"[\w./:-]+")
+FORCED = {"score_on": "val", "progress": False, "resume": None}
+"""What a trial may not choose: the test split stays closed, and the terminal belongs to the study."""
+
+
+class Composer:
+    """Composes once for each choice of groups, and then sets plain values in a copy.
+
+    Args:
+        fixed: words that hold for every trial, and the groups among them.
+        threads: torch threads of a trial; None leaves the configuration's.
+    """
+
+    def __init__(self, fixed: Sequence[Word], *, threads: int | None = None) -> None:
+        self.fixed = list(fixed)
+        self.threads = threads
+        self._bases: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    @cached_property
+    def _groups(self) -> set[str]:
+        return group_names()
+
+    def plain(self, words: Sequence[Word]) -> dict[str, Any]:
+        """The composed configuration of a trial, not checked yet."""
+        base, values = self._part(words)
+        config = copy.deepcopy(base)
+        for word in values:
+            _set(config, word)
+        config |= FORCED
+        if self.threads is not None:
+            config["threads"] = self.threads
+        return _resolve(config) if _has_interpolation(config) else config
+
+    def config(self, words: Sequence[Word]) -> RunConfig:
+        """The checked configuration of a trial.
+
+        Raises:
+            ConfigError: it was refused.
+        """
+        return load(self.plain(words))
+
+    def repeat(self, words: Sequence[Word]) -> list[str]:
+        """Words that make the same run without the sweep's file, which would start the sweep again: groups, then what differs from them."""
+        groups = [word for word in [*self.fixed, *words] if self._is_group(word)]
+        with_hydra = compose([f"{word}" for word in self._last(groups)], return_hydra_config=True)
+        choices: dict[str, str] = {
+            str(k): str(v) for k, v in with_hydra.hydra.runtime.choices.items() if k in self._groups and k != "sweeps"
+        }
+        defaults = compose([], return_hydra_config=True).hydra.runtime.choices
+        chosen = [f"{key}={value}" for key, value in choices.items() if str(defaults.get(key)) != value]
+        from omegaconf import OmegaConf
+
+        base = OmegaConf.to_container(compose(chosen), resolve=True)
+        wanted = {key: value for key, value in _resolve(self.plain(words)).items() if key not in FORCED}
+        return [*chosen, *_difference("", wanted, base)]
+
+    @staticmethod
+    def _last(words: Sequence[Word]) -> list[Word]:
+        return list({word.key: word for word in words}.values())
+
+    def _part(self, words: Sequence[Word]) -> tuple[dict[str, Any], list[Word]]:
+        """The composition that the words' groups ask for, and the words that are no groups."""
+        groups = [word for word in words if word.key.split("@")[0] in self._groups]
+        rest = [word for word in words if word not in groups]
+        key = tuple(map(str, groups))
+        if key not in self._bases:
+            self._bases[key] = self._compose(groups)
+        return self._bases[key], rest
+
+    def _compose(self, groups: Sequence[Word]) -> dict[str, Any]:
+        from omegaconf import OmegaConf
+
+        taken = {word.key for word in groups}
+        fixed = [str(word) if self._is_group(word) else f"++{word}" for word in self.fixed if word.key not in taken]
+        plain = OmegaConf.to_container(compose([*fixed, *map(str, groups)]), resolve=False)
+        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+    def _is_group(self, word: Word) -> bool:
+        return word.key.split("@")[0] in self._groups or word.key.startswith(("hydra", "~"))
+
+
+def find_faults(space: Space, composer: Composer) -> list[Fault]:
+    """Every fault that a trial of this space could have by itself: each end of each domain is composed and checked."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    faults: list[Fault] = []
+    for words in space.probes():
+        try:
+            composer.config(words)
+        except ConfigError as error:
+            faults += _as_faults(error)
+        except (HydraException, OmegaConfBaseException) as error:
+            faults.append(Fault(" ".join(map(str, words)) or "composition", " ".join(str(error).split())))
+    return list(dict.fromkeys(faults))
+
+
+def _as_faults(error: ConfigError) -> Iterable[Fault]:
+    lines = str(error).split("\n  - ")
+    for line in lines[1:] or lines:
+        where, _, what = line.partition(": ")
+        yield Fault(where, what)
+
+
+def _set(config: dict[str, Any], word: Word) -> None:
+    """Sets a value at a dotted key; what is not there yet is made, and refused later by the shape."""
+    *path, last = word.key.split(".")
+    node = config
+    for part in path:
+        below = node.get(part)
+        if not isinstance(below, dict):
+            below = node[part] = {}
+        node = below
+    value = copy.deepcopy(word.value)
+    node[last] = {**node[last], **value} if isinstance(value, dict) and isinstance(node.get(last), dict) else value
+
+
+def _difference(prefix: str, wanted: Any, base: Any) -> list[str]:  # noqa: ANN401 - whatever YAML held
+    """Words that turn the base into what is wanted."""
+    if isinstance(wanted, dict) and isinstance(base, dict):
+        dot = f"{prefix}." if prefix else ""
+        return [word for key, value in wanted.items() for word in _difference(f"{dot}{key}", value, base.get(key))]
+    return [] if wanted == base else [f"{prefix}={_quoted(wanted)}"]
+
+
+def _quoted(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    """A value in Hydra's grammar."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_quoted, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_quoted(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, str) and (not value or not _PLAIN.fullmatch(value) or read(value) != value):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return write(value)
+
+
+def _has_interpolation(node: Any) -> bool:  # noqa: ANN401 - whatever YAML held
+    if isinstance(node, dict):
+        return any(_has_interpolation(value) for value in node.values())
+    if isinstance(node, list):
+        return any(_has_interpolation(value) for value in node)
+    return isinstance(node, str) and "${" in node
+
+
+def _resolve(config: dict[str, Any]) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}

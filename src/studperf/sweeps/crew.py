@@ -1,0 +1,164 @@
+"""The workers of one machine: this process alone, or several long-lived ones on the same study."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from studperf.errors import Interrupted, StudperfError, SweepError
+from studperf.sweeps import Run
+from studperf.sweeps.board import Board
+from studperf.sweeps.study import Next, Plan, Study
+from studperf.sweeps.trial import TrialTask
+from studperf.sweeps.worker import terminable, work
+from studperf.tracking.tracker import settle
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+    from studperf.config.shape import Wandb
+    from studperf.sweeps.door import Order
+
+_POLL_S = 0.3
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def plan_of(order: Order) -> Plan:
+    """What the workers of an order must know."""
+    return Plan(order.name, order.folder, order.settings, order.objectives, order.space)
+
+
+def run_study(order: Order, run: Run, console: Console, config: DictConfig | None, hydra_context: HydraContext | None) -> None:
+    """Brings a study to its total, shows it on the way, and then chooses the winner."""
+    plan = plan_of(order)
+    study = Study(plan)
+    board = Board(study, console)
+    board.show_start()
+    study.add_facts(fixed=list(map(str, plan.space.fixed)), total=study.total)
+    if study.n_done() >= study.total:
+        console.print(f"The study has its {study.total} trials; there is nothing to go on with.")
+    else:
+        with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
+            if order.settings.mode == "batch":
+                from studperf.sweeps.batch import run_batches
+
+                reason = run_batches(study, run, config, hydra_context, board.poll)
+            elif order.settings.n_jobs == 1:
+                task = TrialTask(plan, run, composer=order.composer)
+                reason = work(study, task, on_end=board.poll)
+            else:
+                reason = _work_in_processes(order, plan, run, board)
+        board.show_end(reason)
+    if study.n_done() >= study.total or order.settings.patience:
+        from studperf.sweeps.told import tell
+        from studperf.sweeps.winner import conclude
+
+        with _settled(order.base.tracking.wandb, console):
+            conclude(study, TrialTask(plan, run), console)
+        tell(study, order.base.tracking.wandb, console)
+
+
+@contextmanager
+def _settled(tracking: Wandb, console: Console) -> Iterator[None]:
+    """What the trials left to W&B's process is done when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        settle(tracking, console)
+
+
+@contextmanager
+def _interruptible(plan: Plan) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise Interrupted(f"interrupted; the same command goes on with the study {plan.name}") from error
+
+
+def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
+    """Several workers; one that is killed leaves the rest to the others.
+
+    Raises:
+        SweepError: they died, or one of them gave up.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers: list[tuple[SpawnProcess, Connection]] = []
+    try:
+        with terminable(), _one_thread_each():
+            for i in range(plan.settings.n_jobs):
+                here, there = context.Pipe(duplex=False)
+                args = (plan, run, order.base.tracking.wandb, os.getpid(), there)
+                process = context.Process(target=_work_here, args=args, name=f"worker-{i}")
+                process.start()
+                there.close()
+                workers.append((process, here))
+            while any(process.is_alive() for process, _ in workers):
+                board.poll()
+                time.sleep(_POLL_S)
+    except (KeyboardInterrupt, SystemExit):
+        for process, _ in workers:
+            process.terminate()
+        for process, _ in workers:
+            process.join()
+        raise
+    return _reason([_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers])
+
+
+def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str:
+    for word in words:
+        if word is not None and word[0] == "error":
+            raise SweepError(word[1])
+    ended = [word[1] for word in words if word is not None]
+    if not ended:
+        raise SweepError(f"all workers died (exit codes {', '.join(map(str, codes))}); the same command goes on")
+    return next((reason for reason in ended if reason != Next.DONE.value), ended[0])
+
+
+def _last_word(connection: Connection) -> tuple[str, str] | None:
+    try:
+        kind, text = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return str(kind), str(text)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Threads of several processes on the same cores wait for one another: 4 times the CPU, measured. Set before the processes start."""
+    old = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in old.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _work_here(plan: Plan, run: Run, tracking: Wandb, parent: int, last_word: Connection) -> None:
+    """The main function of a worker process."""
+    import torch
+    from rich.console import Console
+
+    torch.set_num_threads(1)
+    try:
+        with _settled(tracking, Console(stderr=True)):
+            reason = work(Study(plan), TrialTask(plan, run, threads=1), is_wanted=lambda: os.getppid() == parent)
+        last_word.send(("done", reason))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except StudperfError as error:
+        last_word.send(("error", str(error)))
+        sys.exit(error.exit_code)

@@ -1,0 +1,138 @@
+"""From a command line to a study: everything is checked, and every fault told, before the storage is opened or a trial begins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studperf import sweeps
+from studperf.config import check_sweeper, load
+from studperf.config.faults import Fault
+from studperf.errors import ConfigError, SweepError, listing
+from studperf.sweeps.compose import Composer, find_faults
+from studperf.sweeps.space import Space, read_space
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+
+    from studperf.config.shape import RunConfig
+    from studperf.config.sweep import SweepConfig
+
+_HEAD = "The sweep was refused"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A checked request for a study."""
+
+    name: str
+    settings: SweepConfig
+    space: Space
+    base: RunConfig
+    """Of the first trial that can be: what all have in common can be read from it."""
+    composer: Composer
+
+    @property
+    def folder(self) -> Path:
+        """Of the study."""
+        from studperf.record import STUDIES
+
+        return Path(self.base.runs) / STUDIES / self.name
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """By name."""
+        return self.settings.objectives or (self.base.monitor.metric,)
+
+
+def run_sweep(words: Sequence[str], settings: dict[str, Any], config: DictConfig | None, hydra_context: HydraContext | None) -> None:
+    """Runs a study, or goes on with it, up to its total; then its winner is chosen.
+
+    Raises:
+        ConfigError: lists every fault of the space, the sampler and what else was asked for.
+        SweepError: too many trials failed, or the workers died.
+        Interrupted: by Ctrl-C or SIGTERM; the same command goes on.
+    """
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(config.hydra.sweeper, resolve=True) if config is not None else settings
+    choice = config.hydra.runtime.choices.get("sweeps") if config is not None else None
+    order = read_order(words, {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}, name=choice)
+    run, make_console = sweeps.handed().run, sweeps.handed().make_console
+    if run is None or make_console is None:
+        raise SweepError("no command has handed over what runs a trial; start it with python -m studperf.train")
+    if order.settings.dry_run:
+        from studperf.sweeps.dry import dry_run
+
+        dry_run(order, run, make_console())
+        return
+    from studperf.sweeps.crew import run_study
+
+    run_study(order, run, make_console(), config, hydra_context)
+
+
+def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | None = None) -> Order:
+    """Checks a request whole.
+
+    Args:
+        words: of the command line, Hydra's own left out.
+        settings: `hydra.sweeper`.
+        name: of the sweep file.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
+    faults, checked = check_sweeper(settings)
+    if checked is None:
+        raise ConfigError(listing(_HEAD, list(map(str, faults))))
+    reading = read_space(words, checked.params, checked.conditional)
+    faults += [Fault(_place(fault.where), fault.what) for fault in reading.faults]
+    space = reading.space
+    if not space.dimensions:
+        faults.append(Fault("hydra.sweeper.params", "nothing is varied; name a key, such as optimizer.lr=tag(log,interval(1e-4,1e-1))"))
+    faults += _check_grid(checked, space)
+    composer = Composer(space.fixed)
+    if not reading.faults:
+        faults += find_faults(space, composer)
+    if faults:
+        raise ConfigError(listing(_HEAD, list(map(str, dict.fromkeys(faults)))))
+    base = load(composer.plain(space.probes()[0]))
+    faults += _check_base(base, checked)
+    if faults:
+        raise ConfigError(listing(_HEAD, list(map(str, faults))))
+    return Order(checked.study or name or _own_name(base, space), checked, space, base, composer)
+
+
+def _place(where: str) -> str:
+    return f"hydra.sweeper.{where}" if where.startswith(("params.", "conditional.")) else where
+
+
+def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
+    if not str(settings.sampler.get("_target_")).endswith(".GridSampler"):
+        return []
+    try:
+        space.grid()
+    except ValueError as error:
+        return [Fault("hydra.sweeper.sampler", str(error))]
+    return []
+
+
+def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
+    faults = []
+    if base.trainer.get("devices") not in (1, None) or "ddp" in str(base.trainer.get("strategy")):
+        faults.append(Fault("trainer", "a trial trains on one device; more workers (hydra.sweeper.n_jobs) use more of the machine"))
+    if settings.mode == "batch" and settings.repeat > 1:
+        faults.append(Fault("hydra.sweeper.repeat", "is for mode=worker"))
+    if len(settings.objectives or ()) > 1 and settings.patience is not None:
+        faults.append(Fault("hydra.sweeper.patience", "needs one objective: of several there is no single best"))
+    return faults
+
+
+def _own_name(base: RunConfig, space: Space) -> str:
+    """Of a study that no file names: the same space has the same name, and so goes on."""
+    digest = hashlib.sha256(repr(sorted(space.describe().items())).encode()).hexdigest()[:6]
+    return f"{base.model_name}-{digest}"

@@ -1,0 +1,32 @@
+"""How long a trained model takes for one row."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from studperf.config import load
+from studperf.fit import load_best
+from studperf.module import build_module
+from studperf.record import RunRecord, read_encoder
+
+_N_CALLS = 50
+
+
+def measure_latency(folder: Path, record: RunRecord) -> float:
+    """Milliseconds to predict one row with a run's best weights: the median of several calls."""
+    config = load(record.config, is_trusted=False)
+    features = read_encoder(folder).features
+    module = build_module(config, features, torch.zeros(2).numpy())
+    load_best(module, folder)
+    row = (torch.zeros(1, features.n_numbers), torch.zeros(1, len(features.cardinalities), dtype=torch.int64))
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(_N_CALLS):
+            started = time.perf_counter()
+            module.model(*row)
+            seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds)

@@ -1,0 +1,309 @@
+"""Where studies lie: a journal or SQLite on disk, or PostgreSQL; and how one worker at a time may take a trial."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from studperf.errors import ConfigError
+from studperf.sweeps.patience import patiently
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+    from sqlalchemy import Engine
+
+JOURNAL = "study.journal"
+WORKER = "worker"
+"""The attribute of a trial that names its worker."""
+_KINDS = "a journal (no storage given), sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
+
+class Liveness(Protocol):
+    """Tells trials of live workers from those of dead ones."""
+
+    def begin(self, study: Study, trial: FrozenTrial) -> None:
+        """This worker took the trial; called while it holds the study."""
+
+    def end(self) -> None:
+        """This worker has told the trial's end."""
+
+    def leave(self) -> None:
+        """This worker goes; what it has not told is lost."""
+
+    def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the running trials whose worker is no more; called while this worker holds the study."""
+
+
+class Storage:
+    """A storage, its lock and its liveness, by its address.
+
+    Args:
+        url: None for a journal in the study's folder.
+        folder: of the study.
+        heartbeat_s: on a database server, seconds between two signs of life.
+        grace_s: seconds without one, after which a worker is dead.
+
+    Raises:
+        ConfigError: the address is of no kind that several workers can share.
+    """
+
+    def __init__(self, url: str | None, folder: Path, *, heartbeat_s: int = 10, grace_s: int = 40) -> None:
+        self.url, self.folder = url, folder
+        self.home = folder
+        if url is None:
+            self.optuna: BaseStorage = _open_journal(folder / JOURNAL)
+        elif url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/"):
+            self.home = Path(url.removeprefix("sqlite:///").partition("?")[0]).resolve().parent
+            self.home.mkdir(parents=True, exist_ok=True)
+            with _file_lock(self.home / ".open.lock"):  # two that make the tables at once fail
+                self.optuna = _open_database(url, {"connect_args": {"timeout": 60}})
+        elif url.startswith("postgresql"):
+            timing = {"heartbeat_interval": heartbeat_s, "grace_period": grace_s}
+            engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+            with _opening(url, engine):
+                self.optuna = _open_database(url, engine, **timing)
+        else:
+            raise ConfigError(f"hydra.sweeper.storage: expected {_KINDS}, got {without_password(url)}")
+        self.is_server = url is not None and url.startswith("postgresql")
+
+    def close(self) -> None:
+        """Closes the connections to a database."""
+        if (engine := getattr(self.optuna, "engine", None)) is not None:
+            engine.dispose()
+
+    def liveness(self) -> Liveness:
+        """A new worker's."""
+        return Beats() if self.is_server else Marks(self.home / ".workers")
+
+    def held(self, study_name: str) -> AbstractContextManager[None]:
+        """One worker at a time may count the trials of a study and take one. A worker that dies lets go."""
+        if self.is_server:
+            return _advisory_lock(self.optuna.engine, study_name)  # type: ignore[attr-defined]
+        return _file_lock(self.home / f".{study_name}.lock")
+
+
+def without_password(text: str) -> str:
+    """Any text with the passwords of addresses in it starred."""
+    return re.sub(r"(\w+://[^\s:/@]*:)[^\s/]*@", r"\1***@", text)
+
+
+def hide(text: str, url: str | None) -> str:
+    """A text without the password of the storage's address, wherever it stands."""
+    password = urlsplit(url).password if url else None
+    return without_password(text.replace(password, "***") if password else text)
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock: Any = _JournalLock(path)  # the base class of Optuna's own is private
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+@contextmanager
+def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
+    """One at a time may make the tables on a server."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with ExitStack() as stack:
+
+        def enter() -> None:
+            engine = create_engine(url, **arguments)
+            stack.callback(engine.dispose)
+            stack.enter_context(_advisory_lock(engine, "studperf opens"))
+
+        try:
+            patiently(enter, give_up_after_s=20)
+        except (SQLAlchemyError, ImportError) as error:
+            raise ConfigError(_refusal(url, error)) from None
+        yield
+
+
+def _refusal(url: str, error: Exception) -> str:
+    """Nothing of the driver's own error may be shown as it is: it can hold the whole address."""
+    reason = hide(str(error.__cause__ or error).strip().splitlines()[0], url)
+    return f"hydra.sweeper.storage: {without_password(url)} can't be opened: {reason}"
+
+
+def _open_database(url: str, engine: dict[str, Any], **timing: Any) -> BaseStorage:  # noqa: ANN401 - whole numbers
+    from optuna.storages import RDBStorage
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # heartbeats are marked experimental
+            return patiently(lambda: RDBStorage(url, engine_kwargs=engine, **timing), give_up_after_s=20)
+    except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+        raise ConfigError(_refusal(url, error)) from None
+
+
+class _JournalLock:
+    """The kernel's lock: it is free at once when its holder dies, where Optuna's own waits for half a minute.
+
+    What a killed writer left of a line is cut off before the next line is written: Optuna would refuse the whole journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def acquire(self) -> bool:
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _mend(file)
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _mend(file: int) -> None:
+    size = os.fstat(file).st_size
+    keep = size
+    while keep and os.pread(file, 1, keep - 1) != b"\n":
+        keep -= 1
+    if keep < size:
+        os.ftruncate(file, keep)
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
+    """PostgreSQL's: it belongs to the connection, so that a dead worker's is free."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        try:
+            yield
+        finally:
+            # A connection that was lost holds no lock; one that goes back to the pool would keep it.
+            with suppress(DBAPIError):
+                if not connection.closed and not connection.invalidated:
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                    connection.commit()
+
+
+class Marks:
+    """On one machine: each worker holds the kernel's lock on a file of its own, which no death outlives. There is nothing to wait for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._file: int | None = None
+
+    def begin(self, study: Study, trial: FrozenTrial) -> None:
+        """See `Liveness`."""
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.folder / self.name, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        set_trial_attr(study, trial, WORKER, self.name)
+
+    def end(self) -> None:
+        """See `Liveness`: the mark stays until the worker goes."""
+
+    def leave(self) -> None:
+        """See `Liveness`."""
+        if self._file is not None:
+            (self.folder / self.name).unlink(missing_ok=True)
+            os.close(self._file)
+            self._file = None
+
+    def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
+        """See `Liveness`. One without a name died between taking its trial and saying so."""
+        return [trial for trial in running if not self._is_alive(trial.user_attrs.get(WORKER))]
+
+    def _is_alive(self, name: str | None) -> bool:
+        if name == self.name:
+            return self._file is not None
+        path = self.folder / str(name)
+        try:
+            file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        path.unlink(missing_ok=True)
+        return False
+
+
+class Beats:
+    """On a database server: the storage's heartbeats, by the server's clock."""
+
+    def __init__(self) -> None:
+        self._stop = Event()
+        self._threads: list[Thread] = []
+
+    def begin(self, study: Study, trial: FrozenTrial) -> None:
+        """See `Liveness`."""
+        storage: Any = study._storage  # noqa: SLF001 - Optuna beats only inside Study.optimize, which dies with the server
+        trial_id = trial._trial_id  # noqa: SLF001 - as above
+        patiently(lambda: storage.record_heartbeat(trial_id))
+        set_trial_attr(study, trial, WORKER, f"{os.uname().nodename}-{os.getpid()}")
+        self._threads.append(Thread(target=self._beat, args=(storage, trial_id, self._stop), daemon=True))
+        self._threads[-1].start()
+
+    def end(self) -> None:
+        """See `Liveness`."""
+        self._stop.set()
+        self._stop, self._threads = Event(), []
+
+    def leave(self) -> None:
+        """See `Liveness`."""
+        self.end()
+
+    def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
+        """See `Liveness`. Taking a trial and its first beat happen under the lock, so one without any lost its worker in between."""
+        from sqlalchemy import text
+
+        storage: Any = study._storage  # noqa: SLF001 - see begin
+        stale = set(storage._get_stale_trial_ids(study._study_id))  # noqa: SLF001 - the public function would not put a trial back
+        with storage._backend.engine.connect() as connection:  # noqa: SLF001 - as above
+            beaten = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
+        return [t for t in running if t._trial_id in stale or t._trial_id not in beaten]  # noqa: SLF001
+
+    @staticmethod
+    def _beat(storage: Any, trial_id: int, stop: Event) -> None:  # noqa: ANN401 - Optuna's cached storage
+        while not stop.wait(storage.get_heartbeat_interval()):
+            patiently(lambda: storage.record_heartbeat(trial_id))
+
+
+def set_trial_attr(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
+    """Writes an attribute of any unfinished trial, one's own or not."""
+    study._storage.set_trial_user_attr(trial._trial_id, key, value)  # noqa: SLF001 - public only for a live Trial

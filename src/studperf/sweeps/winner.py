@@ -1,0 +1,210 @@
+"""Choosing a winner honestly: the best of many trials is lucky, so the best few are trained again on fresh seeds and compared in pairs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from studperf.config.overrides import group_names
+from studperf.metrics import FloatArray, Interval, paired_mean_difference
+from studperf.record import RECORD, RunRecord, read_predictions
+from studperf.sweeps.board import short, trial_table
+from studperf.sweeps.space import Choice, Word
+from studperf.sweeps.study import Study, best_first, pareto
+from studperf.sweeps.trial import TrialTask, command
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+WINNER = "winner"
+REFITS = "refits"
+_SAME_TIME = 1.5
+_FRESH = 1000
+"""Added to the run's seed: no trial was chosen by what these seeds give."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that was trained again."""
+
+    trial: int
+    words: tuple[str, ...]
+    value: float
+    """As the study saw it."""
+    mean: float
+    """Over the fresh seeds, on val."""
+    sd: float
+    difference: Interval
+    """To the best candidate, with its paired 95 % interval."""
+    n_parameters: int
+    fit_seconds: float
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether its difference to the best is noise."""
+        return self.difference.low <= 0
+
+
+def conclude(study: Study, task: TrialTask, console: Console) -> None:
+    """Names the winner of a finished study and scores it on test, once; several objectives get a Pareto table instead."""
+    plan = study.plan
+    trials = study.trials()
+    if len(plan.objectives) > 1:
+        console.print(f"Pareto table: no other trial is better in {' and '.join(plan.objectives)} at once.")
+        console.print(trial_table(pareto(trials, plan.directions), plan.objectives, plan.directions, n_shown=None))
+        return
+    ranked = best_first(trials, plan.directions)
+    if not ranked:
+        console.print("No trial is complete and within the constraints, so there is no winner.", style="yellow")
+        return
+    console.print(f"Best: trial {ranked[0].number}, {plan.objectives[0]} {ranked[0].values[0]:.4f}", soft_wrap=True)
+    if plan.settings.winner.top == 0:
+        words = [_word(text) for text in ranked[0].user_attrs["words"]]
+        console.print(command(task.composer.repeat(words)), soft_wrap=True, markup=False)
+        return
+    # Of several machines that see the study finished, the first one does this, and the others find it done.
+    with study.storage.held(f"{plan.name}-winner"):
+        found = study.facts().get(WINNER)
+        if found is None or found["n_done"] != study.n_done():
+            found = _choose(study, task, ranked, console)
+            study.add_facts(winner=found)
+    show_winner(found, console)
+
+
+def show_winner(found: dict[str, Any], console: Console) -> None:
+    """The candidates, who is tied, and the winner with its verdict."""
+    table = Table(title="Trained again on fresh seeds, val", title_justify="left")
+    for name in ("trial", "mean", "sd", "against the best (95 %)", "", "parameters", "seconds", "settings"):
+        table.add_column(name, justify="left" if name in ("", "settings") else "right", overflow="fold")
+    for line in found["candidates"]:
+        gap = line["difference"]
+        interval = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap["value"] else ""
+        remark = "best" if line["trial"] == found["best"] else "tied" if line["is_tied"] else "worse"
+        remark = f"{remark}, winner" if line["trial"] == found["trial"] else remark
+        cells = (f"{line['mean']:.4f}", f"{line['sd']:.4f}", interval, remark, f"{line['n_parameters']:,}", f"{line['fit_seconds']:.1f}")
+        table.add_row(str(line["trial"]), *cells, " ".join(map(short, line["words"])))
+    console.print(table)
+    console.print(found["line"], soft_wrap=True)
+    if found.get("verdict"):
+        console.print(f"Verdict of the winner: {found['verdict']}", style="bold", soft_wrap=True)
+        console.print(f"Its run: {found['folder']}", soft_wrap=True)
+    console.print(found["command"], soft_wrap=True, markup=False)
+
+
+def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The best trials, and the best one of each choice of a group: a simple model is not to be missed because complex ones crowd it out."""
+    chosen = {t.number: t for t in ranked[: study.plan.settings.winner.top]}
+    for dimension in study.plan.space.dimensions:
+        if isinstance(dimension.domain, Choice) and dimension.key in group_names():
+            for text in dimension.domain.texts:
+                first = next((t for t in ranked if t.params.get(dimension.name) == text), None)
+                if first is not None:
+                    chosen.setdefault(first.number, first)
+    return list(chosen.values())
+
+
+def _choose(study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console) -> dict[str, Any]:
+    trials = choose_candidates(study, ranked)
+    n_seeds = study.plan.settings.winner.seeds
+    console.print(f"Training the {len(trials)} candidates again, each on {n_seeds} fresh seeds ...")
+    refits = [[_refit(study, task, trial, _FRESH + i) for i in range(n_seeds)] for trial in trials]
+    candidates = compare([(t, t.user_attrs["words"]) for t in trials], refits, is_squared=study.plan.objectives[0] != "val/mae")
+    best, winner = candidates[0], simplest(candidates)
+    folder = study.plan.folder / f"winner_{winner.trial:04d}"
+    record = _score(task, winner, folder)
+    verdict = record.judgement.verdict.line if record.judgement is not None else None
+    return {
+        "trial": winner.trial,
+        "best": best.trial,
+        "n_done": study.n_done(),
+        "candidates": [asdict(c) | {"is_tied": c.is_tied} for c in candidates],
+        "line": _line(candidates, winner, record.model),
+        "folder": str(folder),
+        "verdict": verdict,
+        "command": command(task.composer.repeat([_word(text) for text in winner.words])),
+    }
+
+
+def simplest(candidates: Sequence[Candidate]) -> Candidate:
+    """Of those tied with the best, the one with the fewest parameters, then the fastest; seconds that differ by noise decide nothing."""
+    tied = [c for c in candidates if c.is_tied]
+    fewest = min(c.n_parameters for c in tied)
+    small = [c for c in tied if c.n_parameters == fewest]
+    fastest = min(c.fit_seconds for c in small)
+    return min((c for c in small if c.fit_seconds <= _SAME_TIME * fastest), key=lambda c: c.mean)
+
+
+def compare(
+    trials: Sequence[tuple[FrozenTrial, Sequence[str]]], refits: Sequence[Sequence[tuple[RunRecord, Path]]], *, is_squared: bool
+) -> list[Candidate]:
+    """Candidates, best first, each with its paired interval to the best: rows are drawn again, a row's errors are means over the seeds."""
+    power = 2 if is_squared else 1
+    errors = [[_errors(folder) ** power for _, folder in runs] for runs in refits]
+    per_row: list[FloatArray] = [np.mean(several, axis=0) for several in errors]
+    values = [[float(np.mean(e) ** (1 / power)) for e in several] for several in errors]
+    means = [float(np.mean(rows) ** (1 / power)) for rows in per_row]
+    best = int(np.argmin(means))
+    candidates = [
+        Candidate(
+            trial=trial.number,
+            words=tuple(words),
+            value=trial.values[0],
+            mean=means[i],
+            sd=statistics.stdev(values[i]) if len(values[i]) > 1 else 0.0,
+            difference=Interval(0.0, 0.0, 0.0) if i == best else paired_mean_difference(per_row[i], per_row[best], is_squared=is_squared),
+            n_parameters=refits[i][0][0].n_parameters,
+            fit_seconds=statistics.fmean(record.timings_s["fit"] for record, _ in refits[i]),
+        )
+        for i, (trial, words) in enumerate(trials)
+    ]
+    return sorted(candidates, key=lambda c: c.mean)
+
+
+def _errors(folder: Path) -> FloatArray:
+    frame = read_predictions(folder)
+    frame = frame[frame["split"] == "val"]
+    return np.asarray(np.abs(frame["predicted"] - frame["actual"]), dtype=np.float64)
+
+
+def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> tuple[RunRecord, Path]:
+    words = [_word(text) for text in trial.user_attrs["words"]]
+    config = task.composer.config(words)
+    seed += config.seed
+    folder = study.plan.folder / REFITS / f"{trial.number:04d}_seed{seed}"
+    if (folder / RECORD).is_file() and (record := RunRecord.load(folder)).status == "finished":
+        return record, folder
+    config = config.model_copy(update={"seed": seed})
+    texts = [*map(str, study.plan.space.fixed), *trial.user_attrs["words"], "score_on=val", f"seed={seed}"]
+    return task.run(config, overrides=texts, folder=folder, is_trial=True), folder
+
+
+def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:
+    """The one time that the test split is opened."""
+    if (folder / RECORD).is_file() and (record := RunRecord.load(folder)).status == "finished":
+        return record
+    config = task.composer.config([_word(text) for text in winner.words]).model_copy(update={"score_on": "test"})
+    return task.run(config, overrides=[*map(str, task.plan.space.fixed), *winner.words, "score_on=test"], folder=folder)
+
+
+def _line(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
+    tied = [c for c in candidates if c.is_tied]
+    best = candidates[0]
+    if len(tied) == 1:
+        return f"Winner: trial {winner.trial} ({model}); no other candidate is tied with it."
+    others = ", ".join(str(c.trial) for c in tied if c is not winner)
+    head = f"Winner: trial {winner.trial} ({model}), the simplest of {len(tied)} tied ones with {winner.n_parameters:,} parameters"
+    if winner is best:
+        return f"{head}, and the best; the differences to trials {others} are noise."
+    return f"{head}; it is {winner.difference.value:.3f} behind trial {best.trial}, which is noise. Also tied: {others}."
+
+
+def _word(text: str) -> Word:
+    key, _, value = text.partition("=")
+    return Word(key, value)

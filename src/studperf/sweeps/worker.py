@@ -1,0 +1,176 @@
+"""The worker: one loop, the same in this process, in one of several, and on another machine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from studperf.errors import DataError, Interrupted, PrunedError, SweepError
+from studperf.sweeps.patience import patiently
+from studperf.sweeps.study import ERROR, Next, Study, best_first, finite, is_done, is_failure
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+    from studperf.sweeps.space import Word
+
+_WAIT_S = 0.2
+_MIN_FAILURES = 3
+_MAX_ERROR = 2000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial as its task sees it."""
+
+    number: int
+    words: list[Word]
+    trial: Trial
+    is_single: bool
+    """Of one objective: only then can it be pruned."""
+
+    def report(self, value: float, step: int) -> None:
+        """Tells how it goes.
+
+        Raises:
+            PrunedError: others were better at this step.
+        """
+        if not self.is_single:
+            return
+        patiently(lambda: self.trial.report(value, step))
+        if patiently(self.trial.should_prune):
+            raise PrunedError(f"stopped at epoch {step + 1}: others were better by then")
+
+    def note(self, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
+        """Keeps a fact about the trial."""
+        patiently(lambda: self.trial.set_user_attr(key, value))
+
+    def bound(self, key: str, excess: float) -> None:
+        """Keeps a constraint: it holds where the excess is not above 0."""
+        patiently(lambda: self.trial.set_constraint(key, excess))
+
+
+Task = Callable[[Job], Sequence[float]]
+"""Runs a trial and returns its values, one for each objective."""
+
+
+@dataclass
+class Limits:
+    """When a worker stops before the total is reached."""
+
+    max_failures: float
+    patience: int | None
+    timeout_s: float | None
+
+    def reason(self, study: Study, before: set[int], started: float) -> str | None:
+        """Why to stop; None to go on.
+
+        Raises:
+            SweepError: too many of the trials since the start have failed.
+        """
+        if self.timeout_s is not None and time.monotonic() - started > self.timeout_s:
+            return f"the time is up (timeout_s={self.timeout_s:g})"
+        trials = study.trials()
+        now = [t for t in trials if t.number not in before and (is_done(t) or is_failure(t))]
+        failures = [t for t in now if is_failure(t)]
+        if len(failures) >= _MIN_FAILURES and len(failures) > self.max_failures * len(now):
+            last = failures[-1]
+            raise SweepError(
+                f"{len(failures)} of the last {len(now)} trials failed, more than max_failures={self.max_failures:g} allows. "
+                f"Trial {last.number}: {last.user_attrs[ERROR].splitlines()[0]}"
+            )
+        if self.patience is not None and is_stale(trials, study.plan.directions, self.patience):
+            return f"nothing better for {self.patience} trials (patience={self.patience})"
+        return None
+
+
+def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience: int) -> bool:
+    """Whether as many trials have ended since the best one did."""
+    done = sorted((t for t in trials if is_done(t)), key=lambda t: (t.datetime_complete, t.number))
+    best = best_first(done, directions)
+    return len(directions) == 1 and bool(best) and len(done) - 1 - done.index(best[0]) >= patience
+
+
+def work(study: Study, task: Task, *, on_end: Callable[[], object] = lambda: None, is_wanted: Callable[[], bool] = lambda: True) -> str:
+    """Takes trials and runs them until the study has its total or a limit is reached; returns why it stopped.
+
+    Args:
+        study: this worker's.
+        task: runs one trial.
+        on_end: called at each trial's end.
+        is_wanted: no further trial is taken once it says no.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM; the running trial was put back.
+        SweepError: too many trials failed.
+        DataError: the table was refused, as it would be for every trial.
+    """
+    settings = study.plan.settings
+    limits = Limits(settings.max_failures, settings.patience, settings.timeout_s)
+    started = time.monotonic()
+    before = {t.number for t in patiently(study.trials) if t.state.is_finished()}
+    with terminable(), study.attended():
+        while is_wanted():
+            if reason := patiently(lambda: limits.reason(study, before, started)):
+                return reason
+            trial = study.take()
+            if trial is Next.DONE:
+                return Next.DONE.value
+            if isinstance(trial, Next):
+                time.sleep(_WAIT_S)
+                continue
+            run_trial(study, trial, task)
+            on_end()
+    return "the command that started this worker is gone"
+
+
+def run_trial(study: Study, trial: Trial, task: Task) -> None:
+    """Runs one trial and tells its end, whatever that is."""
+    try:
+        words = patiently(lambda: study.plan.space.suggest(trial))
+        values = list(task(Job(trial.number, words, trial, is_single=len(study.plan.objectives) == 1)))
+        if not finite(values):
+            study.tell_error(trial.number, f"ended with {', '.join(map(str, values))}, which is no number")
+        else:
+            study.tell(trial, values)
+    except PrunedError:
+        study.tell(trial, None)
+    except (KeyboardInterrupt, SystemExit):
+        study.put_back(trial)
+        raise
+    except DataError as error:
+        study.tell_error(trial.number, str(error))
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a trial does, out of memory included, is its own failure
+        study.tell_error(trial.number, explain(error))
+
+
+def explain(error: Exception) -> str:
+    """An error as it is kept: itself first, in a line, and where it came from."""
+    head = f"{type(error).__name__}: {error}".strip()
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    return f"{head}\n{where}"[:_MAX_ERROR]
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM interrupts like Ctrl-C, so that the running trial is told of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - of a handler
+        raise Interrupted("interrupted by SIGTERM")
+
+    old = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
