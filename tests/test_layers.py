@@ -17,7 +17,22 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "studperf"
 
 ORDER = (
-    *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "stacked", "judge", "finished"),
+    *(
+        "errors",
+        "config",
+        "metrics",
+        "data",
+        "baselines",
+        "changes",
+        "models",
+        "module",
+        "record",
+        "callbacks",
+        "fit",
+        "stacked",
+        "judge",
+        "finished",
+    ),
     *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "sweeps", "serving"),
 )
 """A room imports itself and the rooms before it."""
@@ -25,6 +40,8 @@ ENTRIES = ("train", "evaluate", "compare", "reproduce")
 """Commands: they import any room, the shared `cli`, and not each other,"""
 TRAIN_AGAIN = {"reproduce": ("train",)}
 """but for the one that runs a run again."""
+ABOVE = {f"{PACKAGE}.data.__main__": ("changes",)}
+"""A room's command that hands on to a room above its own, so that a user has one place to ask about tables."""
 CLI = "cli"
 MAY_IMPORT = {
     CLI: ("errors", "config"),
@@ -127,7 +144,7 @@ def allowed(name: str) -> tuple[str, ...]:
     if room in ENTRIES:
         return (room, CLI, *ORDER, *TRAIN_AGAIN.get(room, ()))
     below = ORDER[: ORDER.index(room) + 1] if room in ORDER else ()
-    return (*below, CLI) if name.endswith(".__main__") else below
+    return (*below, CLI, *ABOVE.get(name, ())) if name.endswith(".__main__") else below
 
 
 def wrong_arrows(sources: Sources) -> list[str]:

@@ -23,7 +23,7 @@ _DEBUG = "STUDPERF_DEBUG"
 _exit_code: list[int] = []
 """What `run_command` ended with."""
 _ONLY_SHOW = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
-_TAKE_VALUES = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+_TAKE_VALUES = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--against"}
 
 
 def run_command(command: Callable[[], int | None]) -> None:

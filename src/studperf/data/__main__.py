@@ -16,11 +16,15 @@ from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+
+    from studperf.config.dataset import Dataset
 
 _USAGE = """Commands about tables.
 
   python -m studperf.data check    [data=students] [data.source.path=FILE]   every fault and leak of a table; exit code 2 if there is one
   python -m studperf.data report   [data=students] [out=FOLDER]              a page about it, as HTML and Markdown
+  python -m studperf.data report   --against REV [remote=NAME]               what changed since a git revision, an md5 or another file
   python -m studperf.data infer    FILE target=COLUMN [name=NAME] [out=YAML] the first version of a dataset's YAML, from the file
   python -m studperf.data simulate [data=students] out=FILE [rows=N] [seed=N] [noise_sd=X]   a table of this schema with a known law
   python -m studperf.data fetch    [dvc=data.dvc] [remote=NAME] [force=true] the version that data.dvc names, from DVC's remote
@@ -61,8 +65,11 @@ def report(words: Sequence[str]) -> None:
     from studperf.data.source import read_source
     from studperf.data.split import split_table
 
-    own, others = _take(words, ("out",))
+    own, others = _take(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
+    if "against" in own:
+        _report_change(config.data, own, console)
+        return
     raw, origin = read_source(config.data)
     console.print(origin.line, soft_wrap=True)
     table = check_table(raw, config.data)
@@ -71,6 +78,23 @@ def report(words: Sequence[str]) -> None:
         pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
+
+
+def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> None:
+    import tempfile
+
+    from studperf.changes.page import describe_change, show, to_markdown, write
+    from studperf.changes.versions import read_current, read_version
+
+    new = read_current(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        old = read_version(own["against"], dataset, Path(folder), console, remote=own.get("remote"))
+    title = f"{dataset.name}: md5 {old.md5[:8]} ({old.name}) to {new.md5[:8]}"
+    with console.status("comparing"):
+        headline, blocks = describe_change(old, new, dataset)
+    show(console, title, headline, blocks)
+    path = write(Path(own.get("out", f"reports/{dataset.name}")), to_markdown(title, headline, blocks))
+    console.print(f"Wrote {path}", soft_wrap=True)
 
 
 def infer(words: Sequence[str]) -> None:
@@ -188,6 +212,9 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 def main() -> None:
     """The command."""
     flags, words = split_words()
+    if "--against" in flags:
+        words.append("against=" + flags[flags.index("--against") + 1])
+    words += [flag.removeprefix("--") for flag in flags if flag.startswith("--against=")]
     if {"-h", "--help"} & set(flags) or not words:
         make_console().print(_USAGE, markup=False, soft_wrap=True)
         if not words and not flags:

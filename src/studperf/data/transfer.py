@@ -47,19 +47,26 @@ def fetch(place: Place, console: Console, *, remote: str | None = None, is_force
     wanted = _to_fetch(place, console, is_forced=is_forced)
     if not wanted:
         return
-    cache = open_cache(place.root)
-    store: Store | None = None
     for file in wanted:
-        kept = Path(cache.path_of(file.md5))
-        where = "from the cache"
-        if not (kept.is_file() and md5_of(kept) == file.md5):
-            store = store or open_remote(place.root, remote)
-            where = f"from {store.url}"
-            size = file.size if file.size is not None else store.size_of(file.md5)
-            with _moving(console, f"Fetching {file.path.name}", size) as moved:
-                store.fetch(file.md5, kept, moved)
+        kept, where = bring(file, place, console, remote=remote)
         copy_whole(kept, file.path)
-        console.print(f"Fetched {_named(file, place)} {where} (md5 {file.md5}, as {place.dvc_file.name} says)", soft_wrap=True)
+        console.print(f"Fetched {_named(file, place)} from {where} (md5 {file.md5}, as {place.dvc_file.name} says)", soft_wrap=True)
+
+
+def bring(file: Tracked, place: Place, console: Console, *, remote: str | None = None) -> tuple[Path, str]:
+    """A version of a file in the cache on this disk, fetched if it is not there whole; and where it came from.
+
+    Raises:
+        DataError: the remote does not have it whole.
+    """
+    kept = Path(open_cache(place.root).path_of(file.md5))
+    if kept.is_file() and md5_of(kept) == file.md5:
+        return kept, "the cache"
+    store = open_remote(place.root, remote)
+    size = file.size if file.size is not None else store.size_of(file.md5)
+    with _moving(console, f"Fetching {file.path.name}", size) as moved:
+        store.fetch(file.md5, kept, moved)
+    return kept, store.url
 
 
 def push(place: Place, console: Console, *, remote: str | None = None) -> None:
