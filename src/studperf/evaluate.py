@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, importing, make_console, run_command, split_words
+from studperf.cli import end_at_once, importing, make_console, read_keys, read_words, run_command
 from studperf.errors import ConfigError, RunError
 from studperf.finished import FinishedRun
 
@@ -191,21 +191,14 @@ def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Consol
 
 def main() -> int | None:
     """The command."""
-    from studperf.config.faults import unknown_key
-
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False)
+    if (words := read_words(_USAGE)) is None:
         return None
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
-        raise ConfigError("; ".join(faults))
+    given = read_keys(words, _KEYS)
     if not given.get("run"):
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     with importing():
         run = FinishedRun.load(Path(given.pop("run")))
-    return None if evaluate(run, given, console) else _NOT_THE_SAME
+    return None if evaluate(run, given, make_console()) else _NOT_THE_SAME
 
 
 if __name__ == "__main__":
