@@ -50,10 +50,15 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     if changes:
         source = source.model_copy(update={"otherwise": "fail"})
     dataset = run.config.data.model_copy(update={"source": source})
-    return _evaluate_large(run, dataset, console) if is_streamed(dataset) else _evaluate_small(run, dataset, console)
+    is_same = _evaluate_large(run, dataset, console) if is_streamed(dataset) else _evaluate_small(run, dataset, console)
+    if is_same is None and "data.source.path" not in changes:
+        text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
+        console.print(f"warning: {text}", style="yellow", soft_wrap=True)
+    return is_same is not False
 
 
-def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool:
+def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
+    """Whether the run's own rows give the recorded numbers; None for other rows."""
     from studperf.data.rows import SmallRows
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
@@ -65,10 +70,11 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
     if is_own:
         return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
     _score_other_rows(run, [table], table.warnings, _stem(origin), console)
-    return True
+    return None
 
 
-def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool:
+def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
+    """As `_evaluate_small`, chunk by chunk."""
     from studperf.data.rows import open_good_rows, stream_source
     from studperf.data.schema import raise_faults
     from studperf.data.source import find_source, md5_of
@@ -82,7 +88,7 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
         console.print(origin.line, soft_wrap=True)
         raise_faults(findings, dataset)
         _score_other_rows(run, _Blocks(table), table.warnings, _stem(origin), console)
-    return True
+    return None
 
 
 class _Blocks:
