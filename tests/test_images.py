@@ -68,7 +68,8 @@ def test_the_serving_group_is_all_that_a_server_imports_and_has_no_torch() -> No
 
 def test_the_training_image_has_all_that_a_command_reads() -> None:
     copied = TEXTS["train"].split("FROM ${BASE}")[-1]
-    assert all(f"/app/{name} {name}" in copied for name in ("src", "conf", "sweeps", "runs"))
+    assert all(f"/app/{name} {name}" in copied for name in ("src", "conf", "sweeps"))
+    assert "--chown=1001:1001 /app/own ./" in copied
 
 
 @pytest.fixture(scope="module")

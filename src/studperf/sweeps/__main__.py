@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import make_console, read_words, run_command
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ def main() -> None:
     """The command."""
     from studperf.config.faults import unknown_key
 
-    flags, words = split_words()
+    if (words := read_words(_USAGE)) is None:
+        return
     console = make_console()
     runs = Path(next((word.removeprefix("runs=") for word in words if word.startswith("runs=")), "runs"))
     words = [word for word in words if not word.startswith("runs=")]
-    if {"-h", "--help"} & set(flags) or not words:
-        console.print(_USAGE, markup=False)
-        return
+    if not words:
+        raise ConfigError(f"name a command: list, {', '.join(_COMMANDS)}\n\n{_USAGE}")
     name, *given = words
     if name != "list" and name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, ['list', *_COMMANDS])}")

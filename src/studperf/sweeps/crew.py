@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
-    from studperf.config.shape import Wandb
+    from studperf.config.shape import RunConfig, Wandb
     from studperf.sweeps.door import Order
 
 _POLL_S = 0.3
@@ -50,12 +50,12 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
     else:
         with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":
-                from studperf.sweeps.batch import run_batches
+                from studperf.sweeps.batch import run_batches, through_launcher
 
-                reason = run_batches(study, run, config, hydra_context, board.poll)
+                launch = through_launcher(study, run, config, hydra_context)
+                reason = run_batches(study, launch, order.settings.n_jobs, board.poll)
             elif order.settings.n_jobs == 1:
-                task = TrialTask(plan, run, composer=order.composer)
-                reason = work(study, task, on_end=board.poll)
+                reason = _work(study, TrialTask(plan, run, composer=order.composer), order.base, on_end=board.poll)
             else:
                 reason = _work_in_processes(order, plan, run, board)
         board.show_end(reason)
@@ -85,6 +85,24 @@ def _interruptible(plan: Plan) -> Iterator[None]:
         raise Interrupted(f"interrupted; the same command goes on with the study {plan.name}") from error
 
 
+def _work(
+    study: Study,
+    task: TrialTask,
+    base: RunConfig,
+    *,
+    on_end: Callable[[], object] = lambda: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> str:
+    """One worker, in the way that `engine` asks for."""
+    if base.engine == "stacked":
+        from rich.console import Console
+
+        from studperf.sweeps.batch import N_TOGETHER, run_batches, together
+
+        return run_batches(study, together(study, task, Console(quiet=True)), N_TOGETHER, on_end, is_wanted)
+    return work(study, task, on_end=on_end, is_wanted=is_wanted)
+
+
 def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
     """Several workers; one that is killed leaves the rest to the others.
 
@@ -97,7 +115,7 @@ def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
                 here, there = context.Pipe(duplex=False)
-                args = (plan, run, order.base.tracking.wandb, os.getpid(), there)
+                args = (plan, run, order.base, os.getpid(), there)
                 process = context.Process(target=_work_here, args=args, name=f"worker-{i}")
                 process.start()
                 there.close()
@@ -147,15 +165,15 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work_here(plan: Plan, run: Run, tracking: Wandb, parent: int, last_word: Connection) -> None:
+def _work_here(plan: Plan, run: Run, base: RunConfig, parent: int, last_word: Connection) -> None:
     """The main function of a worker process."""
     import torch
     from rich.console import Console
 
     torch.set_num_threads(1)
     try:
-        with _settled(tracking, Console(stderr=True)):
-            reason = work(Study(plan), TrialTask(plan, run, threads=1), is_wanted=lambda: os.getppid() == parent)
+        with _settled(base.tracking.wandb, Console(stderr=True)):
+            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=lambda: os.getppid() == parent)
         last_word.send(("done", reason))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from studperf.sweeps.space import Word
 
-_WAIT_S = 0.2
+WAIT_S = 0.2
+ORPHANED = "the command that started this worker is gone"
 _MIN_FAILURES = 3
 _MAX_ERROR = 2000
 
@@ -124,11 +125,11 @@ def work(study: Study, task: Task, *, on_end: Callable[[], object] = lambda: Non
             if trial is Next.DONE:
                 return Next.DONE.value
             if isinstance(trial, Next):
-                time.sleep(_WAIT_S)
+                time.sleep(WAIT_S)
                 continue
             run_trial(study, trial, task)
             on_end()
-    return "the command that started this worker is gone"
+    return ORPHANED
 
 
 def run_trial(study: Study, trial: Trial, task: Task) -> None:
