@@ -73,9 +73,9 @@ def context() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for line in listed.stdout.decode().splitlines():
-            if (ROOT / line).is_file():
+            if (ROOT / line).is_file() or (ROOT / line).is_symlink():
                 (folder / line).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / line, folder / line)
+                shutil.copy(ROOT / line, folder / line, follow_symlinks=False)
         for secret in _SECRETS:
             (folder / secret).parent.mkdir(parents=True, exist_ok=True)
             (folder / secret).write_text(PLANTED, encoding="utf-8")
