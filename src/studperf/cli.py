@@ -24,7 +24,6 @@ _exit_code: list[int] = []
 """What `run_command` ended with."""
 _ONLY_SHOW = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
 _TAKE_VALUES = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
-_AGAINST = "--against"
 
 
 def run_command(command: Callable[[], int | None]) -> None:
@@ -103,16 +102,11 @@ def make_console(*, is_quiet: bool = False) -> Console:
 
 
 def split_words() -> tuple[list[str], list[str]]:
-    """The command line parted into flags, with the values that follow them, and the words that are no flags.
-
-    `--against REV` is the word `against=REV`.
-    """
+    """The command line parted into flags, with the values that follow them, and the words that are no flags."""
     flags, words = [], []
     arguments = iter(sys.argv[1:])
     for word in arguments:
-        if word.partition("=")[0] == _AGAINST:
-            words.append(f"{_AGAINST[2:]}={word.partition('=')[2] or next(arguments, '')}")
-        elif word.startswith("-"):
+        if word.startswith("-"):
             flags += [word, *([next(arguments, "")] if word in _TAKE_VALUES else [])]
         else:
             words.append(word)

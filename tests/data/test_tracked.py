@@ -61,3 +61,14 @@ def test_the_dvc_file_is_found_from_a_folder_below(tmp_path: Path, monkeypatch: 
 def test_what_is_no_md5_is_not_taken_for_one(text: str) -> None:
     assert not is_md5(text)
     assert is_md5(MD5)
+
+
+def test_a_table_in_a_linked_folder_is_the_tracked_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/a.csv").write_text("a\n1\n")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/data").symlink_to(tmp_path / "disk")
+    dvc_file = tmp_path / "project/data.dvc"
+    dvc_file.write_text(f"outs:\n- md5: {MD5}\n  path: data/a.csv\n")
+    (file,) = read_movable(dvc_file)
+    assert file.path == tmp_path / "project/data/a.csv"

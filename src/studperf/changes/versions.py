@@ -12,7 +12,7 @@ from rich.console import Console
 
 from studperf.config.dataset import Dataset
 from studperf.data.source import find_source, read_file
-from studperf.data.tracked import Tracked, is_md5, md5_of, parse_tracked
+from studperf.data.tracked import Tracked, as_written, is_md5, md5_of, parse_tracked
 from studperf.data.transfer import Place, bring, find_place
 from studperf.errors import DataError
 
@@ -67,7 +67,7 @@ def read_version(against: str, dataset: Dataset, folder: Path, console: Console,
 
 def _tracked_now(dataset: Dataset, place: Place) -> Tracked:
     path = find_source(dataset)
-    found = [file for file in place.files if path is not None and file.path == path.resolve()]
+    found = [file for file in place.files if path is not None and file.path == as_written(path)]
     if not found:
         raise DataError(f"{place.dvc_file} does not track {dataset.source.path}, so there are no versions of it; name a file instead")
     return found[0]

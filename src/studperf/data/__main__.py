@@ -5,6 +5,7 @@ python -m studperf.data check data=students data.source.path=some.csv
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -210,7 +211,20 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 def main() -> None:
     """The command."""
+    sys.argv[1:] = _as_words(sys.argv[1:])
     run_command_of(_COMMANDS, _USAGE)
+
+
+def _as_words(arguments: Sequence[str]) -> list[str]:
+    """`--against REV` and `--against=REV` as the word against=REV."""
+    rest = iter(arguments)
+    words = []
+    for word in rest:
+        if word == "--against":
+            words.append(f"against={next(rest, '')}")
+        else:
+            words.append(word.removeprefix("--") if word.startswith("--against=") else word)
+    return words
 
 
 if __name__ == "__main__":

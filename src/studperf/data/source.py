@@ -17,7 +17,7 @@ import pandas as pd
 from studperf.config import find_file
 from studperf.config.dataset import DELIMITERS, Dataset, Source
 from studperf.data.simulate import simulate
-from studperf.data.tracked import md5_of, read_tracked
+from studperf.data.tracked import as_written, md5_of, read_tracked
 from studperf.errors import DataError
 
 _CHUNK = 1 << 20
@@ -232,7 +232,7 @@ def not_regular(path: Path, what: str, n_columns: int) -> DataError:
 
 def _matches_dvc(path: Path, md5: str) -> bool:
     """Whether a `.dvc` file tracks this file; refuses a file that is not the tracked version."""
-    path = path.resolve()
+    path = as_written(path)
     for folder in path.parents:
         for dvc_file in (path.with_name(path.name + ".dvc"), folder / "data.dvc"):
             if not dvc_file.is_file():

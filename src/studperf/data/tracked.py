@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def find_dvc_file(given: str | None = None) -> Path:
     if given is not None:
         if not Path(given).is_file():
             raise DataError(f"{given}: no such file; name the .dvc file that tracks the table")
-        return Path(given).resolve()
+        return as_written(Path(given))
     here = Path.cwd()
     for folder in (here, *here.parents, project_root()):
         if (folder / NAME).is_file():
@@ -63,7 +64,7 @@ def parse_tracked(text: str, dvc_file: Path) -> tuple[Tracked, ...]:
     """
     try:
         outs = (yaml.safe_load(text) or {}).get("outs", [])
-        return tuple(Tracked((dvc_file.parent / out["path"]).resolve(), str(out["md5"]), out.get("size")) for out in outs)
+        return tuple(Tracked(as_written(dvc_file.parent / out["path"]), str(out["md5"]), out.get("size")) for out in outs)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(f"{dvc_file}: is not a file that DVC wrote: {what}. Bring it back with git.") from error
@@ -83,9 +84,14 @@ def read_movable(dvc_file: Path) -> tuple[Tracked, ...]:
             raise DataError(f"{dvc_file}: tracks the folder {file.path.name}/; use dvc pull, or track its files: dvc add FILE")
         if not is_md5(file.md5):  # it becomes a part of paths
             raise DataError(f"{dvc_file}: {file.path.name}: {file.md5!r} is no md5. Bring the .dvc file back with git.")
-        if dvc_file.parent.resolve() not in file.path.parents:
+        if as_written(dvc_file.parent) not in file.path.parents:
             raise DataError(f"{dvc_file}: {file.path} lies outside of the .dvc file's folder; nothing is written there")
     return files
+
+
+def as_written(path: Path) -> Path:
+    """The absolute path without `..`, links not followed: what lies in a linked folder is where the project sees it."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def is_md5(text: str) -> bool:
