@@ -143,6 +143,19 @@ def test_two_machines_share_a_run(command: Command, standin: GoogleStandin, tmp_
     assert len({weights for _, weights in told}) == 1
 
 
+def test_two_machines_begin_again_together_when_one_is_lost(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
+    words = ("model=mlp", "model.dropout=0", "trainer.accelerator=cpu", "trainer.max_epochs=60", "scheduler.name=none")
+    job = submit(command, standin, *words, "trainer=ddp", "trainer.devices=1", "cloud.nodes=2", "cloud.spot=true")
+    until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
+    standin.take_away(job, 1)
+    succeed(standin, job)
+    assert [replica.restarts for replica in standin.replicas[job["name"]]] == [1, 1]
+    fetch(command)
+    shared, alone = the_record(tmp_path / "runs"), train_here(command, tmp_path, *words)
+    assert len(shared.resumed_at) == 1
+    assert [row["val/rmse"] for row in shared.history] == pytest.approx([row["val/rmse"] for row in alone.history], abs=1e-4)
+
+
 def test_the_official_client_sees_the_same_job(command: Command, standin: GoogleStandin) -> None:
     job = submit(command, standin, "model=mean")
     succeed(standin, job)

@@ -96,7 +96,7 @@ def fetch(command: Command, tmp_path: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def test_a_study_there_is_the_study_here(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
-    words = ("hydra.sweeper.n_trials=6", "hydra.sweeper.seed=3", NO_WINNER)
+    words = ("hydra.sweeper.n_trials=6", "hydra.sweeper.seed=3", "hydra.sweeper.winner.top=2", "hydra.sweeper.winner.seeds=2")
     succeed(standin, submit(command, standin, *words))
     there = fetch(command, tmp_path)
     done = command("train", *STUDY, *words, f"runs={tmp_path / 'here'}")
@@ -104,12 +104,25 @@ def test_a_study_there_is_the_study_here(command: Command, standin: GoogleStandi
     here = trials_in(tmp_path / "here" / "sweeps" / "small")
     assert [(t.params, t.values, t.state) for t in there] == [(t.params, t.values, t.state) for t in here]
     assert len(there) == 6
+    assert "Verdict of the winner" in command("sweeps", "show", "small").stdout
+    assert len(list((tmp_path / "runs" / "sweeps" / "small").glob("winner_*/record.json"))) == 1
+
+
+def test_a_dry_run_of_a_study_tells_time_and_price(command: Command, standin: GoogleStandin) -> None:
+    done = command("train", *STUDY, "hydra.sweeper.n_trials=6", *CLOUD, "cloud.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "On Vertex AI: about" in done.stdout
+    assert "the winner included, about 0." in done.stdout
+    late = command("train", *STUDY, "hydra.sweeper.n_trials=100000", *CLOUD, "cloud.estimate=true", "cloud.timeout_s=60")
+    assert late.returncode == 2
+    assert "cloud.timeout_s=60 stops it before" in late.stderr
+    assert not standin.jobs
 
 
 def test_without_a_database_the_workers_share_one_machine_and_go_on_when_it_is_lost(
     command: Command, standin: GoogleStandin, tmp_path: Path
 ) -> None:
-    job = submit(command, standin, "hydra.sweeper.n_trials=14", "cloud.workers=2", "cloud.spot=true", NO_WINNER)
+    job = submit(command, standin, "hydra.sweeper.n_trials=9", "cloud.workers=2", "cloud.spot=true", NO_WINNER)
     assert len(job["jobSpec"]["workerPoolSpecs"]) == 1
     end = time.monotonic() + 90
     while len([name for name in standin.files() if name.endswith("record.json")]) < 3:
@@ -120,7 +133,7 @@ def test_without_a_database_the_workers_share_one_machine_and_go_on_when_it_is_l
     assert standin.replicas[job["name"]][0].restarts == 1
     trials = fetch(command, tmp_path)
     states = Counter(trial.state.name for trial in trials)
-    assert states["COMPLETE"] + states["PRUNED"] == 14
+    assert states["COMPLETE"] + states["PRUNED"] == 9
     assert states["RUNNING"] == 0
 
 
@@ -130,7 +143,7 @@ def test_three_machines_share_a_study_and_lose_nothing_with_one_of_them(
     standin.secrets["study-database"] = database.url
     account = "cloud.service_account=jobs@my-project.iam.gserviceaccount.com"
     secret = "cloud.secrets.STUDPERF_STORAGE=study-database"  # noqa: S105 - its name
-    job = submit(command, standin, "hydra.sweeper.n_trials=30", "cloud.workers=3", account, secret, *FAST_BEATS, NO_WINNER)
+    job = submit(command, standin, "hydra.sweeper.n_trials=20", "cloud.workers=3", account, secret, *FAST_BEATS, NO_WINNER)
     assert [pool["replicaCount"] for pool in job["jobSpec"]["workerPoolSpecs"]] == ["1", "2"]
     storage = Storage(database.url, tmp_path)
     end = time.monotonic() + 120
@@ -142,7 +155,7 @@ def test_three_machines_share_a_study_and_lose_nothing_with_one_of_them(
     storage.close()
     trials = fetch(command, tmp_path)
     states = Counter(trial.state.name for trial in trials)
-    assert states["COMPLETE"] + states["PRUNED"] == 30
+    assert states["COMPLETE"] + states["PRUNED"] == 20
     assert (states["RUNNING"], states["WAITING"]) == (0, 0)
     assert [replica.restarts for replica in standin.replicas[job["name"]]][lost] == 1
     pids = {str(trial.user_attrs["worker"]) for trial in trials if "worker" in trial.user_attrs}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from studperf.errors import CloudError
 
-_LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
 """With one of these lightning takes a process for one that somebody else started for each device."""
 
 
