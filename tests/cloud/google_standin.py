@@ -35,6 +35,8 @@ Json = dict[str, Any]
 Fault = Callable[[str, str], tuple[int, Json] | None]
 """From method and path to an answer that takes the place of the true one."""
 ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
+IMAGE_PYTHON = "/app/.venv/bin/python"
+"""As docker/train.Dockerfile lays it."""
 _POLL_S = 0.03
 _RESTARTS = 5
 _PASSED_ON = re.compile(r"^(PATH|LANG|LC_.*|TMPDIR|COV.*|OMP_NUM_THREADS|MKL_NUM_THREADS|WANDB_MODE)$")
@@ -279,7 +281,10 @@ class GoogleStandin:
                     environment |= {"AIP_MODEL_DIR": f"{out}/model/", "AIP_CHECKPOINT_DIR": f"{out}/checkpoints/"}
                 container = pool["containerSpec"]
                 environment |= {e["name"]: expand(e.get("value", ""), environment) for e in container.get("env", [])}
-                command = [expand(word, environment) for word in [*container.get("command", []), *container.get("args", [])]]
+                command = [
+                    sys.executable if word == IMAGE_PYTHON else word for word in container.get("command", [])
+                ]  # the image is this environment
+                command = [expand(word, environment) for word in [*command, *container.get("args", [])]]
                 folder = self.folder / number / f"{i}-{k}"
                 folder.mkdir(parents=True, exist_ok=True)
                 yield Replica(f"workerpool{i}-{k}", command, environment, folder, self._teller(number))

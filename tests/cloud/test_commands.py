@@ -11,12 +11,12 @@ PLACE = ("cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
 IMAGE = "cloud.image=europe-west1-docker.pkg.dev/my-project/studperf/train:abc"
 
 
-@pytest.mark.parametrize("words", [[], ["--help"]])
-def test_help_names_every_command(command: Command, words: list[str]) -> None:
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0)], ids=["nothing", "help"])
+def test_help_names_every_command(command: Command, words: list[str], code: int) -> None:
     done = command("cloud", *words)
-    assert done.returncode == 0
+    assert done.returncode == code
     for name in ("list", "status", "logs", "cancel", "fetch", "doctor"):
-        assert f"python -m studperf.cloud {name}" in done.stdout
+        assert f"python -m studperf.cloud {name}" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,15 @@ def cloud_of(*words: str) -> Vertex:
     found = load_overrides(["cloud=vertex", *words]).cloud
     assert isinstance(found, Vertex)
     return found
+
+
+def test_a_table_that_dvc_tracks_need_not_be_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.dvc").write_text("outs:\n- md5: 7c6c21309e648313d43b304646907cf3\n  path: data/my.csv\n")
+    words = ["cloud=vertex", f"data.source.path={tmp_path}/data/my.csv"]
+    plan = plan_job([], words)
+    assert plan.body["labels"]["data-md5"] == "7c6c21309e648313d43b304646907cf3"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "my.csv").write_text("another version")
+    with pytest.raises(CloudError, match="expects 7c6c21309e648313d43b304646907cf3"):
+        plan_job([], words)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import make_console, read_keys, read_words, run_command
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
@@ -154,21 +154,18 @@ def main() -> int | None:
         from studperf.cloud.entry import enter
 
         return enter(sys.argv[2:])
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags) or not words:
-        console.print(_USAGE, markup=False, soft_wrap=True)
+    if (words := read_words(_USAGE)) is None:
         return None
+    if not words:
+        raise ConfigError(f"name a command: {', '.join(_COMMANDS)}\n\n{_USAGE}")
     name, *rest = words
     if name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}\n\n{_USAGE}")
     jobs = [word for word in rest if "=" not in word]
     if len(jobs) > 1:
         raise ConfigError(f"name one job, got {' '.join(jobs)}")
-    given = dict(word.split("=", 1) for word in rest if "=" in word and not word.startswith("cloud."))
-    if unknown := [key for key in given if key not in _OWN_KEYS]:
-        raise ConfigError(f"{unknown[0]}: {unknown_key(unknown[0], (*_OWN_KEYS, 'cloud.project', 'cloud.region', 'cloud.bucket'))}")
-    asked = _open([word for word in rest if word.startswith("cloud.")], name, jobs[0] if jobs else None, given, console)
+    given = read_keys([word for word in rest if "=" in word and not word.startswith("cloud.")], _OWN_KEYS)
+    asked = _open([word for word in rest if word.startswith("cloud.")], name, jobs[0] if jobs else None, given, make_console())
     return _COMMANDS[name](asked)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from studperf.config import config_dir, find_file, project_root
 from studperf.errors import CloudError
 
@@ -25,11 +27,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """The file with the rows: where it lies here, its md5, and its size in bytes."""
+    """The file with the rows: where it belongs, whether it is here, and its md5."""
 
     path: Path
     md5: str
-    size: int
+    is_here: bool
 
 
 def read_code() -> Code | None:
@@ -53,14 +55,31 @@ def read_table(dataset: Dataset) -> Table | None:
     if given is None:
         return None
     path = find_file(given)
+    tracked = _tracked_md5(path)
     if not path.is_file():
+        if tracked is not None:
+            return Table(path, tracked, is_here=False)
         raise CloudError(
             f"{given}: there is no such file here, and a job simulates no table in its place. Bring it (python -m studperf.data fetch, "
             "or dvc pull), name it with data.source.path=FILE, or ask for simulated rows by name: data=simulated"
         )
     with path.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return Table(path, md5, path.stat().st_size)
+    if tracked not in (None, md5):
+        raise CloudError(f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring the tracked version back with 'dvc checkout'")
+    return Table(path, md5, is_here=True)
+
+
+def _tracked_md5(path: Path) -> str | None:
+    """The md5 by which a `.dvc` file above or beside it knows a file."""
+    path = path.resolve()
+    for folder in path.parents:
+        for dvc_file in (path.with_name(f"{path.name}.dvc"), folder / "data.dvc"):
+            if dvc_file.is_file():
+                outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
+                if found := [str(out["md5"]) for out in outs if (dvc_file.parent / out["path"]).resolve() == path]:
+                    return found[0]
+    return None
 
 
 def warnings_about(code: Code | None, image: str | None) -> list[str]:

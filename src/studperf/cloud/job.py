@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Kind = Literal["run", "repeat", "multirun", "study"]
-COMMAND = ("python", "-m", "studperf.cloud", "entry")
-"""In the container."""
+COMMAND = ("-m", "studperf.cloud", "entry")
+"""For the image's interpreter."""
 REQUEST = "request"
 """The label by which a job is found again whose submission was not answered."""
 APP = {"app": "studperf"}
@@ -65,7 +65,7 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
     pool = {
         "machineSpec": _machine(cloud),
         "diskSpec": {"bootDiskType": "pd-ssd", "bootDiskSizeGb": cloud.disk_gb},
-        "containerSpec": {"imageUri": image_of(cloud, task.commit), "command": list(COMMAND), "args": _arguments(cloud, task)},
+        "containerSpec": {"imageUri": image_of(cloud, task.commit), "command": [cloud.python, *COMMAND], "args": _arguments(cloud, task)},
     }
     counts = [1] if cloud.n_machines == 1 else [1, cloud.n_machines - 1]  # the first pool holds the one primary replica
     spec: Json = {
@@ -118,7 +118,7 @@ def _arguments(cloud: Vertex, task: Task) -> list[str]:
 
 def image_of(cloud: Vertex, commit: str | None) -> str:
     """The image that was named, or the one that the checkout's commit is made into."""
-    return cloud.image or f"{cloud.region}-docker.pkg.dev/{cloud.project or 'PROJECT'}/studperf/train:{(commit or 'latest')[:12]}"
+    return cloud.image or f"{cloud.region}-docker.pkg.dev/{cloud.project or 'PROJECT'}/studperf/train:{commit or 'latest'}"
 
 
 def folder_of(cloud: Vertex, name: str) -> str:

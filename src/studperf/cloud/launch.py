@@ -163,9 +163,7 @@ def show(plan: Plan, console: Console) -> None:
         "Job": f"{plan.task.name} ({plan.task.kind})",
         "Machines": f"{cloud.n_machines} x {kind}{cloud.machine}{extra} in {cloud.region}, at most {cloud.timeout_s} s",
         "Image": image_of(cloud, plan.task.commit),
-        "Data": f"{plan.table.path} (md5 {plan.table.md5})"
-        if plan.table
-        else f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}",
+        "Data": _data_line(plan.table) or f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}",
         "Results": folder_of(cloud, plan.task.name),
         "Price": _price_line(price),
         "Ceiling": f"{price.money(cloud.max_cost)} (cloud.max_cost)"
@@ -174,6 +172,12 @@ def show(plan: Plan, console: Console) -> None:
     }
     for name, text in facts.items():
         console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+
+
+def _data_line(table: Table | None) -> str:
+    if table is None:
+        return ""
+    return f"{table.path} (md5 {table.md5}{'' if table.is_here else ', as its .dvc file says; it is not here'})"
 
 
 def _price_line(price: Quote | str) -> str:
@@ -222,7 +226,11 @@ def _bring_table(plan: Plan, google: Google, console: Console) -> None:
     name = table_uri(plan.cloud, plan.table.md5).removeprefix(f"{folder.uri}/") if plan.table else "data"
     is_there = folder.is_there(name)  # asked without a table too: a bucket that is not there is to be told before a machine is rented
     if plan.table is not None and not is_there:
-        console.print(f"Sending the table ({plan.table.size:,} bytes) to {folder.uri}/{name}", soft_wrap=True)
+        if not plan.table.is_here:
+            raise CloudError(
+                f"{plan.table.path}: is neither here nor in {folder.uri}/{name}; bring it: python -m studperf.data fetch, or dvc pull"
+            )
+        console.print(f"Sending the table ({plan.table.path.stat().st_size:,} bytes) to {folder.uri}/{name}", soft_wrap=True)
         folder.upload(plan.table.path, name, plan.table.md5)
 
 

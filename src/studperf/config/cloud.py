@@ -72,6 +72,7 @@ class Vertex(Block):
     region: Region
     bucket: Bucket | None
     image: Image | None
+    python: Annotated[str, _text(r"[^\s$%]+", "the path of an interpreter in the image")]
     machine: Machine
     accelerator: Accelerator | None
     n_accelerators: PositiveInt

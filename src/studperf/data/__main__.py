@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, make_console, run_command, split_words
+from studperf.cli import end_at_once, make_console, run_command, run_command_of
 from studperf.config import load_overrides, project_root
-from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -144,16 +143,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"check": check, "report
 
 def main() -> None:
     """The command."""
-    flags, words = split_words()
-    if {"-h", "--help"} & set(flags) or not words:
-        make_console().print(_USAGE, markup=False, soft_wrap=True)
-        if not words and not flags:
-            raise ConfigError("name a command: " + ", ".join(_COMMANDS))
-        return
-    name, *others = words
-    if name not in _COMMANDS:
-        raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}")
-    _COMMANDS[name](others)
+    run_command_of(_COMMANDS, _USAGE)
 
 
 if __name__ == "__main__":

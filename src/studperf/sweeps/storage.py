@@ -38,7 +38,7 @@ class Liveness(Protocol):
     def begin(self, study: Study, trial: FrozenTrial) -> None:
         """This worker took the trial; called while it holds the study."""
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
         """This worker has told the trial's end."""
 
     def leave(self) -> None:
@@ -247,7 +247,7 @@ class Marks:
             fcntl.flock(self._file, fcntl.LOCK_EX)
         set_trial_attr(study, trial, WORKER, self.name)
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
         """See `Liveness`: the mark stays until the worker goes."""
 
     def leave(self) -> None:
@@ -283,8 +283,7 @@ class Beats:
     """On a database server: the storage's heartbeats, by the server's clock."""
 
     def __init__(self) -> None:
-        self._stop = Event()
-        self._threads: list[Thread] = []
+        self._stops: dict[int, Event] = {}
 
     def begin(self, study: Study, trial: FrozenTrial) -> None:
         """See `Liveness`."""
@@ -292,17 +291,18 @@ class Beats:
         trial_id = trial._trial_id  # noqa: SLF001 - as above
         patiently(lambda: storage.record_heartbeat(trial_id))
         set_trial_attr(study, trial, WORKER, f"{os.uname().nodename}-{os.getpid()}")
-        self._threads.append(Thread(target=self._beat, args=(storage, trial_id, self._stop), daemon=True))
-        self._threads[-1].start()
+        stop = self._stops[trial.number] = Event()
+        Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True).start()
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
         """See `Liveness`."""
-        self._stop.set()
-        self._stop, self._threads = Event(), []
+        if (stop := self._stops.pop(number, None)) is not None:
+            stop.set()
 
     def leave(self) -> None:
         """See `Liveness`."""
-        self.end()
+        for number in list(self._stops):
+            self.end(number)
 
     def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """See `Liveness`. Taking a trial and its first beat happen under the lock, so one without any lost its worker in between."""
