@@ -433,6 +433,9 @@ def handler_of(standin: GoogleStandin) -> type[BaseHTTPRequestHandler]:
                 self.send_response(code)
                 self.send_header("Content-Type", "application/octet-stream" if isinstance(answer, bytes) else "application/json")
                 self.send_header("Content-Length", str(len(content)))
+                if isinstance(answer, bytes):
+                    digest = hashlib.md5(answer, usedforsecurity=False).digest()
+                    self.send_header("x-goog-hash", f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}")
                 self.end_headers()
                 self.wfile.write(content)
 

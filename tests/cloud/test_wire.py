@@ -85,6 +85,21 @@ def test_a_damaged_object_is_named_and_not_kept(google: Google, tmp_path: Path) 
     assert list(tmp_path.glob("*table*")) == []
 
 
+@pytest.mark.parametrize("n_damaged", [1, 100])
+def test_what_arrives_damaged_is_asked_for_again(google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_damaged: int) -> None:
+    folder = Folder(google, "gs://my-bucket")
+    folder.write("a", b"content")
+    answers = iter([b"cont"] * n_damaged + [b"content"])
+    monkeypatch.setattr("requests.Response.iter_content", lambda *_: iter([next(answers)]))
+    if n_damaged == 1:
+        folder.download("a", tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == b"content"
+        return
+    with pytest.raises(CloudError, match="arrived damaged"):
+        folder.download("a", tmp_path / "a")
+    assert not list(tmp_path.glob("*a"))
+
+
 def test_a_job_is_found_by_number_name_and_beginning(standin: GoogleStandin, vertex: Vertex) -> None:
     jobs = [vertex.submit(BODY | {"displayName": name}) for name in ("one", "one-more", "two")]
     assert vertex.find(jobs[0].id).name == "one"

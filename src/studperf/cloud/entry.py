@@ -86,13 +86,14 @@ def _bring_table(google: Google, given: argparse.Namespace, work: Path) -> list[
 def _work(folder: Folder, replica: Replica, words: list[str], work: Path, given: argparse.Namespace) -> int:
     """Runs the command between what the bucket has of it and what it leaves there."""
     mirror = Mirror(work / RUNS, folder.below(RUNS))
-    if n_files := mirror.restore():
+    is_shared_study = given.study is not None and replica.n > 1
+    # A study in a database goes on from there; its other workers are writing to the bucket all the while.
+    if not is_shared_study and (n_files := mirror.restore()):
         sys.stdout.write(f"{n_files} files of an earlier attempt restored from {mirror.there.uri}\n")
     command = command_to_run(work / RUNS, words)
     if command is None:
         sys.stdout.write("The run has finished already; there is nothing to go on with.\n")
         return 0
-    is_shared_study = given.study is not None and replica.n > 1
     environment = replica.share_run(os.environ) if replica.n > 1 and not is_shared_study else os.environ
     presence = Presence(replica, folder, given.sync_s)
     with ExitStack() as stack:

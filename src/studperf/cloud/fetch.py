@@ -34,7 +34,7 @@ def fetch(google: Google, job: Job, runs: Path, console: Console) -> list[Path]:
         )
     new = [blob for blob in blobs if not _is_here(runs, blob)]
     for blob in new:
-        folder.download(blob.name, place(runs, blob), blob.md5)
+        folder.download(blob.name, place(runs, blob))
     size = sum(blob.size for blob in new)
     console.print(f"{len(new)} of {len(blobs)} files fetched ({size:,} bytes) from {folder.uri} into {runs}", soft_wrap=True, markup=False)
     return sorted({runs / _unit(PurePosixPath(blob.name)) for blob in blobs})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from studperf.cloud.wire import BusyError
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
@@ -92,8 +93,13 @@ class Folder:
     def download(self, name: str, path: Path, md5: str | None = None) -> None:
         """An object as a file, whole or not at all.
 
+        Args:
+            name: of the object.
+            path: of the file.
+            md5: that it is to have; by default, the one that the bucket names as it sends it: it may have changed since it was listed.
+
         Raises:
-            CloudError: it has another md5 than it is to have.
+            CloudError: it has another md5.
         """
         self.google.patiently(lambda: self._download(name, path, md5))
 
@@ -106,7 +112,10 @@ class Folder:
                 for chunk in response.iter_content(_CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
-            if md5 is not None and digest.hexdigest() != md5:
+                sent = _md5_in(response)
+            if sent not in (None, digest.hexdigest()):
+                raise BusyError(f"{self.uri}/{name}: arrived damaged, with md5 {digest.hexdigest()} where {sent} was sent")
+            if md5 not in (None, digest.hexdigest()):
                 raise CloudError(
                     f"{self.uri}/{name}: is damaged, its md5 is {digest.hexdigest()} where {md5} belongs. Delete it and send it again"
                 )
@@ -141,3 +150,9 @@ class Folder:
     def _blob(self, item: dict[str, Any]) -> Blob:
         md5 = base64.b64decode(item["md5Hash"]).hex() if "md5Hash" in item else None
         return Blob(item["name"].removeprefix(self.prefix), int(item["size"]), md5, datetime.fromisoformat(item["updated"]))
+
+
+def _md5_in(response: requests.Response) -> str | None:
+    """Of what is being sent, as the bucket says it; an object that was put together from parts has none."""
+    hashes = dict(part.strip().split("=", 1) for part in response.headers.get("x-goog-hash", "").split(",") if "=" in part)
+    return base64.b64decode(hashes["md5"]).hex() if "md5" in hashes else None

@@ -43,7 +43,7 @@ class Mirror:
         blobs = list(self.there.blobs())
         for blob in blobs:
             path = place(self.here, blob)
-            self.there.download(blob.name, path, blob.md5)
+            self.there.download(blob.name, path)
             self._sent[path] = _stamp(path)
         return len(blobs)
 
