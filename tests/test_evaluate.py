@@ -46,6 +46,23 @@ def test_scores_other_than_recorded_are_told(finished: Path, capsys: pytest.Capt
     assert "NOT the recorded scores" in capsys.readouterr().out
 
 
+def test_a_table_that_has_changed_since_is_told(small_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.csv"
+    frame = simulate(small_config("data.source.simulate.rows=300").data)
+    frame.to_csv(path, index=False)
+    config = small_config("model=linear", f"data.source.path={path}")
+    run(config)
+    (folder,) = Path(config.runs).iterdir()
+    assert evaluate(FinishedRun.load(folder), {}, make_console())
+    assert "These are not the rows" not in capsys.readouterr().out
+    frame.loc[0, "study_hours_per_day"] += 0.5
+    frame.to_csv(path, index=False)
+    evaluate(FinishedRun.load(folder), {}, make_console())
+    assert "These are not the rows that the run was recorded with: its table has changed since" in capsys.readouterr().out
+    evaluate(FinishedRun.load(folder), {"data.source.path": str(path)}, make_console())
+    assert "These are not the rows" not in capsys.readouterr().out
+
+
 def test_another_file_is_scored_row_by_row(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
     new_table.to_csv(tmp_path / "new.csv", index=False)
     evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())

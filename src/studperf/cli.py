@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,47 @@ def split_words() -> tuple[list[str], list[str]]:
         else:
             words.append(word)
     return flags, words
+
+
+def read_words(usage: str) -> list[str] | None:
+    """The words of the command line that are no flags; None where help was asked for, and shown."""
+    flags, words = split_words()
+    if {"-h", "--help"} & set(flags):
+        make_console().print(usage, markup=False, soft_wrap=True)
+        return None
+    return words
+
+
+def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Words of the form key=value.
+
+    Raises:
+        ConfigError: a key is not known; the message names the nearest one.
+    """
+    from studperf.config.faults import unknown_key
+
+    given = dict(word.partition("=")[::2] for word in words)
+    if faults := [f"{key}: {unknown_key(key, known)}" for key in given if key not in known]:
+        raise ConfigError("; ".join(faults))
+    return given
+
+
+def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: str) -> None:
+    """Hands the words of the command line to the command that the first one names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    from studperf.config.faults import unknown_key
+
+    if (words := read_words(usage)) is None:
+        return
+    if not words:
+        raise ConfigError(f"name a command: {', '.join(commands)}\n\n{usage}")
+    name, *others = words
+    if name not in commands:
+        raise ConfigError(f"{name}: {unknown_key(name, commands)}")
+    commands[name](others)
 
 
 def run_hydra(task: Callable[[DictConfig], object]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, make_console, run_command, split_words
+from studperf.cli import end_at_once, make_console, read_words, run_command
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
@@ -55,16 +55,14 @@ def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
 
 def main() -> None:
     """The command."""
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False)
+    if (words := read_words(_USAGE)) is None:
         return
     if not words:
         raise RunError(f"name the runs to compare.\n\n{_USAGE}")
     from studperf.ranking import find_runs
 
     runs = find_runs([Path(word) for word in words])
+    console = make_console()
     console.print(compare(runs))
     if len(runs) > 1:
         console.print("noise: the 95 % interval of the difference in RMSE holds 0", style="dim")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, importing, make_console, run_command, split_words
+from studperf.cli import end_at_once, importing, make_console, read_keys, read_words, run_command
 from studperf.errors import ConfigError, RunError
 from studperf.finished import FinishedRun
 
@@ -50,10 +50,15 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     if changes:
         source = source.model_copy(update={"otherwise": "fail"})
     dataset = run.config.data.model_copy(update={"source": source})
-    return _evaluate_large(run, dataset, console) if is_streamed(dataset) else _evaluate_small(run, dataset, console)
+    is_same = _evaluate_large(run, dataset, console) if is_streamed(dataset) else _evaluate_small(run, dataset, console)
+    if is_same is None and "data.source.path" not in changes:
+        text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
+        console.print(f"warning: {text}", style="yellow", soft_wrap=True)
+    return is_same is not False
 
 
-def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool:
+def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
+    """Whether the run's own rows give the recorded numbers; None for other rows."""
     from studperf.data.rows import SmallRows
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
@@ -65,13 +70,15 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
     if is_own:
         return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
     _score_other_rows(run, [table], table.warnings, _stem(origin), console)
-    return True
+    return None
 
 
-def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool:
+def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
+    """As `_evaluate_small`, chunk by chunk."""
     from studperf.data.rows import open_good_rows, stream_source
     from studperf.data.schema import raise_faults
-    from studperf.data.source import find_source, md5_of
+    from studperf.data.source import find_source
+    from studperf.data.tracked import md5_of
 
     path = find_source(dataset)
     if run.record.data.is_simulated if path is None else md5_of(path) == run.record.data.md5:
@@ -82,7 +89,7 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
         console.print(origin.line, soft_wrap=True)
         raise_faults(findings, dataset)
         _score_other_rows(run, _Blocks(table), table.warnings, _stem(origin), console)
-    return True
+    return None
 
 
 class _Blocks:
@@ -191,21 +198,14 @@ def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Consol
 
 def main() -> int | None:
     """The command."""
-    from studperf.config.faults import unknown_key
-
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False)
+    if (words := read_words(_USAGE)) is None:
         return None
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
-        raise ConfigError("; ".join(faults))
+    given = read_keys(words, _KEYS)
     if not given.get("run"):
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     with importing():
         run = FinishedRun.load(Path(given.pop("run")))
-    return None if evaluate(run, given, console) else _NOT_THE_SAME
+    return None if evaluate(run, given, make_console()) else _NOT_THE_SAME
 
 
 if __name__ == "__main__":

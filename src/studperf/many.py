@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ from rich.console import Console
 from studperf import report
 from studperf.config import load
 from studperf.config.shape import RunConfig
+from studperf.data.kept import prepare_again
 from studperf.data.prepare import Prepared, prepare
 from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
-from studperf.judge import Reference, judge_run
+from studperf.judge import Reference, judge_run, predict_val
 from studperf.module import build_module
 from studperf.record import LAST, LOG, RECORD, RunRecord, make_folder, open_run, recorded, timed, write_atomically
 from studperf.stacked import find_obstacle, stack_key, stack_size
@@ -47,7 +49,7 @@ class Job:
 
 RunOne = Callable[..., RunRecord]
 """`train.run`; handed in, since rooms import no commands."""
-Result = RunRecord | StudperfError
+Result = RunRecord | Exception
 
 
 def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str) -> list[Job]:
@@ -86,10 +88,10 @@ def find_jobs(folder: Path) -> list[Job]:
     return [Job(load(record.config, is_trusted=False), record.overrides, below) for below, record in records.items()]
 
 
-def run_many(jobs: Sequence[Job], run_one: RunOne, console: Console) -> list[Result]:
+def run_many(jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False) -> list[Result]:
     """Does each job as `run_one` would do it; with `engine=stacked`, those that can be stacked are trained together.
 
-    A job whose folder holds a finished run is done already. One that fails does not stop the others.
+    As trials of a study, they end with their predictions for val, see `train.run`. A job whose folder holds a finished run is done already. One that fails does not stop the others.
 
     Returns:
         For each job its record, or the error that it ended with.
@@ -108,7 +110,7 @@ def run_many(jobs: Sequence[Job], run_one: RunOne, console: Console) -> list[Res
             groups.setdefault(_group_key(job, i), []).append(i)
     try:
         for group in groups.values():
-            results.update(zip(group, _run_group([jobs[i] for i in group], run_one, console, told), strict=True))
+            results.update(zip(group, _run_group([jobs[i] for i in group], run_one, console, told, is_trial=is_trial), strict=True))
     except Interrupted as error:
         parents = {job.folder.parent for job in jobs if job.folder is not None}
         if len(jobs) == 1 or len(parents) != 1:
@@ -123,43 +125,49 @@ def _group_key(job: Job, number: int) -> str:
     return str(number) if is_alone else stack_key(job.config)
 
 
-def _run_group(jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str]) -> list[Result]:
+def _run_group(jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool) -> list[Result]:
     """The results of jobs that differ in nothing that would part them."""
     config = jobs[0].config
     obstacle = find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
     try:
         if obstacle is None:
-            return _run_stacks(jobs, console)
+            return _run_stacks(jobs, console, is_trial=is_trial)
     except NotStackableError as error:
         obstacle = f"model {config.model_name} can't be stacked: {error}"
-    except StudperfError as error:
+    except _caught(is_trial=is_trial) as error:
         return [error] * len(jobs)
     if config.engine == "stacked" and obstacle not in told:
         told.add(str(obstacle))
         console.print(f"engine=stacked: trained one after another instead: {obstacle}", style="yellow", soft_wrap=True, markup=False)
-    return [_run_alone(job, run_one) for job in jobs]
+    return [_run_alone(job, run_one, is_trial=is_trial) for job in jobs]
 
 
-def _run_alone(job: Job, run_one: RunOne) -> Result:
+def _run_alone(job: Job, run_one: RunOne, *, is_trial: bool) -> Result:
     try:
-        return run_one(job.config, overrides=job.overrides, folder=job.folder)
-    except StudperfError as error:
+        run = functools.partial(run_one, is_trial=True) if is_trial else run_one
+        return run(job.config, overrides=job.overrides, folder=job.folder)
+    except _caught(is_trial=is_trial) as error:
         return error
 
 
-def _run_stacks(jobs: Sequence[Job], console: Console) -> list[Result]:
+def _caught(*, is_trial: bool) -> type[Exception]:
+    """What does not stop the others: of a trial, out of memory and whatever else it does; of a run, what we foresaw."""
+    return Exception if is_trial else StudperfError
+
+
+def _run_stacks(jobs: Sequence[Job], console: Console, *, is_trial: bool) -> list[Result]:
     results: list[Result] = []
     reference: Reference | None = None
-    with prepare(jobs[0].config, console) as ready:
+    with (prepare_again if is_trial else prepare)(jobs[0].config, console) as ready:
         size = stack_size(jobs[0].config.batch_size, len(ready.rows.split.train))
         for start in range(0, len(jobs), size):
-            done, reference = _run_stack(jobs[start : start + size], ready, reference, console)
+            done, reference = _run_stack(jobs[start : start + size], ready, reference, console, is_trial=is_trial)
             results += done
     return results
 
 
 def _run_stack(
-    jobs: Sequence[Job], ready: Prepared, reference: Reference | None, console: Console
+    jobs: Sequence[Job], ready: Prepared, reference: Reference | None, console: Console, *, is_trial: bool
 ) -> tuple[list[Result], Reference | None]:
     """One stack: opened, trained, and each member judged."""
     config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
@@ -180,23 +188,26 @@ def _run_stack(
             member.record.timings_s["fit"] = round(member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3)
         for member in members:
             try:
-                reference = _conclude(member, ready, reference, console)
+                reference = _conclude(member, ready, reference, console, is_trial=is_trial)
                 report.show_verdict(member.record, member.folder, console)
                 results.append(member.record)
-            except StudperfError as error:
+            except _caught(is_trial=is_trial) as error:
                 results.append(error)
     return results, reference
 
 
-def _conclude(member: Member, ready: Prepared, reference: Reference | None, console: Console) -> Reference:
+def _conclude(member: Member, ready: Prepared, reference: Reference | None, console: Console, *, is_trial: bool) -> Reference | None:
     """Best weights, judgement, plots and tracking of one member; whatever ends it, its own record says so."""
     record, folder = member.record, member.folder
-    with tracked(record, folder, member.config, console) as tracker:
+    with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
         with recorded(record, folder):
             LOG.info("trained together with %d other runs: %d epochs", record.n_stacked - 1, len(record.history))
             for row in record.history:
                 tracker.log_epoch(row)
             take_best(member.module, member.config, record, folder)
+            if is_trial:
+                predict_val(member.module, ready.data, ready.encoder, ready.rows, folder)
+                return None
             with timed(record, "judge"):
                 reference = judge_run(member.module, ready.data, ready.encoder, ready.rows, record, folder, reference)
             if member.config.plots:

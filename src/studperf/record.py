@@ -44,6 +44,8 @@ SEEN_ROWS = "seen_rows.parquet"
 HISTORY = "history.csv"
 LOG_FILE = "log.txt"
 WANDB = "wandb"
+STUDIES = "sweeps"
+"""Below `runs`: a folder for each study."""
 """The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 LOG = logging.getLogger("studperf")
 _PACKAGES = ("studperf", "torch", "lightning", "hydra-core", "pandas", "numpy", "scikit-learn", "pyarrow", "pydantic", "tabm")

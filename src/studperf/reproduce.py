@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import make_console, read_keys, read_words, run_command
 from studperf.config import load
 from studperf.errors import ConfigError, DataError, RunError
 
@@ -186,22 +186,15 @@ def _run_again(config: RunConfig, record: RunRecord, runs: Path) -> tuple[RunRec
 
 def main() -> int | None:
     """The command."""
-    from studperf.config.faults import unknown_key
-
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False)
+    if (words := read_words(_USAGE)) is None:
         return None
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
-        raise ConfigError("; ".join(faults))
+    given = read_keys(words, _KEYS)
     if not given.get("run"):
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     if (force := given.get("force", "false")) not in ("true", "false"):
         raise ConfigError(f"force: must be true or false, got {force!r}")
     runs = Path(given["runs"]) if given.get("runs") else None
-    return None if reproduce(Path(given["run"]), console, is_forced=force == "true", runs=runs) else _DIFFERENT
+    return None if reproduce(Path(given["run"]), make_console(), is_forced=force == "true", runs=runs) else _DIFFERENT
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def run(
             with contextlib.suppress(Interrupted):  # which the first process tells
                 fit(module, data, config, record, folder, console, callbacks)
             return record
-        with tracked(record, folder, config, console) as tracker:
+        with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
             with recorded(record, folder):
                 report.show_start(record, folder, console)
                 with timed(record, "fit"):

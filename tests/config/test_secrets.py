@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from studperf.config import load_overrides
@@ -15,6 +17,9 @@ KEY = "0123456789abcdef" * 2
         pytest.param(f"+no.such.key={KEY}", "no.such.key", id="under a name that there is not"),
         pytest.param("hydra.job.env_set.WANDB_API_KEY=other", "hydra.job.env_set.WANDB_API_KEY", id="a key for hydra to set"),
         pytest.param(f"+hydra.job.env_set={{OTHER_KEY: {KEY[::-1]}}}", "hydra.job.env_set", id="a mapping for hydra to set"),
+        pytest.param(
+            f"hydra.sweeper.storage=postgresql+psycopg://me:{KEY[::-1]}@host/db", "hydra.sweeper.storage", id="a database's password"
+        ),
         pytest.param("+hydra.job.env_set.db_password=x", "hydra.job.env_set.db_password", id="a password for hydra to set"),
     ],
 )
@@ -23,6 +28,18 @@ def test_a_key_on_the_command_line_is_refused_without_repeating_it(word: str, na
     with pytest.raises(ConfigError, match=name) as caught:
         load_overrides([word, "model=nonesuch"])
     assert KEY not in str(caught.value)
+    assert KEY[::-1] not in str(caught.value)
+
+
+def test_a_key_that_wandb_login_left_is_known_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(ConfigError, match=r"tracking\.wandb\.name: holds the value of the key for api\.wandb\.ai in netrc") as caught:
+        load_overrides([f"tracking.wandb.name={KEY}"])
+    assert KEY not in str(caught.value)
+    (tmp_path / "netrc").write_text("not a netrc file")
+    assert load_overrides([f"tracking.wandb.name={KEY}"]).tracking.wandb.name == KEY
 
 
 def test_a_key_in_a_composed_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

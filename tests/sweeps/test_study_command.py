@@ -21,6 +21,7 @@ SPACE = ["hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(1e-3,1e-1))", "m
 
 
 def train(tmp_path: Path, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    tmp_path.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "studperf.train", "-m", *SMALL, f"runs={tmp_path / 'runs'}", "hydra.sweeper.study=s", *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=timeout, check=False)
 
@@ -127,6 +128,24 @@ def test_two_worker_processes_share_a_study_with_pruning_and_repeats(tmp_path: P
     records = [RunRecord.load(path.parent) for path in (tmp_path / "runs/sweeps/s").glob("*/seed0/record.json")]
     assert {record.hardware.n_threads for record in records if record.hardware} == {1}
     assert {record.status for record in records} <= {"finished", "pruned"}
+
+
+@pytest.mark.slow
+def test_a_stacked_study_has_the_values_of_an_ordinary_one(tmp_path: Path) -> None:
+    """Dropout, learning rate and seeds part the members of a stack; the hidden layers part the stacks."""
+    values = {}
+    for engine in ("ordinary", "stacked"):
+        words = [*SPACE, "model.d_hidden=[8],[16]", "hydra/sweeper/sampler=random", "hydra.sweeper.repeat=2", f"engine={engine}"]
+        done = train(tmp_path / engine, *words, "hydra.sweeper.n_trials=6", "hydra.sweeper.winner={top:2,seeds:2}")
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / engine / "runs/sweeps/s"
+        records = [RunRecord.load(path.parent) for path in sorted(folder.glob("0*/seed*/record.json"))]
+        values[engine] = [record.best_value for record in records]
+        assert len(records) == 12
+        assert {record.status for record in records} <= {"finished", "pruned"}
+        assert (max(record.n_stacked for record in records) > 2) == (engine == "stacked")
+        assert all(set(pd.read_parquet(path)["split"]) == {"val"} for path in folder.glob("0*/seed*/predictions.parquet"))
+    assert values["stacked"] == pytest.approx(values["ordinary"], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import make_console, run_command, split_words
-from studperf.config.faults import unknown_key
+from studperf.cli import make_console, run_command, run_command_of
 from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -147,16 +146,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"verify": verify, "show
 
 def main() -> None:
     """The command."""
-    flags, words = split_words()
-    if {"-h", "--help"} & set(flags) or not words:
-        make_console().print(_USAGE, markup=False, soft_wrap=True)
-        if not words and not flags:
-            raise ConfigError("name a command: " + ", ".join(_COMMANDS))
-        return
-    name, *others = words
-    if name not in _COMMANDS:
-        raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}")
-    _COMMANDS[name](others)
+    run_command_of(_COMMANDS, _USAGE)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import make_console, run_command, split_words
-from studperf.config.faults import unknown_key
+from studperf.cli import make_console, read_keys, read_words, run_command
 from studperf.errors import ConfigError
 
 _USAGE = """Writes the bundle of a finished run to runs/FOLDER/bundle: weights, encoder, schema, ONNX graph, metrics, card, manifest.
@@ -21,18 +20,14 @@ export=true in studperf.train does the same at the end of the run. Flags: --debu
 
 def main() -> None:
     """The command."""
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False, soft_wrap=True)
+    if (words := read_words(_USAGE)) is None:
         return
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, ['run'])}" for key in given if key != "run"]:
-        raise ConfigError("; ".join(faults))
+    given = read_keys(words, ["run"])
     if not given.get("run"):
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     from studperf.export.write import export_run
 
+    console = make_console()
     with console.status("exporting"):
         folder = export_run(Path(given["run"]))
     size = sum(file.stat().st_size for file in folder.iterdir())

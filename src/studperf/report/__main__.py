@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import make_console, run_command, split_words
-from studperf.config.faults import unknown_key
+from studperf.cli import make_console, read_keys, read_words, run_command
 from studperf.errors import ConfigError, RunError
 
 _USAGE = """Pages about runs, from their records alone: one HTML file each, which asks no other site for anything.
@@ -62,20 +61,15 @@ def _write(path: Path, text: str) -> None:
 
 def main() -> None:
     """The command."""
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False, soft_wrap=True)
+    if (words := read_words(_USAGE)) is None:
         return
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, _KEYS)}" for key in given if key not in _KEYS]:
-        raise ConfigError("; ".join(faults))
+    given = read_keys(words, _KEYS)
     if bool(given.get("run")) == bool(given.get("runs")) or given.get("open", "false") not in ("true", "false"):
         raise ConfigError(f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/; open is true or false\n\n{_USAGE}")
     out = Path(given["out"]) if given.get("out") else None
     pages = report_run(Path(given["run"]), out) if given.get("run") else report_runs(Path(given["runs"]), out)
     for page in pages:
-        console.print(f"Wrote {page}", soft_wrap=True, markup=False)
+        make_console().print(f"Wrote {page}", soft_wrap=True, markup=False)
     if given.get("open") == "true":
         import webbrowser
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, run_command, split_words
-from studperf.errors import ConfigError, RunError
+from studperf.cli import make_console, read_words, run_command
+from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,38 +66,16 @@ def show(saved: Saved, console: Console) -> None:
 
 def show_best(saved: Saved, console: Console) -> None:
     """A command line to paste."""
+    from studperf.sweeps.saved import repeat_command
+
     console.print(repeat_command(saved), soft_wrap=True, markup=False)
-
-
-def repeat_command(saved: Saved) -> str:
-    """Repeats the winner, or, where none was chosen, the best trial.
-
-    Raises:
-        RunError: no trial is complete.
-    """
-    from studperf.sweeps.compose import Composer
-    from studperf.sweeps.space import Word
-    from studperf.sweeps.trial import command
-
-    winner = saved.facts.get("winner")
-    if winner:
-        return str(winner["command"])
-    if saved.best is None:
-        raise RunError(f"{saved.name}: no trial is complete yet")
-    fixed = [Word(*word.split("=", 1)) for word in saved.facts.get("fixed", [])]
-    words = [Word(*word.split("=", 1)) for word in saved.best.user_attrs["words"]]
-    return command(Composer(fixed).repeat(words))
 
 
 def write_report(saved: Saved, console: Console) -> None:
     """One page."""
-    from studperf.record import write_atomically
-    from studperf.sweeps.report import render
+    from studperf.sweeps.report import write
 
-    saved.folder.mkdir(parents=True, exist_ok=True)
-    path = saved.folder / "report.html"
-    write_atomically(path, render(saved, repeat_command(saved) if saved.best is not None else ""))
-    console.print(f"Written: {path}", soft_wrap=True)
+    console.print(f"Written: {write(saved)}", soft_wrap=True)
 
 
 def export(saved: Saved, console: Console) -> None:
@@ -105,7 +83,7 @@ def export(saved: Saved, console: Console) -> None:
     import yaml
 
     from studperf.record import write_atomically
-    from studperf.sweeps.saved import rows
+    from studperf.sweeps.saved import repeat_command, rows
 
     saved.folder.mkdir(parents=True, exist_ok=True)
     header, lines = rows(saved)
@@ -142,13 +120,13 @@ def main() -> None:
     """The command."""
     from studperf.config.faults import unknown_key
 
-    flags, words = split_words()
+    if (words := read_words(_USAGE)) is None:
+        return
     console = make_console()
     runs = Path(next((word.removeprefix("runs=") for word in words if word.startswith("runs=")), "runs"))
     words = [word for word in words if not word.startswith("runs=")]
-    if {"-h", "--help"} & set(flags) or not words:
-        console.print(_USAGE, markup=False)
-        return
+    if not words:
+        raise ConfigError(f"name a command: list, {', '.join(_COMMANDS)}\n\n{_USAGE}")
     name, *given = words
     if name != "list" and name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, ['list', *_COMMANDS])}")

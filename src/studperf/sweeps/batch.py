@@ -1,28 +1,41 @@
-"""Trials through one of Hydra's launchers (joblib, submitit, ray): a batch is taken, launched, waited for and told."""
+"""Several trials at once, as one of Hydra's launchers (joblib, submitit, ray) or a stack wants them: taken, launched, waited for and told."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from studperf.errors import PrunedError, SweepError
+from studperf.many import Job as OneRun
+from studperf.many import run_many
+from studperf.record import RunRecord
 from studperf.sweeps.patience import patiently
 from studperf.sweeps.study import Next, Plan, Study, finite
 from studperf.sweeps.trial import TrialTask
-from studperf.sweeps.worker import Job, Limits, explain, terminable
+from studperf.sweeps.worker import ORPHANED, WAIT_S, Job, Limits, explain, terminable
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
     from hydra.types import HydraContext
     from omegaconf import DictConfig
     from optuna.trial import Trial
+    from rich.console import Console
 
     from studperf.sweeps import Run
     from studperf.sweeps.space import Word
 
+    Batch = list[tuple[Trial, list[Word]]]
+    End = Sequence[float] | Exception
+    """A trial's values, or what it ended with."""
+    Launch = Callable[[Batch], Sequence[End]]
+
 _NUMBER = "hydra.sweeper.trial"
+N_TOGETHER = 32
+"""Trials that are chosen at once to be stacked: more would be chosen in the light of less."""
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -47,48 +60,97 @@ class BatchTask:
         return list(TrialTask(self.plan, self.run)(Job(number, words, trial, is_single=len(self.plan.objectives) == 1)))
 
 
-def run_batches(study: Study, run: Run, config: DictConfig | None, context: HydraContext | None, on_told: Callable[[], None]) -> str:
-    """Launches `n_jobs` trials at a time until the study has its total or a limit is reached; returns why it stopped.
+def run_batches(
+    study: Study, launch: Launch, n_at_once: int, on_told: Callable[[], object], is_wanted: Callable[[], bool] = lambda: True
+) -> str:
+    """Launches some trials at a time until the study has its total or a limit is reached; returns why it stopped.
 
     Raises:
         SweepError: too many trials failed.
         Interrupted: by Ctrl-C or SIGTERM; the running trials were put back.
+    """
+    settings = study.plan.settings
+    limits = Limits(settings.max_failures, settings.patience, settings.timeout_s)
+    started = time.monotonic()
+    before = {t.number for t in study.trials() if t.state.is_finished()}
+    with terminable(), study.attended():
+        while is_wanted():
+            if reason := patiently(lambda: limits.reason(study, before, started)):
+                return reason
+            batch, why = _take(study, n_at_once)
+            if not batch:
+                if why is Next.DONE:
+                    return Next.DONE.value
+                time.sleep(WAIT_S)
+                continue
+            try:
+                ends = launch(batch)
+            except BaseException:
+                for trial, _ in batch:
+                    study.put_back(trial)
+                raise
+            for (trial, _), end in zip(batch, ends, strict=True):
+                _tell(study, trial, end)
+            on_told()
+    return ORPHANED
+
+
+def through_launcher(study: Study, run: Run, config: DictConfig | None, context: HydraContext | None) -> Launch:
+    """Launches by what `hydra/launcher` names.
+
+    Raises:
+        SweepError: Hydra is not there.
     """
     from hydra.core.plugins import Plugins
 
     if config is None or context is None:
         raise SweepError("mode=batch needs Hydra's launcher: start it with python -m studperf.train -m")
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=BatchTask(study.plan, run), config=config)
-    settings = study.plan.settings
-    limits = Limits(settings.max_failures, settings.patience, settings.timeout_s)
-    started = time.monotonic()
-    before = {t.number for t in study.trials() if t.state.is_finished()}
-    with terminable(), study.attended():
-        while True:
-            if reason := patiently(lambda: limits.reason(study, before, started)):
-                return reason
-            batch = _take(study)
-            if not batch:
-                return Next.DONE.value
-            try:
-                returned = launcher.launch([_words(study, trial, words) for trial, words in batch], initial_job_idx=batch[0][0].number)
-            except BaseException:
-                for trial, _ in batch:
-                    study.put_back(trial)
-                raise
-            for (trial, _), back in zip(batch, returned, strict=True):
-                _tell(study, trial, back)
-            on_told()
+
+    def launch(batch: Batch) -> list[End]:
+        returned = launcher.launch([_words(study, trial, words) for trial, words in batch], initial_job_idx=batch[0][0].number)
+        return [back._return_value for back in returned]  # noqa: SLF001 - the public one prints and raises
+
+    return launch
 
 
-def _take(study: Study) -> list[tuple[Trial, list[Word]]]:
-    batch: list[tuple[Trial, list[Word]]] = []
-    while len(batch) < study.plan.settings.n_jobs:
+def together(study: Study, task: TrialTask, console: Console) -> Launch:
+    """Trains trials of one architecture as a stack (`engine=stacked`), and those that can't be stacked one after another."""
+    is_single = len(study.plan.objectives) == 1
+
+    def launch(batch: Batch) -> list[End]:
+        jobs = [Job(trial.number, words, trial, is_single) for trial, words in batch]
+        runs: list[list[OneRun] | Exception] = [_attempt(functools.partial(task.runs, job)) for job in jobs]
+        results = iter(
+            run_many([run for several in runs if isinstance(several, list) for run in several], task.run, console, is_trial=True)
+        )
+        ends: list[End] = []
+        for job, several in zip(jobs, runs, strict=True):
+            mine = [next(results) for _ in several] if isinstance(several, list) else [several]
+            records = [result for result in mine if isinstance(result, RunRecord)]
+            faults = [result for result in mine if isinstance(result, Exception)]
+            ends.append(faults[0] if faults else _attempt(functools.partial(task.values, job, records)))
+        return ends
+
+    return launch
+
+
+def _attempt(work: Callable[[], Result]) -> Result | Exception:
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - whatever a trial does is its own failure
+        return error
+
+
+def _take(study: Study, n_wanted: int) -> tuple[Batch, Next]:
+    """As many trials as there are for this worker, and, where there is none, what to do."""
+    batch: Batch = []
+    while len(batch) < n_wanted:
         trial = study.take()
         if isinstance(trial, Next):
-            break
+            return batch, trial
         batch.append((trial, study.plan.space.suggest(trial)))
-    return batch
+    return batch, Next.WAIT
 
 
 def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
@@ -99,13 +161,12 @@ def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
     return [*plus, f"++{_NUMBER}={trial.number}"]
 
 
-def _tell(study: Study, trial: Trial, returned: JobReturn) -> None:
-    value: Any = returned._return_value  # noqa: SLF001 - the public one prints and raises
-    if isinstance(value, PrunedError):
+def _tell(study: Study, trial: Trial, end: End) -> None:
+    if isinstance(end, PrunedError):
         study.tell(trial, None)
-    elif isinstance(value, Exception):
-        study.tell_error(trial.number, explain(value))
-    elif not finite(value):
-        study.tell_error(trial.number, f"ended with {', '.join(map(str, value))}, which is no number")
+    elif isinstance(end, Exception):
+        study.tell_error(trial.number, explain(end))
+    elif not finite(end):
+        study.tell_error(trial.number, f"ended with {', '.join(map(str, end))}, which is no number")
     else:
-        study.tell(trial, value)
+        study.tell(trial, end)

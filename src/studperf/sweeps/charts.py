@@ -134,9 +134,9 @@ def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
     chart = Chart(width=920, height=64 + 24 * len(workers), left=130, right=20, top=10)
     x = chart.scale_x(0, max([*ends, start + 1]) - start)
     chart.axis_x(x, "seconds since the first trial began", count=8)
-    tones = {"COMPLETE": "m0", "PRUNED": "m7", "FAIL": "m4", "RUNNING": "m2"}
-    for i, worker in enumerate(workers):
-        chart.text(chart.left - 8, chart.top + 24 * i + 15, _short(worker), "end ink")
+    tones = {"COMPLETE": "dot m0", "PRUNED": "s", "FAIL": "dot m4", "RUNNING": "dot m2"}
+    for i in range(len(workers)):
+        chart.text(chart.left - 8, chart.top + 24 * i + 15, f"worker {i + 1}", "end ink")
     for t in held:
         if t.datetime_start is None:
             continue
@@ -145,7 +145,7 @@ def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
         top = chart.top + 24 * workers.index(str(t.user_attrs.get("worker", "?"))) + 3
         title = f"<title>trial {t.number}, {t.state.name.lower()}</title>"
         size = f'x="{at(a)}" y="{at(top)}" width="{at(max(1.0, b - a - 0.6))}" height="16" rx="2"'
-        chart.add(f'<rect class="dot {tones.get(t.state.name, "m7")}" {size}>{title}</rect>')
+        chart.add(f'<rect class="{tones.get(t.state.name, "s")}" {size}>{title}</rect>')
     return chart.render(f"{len(held)} trials on {len(workers)} workers.")
 
 

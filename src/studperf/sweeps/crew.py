@@ -6,27 +6,27 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from studperf import sweeps
 from studperf.errors import Interrupted, StudperfError, SweepError
-from studperf.sweeps import Hook, Run, TrialEnd
+from studperf.sweeps import Run
 from studperf.sweeps.board import Board
-from studperf.sweeps.study import ERROR, Next, Plan, Study
-from studperf.sweeps.trial import TrialTask, trial_folder
-from studperf.sweeps.worker import OnEnd, Task, terminable, work
+from studperf.sweeps.study import Next, Plan, Study
+from studperf.sweeps.trial import TrialTask
+from studperf.sweeps.worker import terminable, work
+from studperf.tracking.tracker import settle
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from hydra.types import HydraContext
     from omegaconf import DictConfig
-    from optuna.trial import FrozenTrial
     from rich.console import Console
 
+    from studperf.config.shape import RunConfig, Wandb
     from studperf.sweeps.door import Order
 
 _POLL_S = 0.3
@@ -48,21 +48,33 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
     if study.n_done() >= study.total:
         console.print(f"The study has its {study.total} trials; there is nothing to go on with.")
     else:
-        with board, _interruptible(plan):
+        with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":
-                from studperf.sweeps.batch import run_batches
+                from studperf.sweeps.batch import run_batches, through_launcher
 
-                reason = run_batches(study, run, config, hydra_context, board.poll)
+                launch = through_launcher(study, run, config, hydra_context)
+                reason = run_batches(study, launch, order.settings.n_jobs, board.poll)
             elif order.settings.n_jobs == 1:
-                task = TrialTask(plan, run, composer=order.composer)
-                reason = work(study, task, on_end=_told(plan, sweeps.handed().hooks, then=board.poll))
+                reason = _work(study, TrialTask(plan, run, composer=order.composer), order.base, on_end=board.poll)
             else:
-                reason = _work_in_processes(plan, run, board)
+                reason = _work_in_processes(order, plan, run, board)
         board.show_end(reason)
     if study.n_done() >= study.total or order.settings.patience:
+        from studperf.sweeps.told import tell
         from studperf.sweeps.winner import conclude
 
-        conclude(study, TrialTask(plan, run), console)
+        with _settled(order.base.tracking.wandb, console):
+            conclude(study, TrialTask(plan, run), console)
+        tell(study, order.base.tracking.wandb, console)
+
+
+@contextmanager
+def _settled(tracking: Wandb, console: Console) -> Iterator[None]:
+    """What the trials left to W&B's process is done when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        settle(tracking, console)
 
 
 @contextmanager
@@ -73,33 +85,25 @@ def _interruptible(plan: Plan) -> Iterator[None]:
         raise Interrupted(f"interrupted; the same command goes on with the study {plan.name}") from error
 
 
-def _told(plan: Plan, hooks: Sequence[Hook], *, then: Callable[[], None] = lambda: None) -> OnEnd:
-    """Tells hooks of each trial's end."""
+def _work(
+    study: Study,
+    task: TrialTask,
+    base: RunConfig,
+    *,
+    on_end: Callable[[], object] = lambda: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> str:
+    """One worker, in the way that `engine` asks for."""
+    if base.engine == "stacked":
+        from rich.console import Console
 
-    def on_end(trial: FrozenTrial) -> None:
-        for hook in hooks:
-            hook(trial_end(plan, trial))
-        then()
+        from studperf.sweeps.batch import N_TOGETHER, run_batches, together
 
-    return on_end
-
-
-def trial_end(plan: Plan, trial: FrozenTrial) -> TrialEnd:
-    """A trial as others see it."""
-    values = dict(zip(plan.objectives, trial.values, strict=True)) if trial.state.name == "COMPLETE" else {}
-    return TrialEnd(
-        study=plan.name,
-        number=trial.number,
-        state=trial.state.name,
-        values=values,
-        words=tuple(trial.user_attrs.get("words", ())),
-        folder=trial_folder(plan.folder, trial.number),
-        seconds=trial.duration.total_seconds() if trial.duration is not None else 0.0,
-        error=trial.user_attrs.get(ERROR),
-    )
+        return run_batches(study, together(study, task, Console(quiet=True)), N_TOGETHER, on_end, is_wanted)
+    return work(study, task, on_end=on_end, is_wanted=is_wanted)
 
 
-def _work_in_processes(plan: Plan, run: Run, board: Board) -> str:
+def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
     """Several workers; one that is killed leaves the rest to the others.
 
     Raises:
@@ -111,7 +115,7 @@ def _work_in_processes(plan: Plan, run: Run, board: Board) -> str:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
                 here, there = context.Pipe(duplex=False)
-                args = (plan, run, sweeps.handed().hooks, os.getpid(), there)
+                args = (plan, run, order.base, there)
                 process = context.Process(target=_work_here, args=args, name=f"worker-{i}")
                 process.start()
                 there.close()
@@ -161,17 +165,24 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work_here(plan: Plan, run: Run, hooks: Sequence[Hook], parent: int, last_word: Connection) -> None:
+def _work_here(plan: Plan, run: Run, base: RunConfig, last_word: Connection) -> None:
     """The main function of a worker process."""
     import torch
+    from rich.console import Console
 
     torch.set_num_threads(1)
     try:
-        task: Task = TrialTask(plan, run, threads=1)
-        reason = work(Study(plan), task, on_end=_told(plan, hooks), is_wanted=lambda: os.getppid() == parent)
+        with _settled(base.tracking.wandb, Console(stderr=True)):
+            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=_is_wanted)
         last_word.send(("done", reason))
     except KeyboardInterrupt:
         sys.exit(130)
     except StudperfError as error:
         last_word.send(("error", str(error)))
         sys.exit(error.exit_code)
+
+
+def _is_wanted() -> bool:
+    """Whether the command that started this process is still there."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()

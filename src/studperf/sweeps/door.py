@@ -39,7 +39,9 @@ class Order:
     @property
     def folder(self) -> Path:
         """Of the study."""
-        return Path(self.base.runs) / "sweeps" / self.name
+        from studperf.record import STUDIES
+
+        return Path(self.base.runs) / STUDIES / self.name
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -123,6 +125,12 @@ def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
     faults = []
     if base.trainer.get("devices") not in (1, None) or "ddp" in str(base.trainer.get("strategy")):
         faults.append(Fault("trainer", "a trial trains on one device; more workers (hydra.sweeper.n_jobs) use more of the machine"))
+    if base.repeat > 1:
+        faults.append(
+            Fault("repeat", f"is for runs; a study's trials are trained with several seeds by hydra.sweeper.repeat={base.repeat}")
+        )
+    if settings.mode == "batch" and base.engine == "stacked":
+        faults.append(Fault("engine", "stacked is for mode=worker; a launcher trains each trial alone"))
     if settings.mode == "batch" and settings.repeat > 1:
         faults.append(Fault("hydra.sweeper.repeat", "is for mode=worker"))
     if len(settings.objectives or ()) > 1 and settings.patience is not None:

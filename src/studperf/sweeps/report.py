@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.report.markup import card, esc, facts, figure, fold, points, render_page, table
+from studperf.record import write_atomically
+from studperf.report.markup import card, esc, facts, figure, fold, framed, points, render_page, table
 from studperf.sweeps import charts
 from studperf.sweeps.board import short
+from studperf.sweeps.saved import repeat_command
 from studperf.sweeps.study import ERROR, best_first, pareto
 from studperf.sweeps.winner import WINNER
 
@@ -17,6 +20,14 @@ if TYPE_CHECKING:
     from studperf.sweeps.saved import Saved
 
 _MIN_DRAWN = 2
+
+
+def write(saved: Saved) -> Path:
+    """Writes `report.html` in the study's folder."""
+    saved.folder.mkdir(parents=True, exist_ok=True)
+    path = saved.folder / "report.html"
+    write_atomically(path, render(saved, repeat_command(saved) if saved.best is not None else ""))
+    return path
 
 
 def render(saved: Saved, command: str) -> str:
@@ -108,7 +119,7 @@ def _history(saved: Saved, *, is_max: bool) -> str:
     )
     single = [t for t in saved.trials if len(saved.objectives) == 1 or t.state.name == "COMPLETE"]
     drawing = charts.history_chart(single, saved.objectives[0], is_max=is_max) if len(saved.objectives) == 1 else ""
-    return figure("Values of the trials", caption, drawing) if drawing else ""
+    return figure("Values of the trials", caption, _scrolled(drawing, "Values of the trials")) if drawing else ""
 
 
 def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> str:
@@ -127,19 +138,21 @@ def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> s
         for name in names
         if sum(name in t.params for t in complete) >= _MIN_DRAWN
     ]
-    lines = figure(
-        "All together", "Each line is a trial; the best quarter stands out.", charts.parallel_chart(complete, objective, is_max=is_max)
-    )
-    wide = lines.replace("<svg", '<div class="wide" role="region" aria-label="Parallel coordinates" tabindex="0"><svg', 1).replace(
-        "</svg>", "</svg></div>"
-    )
+    lines = _scrolled(charts.parallel_chart(complete, objective, is_max=is_max), "Parallel coordinates")
+    wide = figure("All together", "Each line is a trial; the best quarter stands out.", lines)
     return f'<div class="two">{"".join(parts)}</div>{wide}<div class="two" style="margin-top:1rem">{"".join(slices)}</div>'
 
 
 def _timeline(saved: Saved) -> str:
     if not any(t.datetime_start is not None for t in saved.trials):
         return ""
-    return figure("Who did what when", "Blue is complete, grey pruned, red failed or put back.", charts.timeline_chart(saved.trials))
+    drawing = _scrolled(charts.timeline_chart(saved.trials), "Who did what when")
+    return figure("Who did what when", "Blue is complete, grey pruned, red failed or put back.", drawing)
+
+
+def _scrolled(drawing: str, label: str) -> str:
+    """A broad drawing, which keeps its size on a narrow screen and scrolls there."""
+    return framed(drawing, label, cls="wide scroll")
 
 
 def _failed(saved: Saved) -> str:

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studperf.errors import RunError
+from studperf.record import STUDIES
+from studperf.sweeps.compose import Composer
+from studperf.sweeps.space import Word
 from studperf.sweeps.storage import JOURNAL, Storage
 from studperf.sweeps.study import BEGUN_AS, FACTS, best_first, hush, is_done, is_failure
+from studperf.sweeps.trial import command
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -84,12 +88,12 @@ class Saved:
 
 def find_studies(runs: Path) -> list[Saved]:
     """Those below `runs`, and those of STUDPERF_STORAGE."""
-    found = [_open(path.parent.name, path.parent, None) for path in sorted((runs / "sweeps").glob(f"*/{JOURNAL}"))]
+    found = [_open(path.parent.name, path.parent, None) for path in sorted((runs / STUDIES).glob(f"*/{JOURNAL}"))]
     if url := os.environ.get(STORAGE):
         import optuna
 
-        storage = Storage(url, runs / "sweeps")
-        found += [_open(name, runs / "sweeps" / name, url) for name in optuna.get_all_study_names(storage.optuna)]
+        storage = Storage(url, runs / STUDIES)
+        found += [_open(name, runs / STUDIES / name, url) for name in optuna.get_all_study_names(storage.optuna)]
     return [saved for saved in found if saved is not None]
 
 
@@ -99,7 +103,7 @@ def find_study(given: str, runs: Path) -> Saved:
     Raises:
         RunError: there is none; the message names those there are.
     """
-    folder = Path(given) if (Path(given) / JOURNAL).is_file() else runs / "sweeps" / given
+    folder = Path(given) if (Path(given) / JOURNAL).is_file() else runs / STUDIES / given
     saved = _open(folder.name, folder, None) if (folder / JOURNAL).is_file() else None
     url = os.environ.get(STORAGE)
     saved = saved or (_open(given, folder, url) if url else None)
@@ -135,3 +139,19 @@ def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
         seconds = t.duration.total_seconds() if t.duration is not None else None
         lines.append([t.number, t.state.name, *values, seconds, *(t.params.get(name) for name in names), t.user_attrs.get("error")])
     return header, lines
+
+
+def repeat_command(saved: Saved) -> str:
+    """Repeats the winner, or, where none was chosen, the best trial.
+
+    Raises:
+        RunError: no trial is complete.
+    """
+    winner = saved.facts.get("winner")
+    if winner:
+        return str(winner["command"])
+    if saved.best is None:
+        raise RunError(f"{saved.name}: no trial is complete yet")
+    fixed = [Word(*word.split("=", 1)) for word in saved.facts.get("fixed", [])]
+    words = [Word(*word.split("=", 1)) for word in saved.best.user_attrs["words"]]
+    return command(Composer(fixed).repeat(words))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import platform
 import re
 import uuid
 import warnings
@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from studperf.errors import ConfigError
 from studperf.sweeps.patience import patiently
@@ -38,7 +40,7 @@ class Liveness(Protocol):
     def begin(self, study: Study, trial: FrozenTrial) -> None:
         """This worker took the trial; called while it holds the study."""
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
         """This worker has told the trial's end."""
 
     def leave(self) -> None:
@@ -161,39 +163,31 @@ class _JournalLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: int | None = None
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def acquire(self) -> bool:
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _mend(file)
-        self._file = file
+        self._lock.acquire()
+        _mend(self.path)
         return True
 
     def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._lock.release()
 
 
-def _mend(file: int) -> None:
-    size = os.fstat(file).st_size
-    keep = size
-    while keep and os.pread(file, 1, keep - 1) != b"\n":
-        keep -= 1
-    if keep < size:
-        os.ftruncate(file, keep)
+def _mend(path: Path) -> None:
+    with path.open("r+b") as file:
+        size = keep = file.seek(0, os.SEEK_END)
+        while keep and file.seek(keep - 1) >= 0 and file.read(1) != b"\n":
+            keep -= 1
+        if keep < size:
+            file.truncate(keep)
 
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
-    finally:
-        os.close(file)
 
 
 @contextmanager
@@ -221,25 +215,25 @@ class Marks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._file: int | None = None
+        self._lock: BaseFileLock | None = None
 
     def begin(self, study: Study, trial: FrozenTrial) -> None:
         """See `Liveness`."""
-        if self._file is None:
+        if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.folder / self.name, os.O_RDWR | os.O_CREAT)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._lock = FileLock(self.folder / self.name)
+            self._lock.acquire()
         set_trial_attr(study, trial, WORKER, self.name)
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
         """See `Liveness`: the mark stays until the worker goes."""
 
     def leave(self) -> None:
         """See `Liveness`."""
-        if self._file is not None:
+        if self._lock is not None:
+            self._lock.release()
             (self.folder / self.name).unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
+            self._lock = None
 
     def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
         """See `Liveness`. One without a name died between taking its trial and saying so."""
@@ -247,18 +241,14 @@ class Marks:
 
     def _is_alive(self, name: str | None) -> bool:
         if name == self.name:
-            return self._file is not None
+            return self._lock is not None
         path = self.folder / str(name)
-        try:
-            file = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
+        if not path.is_file():
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            FileLock(path, timeout=0).acquire().lock.release()
+        except Timeout:
             return True
-        finally:
-            os.close(file)
         path.unlink(missing_ok=True)
         return False
 
@@ -267,26 +257,26 @@ class Beats:
     """On a database server: the storage's heartbeats, by the server's clock."""
 
     def __init__(self) -> None:
-        self._stop = Event()
-        self._threads: list[Thread] = []
+        self._stops: dict[int, Event] = {}
 
     def begin(self, study: Study, trial: FrozenTrial) -> None:
         """See `Liveness`."""
         storage: Any = study._storage  # noqa: SLF001 - Optuna beats only inside Study.optimize, which dies with the server
         trial_id = trial._trial_id  # noqa: SLF001 - as above
         patiently(lambda: storage.record_heartbeat(trial_id))
-        set_trial_attr(study, trial, WORKER, f"{os.uname().nodename}-{os.getpid()}")
-        self._threads.append(Thread(target=self._beat, args=(storage, trial_id, self._stop), daemon=True))
-        self._threads[-1].start()
+        set_trial_attr(study, trial, WORKER, f"{platform.node()}-{os.getpid()}")
+        stop = self._stops[trial.number] = Event()
+        Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True).start()
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
         """See `Liveness`."""
-        self._stop.set()
-        self._stop, self._threads = Event(), []
+        if (stop := self._stops.pop(number, None)) is not None:
+            stop.set()
 
     def leave(self) -> None:
         """See `Liveness`."""
-        self.end()
+        for number in list(self._stops):
+            self.end(number)
 
     def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """See `Liveness`. Taking a trial and its first beat happen under the lock, so one without any lost its worker in between."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from studperf.config.sweep import SweepConfig
     from studperf.sweeps.space import Space
 
-FOLDER = "sweeps"
-"""Below `runs`: a folder for each study."""
 ERROR, RETRY_OF, TRIES = "error", "retry_of", "tries"
 BEGUN_AS, FACTS = "begun_as", "facts"
 """Attributes of a study."""
@@ -190,7 +188,7 @@ class Study:
                     self._put_back(mine, self.trials(), is_lost=False)
 
         patiently(work)
-        self.liveness.end()
+        self.liveness.end(trial.number)
 
     def _put_back(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], *, is_lost: bool = True) -> None:
         """The copy first: a kill between the two leaves a trial that is found again, and one copy, not two."""
@@ -229,7 +227,7 @@ class Study:
                 self._tell(number, values, state)
 
         patiently(work)
-        self.liveness.end()
+        self.liveness.end(number)
 
     def _tell(self, number: int, values: Sequence[float] | None, state: str) -> None:
         from optuna.trial import TrialState

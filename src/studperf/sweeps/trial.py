@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf.many import Job as OneRun
 from studperf.sweeps.compose import Composer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from studperf.config.shape import RunConfig
     from studperf.record import RunRecord
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
@@ -52,33 +52,43 @@ class TrialTask:
             PrunedError: others were better.
             ConfigError: the values do not go together.
         """
+        records: list[RunRecord] = []
+        for one in self.runs(job):
+            # The first seed alone is pruned: the steps of a second one would be compared with others' first.
+            callbacks = [] if records else [pruning_callback(job, self.plan.objectives[0])]
+            records.append(self.run(one.config, overrides=one.overrides, folder=one.folder, callbacks=callbacks, is_trial=True))
+        return self.values(job, records)
+
+    def runs(self, job: Job) -> list[OneRun]:
+        """What the job asks to be run: a run for each of its seeds.
+
+        Raises:
+            ConfigError: the values do not go together.
+        """
         job.note("words", list(map(str, job.words)))
         config = self.composer.config(job.words)
+        words = [*map(str, self.plan.space.fixed), *map(str, job.words), "score_on=val"]
         n_seeds = self.plan.settings.repeat
-        records = []
-        for i in range(n_seeds):
-            records.append(self._run(job, config.model_copy(update={"seed": config.seed + i}), i, n_seeds))
-            if i == 0:
-                job.note("n_parameters", records[0].n_parameters)
-        names = dict.fromkeys((*self.plan.objectives, *self.plan.settings.constraints))
-        folders = [self.folder(job.number, i, n_seeds) for i in range(n_seeds)]
+        runs = []
+        for i, seed in enumerate(range(config.seed, config.seed + n_seeds)):
+            folder = self.folder(job.number, i, n_seeds)
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier study of this name; a run would go on in it
+            runs.append(OneRun(config.model_copy(update={"seed": seed}), [*words, f"seed={seed}"] if n_seeds > 1 else words, folder))
+        return runs
+
+    def values(self, job: Job, records: Sequence[RunRecord]) -> list[float]:
+        """The means of the objectives over the seeds; constraints and costs are noted."""
+        job.note("n_parameters", records[0].n_parameters)
+        names = dict.fromkeys((*self.plan.objectives, *self.plan.settings.constraints, "fit_seconds"))
+        folders = [self.folder(job.number, i, len(records)) for i in range(len(records))]
         outcomes = {name: statistics.fmean(outcome(name, r, f) for r, f in zip(records, folders, strict=True)) for name in names}
         over = {name: outcomes[name] - limit for name, limit in self.plan.settings.constraints.items()}
         if over:
             job.note("over", over)
             for name, excess in over.items():
                 job.bound(name, excess)
-        job.note("fit_seconds", statistics.fmean(outcome("fit_seconds", r, f) for r, f in zip(records, folders, strict=True)))
+        job.note("fit_seconds", outcomes["fit_seconds"])
         return [outcomes[name] for name in self.plan.objectives]
-
-    def _run(self, job: Job, config: RunConfig, i: int, n_seeds: int) -> RunRecord:
-        words = [*map(str, self.plan.space.fixed), *map(str, job.words), "score_on=val"]
-        words += [f"seed={config.seed}"] if n_seeds > 1 else []
-        # The first seed alone is pruned: the steps of a second one would be compared with others' first.
-        folder = self.folder(job.number, i, n_seeds)
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier study of this name; a run would go on in it
-        callbacks = [pruning_callback(job, self.plan.objectives[0])] if i == 0 else []
-        return self.run(config, overrides=words, folder=folder, callbacks=callbacks, is_trial=True)
 
     def folder(self, number: int, i: int, n_seeds: int) -> Path:
         """Where the run of a trial lies."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studperf.config.overrides import group_names
+from studperf.many import Job, run_many
 from studperf.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.record import RECORD, RunRecord, read_predictions
 from studperf.sweeps.board import short, trial_table
@@ -114,7 +115,10 @@ def _choose(study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], consol
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
     console.print(f"Training the {len(trials)} candidates again, each on {n_seeds} fresh seeds ...")
-    refits = [[_refit(study, task, trial, _FRESH + i) for i in range(n_seeds)] for trial in trials]
+    jobs = [_refit(study, task, trial, _FRESH + i) for trial in trials for i in range(n_seeds)]
+    records = [_record(result) for result in run_many(jobs, task.run, Console(quiet=True), is_trial=True)]
+    runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
+    refits = [runs[i : i + n_seeds] for i in range(0, len(runs), n_seeds)]
     candidates = compare([(t, t.user_attrs["words"]) for t in trials], refits, is_squared=study.plan.objectives[0] != "val/mae")
     best, winner = candidates[0], simplest(candidates)
     folder = study.plan.folder / f"winner_{winner.trial:04d}"
@@ -173,16 +177,20 @@ def _errors(folder: Path) -> FloatArray:
     return np.asarray(np.abs(frame["predicted"] - frame["actual"]), dtype=np.float64)
 
 
-def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> tuple[RunRecord, Path]:
+def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
+    """A run of a trial's words with a fresh seed; one that has finished already is not run again."""
     words = [_word(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)
     seed += config.seed
     folder = study.plan.folder / REFITS / f"{trial.number:04d}_seed{seed}"
-    if (folder / RECORD).is_file() and (record := RunRecord.load(folder)).status == "finished":
-        return record, folder
-    config = config.model_copy(update={"seed": seed})
     texts = [*map(str, study.plan.space.fixed), *trial.user_attrs["words"], "score_on=val", f"seed={seed}"]
-    return task.run(config, overrides=texts, folder=folder, is_trial=True), folder
+    return Job(config.model_copy(update={"seed": seed}), texts, folder)
+
+
+def _record(result: RunRecord | Exception) -> RunRecord:
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from studperf.sweeps.space import Word
 
-_WAIT_S = 0.2
+WAIT_S = 0.2
+ORPHANED = "the command that started this worker is gone"
 _MIN_FAILURES = 3
 _MAX_ERROR = 2000
 
@@ -59,8 +60,6 @@ class Job:
 
 Task = Callable[[Job], Sequence[float]]
 """Runs a trial and returns its values, one for each objective."""
-OnEnd = Callable[["FrozenTrial"], None]
-"""Called by the worker with each trial that it has told."""
 
 
 @dataclass
@@ -100,13 +99,13 @@ def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience:
     return len(directions) == 1 and bool(best) and len(done) - 1 - done.index(best[0]) >= patience
 
 
-def work(study: Study, task: Task, *, on_end: OnEnd | None = None, is_wanted: Callable[[], bool] = lambda: True) -> str:
+def work(study: Study, task: Task, *, on_end: Callable[[], object] = lambda: None, is_wanted: Callable[[], bool] = lambda: True) -> str:
     """Takes trials and runs them until the study has its total or a limit is reached; returns why it stopped.
 
     Args:
         study: this worker's.
         task: runs one trial.
-        on_end: told of each trial's end.
+        on_end: called at each trial's end.
         is_wanted: no further trial is taken once it says no.
 
     Raises:
@@ -126,13 +125,11 @@ def work(study: Study, task: Task, *, on_end: OnEnd | None = None, is_wanted: Ca
             if trial is Next.DONE:
                 return Next.DONE.value
             if isinstance(trial, Next):
-                time.sleep(_WAIT_S)
+                time.sleep(WAIT_S)
                 continue
             run_trial(study, trial, task)
-            if on_end is not None:
-                number = trial.number
-                on_end(next(t for t in patiently(study.trials) if t.number == number))
-    return "the command that started this worker is gone"
+            on_end()
+    return ORPHANED
 
 
 def run_trial(study: Study, trial: Trial, task: Task) -> None:

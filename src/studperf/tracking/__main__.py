@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import make_console, read_keys, read_words, run_command
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
@@ -27,10 +27,7 @@ _DASHBOARD_KEYS = ("run", "project", "entity")
 
 def main() -> int | None:
     """The command."""
-    flags, words = split_words()
-    console = make_console()
-    if {"-h", "--help"} & set(flags):
-        console.print(_USAGE, markup=False)
+    if (words := read_words(_USAGE)) is None:
         return None
     match words:
         case ["sync", *folders]:
@@ -57,9 +54,7 @@ def _sync(paths: list[Path]) -> int | None:
 def _dashboard(action: str, words: list[str]) -> int | None:
     from studperf.tracking import dashboard
 
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, _DASHBOARD_KEYS)}" for key in given if key not in _DASHBOARD_KEYS]:
-        raise ConfigError("; ".join(faults))
+    given = read_keys(words, _DASHBOARD_KEYS)
     console = make_console()
     workspace = dashboard.build(given.get("entity"), given.get("project") or dashboard.default_project())
     if action == "dump":

@@ -33,6 +33,19 @@ RECORD = "record"
 SYSTEM = ("system.proc.memory.rssMB", "system.cpu", "system.memory_percent")
 
 
+TRIAL = "trial"
+"""The axis of a study's own run: a row for each trial."""
+TRIAL_VALUE = "trial/value"
+STUDY_BEST = "study/best"
+"""The best value so far, each trial."""
+STUDY_COUNTS = "study"
+"""Folder of `study/complete`, `study/pruned` and so on."""
+AXES = {EPOCH: (*CURVES, BEST_VALUE), TRIAL: (TRIAL_VALUE, STUDY_BEST)}
+"""What is drawn over what."""
+TRIALS = "tables/trials"
+CANDIDATES = "tables/candidates"
+
+
 def score(scored_on: str, name: str, end: str = "") -> str:
     """`test/rmse`, or its 95 % interval's `test/rmse_low` and `test/rmse_high`; scores on val are those of the best epoch."""
     place = "test" if scored_on == "test" else "val_best"

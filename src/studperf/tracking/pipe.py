@@ -42,12 +42,16 @@ class Scribe:
                 start_new_session=True,  # Ctrl-C in the terminal is for the training, which then says how the run ended
             )
         self.replies: SimpleQueue[Message] = SimpleQueue()
+        self._n_open = 0
+        self._closed_one = threading.Condition()
         self._outgoing: SimpleQueue[Message | None] = SimpleQueue()
         for work in (self._write, self._read):
             threading.Thread(target=work, name=f"scribe-{work.__name__}", daemon=True).start()
 
     def send(self, message: Message) -> None:
         """Never waits: a pipe takes 64 KB, and the scribe may be busy with a slow server."""
+        if message["do"] == "start":
+            self._count(+1)
         self._outgoing.put(message)
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
@@ -56,6 +60,14 @@ class Scribe:
             return self.replies.get(timeout=timeout_s) if timeout_s else self.replies.get_nowait()
         except Empty:
             return None
+
+    def settle(self, timeout_s: float) -> int:
+        """Waits until every run that was started is finished, as long as one more is within each `timeout_s`; returns how many are not."""
+        with self._closed_one:
+            while n_before := self._n_open:
+                if not self._closed_one.wait_for(lambda n=n_before: self._n_open < n, timeout_s):  # type: ignore[misc] # of a lambda
+                    break
+            return self._n_open
 
     @property
     def is_alive(self) -> bool:
@@ -100,8 +112,16 @@ class Scribe:
         if pipe is not None:
             with pipe:
                 for line in pipe:
-                    self.replies.put(json.loads(line))
+                    reply = json.loads(line)
+                    self.replies.put(reply)
+                    if reply["event"] == "finished":
+                        self._count(-1)
         self.replies.put({"event": "gone"})
+
+    def _count(self, change: int) -> None:
+        with self._closed_one:
+            self._n_open += change
+            self._closed_one.notify_all()
 
 
 _current: Scribe | None = None
@@ -114,6 +134,11 @@ def get_scribe(log: Path) -> Scribe:
     if _current is None or _owner != os.getpid() or not _current.is_alive:
         _current, _owner = Scribe(log), os.getpid()
     return _current
+
+
+def settle(timeout_s: float) -> int:
+    """As `Scribe.settle`, of this process's scribe, if there is one."""
+    return _current.settle(timeout_s) if _current is not None and _owner == os.getpid() and _current.is_alive else 0
 
 
 @atexit.register

@@ -47,6 +47,7 @@ class LoggedRun:
     entity: str = ""
     name: str = ""
     group: str = ""
+    job_type: str = ""
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -119,7 +120,7 @@ def _add(run: LoggedRun, record: Any) -> None:  # noqa: ANN401 - a protobuf mess
         case "run":
             about = record.run
             run.id, run.project, run.entity = about.run_id, about.project, about.entity
-            run.name, run.group, run.tags = about.display_name, about.run_group, list(about.tags)
+            run.name, run.group, run.job_type, run.tags = about.display_name, about.run_group, about.job_type, list(about.tags)
             _update(run.config, about.config.update)
         case "config":
             _update(run.config, record.config.update)

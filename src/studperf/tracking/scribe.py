@@ -88,7 +88,8 @@ class Scribe:
             forget_attempt(set(home.glob("run-*")) - before)
             self._run = open_run(about, mode)
         self._say("started", mode=mode, url=self._run.url, entity=self._run.entity or None)
-        use_dataset(self._run, about["dataset"])
+        if about["dataset"] is not None:
+            use_dataset(self._run, about["dataset"])
         warm_up()
 
     def _fall_back(self, why: str) -> str:
@@ -146,9 +147,8 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
         id=about["id"],
         resume="allow" if about["is_resumed"] else None,
         dir=about["folder"],
-        job_type="train",
         settings=settings_of(about),
-        **{name: about[name] for name in ("project", "entity", "group", "name", "tags", "config")},
+        **{name: about[name] for name in ("project", "entity", "group", "name", "job_type", "tags", "config")},
     )
     # Logging a table or an artifact first asks the server who one is and what type the artifact has, "not a hard requirement", and waits
     # minutes for a server that is gone (wandb 0.31). Nothing here needs the answers.
@@ -158,8 +158,9 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
         _set_artifact_save_handle=lambda *_: None,
     )
     run._public_api = lambda: silent  # noqa: SLF001
-    for key in (*keys.CURVES, keys.BEST_VALUE):
-        run.define_metric(key, step_metric=keys.EPOCH)
+    for axis, several in keys.AXES.items():
+        for key in several:
+            run.define_metric(key, step_metric=axis)
     return run
 
 

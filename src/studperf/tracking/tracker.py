@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studperf.config.shape import RunConfig, Wandb
-from studperf.record import WANDB, RunRecord, Tracked
+from studperf.record import STUDIES, WANDB, RunRecord, Tracked
+from studperf.tracking import pipe
 from studperf.tracking.content import config_of, dataset_artifact, images_of, model_artifact, row_of, summary_of, tables_of
 from studperf.tracking.mode import choose_mode, server_url
 from studperf.tracking.pipe import Message, Scribe, get_scribe
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOG = logging.getLogger("studperf")
-EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "running": 1}
+EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "interrupted": 130, "running": 1}
 _GRACE_S = 3.0
 """Beyond the timeouts that the scribe keeps itself, before it is taken for hanging."""
 _OFFLINE_S = 60.0
@@ -29,13 +30,20 @@ _OFFLINE_S = 60.0
 
 
 class Tracker:
-    """One run at W&B. Whatever goes wrong there costs one warning and the rest of the tracking, never the run."""
+    """One run at W&B. Whatever goes wrong there costs one warning and the rest of the tracking, never the run.
 
-    def __init__(self, record: RunRecord, folder: Path, settings: Wandb, console: Console) -> None:
+    A trial of a study does not even wait for its end there: the scribe finishes it while the next one trains, and `settle` waits for the last.
+    """
+
+    _is_unanswered = False
+    """Of this process: a server that did not answer once is not asked again for each trial."""
+
+    def __init__(self, record: RunRecord, folder: Path, settings: Wandb, console: Console, *, is_trial: bool = False) -> None:
         self.record = record
         self.folder = folder
         self.settings = settings
         self.console = console
+        self.is_trial = is_trial
         self.best: float | None = None
         for row in record.history:
             self._note_best(row)
@@ -48,6 +56,8 @@ class Tracker:
             entity=settings.entity,
             group=settings.group or _group_of(folder, Path(str(record.config["runs"]))),
         )
+        if is_trial and Tracker._is_unanswered and self.state.mode == "online":
+            self.state.mode = "offline"
         record.tracking = self.state
 
     def is_live(self) -> bool:
@@ -91,6 +101,8 @@ class Tracker:
         if (scribe := self.scribe) is None:
             return
         scribe.send({"do": "finish", "exit_code": EXIT_CODES[status], "summary": summary_of(self.record)})
+        if self.is_trial:
+            return
         ended = time.monotonic()
         while not self.is_ended:
             limit_s = _OFFLINE_S if self.state.mode == "offline" else self.settings.finish_timeout_s + _GRACE_S
@@ -108,7 +120,8 @@ class Tracker:
         return {
             **state.model_dump(include={"mode", "id", "project", "entity", "group"}),
             "folder": str(self.folder.resolve()),
-            "name": settings.name or self.record.name,
+            "name": settings.name or (f"{state.group}-{self.record.name}" if self.is_trial else self.record.name),
+            "job_type": "trial" if self.is_trial else "train",
             "tags": sorted(
                 {*settings.tags, self.record.model, self.record.data.name} | ({"simulated"} if self.record.data.is_simulated else set())
             ),
@@ -126,6 +139,7 @@ class Tracker:
             return  # late word about the run before
         match reply["event"]:
             case "started":
+                Tracker._is_unanswered = self.state.mode == "online" and reply["mode"] == "offline"
                 self.state.mode, self.state.url = reply["mode"], reply["url"]
                 self.state.entity = reply["entity"] or self.state.entity
                 if self.state.url:
@@ -159,9 +173,9 @@ class Tracker:
 
 
 @contextmanager
-def tracked(record: RunRecord, folder: Path, config: RunConfig, console: Console) -> Iterator[Tracker]:
+def tracked(record: RunRecord, folder: Path, config: RunConfig, console: Console, *, is_trial: bool = False) -> Iterator[Tracker]:
     """A run at W&B from here to its end, however it ends; the record knows the id from here on."""
-    tracker = Tracker(record, folder, config.tracking.wandb, console)
+    tracker = Tracker(record, folder, config.tracking.wandb, console, is_trial=is_trial)
     record.save(folder)
     tracker.start()
     try:
@@ -172,7 +186,18 @@ def tracked(record: RunRecord, folder: Path, config: RunConfig, console: Console
             record.save(folder)
 
 
+def settle(settings: Wandb, console: Console) -> None:
+    """Waits until the trials of this process are at W&B or on disk, as long as it gets on with them."""
+    timeout_s = max(_OFFLINE_S, settings.finish_timeout_s + _GRACE_S)
+    if n_left := pipe.settle(timeout_s):
+        text = f"W&B: {n_left} runs are not done after {timeout_s:g} s without a word; what is on disk goes there with tracking sync"
+        console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+
+
 def _group_of(folder: Path, runs: Path) -> str | None:
     """Runs that share a folder below `runs`, those of a multirun or of a study, are a group of its name."""
-    parent: Any = folder.resolve().parent
-    return None if parent == runs.resolve() else str(parent.name)
+    parent = folder.resolve().parent
+    if parent == runs.resolve():
+        return None
+    below = parent.relative_to(runs.resolve()).parts if parent.is_relative_to(runs.resolve()) else (parent.name,)
+    return str(below[1] if below[0] == STUDIES and len(below) > 1 else below[0])

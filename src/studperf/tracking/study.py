@@ -1,0 +1,109 @@
+"""A study at W&B: beside a run for each trial, all in its group, one run that sums it up."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studperf.config.shape import Wandb
+from studperf.record import WANDB
+from studperf.tracking import keys
+from studperf.tracking.content import Table
+from studperf.tracking.mode import choose_mode, server_url
+from studperf.tracking.pipe import Scribe, get_scribe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JOB = "sweep-summary"
+_GRACE_S = 60.0
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What W&B is told of a study."""
+
+    name: str
+    config: dict[str, Any]
+    """Space, sampler, pruner and limits."""
+    rows: Sequence[dict[str, float]]
+    """One for each trial that ended with a value, by number: `keys.TRIAL` and what belongs to it."""
+    tables: dict[str, Table]
+    summary: dict[str, Any]
+
+
+def log_study(study: StudySummary, folder: Path, settings: Wandb, console: Console) -> None:
+    """Puts the summary at W&B or on disk, over the one of an earlier session; whatever goes wrong there costs one warning.
+
+    Args:
+        study: what is told.
+        folder: of the study.
+        settings: of the runs' configuration.
+        console: for the warning.
+    """
+    mode = choose_mode(settings.mode)
+    if mode == "disabled":
+        return
+    about = {
+        # The same id in each session, so that a study that goes on has one summary.
+        "mode": mode,
+        "id": hashlib.sha256(f"{study.name} {folder.resolve()}".encode()).hexdigest()[:8],
+        "project": settings.project,
+        "entity": settings.entity,
+        "group": settings.group or study.name,
+        "folder": str(folder.resolve()),
+        "name": f"{study.name}-summary",
+        "job_type": JOB,
+        "tags": sorted({*settings.tags, "sweep"}),
+        "config": study.config,
+        "dataset": None,
+        "pid": None,
+        "server": server_url(),
+        "is_resumed": any((folder / WANDB).glob("*run-*")),
+        **{name: getattr(settings, name) for name in ("init_timeout_s", "finish_timeout_s", "flush_s", "system_s")},
+    }
+    try:
+        scribe = get_scribe(folder / WANDB / "scribe.log")
+    except OSError as error:
+        _warn(console, f"its process can't be started: {error}")
+        return
+    scribe.send({"do": "start", **about})
+    for row in study.rows:
+        scribe.send({"do": "row", "row": row})
+    scribe.send({"do": "row", "row": {}, "tables": study.tables})
+    scribe.send({"do": "finish", "exit_code": 0, "summary": study.summary})
+    _await(scribe, str(about["id"]), settings.finish_timeout_s + _GRACE_S, console)
+
+
+def _await(scribe: Scribe, run_id: str, limit_s: float, console: Console) -> None:
+    ends = time.monotonic() + limit_s
+    while (left_s := ends - time.monotonic()) > 0:
+        reply = scribe.receive(max(0.01, left_s))
+        if reply is None:
+            continue
+        if reply["event"] == "gone":
+            _warn(console, f"its process died (see {scribe.log})")
+            return
+        if reply.get("id") != run_id:
+            continue
+        if reply["event"] == "warning":
+            _warn(console, reply["text"])
+        elif reply["event"] == "started" and reply["url"]:
+            console.print(f"W&B: {reply['url']}", soft_wrap=True, markup=False)
+        elif reply["event"] == "finished":
+            return
+    _warn(console, f"the study's summary was not done within {limit_s:g} s")
+    scribe.kill()
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(f"warning: W&B: {text}", style="yellow", soft_wrap=True, markup=False)
+
+
+def counts(states: dict[str, int]) -> dict[str, int]:
+    """As the summary has them."""
+    return {f"{keys.STUDY_COUNTS}/{name.replace(' ', '_')}": n for name, n in states.items()}
