@@ -25,7 +25,8 @@ from common import CSV, Bar, Lane, Options, Report, Rounds, Values, interleave, 
 from peers.official.environment import environment, find_python
 
 PEERS = Path(__file__).parent / "peers"
-OURS, PLAIN, WHOLE, OFFICIAL = "studperf", "plain Optuna", "plain Optuna, whole runs", "hydra-optuna-sweeper"
+OURS, PLAIN, OFFICIAL = "studperf", "plain Optuna", "hydra-optuna-sweeper"
+ONCE, WHOLE = "plain Optuna, composed once", "plain Optuna, whole runs"
 SPACE = {
     "optimizer.lr": "tag(log,interval(1e-4,3e-2))",
     "optimizer.weight_decay": "tag(log,interval(1e-6,1e-1))",
@@ -58,8 +59,9 @@ def commands(words: Sequence[str], n_trials: int, python: Path | None) -> dict[s
     total = f"hydra.sweeper.n_trials={n_trials}"
     found = {
         OURS: [sys.executable, "-m", "studperf.train", "-m", *_SWEEPER, total, *words, *_VARIED],
-        PLAIN: [*loop, "1", *words],
-        WHOLE: [*loop, "0", *words],
+        PLAIN: [*loop, "trial", *words],
+        ONCE: [*loop, "once", *words],
+        WHOLE: [*loop, "whole", *words],
     }
     if python is not None:
         script, conf = PEERS / "official" / "train.py", PEERS / "official" / "conf"
@@ -80,7 +82,11 @@ def trials(options: Options) -> list[Report]:
         name: partial(timed_study, command, n_trials, env_of(name)) for name, command in commands(words, n_trials, python).items()
     }
     rounds = interleave(contenders, min(options.rounds, _N_ROUNDS))
-    bars = () if options.quick else (Bar(f"{OURS} / {PLAIN}, {_TRIAL}", ratio(rounds, OURS, PLAIN, _TRIAL), at_most=1.1),)
+    bars = (
+        ()
+        if options.quick
+        else tuple(Bar(f"{OURS} / {peer}, {_TRIAL}", ratio(rounds, OURS, peer, _TRIAL), at_most=1.1) for peer in (PLAIN, ONCE))
+    )
     return [
         Report(
             title=f"{n_trials} trials of {n_epochs} epochs, TPE over {len(SPACE)} numbers, nothing pruned",
@@ -88,10 +94,11 @@ def trials(options: Options) -> list[Report]:
             columns=(_TRIAL, _WALL, _REST, "CPU s", "peak MB"),
             against=PLAIN,
             bars=bars,
-            ratios=(_WALL,),
+            ratios=(_WALL, "CPU s"),
             notes=(
                 f"{_TRIAL}: from one trial's end to the next one's, mean. {_REST}: the rest of the process, such as imports and the reading of",
-                f"the table. {WHOLE}: train.run as a single run has it, baselines and judgement included; the others ask for trials (is_trial).",
+                f"the table. {PLAIN} composes each trial's configuration with load_overrides; {ONCE}: once, then sets values and checks them.",
+                f"{WHOLE}: train.run as a single run has it, baselines and judgement included; the others ask for trials (is_trial).",
                 *([f"{OFFICIAL} is left out: {why_not}."] if python is None else []),
             ),
         )

@@ -1,12 +1,14 @@
 """Plain Optuna around `train.run`, in one process, with a journal on disk: what its documentation leads one to write.
 
-python optuna_loop.py JOURNAL TRIALS IS_TRIAL WORD ...
+python optuna_loop.py JOURNAL TRIALS HOW WORD ...
 
-IS_TRIAL is 1 for runs that keep the prepared rows and end with their predictions for val, as our studies ask for them; 0 for whole ones.
+HOW is `whole` for runs as a single one is; `trial` for such as our studies ask for, which keep the prepared rows and end with their
+predictions for val; `once` for these with a configuration that is composed once and then changed, as a reader of our code would do it.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 
 import optuna
@@ -14,20 +16,28 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from studperf import train
-from studperf.config import load_overrides
+from studperf.config import load, load_overrides
 
 
-def main(journal: str, n_trials: str, is_trial: str, *words: str) -> None:
+def main(journal: str, n_trials: str, how: str, *words: str) -> None:
     """A study of one parameter space: benchmarks/sweeps.py has the same in Hydra's grammar."""
+    base = load_overrides(words).model_dump(mode="json")
 
     def objective(trial: optuna.Trial) -> float:
-        drawn = [
-            f"optimizer.lr={trial.suggest_float('optimizer.lr', 1e-4, 3e-2, log=True)}",
-            f"optimizer.weight_decay={trial.suggest_float('optimizer.weight_decay', 1e-6, 1e-1, log=True)}",
-            f"model.dropout={trial.suggest_float('model.dropout', 0.1, 0.5)}",
-            f"scheduler.warmup={trial.suggest_float('scheduler.warmup', 0.0, 0.3)}",
-        ]
-        record = train.run(load_overrides([*words, *drawn]), overrides=[*words, *drawn], is_trial=is_trial == "1")
+        lr = trial.suggest_float("optimizer.lr", 1e-4, 3e-2, log=True)
+        weight_decay = trial.suggest_float("optimizer.weight_decay", 1e-6, 1e-1, log=True)
+        dropout = trial.suggest_float("model.dropout", 0.1, 0.5)
+        warmup = trial.suggest_float("scheduler.warmup", 0.0, 0.3)
+        drawn = [f"optimizer.lr={lr}", f"optimizer.weight_decay={weight_decay}", f"model.dropout={dropout}", f"scheduler.warmup={warmup}"]
+        if how == "once":
+            config = copy.deepcopy(base)
+            config["optimizer"] |= {"lr": lr, "weight_decay": weight_decay}
+            config["model"] |= {"dropout": dropout}
+            config["scheduler"] |= {"warmup": warmup}
+            checked = load(config)
+        else:
+            checked = load_overrides([*words, *drawn])
+        record = train.run(checked, overrides=[*words, *drawn], is_trial=how != "whole")
         if record.best_value is None:
             raise RuntimeError("the run has no best epoch")
         return record.best_value
