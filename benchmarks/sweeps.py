@@ -98,6 +98,7 @@ def trials(options: Options) -> list[Report]:
             notes=(
                 f"{_TRIAL}: from one trial's end to the next one's, mean. {_REST}: the rest of the process, such as imports and the reading of",
                 f"the table. {PLAIN} composes each trial's configuration with load_overrides; {ONCE}: once, then sets values and checks them.",
+                "studperf's journal has an entry an epoch and three notes a trial, and each entry waits for the disk; the loops keep draws and ends.",
                 f"{WHOLE}: train.run as a single run has it, baselines and judgement included; the others ask for trials (is_trial).",
                 *([f"{OFFICIAL} is left out: {why_not}."] if python is None else []),
             ),
