@@ -1,5 +1,6 @@
 """What a plain run imports, and what an answer without a run does not. `benchmarks/imports.py` tells who brought a package and its cost."""
 
+import functools
 import importlib.metadata
 import os
 import subprocess
@@ -53,12 +54,19 @@ finally:
 """
 
 
+@functools.cache
+def names_at_start() -> frozenset[str]:
+    """What an installed package registers as Python starts: the name `google`, which many of them share."""
+    script = "import sys; sys.stdout.write(' '.join({name.split('.')[0] for name in sys.modules}))"
+    return frozenset(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+
+
 def packages_of(script: str, folder: Path, code: int = 0) -> set[str]:
     """The installed packages that a script has imported at its end."""
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     names = done.stderr.split("MODULES ")[1].splitlines()[0].split()
-    return set(names) & importlib.metadata.packages_distributions().keys()
+    return (set(names) - names_at_start()) & importlib.metadata.packages_distributions().keys()
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,11 @@ def split_words() -> tuple[list[str], list[str]]:
     return flags, words
 
 
+def only_shows(flags: Iterable[str]) -> bool:
+    """Whether flags ask for help or the composed configuration, and for no run."""
+    return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
+
+
 def read_words(usage: str) -> list[str] | None:
     """The words of the command line that are no flags; None where help was asked for, and shown."""
     flags, words = split_words()
@@ -176,7 +181,7 @@ def run_hydra(task: Callable[[DictConfig], object]) -> None:
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
     # Showing the bare configuration needs no check, and is to be instant.
-    if words or not _ONLY_SHOW & {flag.split("=")[0] for flag in flags}:
+    if words or not only_shows(flags):
         sys.argv[1:] = [*flags, *accept_overrides(words)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(with_gc)()

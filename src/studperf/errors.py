@@ -33,6 +33,10 @@ class BundleError(StudperfError):
     """A bundle is not what its manifest says, or of a format that this version does not read."""
 
 
+class CloudError(StudperfError):
+    """Google Cloud refused, or could not be reached; the message names the command that mends it."""
+
+
 class DivergedError(StudperfError):
     """The loss left the finite numbers before there was a usable model."""
 

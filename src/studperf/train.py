@@ -4,6 +4,7 @@ python -m studperf.train model=mlp trainer.max_epochs=30
 python -m studperf.train -m model=linear,mlp,tabm seed=0,1,2
 python -m studperf.train repeat=8 engine=stacked
 python -m studperf.train resume=runs/FOLDER
+python -m studperf.train model=mlp cloud=vertex
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf import sweeps
-from studperf.cli import end_at_once, importing, make_console, print_error, run_command, run_hydra
+from studperf.cli import end_at_once, importing, make_console, only_shows, print_error, run_command, run_hydra, split_words
 from studperf.config import load
 from studperf.errors import ConfigError, Interrupted, RunError, StudperfError
 
@@ -146,6 +147,8 @@ def _run_or_resume(cfg: DictConfig) -> None:
     from hydra.types import RunMode
 
     config = load(cfg)
+    if config.cloud.name != "local":
+        raise ConfigError(f"cloud: a job is asked for on the command line: cloud={config.cloud.name}")
     hydra = HydraConfig.get()
     words = [word.lstrip("+") for word in hydra.overrides.task]
     if config.resume is not None:
@@ -178,9 +181,16 @@ def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> N
         _run_jobs(jobs)
 
 
-def main() -> None:
+def main() -> int | None:
     """The command."""
+    from studperf.cloud.words import is_for_cloud
+
     sweeps.hand_over(run, make_console)
+    flags, words = split_words()
+    if is_for_cloud(words) and not only_shows(flags):
+        from studperf.cloud.launch import launch
+
+        return launch(flags, words, make_console())
     try:
         run_hydra(_task)
         if _collected:
@@ -196,6 +206,7 @@ def main() -> None:
         print_error(message)
     if _refused:
         raise _refused[-1]
+    return None
 
 
 if __name__ == "__main__":

@@ -150,6 +150,15 @@ def accept_overrides(overrides: Sequence[str]) -> list[str]:
     return words
 
 
+def compose_first(words: Sequence[str]) -> DictConfig:
+    """Composes accepted words with the first value of each that is swept, and with Hydra's own part."""
+    from studperf.config.overrides import first_values
+
+    with _hydra():
+        firsts = first_values(words)
+    return compose(firsts, return_hydra_config=True)
+
+
 def register_resolvers() -> None:
     """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups."""
     from omegaconf import OmegaConf
@@ -218,7 +227,7 @@ def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block
 
     by_key: dict[str, list[Any]] = {}
     for error in errors:
-        loc = error["loc"]
+        loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
             loc = loc[: _depth(loc, plain)]
         by_key.setdefault(".".join(map(str, loc)) or "the root", []).append(error)
@@ -230,6 +239,14 @@ def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block
         else:
             faults.append(explain(several[0], where, _owner(shape, several[0]["loc"])))
     return faults
+
+
+def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ...]:  # noqa: ANN401 - whatever YAML held
+    """A place without the names by which pydantic tells the blocks of `cloud` apart: they are no keys."""
+    match loc:
+        case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
+            return ("cloud", *rest)
+    return loc
 
 
 def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held

@@ -63,6 +63,18 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
     return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
 
 
+def first_values(words: Sequence[str]) -> list[str]:
+    """Words with the first value of each that is swept over; a range has no values, and is left out."""
+    loader = GlobalHydra.instance().config_loader()
+    kept = []
+    for override in (_parse(word, loader) for word in words):
+        if not override.is_sweep_override():
+            kept.append(str(override.input_line))
+        elif override.is_discrete_sweep():
+            kept.append(f"{override.get_key_element()}={_values_of(override)[0]}")
+    return kept
+
+
 def _parse(text: str, loader: ConfigLoader) -> Override:
     """An override; a value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as plain text."""
     parser = OverridesParser.create(config_loader=loader)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from studperf.config.cloud import Cloud
 from studperf.config.dataset import Block, Dataset
 from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 
@@ -80,12 +81,6 @@ class Tracking(Block):
     """Where a run is reported beside its own folder."""
 
     wandb: Wandb
-
-
-class Cloud(Block):
-    """Where a run happens."""
-
-    name: Literal["local"]
 
 
 class RunConfig(Block):

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 N_TRIED = 5
 
 
-def dry_run(order: Order, run: Run, console: Console) -> None:
-    """Prints sampled trials with their parameters and seconds an epoch, and how long the study takes at most."""
+def dry_run(order: Order, run: Run, console: Console) -> float:
+    """Prints sampled trials with their parameters and seconds an epoch, and how long the study takes at most.
+
+    Returns:
+        Seconds that a trial takes at most, on average.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -59,3 +63,4 @@ def dry_run(order: Order, run: Run, console: Console) -> None:
         "Nothing was kept.",
         soft_wrap=True,
     )
+    return statistics.fmean(seconds)

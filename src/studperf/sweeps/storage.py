@@ -98,6 +98,23 @@ class Storage:
         return _file_lock(self.home / f".{study_name}.lock")
 
 
+def copy_to_journal(study: str, url: str, folder: Path) -> None:
+    """Copies a study out of a database into a journal, which can be read without it; a journal that is there is replaced."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    source = Storage(url, folder)
+    fresh = folder / f".{JOURNAL}.new"
+    fresh.unlink(missing_ok=True)
+    try:
+        optuna.copy_study(from_study_name=study, from_storage=source.optuna, to_storage=_open_journal(fresh))
+        fresh.replace(folder / JOURNAL)
+    finally:
+        source.close()
+        fresh.unlink(missing_ok=True)
+        _lock_of(fresh).unlink(missing_ok=True)
+
+
 def without_password(text: str) -> str:
     """Any text with the passwords of addresses in it starred."""
     return re.sub(r"(\w+://[^\s:/@]*:)[^\s/]*@", r"\1***@", text)
@@ -163,7 +180,7 @@ class _JournalLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._lock = FileLock(_lock_of(path))
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -172,6 +189,10 @@ class _JournalLock:
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.lock")
 
 
 def _mend(path: Path) -> None:

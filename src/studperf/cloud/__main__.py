@@ -1,0 +1,189 @@
+"""Jobs on Vertex AI: what there is, how it goes, and what they left.
+
+python -m studperf.cloud list
+python -m studperf.cloud logs JOB follow=true
+python -m studperf.cloud fetch JOB
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.config.faults import unknown_key
+from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from studperf.cloud.vertex import Job, Vertex
+    from studperf.cloud.wire import Google
+    from studperf.config.cloud import Vertex as Cloud
+
+_USAGE = """Jobs on Vertex AI that python -m studperf.train ... cloud=vertex submitted.
+
+  python -m studperf.cloud list               all jobs, the newest first
+  python -m studperf.cloud status [JOB]       one job: state, machines, labels, why it failed
+  python -m studperf.cloud logs [JOB]         its log; follow=true goes on until it has ended (Ctrl-C leaves the job running)
+  python -m studperf.cloud cancel JOB         ends it
+  python -m studperf.cloud fetch [JOB]        brings home what it wrote: runs, bundles, studies; into runs/, or runs=FOLDER
+  python -m studperf.cloud doctor             looks at credentials, APIs, bucket, image and secrets, and says what mends each
+
+JOB is a name, the beginning of one, or a number; without it, the newest. Keys: cloud.project, cloud.region, cloud.bucket and all others
+of conf/cloud/vertex.yaml; GOOGLE_CLOUD_PROJECT and STUDPERF_BUCKET stand for two of them. Flags: --debug shows tracebacks.
+Exit codes: 0 done, 1 the job failed or something is missing, 2 it could not be tried."""
+_OWN_KEYS = ("follow", "runs")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command, with what it works on."""
+
+    cloud: Cloud
+    google: Google
+    vertex: Vertex
+    job: str | None
+    given: dict[str, str]
+    words: list[str]
+    """About the cloud, as typed."""
+    console: Console
+
+    def find(self) -> Job:
+        """The job that was named, or the newest."""
+        return self.vertex.find(self.job)
+
+
+def show_list(asked: Asked) -> None:
+    """A line for each job."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("job", "number", "state", "kind", "machines", "submitted", "ran"):
+        table.add_column(name, overflow="fold")
+    jobs = list(asked.vertex.jobs())
+    for job in jobs:
+        ran = "" if job.seconds is None else f"{job.seconds:.0f} s"
+        submitted = f"{job.created.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(job.name, job.id, job.state, job.labels.get("kind", ""), str(job.n_machines), submitted, ran)
+    asked.console.print(table if jobs else f"There are no jobs of studperf in {asked.cloud.region}, project {asked.cloud.project}.")
+
+
+def show_status(asked: Asked) -> int:
+    """One job."""
+    from studperf.cloud.follow import show_tail
+
+    job = asked.find()
+    lines = {
+        "Job": f"{job.name} ({job.id})",
+        "State": job.state + ("" if job.seconds is None else f" after {job.seconds:.0f} s"),
+        "Machines": str(job.n_machines),
+        "Image": job.image,
+        "Labels": ", ".join(f"{key}={value}" for key, value in sorted(job.labels.items())),
+        "Results": job.folder,
+        "Console": asked.vertex.console_url(job),
+    }
+    for name, text in lines.items():
+        asked.console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+    if job.error:
+        asked.console.print(job.error, style="red", soft_wrap=True, markup=False)
+        show_tail(asked.vertex, job, asked.console)
+    return 1 if job.state == "FAILED" else 0
+
+
+def show_logs(asked: Asked) -> int | None:
+    """Its log."""
+    from studperf.cloud.follow import Log, follow, show_lines
+    from studperf.cloud.launch import how_to
+
+    job = asked.find()
+    if asked.given.get("follow", "false") == "true":
+        return follow(asked.vertex, job, asked.console, how_to(job, asked.words))
+    show_lines(Log(asked.vertex, job).new(), asked.console, n_machines=job.n_machines)
+    return None
+
+
+def cancel(asked: Asked) -> None:
+    """Ends it; never one that was not named."""
+    if asked.job is None:
+        raise ConfigError(f"name the job to cancel\n\n{_USAGE}")
+    job = asked.find()
+    if job.has_ended:
+        asked.console.print(f"{job.name} has ended already: {job.state}", soft_wrap=True, markup=False)
+        return
+    asked.vertex.cancel(job)
+    asked.console.print(f"{job.name} is being cancelled; what it wrote stays in {job.folder}", soft_wrap=True, markup=False)
+
+
+def bring_home(asked: Asked) -> None:
+    """What it wrote."""
+    from studperf.cloud.fetch import fetch, show
+
+    show(fetch(asked.google, asked.find(), Path(asked.given.get("runs", "runs")), asked.console), asked.console)
+
+
+def run_doctor(asked: Asked) -> int:
+    """All that a job needs."""
+    from studperf.cloud.checkout import read_code
+    from studperf.cloud.doctor import examine, show
+
+    code = read_code()
+    is_fine = True
+    for finding in examine(asked.cloud, asked.google, code.commit if code else None):
+        show(finding, asked.console)
+        is_fine &= finding.is_fine
+    return 0 if is_fine else 1
+
+
+_COMMANDS: dict[str, Callable[[Asked], int | None]] = {
+    "list": show_list,
+    "status": show_status,
+    "logs": show_logs,
+    "cancel": cancel,
+    "fetch": bring_home,
+    "doctor": run_doctor,
+}
+
+
+def main() -> int | None:
+    """The command."""
+    if sys.argv[1:2] == ["entry"]:  # in a job's container
+        from studperf.cloud.entry import enter
+
+        return enter(sys.argv[2:])
+    if (words := read_words(_USAGE)) is None:
+        return None
+    if not words:
+        raise ConfigError(f"name a command: {', '.join(_COMMANDS)}\n\n{_USAGE}")
+    name, *rest = words
+    if name not in _COMMANDS:
+        raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}\n\n{_USAGE}")
+    jobs = [word for word in rest if "=" not in word]
+    if len(jobs) > 1:
+        raise ConfigError(f"name one job, got {' '.join(jobs)}")
+    given = read_keys([word for word in rest if "=" in word and not word.startswith("cloud.")], _OWN_KEYS)
+    asked = _open([word for word in rest if word.startswith("cloud.")], name, jobs[0] if jobs else None, given, make_console())
+    return _COMMANDS[name](asked)
+
+
+def _open(words: list[str], name: str, job: str | None, given: dict[str, str], console: Console) -> Asked:
+    from studperf.cloud.checks import require
+    from studperf.cloud.vertex import Vertex
+    from studperf.cloud.wire import Google
+    from studperf.config import load_overrides
+    from studperf.config.cloud import Vertex as Cloud
+
+    cloud = load_overrides(["cloud=vertex", *words]).cloud
+    if not isinstance(cloud, Cloud):
+        raise ConfigError("cloud.name: these commands are about cloud=vertex")
+    if name != "doctor":
+        require(cloud, needs_bucket=False)
+    google = Google(cloud.project or "", cloud.region)
+    return Asked(cloud, google, Vertex(google), job, given, words, console)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,98 @@
+"""What a job is made from: the commit, and the file with the rows. Read without importing anything heavy."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from studperf.config import config_dir, find_file, project_root
+from studperf.errors import CloudError
+
+if TYPE_CHECKING:
+    from studperf.config.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Code:
+    """Where the code stands."""
+
+    commit: str
+    is_dirty: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """The file with the rows: where it belongs, whether it is here, and its md5."""
+
+    path: Path
+    md5: str
+    is_here: bool
+
+
+def read_code() -> Code | None:
+    """The checkout's commit; None for an installed package, or without git."""
+    root = project_root()
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return Code(commit.stdout.strip(), bool(status.stdout.strip()))
+
+
+def read_table(dataset: Dataset) -> Table | None:
+    """The dataset's file; None where the dataset names none, so that its rows are simulated.
+
+    Raises:
+        CloudError: the file is not here. A job never simulates what it was to read: nobody would see it.
+    """
+    given = dataset.source.path
+    if given is None:
+        return None
+    path = find_file(given)
+    tracked = _tracked_md5(path)
+    if not path.is_file():
+        if tracked is not None:
+            return Table(path, tracked, is_here=False)
+        raise CloudError(
+            f"{given}: there is no such file here, and a job simulates no table in its place. Bring it (python -m studperf.data fetch, "
+            "or dvc pull), name it with data.source.path=FILE, or ask for simulated rows by name: data=simulated"
+        )
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if tracked not in (None, md5):
+        raise CloudError(f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring the tracked version back with 'dvc checkout'")
+    return Table(path, md5, is_here=True)
+
+
+def _tracked_md5(path: Path) -> str | None:
+    """The md5 by which a `.dvc` file above or beside it knows a file."""
+    path = path.resolve()
+    for folder in path.parents:
+        for dvc_file in (path.with_name(f"{path.name}.dvc"), folder / "data.dvc"):
+            if dvc_file.is_file():
+                outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
+                if found := [str(out["md5"]) for out in outs if (dvc_file.parent / out["path"]).resolve() == path]:
+                    return found[0]
+    return None
+
+
+def warnings_about(code: Code | None, image: str | None) -> list[str]:
+    """What makes the job run other code than lies here; each in a line."""
+    warnings = []
+    if code is None:
+        warnings.append("this is no git checkout, so nothing tells whether the image holds the same code")
+    elif code.is_dirty:
+        warnings.append("the checkout has changes that are not committed: the image does not hold them")
+    tag = "" if image is None else image.partition("@")[0].rpartition(":")[2]
+    if code is not None and image is not None and ("@" in image or not (len(tag) >= 7 and code.commit.startswith(tag))):  # noqa: PLR2004
+        warnings.append(f"the tag of {image} is not the commit of the checkout ({code.commit[:12]}): the image may hold other code")
+    own = Path.cwd() / "conf"
+    if own.is_dir() and own.resolve() != config_dir().resolve():
+        warnings.append(f"the groups in {own} are not in the image, unless you put them there")
+    return warnings

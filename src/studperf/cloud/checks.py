@@ -1,0 +1,85 @@
+"""What must be there before a job can run; each check says what it found, or raises with the command that mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from studperf.cloud.faults import push_image
+from studperf.cloud.gcs import Folder
+from studperf.errors import CloudError
+
+if TYPE_CHECKING:
+    from studperf.cloud.wire import Google
+    from studperf.config.cloud import Vertex as Cloud
+
+SERVICES = ("aiplatform", "storage", "secretmanager", "logging", "artifactregistry")
+_DOCKER, _OCI = "application/vnd.docker.distribution.manifest", "application/vnd.oci.image"
+_MANIFESTS = f"{_OCI}.index.v1+json, {_OCI}.manifest.v1+json, {_DOCKER}.list.v2+json, {_DOCKER}.v2+json"
+
+
+def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
+    """Holds that it was said where to.
+
+    Raises:
+        CloudError: lists what was not.
+    """
+    missing = []
+    if cloud.project is None:
+        missing.append("cloud.project: export GOOGLE_CLOUD_PROJECT=my-project, or cloud.project=my-project")
+    if cloud.bucket is None and needs_bucket:
+        missing.append("cloud.bucket: export STUDPERF_BUCKET=gs://my-bucket, or cloud.bucket=gs://my-bucket")
+    if missing:
+        raise CloudError("\n  - ".join(["It is not said yet where to:", *missing]))
+
+
+def check_credentials(google: Google) -> str:
+    """Somebody is logged in, and the login is still good."""
+    google.json(
+        "GET", f"v1/projects/{google.project}/locations/{google.region}/customJobs", google.asked("aiplatform", "jobs"), pageSize="1"
+    )
+    return f"logged in, and may see jobs in {google.region}"
+
+
+def check_api(google: Google, service: str) -> str:
+    """A service is switched on for the project."""
+    from studperf.cloud.faults import enable
+
+    asked = google.asked("serviceusage", f"{service}.googleapis.com")
+    state = google.json("GET", f"v1/projects/{google.project}/services/{service}.googleapis.com", asked).get("state")
+    if state != "ENABLED":
+        raise CloudError(f"{service}.googleapis.com is not switched on\nSwitch it on: {enable(google.asked(service, service))}")
+    return f"{service}.googleapis.com is on"
+
+
+def check_bucket(google: Google, uri: str) -> str:
+    """The bucket is there and can be read and written."""
+    folder = Folder(google, uri)
+    folder.write(".studperf-doctor", b"written by: python -m studperf.cloud doctor\n")
+    if not folder.read(".studperf-doctor"):
+        raise CloudError(f"{uri}: what was written there came back empty")
+    return f"{uri} can be read and written"
+
+
+def check_image(google: Google, image: str) -> str:
+    """The image is in its registry."""
+    host, _, rest = image.partition("/")
+    if not host.endswith((".pkg.dev", "gcr.io")):
+        return f"{image} is in no registry of Google's, so it was not looked for"
+    path, _, digest = rest.partition("@")
+    path, _, tag = path.partition(":")
+    asked = google.asked("artifactregistry", f"the image {image}", f"Build and push it: {push_image(image)}")
+    manifest = f"v2/{path}/manifests/{digest or tag or 'latest'}"
+    google.patiently(lambda: google.once("GET", manifest, asked, host=host, headers={"Accept": _MANIFESTS}))
+    return f"{image} is there"
+
+
+def check_secret(google: Google, version: str) -> str:
+    """A secret has a version; its value is not read."""
+    name = version.split("/")[3]
+    mend = f"Put it there: printf %s VALUE | gcloud secrets create {name} --project={version.split('/')[1]} --data-file=-"
+    state = google.json("GET", f"v1/{version}", google.asked("secretmanager", f"the secret {name}", mend)).get("state")
+    if state not in (None, "ENABLED"):
+        raise CloudError(
+            f"the secret {name}: its version is {state}\nAdd one: printf %s VALUE | gcloud secrets versions add {name} --data-file=-"
+        )
+    return f"{name} is there (its value was not read)"

@@ -1,0 +1,112 @@
+"""The shape of the block `cloud`: where a run happens, and what is rented for it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from studperf.config.dataset import Block
+from studperf.config.types import PositiveFloat, PositiveInt
+
+
+def _text(pattern: str, what: str, *, is_shown: bool = True) -> Any:  # noqa: ANN401 - what pydantic reads in Annotated
+    """Text of a form that is told in words. What may be a secret, pasted where its name belongs, is not repeated."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"must be {what}" + (f", got {text!r}" if is_shown else ""))
+        return text.rstrip("/")
+
+    return AfterValidator(check)
+
+
+Project = Annotated[str, _text(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1")]
+Region = Annotated[str, _text(r"[a-z]+(-[a-z]+)+\d+", "a region, such as europe-west1")]
+Bucket = Annotated[str, _text(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#*\[\]$%]+)*/?", "gs://NAME or gs://NAME/folder")]
+Image = Annotated[str, _text(r"[^\s:@$]+(:\d+/[^\s:@$]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", "an image, HOST/PROJECT/REPOSITORY/NAME:TAG")]
+Machine = Annotated[str, _text(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")]
+Accelerator = Annotated[str, _text(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
+Account = Annotated[str, _text(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")]
+Network = Annotated[str, _text(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME")]
+Variable = Annotated[str, _text(r"[A-Z_][A-Z0-9_]*", "the name of an environment variable")]
+SecretName = Annotated[
+    str,
+    _text(
+        r"(?![0-9a-f]{40}$)(projects/[^/\s$]+/secrets/)?[A-Za-z0-9_-]{1,255}(/versions/(latest|\d+))?",
+        "a name in Secret Manager, never the secret itself: NAME, or projects/PROJECT/secrets/NAME/versions/latest",
+        is_shown=False,
+    ),
+]
+DiskSize = Annotated[int, Field(ge=100, strict=True)]
+"""In GB; Vertex AI gives no less."""
+
+
+class Local(Block):
+    """Here, on this machine."""
+
+    name: Literal["local"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rents_nothing(cls, block: Any) -> Any:  # noqa: ANN401 - whatever YAML held
+        rented = sorted((block.keys() if isinstance(block, dict) else set()) & Vertex.model_fields.keys() - {"name"})
+        if rented:
+            raise ValueError(f"{', '.join(rented)}: only with cloud=vertex")
+        return block
+
+
+class Vertex(Block):
+    """A custom job on Vertex AI.
+
+    `secrets` maps environment variables to names in Secret Manager: a value never travels with a job. `max_cost` is in the currency of
+    the table of prices, and is compared with what the job costs if it runs until `timeout_s`.
+    """
+
+    name: Literal["vertex"]
+    dry_run: bool
+    follow: bool
+    estimate: bool
+    project: Project | None
+    region: Region
+    bucket: Bucket | None
+    image: Image | None
+    python: Annotated[str, _text(r"[^\s$%]+", "the path of an interpreter in the image")]
+    machine: Machine
+    accelerator: Accelerator | None
+    n_accelerators: PositiveInt
+    disk_gb: DiskSize
+    nodes: PositiveInt
+    workers: PositiveInt
+    spot: bool
+    timeout_s: PositiveInt
+    max_cost: PositiveFloat | None
+    prices: str | None
+    service_account: Account | None
+    network: Network | None
+    secrets: dict[Variable, SecretName]
+    sync_s: PositiveFloat
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.nodes > 1 and self.workers > 1:
+            raise ValueError("nodes shares one run among machines and workers shares a study among them; set one of the two")
+        if self.secrets and self.service_account is None:
+            raise ValueError(
+                "secrets are read by the job's own service account: set cloud.service_account=NAME@PROJECT.iam.gserviceaccount.com"
+            )
+        return self
+
+    @property
+    def n_machines(self) -> int:
+        """Machines that are rented; a study without a database has its workers on one."""
+        return max(self.nodes, self.workers if self.has_database else 1)
+
+    @property
+    def has_database(self) -> bool:
+        """Whether workers on several machines can share a study."""
+        return "STUDPERF_STORAGE" in self.secrets
+
+
+Cloud = Annotated[Local | Vertex, Field(discriminator="name")]

@@ -1,0 +1,25 @@
+"""Put on PYTHONPATH of a job's machines: each process of a run tells the hash of the weights that it ended with."""
+
+import builtins
+import sys
+from typing import Any
+
+_import = builtins.__import__
+
+
+def import_and_spy(*args: Any, **kwargs: Any) -> Any:
+    module = _import(*args, **kwargs)
+    fit = sys.modules.get("studperf.fit")
+    if fit is not None and hasattr(fit, "weights_sha256") and not hasattr(fit, "_is_spied"):
+        fit._is_spied = True
+        run = fit._run_trainer
+
+        def run_and_tell(trainer: Any, module: Any, *more: Any) -> None:
+            run(trainer, module, *more)
+            sys.stdout.write(f"rank {trainer.global_rank} of {trainer.world_size} ends with {fit.weights_sha256(module.state_dict())}\n")
+
+        fit._run_trainer = run_and_tell
+    return module
+
+
+builtins.__import__ = import_and_spy
