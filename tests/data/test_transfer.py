@@ -307,7 +307,7 @@ def test_a_bucket_gives_back_the_same_bytes_to_us_and_to_dvc(
 ) -> None:
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # for dvc; we set it ourselves
     configure(work, url="gs://studperf/tables", endpointurl=bucket, allow_anonymous_login="true")
-    large = os.urandom(6 << 20)  # more than goes in one request
+    large = os.urandom(20 << 20)  # more than goes in one request, or one chunk
     md5 = hashlib.md5(large, usedforsecurity=False).hexdigest()
     table, kept = work / "data" / "t.csv", work / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
     table.write_bytes(large)

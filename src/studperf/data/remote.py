@@ -28,6 +28,9 @@ _PLACEHOLDER = "your-bucket"
 _CREDENTIALS_S = 4.0
 """Google's library looks for a metadata server before it says that there are no credentials."""
 _SILENCE_S = 30.0
+_SENDING = 4
+"""Times as long, for a chunk on its way out."""
+_CHUNK = 8 << 20
 _TICK_S = 0.05
 _LOGIN = "gcloud auth application-default login"
 
@@ -88,9 +91,11 @@ class Store:
 
         def put() -> None:
             self.fs.makedirs(self.fs.parent(path))
-            self.fs.put_file(str(file), path, callback=watch.callback())
+            # gcsfs tells of a chunk once it has arrived, and its own are of 50 MiB: minutes on a slow line.
+            options = {"chunksize": _CHUNK} if self.fs.protocol == "gs" else {}
+            self.fs.put_file(str(file), path, callback=watch.callback(), **options)
 
-        self._ask(put, watch, md5)
+        self._ask(put, watch, md5, seconds=_SILENCE_S * _SENDING)
         if not self.is_whole(md5, file.stat().st_size):
             raise DataError(f"{self._told(md5)}: the remote keeps something else than was sent; push again")
 
@@ -107,9 +112,9 @@ class Store:
 
         return self._ask(look, _Watch(), md5)
 
-    def _ask(self, call: Callable[[], _Answer], watch: _Watch, md5: str) -> _Answer:
+    def _ask(self, call: Callable[[], _Answer], watch: _Watch, md5: str, *, seconds: float | None = None) -> _Answer:
         try:
-            return within(_SILENCE_S, call, watch)
+            return within(seconds or _SILENCE_S, call, watch)
         except FileNotFoundError as error:
             raise DataError(
                 f"{self._told(md5)}: there is no such object. Either this version was never pushed (python -m studperf.data push, on "
