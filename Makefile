@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 ARGS ?=
 export UV_COMPILE_BYTECODE ?= 1
 
-.PHONY: help setup train test test-all bench mutants check lint format lock docs clean
+.PHONY: help setup train test test-all bench mutants check lint format lock images docker-check docs clean
 
 help:                    ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,12 @@ lock: $(UV)              ## move all packages to their newest allowed versions
 	$(UV) lock --upgrade
 	$(UV) sync
 	@touch .venv/.synced
+
+images: setup            ## build the images of docker/, with docker or, where there is no engine, buildah
+	$(RUN) docker/check.py build $(ARGS)
+
+docker-check: setup      ## lint, build and run them; sizes and times (ARGS=serve for one)
+	$(RUN) docker/check.py $(ARGS)
 
 docs: $(UV)              ## the documentation as pages, in site/
 	$(UV) run --group docs mkdocs build --strict

@@ -1,15 +1,36 @@
-# Trains in a container: docker build -f docker/train.Dockerfile -t studperf-train . && docker run -v "$PWD/runs:/app/runs" studperf-train model=mlp
-FROM python:3.11-slim-bookworm
+# Trains in a container, here or on Vertex AI: a run needs no network and no root.
+#   docker build -f docker/train.Dockerfile -t studperf-train .
+#   docker run --network none -v "$PWD/data:/app/data:ro" -v "$PWD/runs:/app/runs" studperf-train model=mlp
+# The tag says what the base is, the digest which one it is; a newer one: docker buildx imagetools inspect python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 
-ENV PYTHONUNBUFFERED=1 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
+FROM ${BASE} AS build
+# Pinned, so that the lock resolves the same way each time.
+ARG UV_VERSION=0.13.9
+ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1
+RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}"
 WORKDIR /app
-# uv is pinned so that the lock resolves the same way each time.
-RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==0.13.9
+# Packages first: they change less often than the code, and their layer is the large one.
 COPY pyproject.toml uv.lock README.md LICENSE ./
+RUN /opt/uv/bin/uv sync --no-dev --no-install-project --compile-bytecode
 COPY src ./src
 COPY conf ./conf
 COPY sweeps ./sweeps
-# No cache mount: the lock holds versions without addresses, uv completes it here. No development packages.
-RUN /opt/uv/bin/uv sync --no-dev --no-cache && mkdir runs && chown 1001:1001 runs
+RUN python -m compileall -q src && mkdir runs data && chown 1001:1001 runs
+
+FROM ${BASE}
+# Whoever runs it may have no home and no right to write but in runs/ and /tmp.
+ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app/src HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.revision=${COMMIT}
+WORKDIR /app
+COPY --from=build --chown=0:0 /app/.venv /app/.venv
+COPY data.dvc ./
+COPY .dvc/config .dvc/config
+COPY --from=build /app/pyproject.toml /app/uv.lock ./
+COPY --from=build /app/conf conf
+COPY --from=build /app/sweeps sweeps
+COPY --from=build /app/src src
+COPY --from=build --chown=1001:1001 /app/runs runs
 USER 1001:1001
 ENTRYPOINT ["/app/.venv/bin/python", "-m", "studperf.train"]

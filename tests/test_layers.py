@@ -17,24 +17,51 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "studperf"
 
 ORDER = (
-    *("errors", "config", "metrics", "data", "baselines", "models", "module", "record", "callbacks", "fit", "stacked", "judge", "finished"),
-    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "sweeps", "cloud"),
+    *(
+        "errors",
+        "config",
+        "metrics",
+        "data",
+        "baselines",
+        "changes",
+        "models",
+        "module",
+        "record",
+        "callbacks",
+        "fit",
+        "stacked",
+        "judge",
+        "finished",
+    ),
+    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "sweeps", "cloud", "serving"),
 )
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare", "reproduce")
 """Commands: they import any room, the shared `cli`, and not each other,"""
 TRAIN_AGAIN = {"reproduce": ("train",)}
 """but for the one that runs a run again."""
+ABOVE = {f"{PACKAGE}.data.__main__": ("changes",)}
+"""A room's command that hands on to a room above its own, so that a user has one place to ask about tables."""
 CLI = "cli"
 MAY_IMPORT = {
     CLI: ("errors", "config"),
     "models": ("models", "data.encode", "config.types"),
     "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
+    "serving": ("serving", "bundle", "errors"),
 }
 """Rooms held tighter than the order holds them."""
-VENDORS = {"wandb": "tracking", "wandb_workspaces": "tracking", "optuna": "sweeps", "google": "cloud"}
+VENDORS = {
+    "wandb": "tracking",
+    "wandb_workspaces": "tracking",
+    "optuna": "sweeps",
+    "google": "cloud",
+    "dvc": "data",
+    "dvc_objects": "data",
+    "starlette": "serving",
+    "uvicorn": "serving",
+}
 """Outside service -> the one room that imports it."""
-LIGHT = ("errors", "config", "metrics", "bundle", "finished", CLI, *ENTRIES)
+LIGHT = ("errors", "config", "metrics", "bundle", "finished", "serving", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""
 HEAVY = {
     *("torch", "lightning", "torchmetrics", "tabm", "rtdl_num_embeddings", "rtdl_revisiting_models"),
@@ -117,7 +144,7 @@ def allowed(name: str) -> tuple[str, ...]:
     if room in ENTRIES:
         return (room, CLI, *ORDER, *TRAIN_AGAIN.get(room, ()))
     below = ORDER[: ORDER.index(room) + 1] if room in ORDER else ()
-    return (*below, CLI) if name.endswith(".__main__") else below
+    return (*below, CLI, *ABOVE.get(name, ())) if name.endswith(".__main__") else below
 
 
 def wrong_arrows(sources: Sources) -> list[str]:
@@ -255,6 +282,9 @@ PLANTED = {
     "a cli that imports more": (wrong_arrows, "studperf.cli", "def f():\n    from studperf.record import RunRecord"),
     "a model that reads the table": (wrong_arrows, "studperf.models.wide", "from studperf.data.schema import Table"),
     "a bundle that knows tables": (wrong_arrows, "studperf.bundle.rows", "from studperf.data.schema import Table"),
+    "a server that knows runs": (wrong_arrows, "studperf.serving.api", "from studperf.record import RunRecord"),
+    "a server that needs pandas": (heavy_at_module_top, "studperf.serving.api", "import pandas"),
+    "dvc outside of the data": (vendors_outside_their_room, "studperf.record", "def f():\n    from dvc.repo import Repo"),
     "a bundle that needs pandas": (heavy_at_module_top, "studperf.bundle.predictor", "import pandas as pd"),
     "an export that draws": (wrong_arrows, "studperf.export.write", "from studperf.report.svg import Chart"),
     "a model that reads the configuration": (wrong_arrows, "studperf.models.wide", "from studperf.config import load"),

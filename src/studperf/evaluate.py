@@ -77,7 +77,8 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
     """As `_evaluate_small`, chunk by chunk."""
     from studperf.data.rows import open_good_rows, stream_source
     from studperf.data.schema import raise_faults
-    from studperf.data.source import find_source, md5_of
+    from studperf.data.source import find_source
+    from studperf.data.tracked import md5_of
 
     path = find_source(dataset)
     if run.record.data.is_simulated if path is None else md5_of(path) == run.record.data.md5:

@@ -212,7 +212,7 @@ BAD = {
     # versions and leaks
     "another version than data.dvc names": Bad(
         tracked_by("outs:\n- md5: 0123456789abcdef0123456789abcdef\n  path: table.csv\n"),
-        ("has md5 ", "data.dvc expects 0123456789abcdef0123456789abcdef", "dvc checkout data.dvc", "dvc commit data.dvc"),
+        ("has md5 ", "data.dvc expects 0123456789abcdef0123456789abcdef", "fetch force=true", "dvc commit data.dvc"),
     ),
     "a data.dvc with a merge conflict": Bad(
         tracked_by("outs:\n<<<<<<< HEAD\n- md5: a\n=======\n- md5: b\n>>>>>>> other\n  path: table.csv\n"), ("data.dvc",)

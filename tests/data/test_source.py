@@ -9,7 +9,8 @@ import pytest
 from studperf.config import project_root
 from studperf.config.dataset import Dataset, Source
 from studperf.data.schema import Table
-from studperf.data.source import md5_of, read_file, read_source
+from studperf.data.source import read_file, read_source
+from studperf.data.tracked import md5_of
 from studperf.errors import DataError
 
 MakeDataset = Callable[..., Dataset]

@@ -1,10 +1,11 @@
-"""Commands about tables: check, report, infer, simulate.
+"""Commands about tables: check, report, infer, simulate, fetch, push.
 
 python -m studperf.data check data=students data.source.path=some.csv
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,19 @@ from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+
+    from studperf.config.dataset import Dataset
 
 _USAGE = """Commands about tables.
 
   python -m studperf.data check    [data=students] [data.source.path=FILE]   every fault and leak of a table; exit code 2 if there is one
   python -m studperf.data report   [data=students] [out=FOLDER]              a page about it, as HTML and Markdown
+  python -m studperf.data report   --against REV [remote=NAME]               what changed since a git revision, an md5 or another file
   python -m studperf.data infer    FILE target=COLUMN [name=NAME] [out=YAML] the first version of a dataset's YAML, from the file
   python -m studperf.data simulate [data=students] out=FILE [rows=N] [seed=N] [noise_sd=X]   a table of this schema with a known law
+  python -m studperf.data fetch    [dvc=data.dvc] [remote=NAME] [force=true] the version that data.dvc names, from DVC's remote
+  python -m studperf.data push     [dvc=data.dvc] [remote=NAME]              stores it there
 
 FILE is CSV (also .gz) or Parquet. Existing files are kept unless force=true. Flags: --debug shows tracebacks."""
 
@@ -58,8 +65,11 @@ def report(words: Sequence[str]) -> None:
     from studperf.data.source import read_source
     from studperf.data.split import split_table
 
-    own, others = _take(words, ("out",))
+    own, others = _take(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
+    if "against" in own:
+        _report_change(config.data, own, console)
+        return
     raw, origin = read_source(config.data)
     console.print(origin.line, soft_wrap=True)
     table = check_table(raw, config.data)
@@ -68,6 +78,23 @@ def report(words: Sequence[str]) -> None:
         pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
+
+
+def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> None:
+    import tempfile
+
+    from studperf.changes.page import describe_change, show, to_markdown, write
+    from studperf.changes.versions import read_current, read_version
+
+    new = read_current(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        old = read_version(own["against"], dataset, Path(folder), console, remote=own.get("remote"))
+    title = f"{dataset.name}: md5 {old.md5[:8]} ({old.name}) to {new.md5[:8]}"
+    with console.status("comparing"):
+        headline, blocks = describe_change(old, new, dataset)
+    show(console, title, headline, blocks)
+    path = write(Path(own.get("out", f"reports/{dataset.name}")), to_markdown(title, headline, blocks))
+    console.print(f"Wrote {path}", soft_wrap=True)
 
 
 def infer(words: Sequence[str]) -> None:
@@ -125,6 +152,40 @@ def simulate(words: Sequence[str]) -> None:
     make_console().print(f"Wrote {len(frame)} SIMULATED rows to {out}", soft_wrap=True)
 
 
+def fetch(words: Sequence[str]) -> None:
+    """Brings the version of the table that `data.dvc` names.
+
+    Raises:
+        DataError: says what is in the way.
+    """
+    from studperf.data.transfer import fetch as bring
+    from studperf.data.transfer import find_place
+
+    own = _only(words, "fetch", ("dvc", "remote", "force"))
+    bring(find_place(own.get("dvc")), make_console(), remote=own.get("remote"), is_forced=own.get("force") == "true")
+
+
+def push(words: Sequence[str]) -> None:
+    """Stores the version of the table that `data.dvc` names at DVC's remote.
+
+    Raises:
+        DataError: says what is in the way.
+    """
+    from studperf.data.transfer import find_place
+    from studperf.data.transfer import push as store
+
+    own = _only(words, "push", ("dvc", "remote"))
+    store(find_place(own.get("dvc")), make_console(), remote=own.get("remote"))
+
+
+def _only(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, str]:
+    """A command's own `key=value` words, where it takes no others."""
+    own, others = _take(words, keys)
+    if others:
+        raise ConfigError(f"{others[0]}: {command} takes {', '.join(f'{key}=' for key in keys)} and nothing else")
+    return own
+
+
 def _take(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Parts a command's own `key=value` words from the configuration's overrides."""
     own = dict(word.split("=", 1) for word in words if "=" in word and word.split("=", 1)[0] in keys)
@@ -138,12 +199,32 @@ def _write(path: Path, text: str, *, force: bool) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"check": check, "report": report, "infer": infer, "simulate": simulate}
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "check": check,
+    "report": report,
+    "infer": infer,
+    "simulate": simulate,
+    "fetch": fetch,
+    "push": push,
+}
 
 
 def main() -> None:
     """The command."""
+    sys.argv[1:] = _as_words(sys.argv[1:])
     run_command_of(_COMMANDS, _USAGE)
+
+
+def _as_words(arguments: Sequence[str]) -> list[str]:
+    """`--against REV` and `--against=REV` as the word against=REV."""
+    rest = iter(arguments)
+    words = []
+    for word in rest:
+        if word == "--against":
+            words.append(f"against={next(rest, '')}")
+        else:
+            words.append(word.removeprefix("--") if word.startswith("--against=") else word)
+    return words
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from studperf.config.dataset import Dataset
-from studperf.data.source import md5_of
+from studperf.data.tracked import md5_of
 
 N_ROWS = 1 << 16
 _N_HEAD_ROWS = 1000

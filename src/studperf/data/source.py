@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pandas as pd
-import yaml
 
 from studperf.config import find_file
 from studperf.config.dataset import DELIMITERS, Dataset, Source
 from studperf.data.simulate import simulate
+from studperf.data.tracked import as_written, md5_of, read_tracked
 from studperf.errors import DataError
 
 _CHUNK = 1 << 20
@@ -231,33 +230,20 @@ def not_regular(path: Path, what: str, n_columns: int) -> DataError:
     return DataError(f"{path}: is not a regular table: {what}. Every row needs {n_columns} cells.")
 
 
-def md5_of(path: Path) -> str:
-    """The md5 by which DVC knows a file."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _matches_dvc(path: Path, md5: str) -> bool:
     """Whether a `.dvc` file tracks this file; refuses a file that is not the tracked version."""
-    path = path.resolve()
+    path = as_written(path)
     for folder in path.parents:
         for dvc_file in (path.with_name(path.name + ".dvc"), folder / "data.dvc"):
             if not dvc_file.is_file():
                 continue
-            try:
-                outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
-            except (yaml.YAMLError, AttributeError) as error:
-                raise DataError(f"{dvc_file}: is not a file that DVC wrote: {first_line(error)}. Bring it back with git.") from error
-            for out in outs:
-                if (dvc_file.parent / out["path"]).resolve() != path:
+            for tracked in read_tracked(dvc_file):
+                if tracked.path != path:
                     continue
-                if out["md5"] != md5:
+                if tracked.md5 != md5:
                     raise DataError(
-                        f"{path}: has md5 {md5}, but {dvc_file.name} expects {out['md5']}. Bring the tracked version back with "
-                        f"'dvc checkout {dvc_file.name}', or accept the change with 'dvc commit {dvc_file.name}'."
+                        f"{path}: has md5 {md5}, but {dvc_file.name} expects {tracked.md5}. Bring the tracked version back with "
+                        f"'python -m studperf.data fetch force=true', or accept the change with 'dvc commit {dvc_file.name}'."
                     )
                 return True
     return False

@@ -115,7 +115,7 @@ def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
                 here, there = context.Pipe(duplex=False)
-                args = (plan, run, order.base, os.getpid(), there)
+                args = (plan, run, order.base, there)
                 process = context.Process(target=_work_here, args=args, name=f"worker-{i}")
                 process.start()
                 there.close()
@@ -165,7 +165,7 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work_here(plan: Plan, run: Run, base: RunConfig, parent: int, last_word: Connection) -> None:
+def _work_here(plan: Plan, run: Run, base: RunConfig, last_word: Connection) -> None:
     """The main function of a worker process."""
     import torch
     from rich.console import Console
@@ -173,10 +173,16 @@ def _work_here(plan: Plan, run: Run, base: RunConfig, parent: int, last_word: Co
     torch.set_num_threads(1)
     try:
         with _settled(base.tracking.wandb, Console(stderr=True)):
-            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=lambda: os.getppid() == parent)
+            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=_is_wanted)
         last_word.send(("done", reason))
     except KeyboardInterrupt:
         sys.exit(130)
     except StudperfError as error:
         last_word.send(("error", str(error)))
         sys.exit(error.exit_code)
+
+
+def _is_wanted() -> bool:
+    """Whether the command that started this process is still there."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()

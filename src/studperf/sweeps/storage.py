@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import platform
 import re
 import uuid
 import warnings
@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from studperf.errors import ConfigError
 from studperf.sweeps.patience import patiently
@@ -177,39 +179,31 @@ class _JournalLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: int | None = None
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def acquire(self) -> bool:
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _mend(file)
-        self._file = file
+        self._lock.acquire()
+        _mend(self.path)
         return True
 
     def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._lock.release()
 
 
-def _mend(file: int) -> None:
-    size = os.fstat(file).st_size
-    keep = size
-    while keep and os.pread(file, 1, keep - 1) != b"\n":
-        keep -= 1
-    if keep < size:
-        os.ftruncate(file, keep)
+def _mend(path: Path) -> None:
+    with path.open("r+b") as file:
+        size = keep = file.seek(0, os.SEEK_END)
+        while keep and file.seek(keep - 1) >= 0 and file.read(1) != b"\n":
+            keep -= 1
+        if keep < size:
+            file.truncate(keep)
 
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
-    finally:
-        os.close(file)
 
 
 @contextmanager
@@ -237,14 +231,14 @@ class Marks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._file: int | None = None
+        self._lock: BaseFileLock | None = None
 
     def begin(self, study: Study, trial: FrozenTrial) -> None:
         """See `Liveness`."""
-        if self._file is None:
+        if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.folder / self.name, os.O_RDWR | os.O_CREAT)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._lock = FileLock(self.folder / self.name)
+            self._lock.acquire()
         set_trial_attr(study, trial, WORKER, self.name)
 
     def end(self, number: int) -> None:
@@ -252,10 +246,10 @@ class Marks:
 
     def leave(self) -> None:
         """See `Liveness`."""
-        if self._file is not None:
+        if self._lock is not None:
+            self._lock.release()
             (self.folder / self.name).unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
+            self._lock = None
 
     def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
         """See `Liveness`. One without a name died between taking its trial and saying so."""
@@ -263,18 +257,14 @@ class Marks:
 
     def _is_alive(self, name: str | None) -> bool:
         if name == self.name:
-            return self._file is not None
+            return self._lock is not None
         path = self.folder / str(name)
-        try:
-            file = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
+        if not path.is_file():
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            FileLock(path, timeout=0).acquire().lock.release()
+        except Timeout:
             return True
-        finally:
-            os.close(file)
         path.unlink(missing_ok=True)
         return False
 
@@ -290,7 +280,7 @@ class Beats:
         storage: Any = study._storage  # noqa: SLF001 - Optuna beats only inside Study.optimize, which dies with the server
         trial_id = trial._trial_id  # noqa: SLF001 - as above
         patiently(lambda: storage.record_heartbeat(trial_id))
-        set_trial_attr(study, trial, WORKER, f"{os.uname().nodename}-{os.getpid()}")
+        set_trial_attr(study, trial, WORKER, f"{platform.node()}-{os.getpid()}")
         stop = self._stops[trial.number] = Event()
         Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True).start()
 

@@ -1,0 +1,80 @@
+"""Serves a bundle's predictions.
+
+python -m studperf.serving runs/FOLDER
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from studperf.cli import make_console, run_command, split_words
+from studperf.errors import ConfigError
+
+_USAGE = """Serves a bundle's predictions over HTTP. PATH is a bundle, or a run folder that holds one.
+
+  python -m studperf.serving PATH [host=127.0.0.1] [port=8080]
+
+  POST /predict   {"rows": [{"column": value, ...}, ...]}: predictions with their interval; at most 1,000 rows and 1 MiB
+  GET  /schema    the columns to give, and which run answers
+  GET  /health    200 once the bundle is loaded
+
+The port may come from $PORT as well. A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
+_MAX_PORT = 65535
+_MAX_WAITING = 64
+
+
+def main() -> None:
+    """The command.
+
+    Raises:
+        ConfigError: the words were not understood.
+        BundleError: there is no bundle, or it was changed.
+    """
+    flags, words = split_words()
+    if {"-h", "--help"} & set(flags):
+        make_console().print(_USAGE, markup=False, soft_wrap=True)
+        return
+    own = dict(word.split("=", 1) for word in words if word.startswith(("host=", "port=")))
+    paths = [word for word in words if not word.startswith(("host=", "port="))]
+    if len(paths) != 1:
+        raise ConfigError("say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]")
+    serve(Path(paths[0]), host=own.get("host", "127.0.0.1"), port=_port(own.get("port", os.environ.get("PORT", "8080"))))
+
+
+def serve(path: Path, *, host: str, port: int) -> None:
+    """Serves until SIGTERM or Ctrl-C; requests that were begun are answered."""
+    from studperf.bundle import Bundle, find_bundle
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once all is answered; to be asked to end is no fault
+    bundle = Bundle.open(find_bundle(path))
+    try:
+        import uvicorn
+
+        from studperf.serving.api import create_app
+        from studperf.serving.predictor import Predictor
+    except ImportError as error:
+        raise ConfigError(f"{error}; the server's packages are a group of their own: uv sync --group serving") from error
+    app = create_app(Predictor.of(bundle))
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=_MAX_WAITING,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= _MAX_PORT:
+        raise ConfigError(f"port: must be a whole number from 1 to {_MAX_PORT}, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,117 @@
+"""What may be asked of a bundle, as JSON, and what it answers; the shape of a row is made from the bundle's schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError, create_model
+
+from studperf.bundle import Bundle, InputColumn
+from studperf.errors import DataError
+
+MAX_ROWS = 1000
+_MAX_TEXT = 200
+_MAX_FAULTS = 20
+
+
+class RequestError(DataError):
+    """A request that can't be answered; `faults` says where and why, in words for its sender."""
+
+    def __init__(self, faults: list[str]) -> None:
+        shown = faults[:_MAX_FAULTS]
+        more = len(faults) - len(shown)
+        self.faults = [*shown, *([f"and {more} more"] if more else [])]
+        super().__init__("; ".join(self.faults))
+
+
+class _Row(BaseModel):
+    """One record, by column name."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A bundle behind a strict door."""
+
+    bundle: Bundle
+    request: type[BaseModel]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Predictor:
+        """The door that the bundle's schema describes."""
+        fields: dict[str, Any] = {f"c{i}": _field(column) for i, column in enumerate(bundle.schema.columns)}
+        row = create_model("Row", __base__=_Row, **fields)
+        rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]  # made a line above
+        return cls(bundle, create_model("Request", __config__=ConfigDict(extra="forbid"), rows=(rows, ...)))
+
+    def answer(self, body: bytes) -> dict[str, Any]:
+        """Predictions for a request.
+
+        Args:
+            body: `{"rows": [{column: value, ...}, ...]}`.
+
+        Raises:
+            RequestError: the body is not that, or holds values the model was not made for.
+        """
+        try:
+            rows = self.request.model_validate_json(body).model_dump(by_alias=True)["rows"]
+        except ValidationError as error:
+            raise RequestError(
+                [_told(fault) for fault in error.errors(include_url=False, include_context=False, include_input=False)]
+            ) from error
+        names = [column.name for column in self.bundle.schema.columns]
+        try:
+            prediction = self.bundle.predict({name: [row[name] for row in rows] for name in names})
+        except DataError as error:
+            raise RequestError([line.removeprefix("  - ") for line in str(error).splitlines()[1:]]) from error
+        band = () if prediction.low is None or prediction.high is None else (("low", prediction.low), ("high", prediction.high))
+        columns = (("predicted", prediction.predicted), *band)
+        return {
+            "target": self.bundle.schema.target.column,
+            "unit": self.bundle.schema.target.unit,
+            "level": prediction.level,
+            "predictions": [{name: float(values[i]) for name, values in columns} for i in range(len(rows))],
+            "warnings": prediction.warnings,
+            "run": self.bundle.manifest.run,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The bundle's schema, and which model answers."""
+        manifest = self.bundle.manifest
+        model = {"run": manifest.run, "model": manifest.model, "data_md5": manifest.data_md5, "is_simulated": manifest.is_simulated}
+        limits = {"max_rows": MAX_ROWS, "max_text": _MAX_TEXT}
+        return {"schema": self.bundle.schema.model_dump(mode="json"), "answered_by": model, "limits": limits}
+
+
+def _field(column: InputColumn) -> tuple[Any, Any]:
+    kinds: dict[str, Any] = {
+        "number": StrictInt | StrictFloat,
+        "flag": StrictBool | Literal[0, 1],
+        "category": Annotated[StrictStr, Field(max_length=_MAX_TEXT)],
+    }
+    kind = kinds[column.kind]
+    # Columns may be called anything, so that their names are aliases: a field can't be named model_config, nor begin with an underscore.
+    if column.fill is None:
+        return (kind, Field(alias=column.name))
+    return (kind | None, Field(default=None, alias=column.name))
+
+
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is unknown",
+    "finite_number": "must be a finite number",
+    "json_invalid": "is not JSON",
+    "too_long": f"holds more than {MAX_ROWS} rows",
+    "too_short": "holds no row",
+    "string_too_long": f"is longer than {_MAX_TEXT} characters",
+}
+_BRANCHES = ("int", "float", "bool", "literal[0,1]", "constrained-str", "str")
+"""What pydantic adds to the place of a value that could be of several types."""
+
+
+def _told(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    place = [part for part in fault["loc"] if part not in _BRANCHES]
+    where = ".".join(str(part)[:60] for part in place) or "the body"
+    return f"{where}: {_WORDS.get(fault['type']) or fault['msg'][:1].lower() + fault['msg'][1:]}"
