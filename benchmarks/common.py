@@ -154,19 +154,28 @@ def timed_process(command: Sequence[str], *, cwd: Path | None = None, env: Mappi
     return {"wall s": wall, "CPU s": usage.ru_utime + usage.ru_stime, "peak MB": usage.ru_maxrss / 1024}
 
 
-def run_script(measure: Callable[[Options], list[Report]]) -> None:
-    """A benchmark's command: parses its flags, measures, prints the tables, and writes them as JSON where asked."""
+def run_script(measure: Callable[[Options], list[Report]] | Mapping[str, Callable[[Options], list[Report]]]) -> None:
+    """A benchmark's command: parses its flags, measures, prints the tables, and writes them as JSON where asked.
+
+    Args:
+        measure: all of it, or its parts by name, of which `--only` takes some.
+    """
+    parts = measure if isinstance(measure, Mapping) else {"all": measure}
     question = (sys.modules["__main__"].__doc__ or "").strip().splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; the times mean nothing")
     parser.add_argument("--rounds", type=int, help="how often each contender is measured (5, or 1 with --quick)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the tables there too")
+    if len(parts) > 1:
+        parser.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=f"some of {', '.join(parts)}")
     given = parser.parse_args()
     os.environ.update(_ENVIRONMENT)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     load = os.getloadavg()[0]
-    reports = measure(Options(given.quick, given.rounds or (1 if given.quick else 5)))
+    options = Options(given.quick, given.rounds or (1 if given.quick else 5))
+    chosen = getattr(given, "only", None) or parts
+    reports = [report for name, part in parts.items() if name in chosen for report in part(options)]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(f"\n{question} (load average {load:.1f} at the start)", style="bold")
     for report in reports:

@@ -30,6 +30,8 @@ MAX_SERVE_MB = 400
 MAX_START_S = 3.0
 PLANTED = "planted-secret-5f2c"
 """Lies in the build context and the environment of each build, and must be in no image."""
+_UID = 1001
+"""The images' user."""
 _SECRETS = (".env", "data/table.csv", ".dvc/config.local", "runs/old/record.json", "key.json")
 
 
@@ -71,9 +73,9 @@ def context() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for line in listed.stdout.decode().splitlines():
-            if (ROOT / line).is_file():
+            if (ROOT / line).is_file() or (ROOT / line).is_symlink():
                 (folder / line).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / line, folder / line)
+                shutil.copy(ROOT / line, folder / line, follow_symlinks=False)
         for secret in _SECRETS:
             (folder / secret).parent.mkdir(parents=True, exist_ok=True)
             (folder / secret).write_text(PLANTED, encoding="utf-8")
@@ -137,23 +139,30 @@ def read_rows(bundle: Path, file: Path) -> list[dict[str, object]]:
 
 
 def check_train(engine: Engine, work: Path) -> None:
-    """A run in two epochs, as the image's user, without a network."""
+    """A run of two epochs and a sweep of two trials, as the image's user, without a network."""
     runs = work / "container-runs"
     runs.mkdir()
-    os.chown(runs, 1001, 1001) if os.geteuid() == 0 else runs.chmod(0o777)
+    os.chown(runs, _UID, _UID) if os.geteuid() == 0 else runs.chmod(0o777)
     work.chmod(0o755)
-    started = time.monotonic()
     log = STORE / "train.log"
     log.unlink(missing_ok=True)
-    words = ["trainer=smoke", "data.source.simulate.rows=2000", "progress=false"]
-    code = engine.start("studperf-train", words, mounts={runs: "/app/runs"}, network=False, log=log).wait()
-    demand(code == 0, f"train: ended with {code}; see {log}")
+    small = ["trainer=smoke", "data.source.simulate.rows=2000", "progress=false"]
+    run(engine, small, runs, log, "trainer=smoke")
     (record,) = runs.glob("*/record.json")
     plain = json.loads(record.read_text(encoding="utf-8"))
     demand(plain["status"] == "finished", f"train: the run is {plain['status']}")
-    owner = record.stat().st_uid
-    demand(owner == 1001, f"train: its files belong to {owner}")  # noqa: PLR2004 - the image's user
-    say(f"train: trainer=smoke in {time.monotonic() - started:.0f} s without a network, as user {owner}")
+    demand(record.stat().st_uid == _UID, f"train: its files belong to {record.stat().st_uid}")
+    sweep = ["-m", "sweeps=mlp", "hydra.sweeper.n_trials=2", "hydra.sweeper.winner.top=0"]
+    run(engine, [*sweep, *small], runs, log, "a sweep of two trials")
+    demand(len(list(runs.glob("sweeps/*/*/record.json"))) >= 2, f"train: the sweep left no two records in {runs}; see {log}")  # noqa: PLR2004
+
+
+def run(engine: Engine, words: list[str], runs: Path, log: Path, what: str) -> None:
+    """One command of the training image, to its end."""
+    started = time.monotonic()
+    code = engine.start("studperf-train", words, mounts={runs: "/app/runs"}, network=False, log=log).wait()
+    demand(code == 0, f"train: {what} ended with {code}; see {log}")
+    say(f"train: {what} in {time.monotonic() - started:.0f} s without a network, as user {_UID}")
 
 
 def studperf(room: str, *words: str) -> str:

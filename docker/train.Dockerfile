@@ -16,7 +16,9 @@ RUN /opt/uv/bin/uv sync --no-dev --no-install-project --compile-bytecode
 COPY src ./src
 COPY conf ./conf
 COPY sweeps ./sweeps
-RUN python -m compileall -q src && mkdir runs data && chown 1001:1001 runs
+COPY data.dvc .dvc/config ./
+# What a run writes: its own folder, and the table with DVC's cache when it is fetched inside.
+RUN python -m compileall -q src && mkdir -p own/runs own/data own/.dvc && mv config own/.dvc/
 
 FROM ${BASE}
 # Whoever runs it may have no home and no right to write but in runs/ and /tmp.
@@ -24,13 +26,11 @@ ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app/src HOME=/tmp MPLCONFIGDIR=/tmp/matplotli
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.revision=${COMMIT}
 WORKDIR /app
-COPY --from=build --chown=0:0 /app/.venv /app/.venv
-COPY data.dvc ./
-COPY .dvc/config .dvc/config
-COPY --from=build /app/pyproject.toml /app/uv.lock ./
+COPY --from=build /app/.venv /app/.venv
+COPY --from=build /app/pyproject.toml /app/uv.lock /app/data.dvc ./
 COPY --from=build /app/conf conf
 COPY --from=build /app/sweeps sweeps
 COPY --from=build /app/src src
-COPY --from=build --chown=1001:1001 /app/runs runs
+COPY --from=build --chown=1001:1001 /app/own ./
 USER 1001:1001
 ENTRYPOINT ["/app/.venv/bin/python", "-m", "studperf.train"]

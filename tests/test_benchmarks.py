@@ -18,6 +18,7 @@ CONTENDERS = {
         *("usual, NVML check off", "scikit-learn MLPRegressor"),
     },
     "process": {"studperf", "Lightning-Hydra template", "floor"},
+    "sweeps": {"studperf", "plain Optuna", "plain Optuna, composed once", "plain Optuna, whole runs"},
 }
 """Script -> the rows that its first table must have."""
 

@@ -61,7 +61,11 @@ def test_an_md5_and_a_file_will_do_as_well(history: list[str], command: Callable
     assert "880 to 900 rows" in command("report", f"--against={history[0]}", *WORDS, "out=page")
     students.iloc[:890].to_csv("other.csv", index=False)
     assert "890 to 900 rows" in command("report", "--against", "other.csv", *WORDS, "out=page")
-    assert "No change" in command("report", "--against", "HEAD", *WORDS, "out=page")
+
+
+def test_a_version_that_is_here_needs_no_remote(history: list[str], command: Callable[..., str]) -> None:
+    Path(".dvc/config").write_text("")
+    assert f"No change: both have md5 {history[1]}" in command("report", "--against", "HEAD", *WORDS, "out=page")
 
 
 def test_a_change_is_seen_before_it_is_accepted(history: list[str], command: Callable[..., str], students: pd.DataFrame) -> None:

@@ -38,7 +38,7 @@ def read_current(dataset: Dataset) -> Version:
     return Version("now", md5_of(path), read_file(path, dataset.source))
 
 
-def read_version(against: str, dataset: Dataset, folder: Path, console: Console, *, remote: str | None = None) -> Version:
+def read_version(against: str, dataset: Dataset, folder: Path, console: Console, *, current: Version, remote: str | None = None) -> Version:
     """Another version of the dataset's table.
 
     Args:
@@ -46,6 +46,7 @@ def read_version(against: str, dataset: Dataset, folder: Path, console: Console,
         dataset: says how the file is written.
         folder: for a copy of it.
         console: shows a download.
+        current: the table that is here; a version that equals it needs no remote.
         remote: DVC's, the default one if None.
 
     Raises:
@@ -57,6 +58,8 @@ def read_version(against: str, dataset: Dataset, folder: Path, console: Console,
     place = find_place(None)
     tracked = _tracked_now(dataset, place)
     file = Tracked(tracked.path, against, None) if is_md5(against) else _tracked_at(against, tracked, place)
+    if file.md5 == current.md5:
+        return Version(against, file.md5, current.raw)
     copy = folder / tracked.path.name  # in the cache it has no ending to be known by
     shutil.copyfile(bring(file, place, console, remote=remote)[0], copy)
     return Version(against, file.md5, read_file(copy, dataset.source))

@@ -88,7 +88,7 @@ def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> N
 
     new = read_current(dataset)
     with tempfile.TemporaryDirectory() as folder:
-        old = read_version(own["against"], dataset, Path(folder), console, remote=own.get("remote"))
+        old = read_version(own["against"], dataset, Path(folder), console, current=new, remote=own.get("remote"))
     title = f"{dataset.name}: md5 {old.md5[:8]} ({old.name}) to {new.md5[:8]}"
     with console.status("comparing"):
         headline, blocks = describe_change(old, new, dataset)

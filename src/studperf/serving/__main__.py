@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from studperf.cli import make_console, run_command, split_words
+from studperf.cli import read_keys, read_words, run_command
 from studperf.errors import ConfigError
 
 _USAGE = """Serves a bundle's predictions over HTTP. PATH is a bundle, or a run folder that holds one.
@@ -33,14 +33,12 @@ def main() -> None:
         ConfigError: the words were not understood.
         BundleError: there is no bundle, or it was changed.
     """
-    flags, words = split_words()
-    if {"-h", "--help"} & set(flags):
-        make_console().print(_USAGE, markup=False, soft_wrap=True)
+    if (words := read_words(_USAGE)) is None:
         return
-    own = dict(word.split("=", 1) for word in words if word.startswith(("host=", "port=")))
-    paths = [word for word in words if not word.startswith(("host=", "port="))]
+    paths = [word for word in words if "=" not in word]
     if len(paths) != 1:
         raise ConfigError("say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]")
+    own = read_keys([word for word in words if "=" in word], ("host", "port"))
     serve(Path(paths[0]), host=own.get("host", "127.0.0.1"), port=_port(own.get("port", os.environ.get("PORT", "8080"))))
 
 

@@ -112,6 +112,7 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
     finally:
         source.close()
         fresh.unlink(missing_ok=True)
+        _lock_of(fresh).unlink(missing_ok=True)
 
 
 def without_password(text: str) -> str:
@@ -179,7 +180,7 @@ class _JournalLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._lock = FileLock(_lock_of(path))
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -188,6 +189,10 @@ class _JournalLock:
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.lock")
 
 
 def _mend(path: Path) -> None:
