@@ -130,7 +130,9 @@ def test_a_cancelled_job_leaves_what_it_has(command: Command, standin: GoogleSta
 def test_a_run_whose_machine_is_taken_away_ends_with_the_same_weights(
     command: Command, standin: GoogleStandin, tmp_path: Path, number: int
 ) -> None:
-    words = ("model=mlp", *LONG)
+    table = tmp_path / "a student's table.csv"
+    assert command("data", "simulate", f"out={table}", "rows=400").returncode == 0
+    words = ("model=mlp", "data=students", f"data.source.path={table}", *LONG)
     job = submit(command, standin, *words, "cloud.spot=true")
     until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
     standin.take_away(job, 0, number)
