@@ -24,6 +24,7 @@ FROM ${BASE}
 # Whoever runs it may have no home and no right to write but in runs/ and /tmp.
 ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app/src HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib
 ARG COMMIT=unknown
+ENV STUDPERF_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.revision=${COMMIT}
 WORKDIR /app
 COPY --from=build /app/.venv /app/.venv

@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import socket
 import subprocess
 import time
@@ -43,6 +44,8 @@ PREDICTIONS = "predictions.parquet"
 SEEN_ROWS = "seen_rows.parquet"
 HISTORY = "history.csv"
 LOG_FILE = "log.txt"
+COMMIT = "STUDPERF_COMMIT"
+"""Set in an image by docker/train.Dockerfile."""
 WANDB = "wandb"
 STUDIES = "sweeps"
 """Below `runs`: a folder for each study."""
@@ -512,13 +515,14 @@ def _process_start(pid: int) -> str | None:
 
 
 def read_git() -> Git | None:
-    """The checkout's commit; None for an installed package or without git."""
+    """The checkout's commit, or in an image the one that it was built for; None for an installed package or without git."""
     root = project_root()
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
         status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return None
+        built_for = os.environ.get(COMMIT, "")
+        return Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
     return Git(commit=commit.stdout.strip(), is_dirty=bool(status.stdout.strip()))
 
 

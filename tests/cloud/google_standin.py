@@ -125,6 +125,14 @@ class Replica:
             self.process.wait()
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a machine that is lost hangs up amid a word
+            super().handle_error(request, client_address)
+
+
 @dataclass
 class GoogleStandin:
     folder: Path
@@ -148,8 +156,7 @@ class GoogleStandin:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:

@@ -19,7 +19,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false", "export=false")
 PLACE = ("cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
 CLOUD = ("cloud=vertex", "cloud.sync_s=0.2", *PLACE)
-LONG = ("trainer.max_epochs=400", "monitor.patience=400", "scheduler.name=none")
+LONG = ("trainer.max_epochs=1500", "monitor.patience=1500", "scheduler.name=none")
 SPY = Path(__file__).parent / "spy"
 PLANTED = "planted-s3cret-value-of-a-test"
 pytestmark = pytest.mark.slow
@@ -130,7 +130,9 @@ def test_a_cancelled_job_leaves_what_it_has(command: Command, standin: GoogleSta
 def test_a_run_whose_machine_is_taken_away_ends_with_the_same_weights(
     command: Command, standin: GoogleStandin, tmp_path: Path, number: int
 ) -> None:
-    words = ("model=mlp", *LONG)
+    table = tmp_path / "a student's table.csv"
+    assert command("data", "simulate", f"out={table}", "rows=400").returncode == 0
+    words = ("model=mlp", "data=students", f"data.source.path={table}", *LONG)
     job = submit(command, standin, *words, "cloud.spot=true")
     until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
     standin.take_away(job, 0, number)
@@ -140,8 +142,8 @@ def test_a_run_whose_machine_is_taken_away_ends_with_the_same_weights(
     fetch(command)
     there, here = the_record(tmp_path / "runs"), train_here(command, tmp_path, *words)
     assert len(there.resumed_at) == 1
-    assert 0 < there.resumed_at[0] < 400
-    assert (there.weights_sha256, len(there.history)) == (here.weights_sha256, 400)
+    assert 0 < there.resumed_at[0] < 1500
+    assert (there.weights_sha256, len(there.history)) == (here.weights_sha256, 1500)
 
 
 def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
@@ -149,7 +151,14 @@ def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
 ) -> None:
     standin.environment["PYTHONPATH"] = str(SPY)
     # without dropout: each process drops units of its own
-    words = ("model=mlp", "model.dropout=0", "trainer.accelerator=cpu", "trainer.max_epochs=60", "scheduler.name=none")
+    words = (
+        "model=mlp",
+        "model.dropout=0",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=150",
+        "monitor.patience=150",
+        "scheduler.name=none",
+    )
     job = submit(command, standin, *words, "trainer=ddp", "trainer.devices=1", "cloud.nodes=2", "cloud.spot=true")
     until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
     standin.take_away(job, 1)

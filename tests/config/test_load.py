@@ -191,7 +191,7 @@ VALUES = {  # what a YAML may say wrongly: key, value, the message
     "a key far from any": ("model.colour", "red", "model.colour: unknown; valid: activation, d_hidden, dropout, linear_skip"),
     "text for a number": ("optimizer.lr", "fast", "optimizer.lr: must be a valid number, got 'fast'"),
     "text among numbers": ("model.d_hidden", [64, "x"], "model.d_hidden: must be a valid integer, got 'x'"),
-    "a number for a list": ("model.d_hidden", 64, "model.d_hidden: must be a valid tuple, got 64"),
+    "text for a list": ("model.d_hidden", "x", "model.d_hidden: must be a valid tuple, got 'x'"),
     "half a row": ("batch_size", 32.5, "batch_size: must be a valid integer, got 32.5"),
     "half an epoch": ("trainer.max_epochs", 1.5, "trainer.max_epochs: must be a valid integer"),
     "no rows": ("batch_size", 0, "batch_size: must be greater than 0, got 0"),
@@ -425,3 +425,8 @@ def test_a_configuration_of_today_must_have_every_key() -> None:
 def test_a_record_with_a_key_that_is_no_more_is_refused() -> None:
     with pytest.raises(ConfigError, match="flux"):
         load(plain_of() | {"flux": 1}, is_trusted=False)
+
+
+def test_a_single_width_is_one_hidden_layer() -> None:
+    assert load_overrides(["model.d_hidden=64"]).model["d_hidden"] == (64,)
+    assert load_overrides(["model.d_hidden=[64]"]).model["d_hidden"] == (64,)

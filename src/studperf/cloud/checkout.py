@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from studperf.config import config_dir, find_file, project_root
+from studperf.data.tracked import NAME, md5_of, read_tracked
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
@@ -60,25 +58,24 @@ def read_table(dataset: Dataset) -> Table | None:
         if tracked is not None:
             return Table(path, tracked, is_here=False)
         raise CloudError(
-            f"{given}: there is no such file here, and a job simulates no table in its place. Bring it (python -m studperf.data fetch, "
-            "or dvc pull), name it with data.source.path=FILE, or ask for simulated rows by name: data=simulated"
+            f"{given}: there is no such file here, and a job simulates no table in its place. Bring it (python -m studperf.data fetch), "
+            "name it with data.source.path=FILE, or ask for simulated rows by name: data=simulated"
         )
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    md5 = md5_of(path)
     if tracked not in (None, md5):
-        raise CloudError(f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring the tracked version back with 'dvc checkout'")
+        raise CloudError(
+            f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring that version back (python -m studperf.data fetch) or accept this one (dvc commit)"
+        )
     return Table(path, md5, is_here=True)
 
 
 def _tracked_md5(path: Path) -> str | None:
     """The md5 by which a `.dvc` file above or beside it knows a file."""
     path = path.resolve()
-    for folder in path.parents:
-        for dvc_file in (path.with_name(f"{path.name}.dvc"), folder / "data.dvc"):
-            if dvc_file.is_file():
-                outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs", [])
-                if found := [str(out["md5"]) for out in outs if (dvc_file.parent / out["path"]).resolve() == path]:
-                    return found[0]
+    beside = path.with_name(f"{path.name}.dvc")
+    for dvc_file in (beside, *(folder / NAME for folder in path.parents)):
+        if dvc_file.is_file() and (found := [file.md5 for file in read_tracked(dvc_file) if file.path == path]):
+            return found[0]
     return None
 
 

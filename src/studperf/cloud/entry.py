@@ -77,10 +77,12 @@ def _bring_table(google: Google, given: argparse.Namespace, work: Path) -> list[
         return []
     asked = Path(unpack(given.table_path))
     is_below = not asked.is_absolute() and ".." not in asked.parts and not str(asked).startswith("~")
-    path = work / (asked if is_below else Path("data", asked.name))
+    path = asked if is_below else Path("data", asked.name)
     folder, _, name = str(given.table).rpartition("/")
-    Folder(google, folder).download(name, path, given.table_md5)
-    return [] if is_below else [f"data.source.path='{path}'"]
+    Folder(google, folder).download(name, work / path, given.table_md5)
+    # From the folder that the command runs in: the next machine of this run has another one.
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return [] if is_below else [f"data.source.path='{quoted}'"]
 
 
 def _work(folder: Folder, replica: Replica, words: list[str], work: Path, given: argparse.Namespace) -> int:

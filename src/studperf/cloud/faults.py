@@ -141,7 +141,7 @@ def explain_job_error(message: str, *, image: str, project: str, timeout_s: str)
 def push_image(image: str) -> str:
     """Makes an image and brings it where jobs find it."""
     host = image.partition("/")[0]
-    return f"gcloud auth configure-docker {host} && docker build -f docker/train.Dockerfile -t {image} . && docker push {image}"
+    return f"gcloud auth configure-docker {host} && docker build -f docker/train.Dockerfile --build-arg COMMIT=$(git rev-parse HEAD) -t {image} . && docker push {image}"
 
 
 def _error_of(response: requests.Response) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from studperf.cloud.gcs import Blob, Folder
+from studperf.data.tracked import md5_of
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def _is_here(runs: Path, blob: Blob) -> bool:
     path = place(runs, blob)
     if blob.md5 is None or not path.is_file() or path.stat().st_size != blob.size:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == blob.md5
+    return md5_of(path) == blob.md5
 
 
 def _unit(name: PurePosixPath) -> PurePosixPath:

@@ -227,9 +227,7 @@ def _bring_table(plan: Plan, google: Google, console: Console) -> None:
     is_there = folder.is_there(name)  # asked without a table too: a bucket that is not there is to be told before a machine is rented
     if plan.table is not None and not is_there:
         if not plan.table.is_here:
-            raise CloudError(
-                f"{plan.table.path}: is neither here nor in {folder.uri}/{name}; bring it: python -m studperf.data fetch, or dvc pull"
-            )
+            raise CloudError(f"{plan.table.path}: is neither here nor in {folder.uri}/{name}; bring it: python -m studperf.data fetch")
         console.print(f"Sending the table ({plan.table.path.stat().st_size:,} bytes) to {folder.uri}/{name}", soft_wrap=True)
         folder.upload(plan.table.path, name, plan.table.md5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from studperf.cloud.fetch import place
+from studperf.data.tracked import md5_of
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ class Mirror:
                 return
             self.there.write(self._name(path), content)
         else:
-            with path.open("rb") as file:
-                md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            self.there.upload(path, self._name(path), md5)
+            self.there.upload(path, self._name(path), md5_of(path))
         self._sent[path] = stamp
 
     def _files(self) -> Iterator[tuple[Path, Stamp]]:

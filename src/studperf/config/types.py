@@ -3,9 +3,9 @@
 All are strict: YAML knows numbers, so text or a boolean where a number belongs is a mistake.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
@@ -24,3 +24,11 @@ def _check_order(ends: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_order)]
+
+
+def _as_several(value: Any) -> Any:  # noqa: ANN401 - checked next
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_several)]
+"""Of layers, one after the other; a single number is a single layer."""

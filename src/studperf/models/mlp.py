@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from studperf.config.types import PositiveInt, Probability
+from studperf.config.types import Probability, Widths
 from studperf.data.encode import FeatureSpec
 from studperf.models.flat import FlatInput
 
@@ -20,7 +20,7 @@ class MLP(nn.Module):
 
     Args:
         features: what goes in.
-        d_hidden: widths of the hidden layers; a single number for one layer.
+        d_hidden: widths of the hidden layers.
         dropout: share of each hidden layer's outputs that a training step leaves out.
         activation: after each hidden layer.
         linear_skip: whether there is the linear path.
@@ -42,7 +42,7 @@ class MLP(nn.Module):
         self,
         features: FeatureSpec,
         *,
-        d_hidden: PositiveInt | tuple[PositiveInt, ...],
+        d_hidden: Widths,
         dropout: Probability,
         activation: Literal["relu", "gelu", "silu"],
         linear_skip: bool,
@@ -50,7 +50,7 @@ class MLP(nn.Module):
         super().__init__()
         self.input = FlatInput(features)
         layers: list[nn.Module] = []
-        widths = [self.input.d_out, *([d_hidden] if isinstance(d_hidden, int) else d_hidden)]
+        widths = [self.input.d_out, *d_hidden]
         for d_in, d_out in pairwise(widths):
             layers += [nn.Linear(d_in, d_out), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         self.hidden = nn.Sequential(*layers)
