@@ -230,9 +230,9 @@ class Clock:
 
 def workers(options: Options) -> list[Report]:
     """One worker and two, on the same trials."""
-    n_trials, words = (2, fixed_words(options, 2)) if options.quick else (12, fixed_words(options, 40, batch_size=16))
+    n_trials, words = (2, fixed_words(options, 2)) if options.quick else (60, fixed_words(options, 40, batch_size=16))
     contenders = {name: partial(timed_workers, words, n_jobs, n_trials) for n_jobs, name in enumerate(WORKERS, 1)}
-    rounds = interleave(contenders, min(options.rounds, 1 if options.quick else 2))
+    rounds = interleave(contenders, 1)
     one, two = WORKERS
     bars = () if options.quick else (Bar(f"speed-up, {_WALL}", ratio(rounds, one, two, _WALL), at_least=1.6),)
     return [
