@@ -345,7 +345,7 @@ def test_file_in_the_place_of_runs_is_refused(below: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("said", "commit"), [("a" * 40, "a" * 40), ("unknown", None), ("", None)], ids=["commit", "unknown", "nothing"])
 def test_an_image_says_what_commit_it_was_built_for(said: str, commit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studperf.record.project_root", lambda: tmp_path)  # no checkout
+    monkeypatch.setattr("studperf.config.checkout.project_root", lambda: tmp_path)  # no checkout
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setenv("STUDPERF_COMMIT", said)
     git = read_git()

@@ -23,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studperf.config import project_root
+from studperf.config.checkout import read_commit
 from studperf.config.shape import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.leaks import Leak, left_out_signal
@@ -516,14 +517,10 @@ def _process_start(pid: int) -> str | None:
 
 def read_git() -> Git | None:
     """The checkout's commit, or in an image the one that it was built for; None for an installed package or without git."""
-    root = project_root()
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        built_for = os.environ.get(COMMIT, "")
-        return Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
-    return Git(commit=commit.stdout.strip(), is_dirty=bool(status.stdout.strip()))
+    if (read := read_commit()) is not None:
+        return Git(commit=read[0], is_dirty=read[1])
+    built_for = os.environ.get(COMMIT, "")
+    return Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
 
 
 def read_lock_hash() -> str | None:

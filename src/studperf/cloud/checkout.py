@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.config import config_dir, find_file, project_root
+from studperf.config import config_dir, find_file
+from studperf.config.checkout import read_commit
 from studperf.data.tracked import NAME, md5_of, read_tracked
 from studperf.errors import CloudError
 
@@ -34,13 +34,8 @@ class Table:
 
 def read_code() -> Code | None:
     """The checkout's commit; None for an installed package, or without git."""
-    root = project_root()
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return Code(commit.stdout.strip(), bool(status.stdout.strip()))
+    read = read_commit()
+    return None if read is None else Code(*read)
 
 
 def read_table(dataset: Dataset) -> Table | None:
