@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from postgres_server import postgres  # noqa: F401 - a fixture
 from studperf.config import load_overrides, project_root
 from studperf.config.shape import RunConfig
 from studperf.record import RunRecord

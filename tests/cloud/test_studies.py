@@ -1,13 +1,9 @@
 """Studies over the wire: one machine with a journal, several with a database, one of which is lost."""
 
-import os
-import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import optuna
 import pytest
 from google_standin import GoogleStandin
 
+from postgres_server import PostgresServer
 from studperf.sweeps.storage import Storage
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,47 +23,7 @@ CLOUD = ("cloud=vertex", "cloud.sync_s=0.3", "cloud.project=my-project", "cloud.
 PLACE = CLOUD[2:]
 FAST_BEATS = ("hydra.sweeper.heartbeat_s=1", "hydra.sweeper.grace_s=3")
 NO_WINNER = "hydra.sweeper.winner.top=0"
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-PASSWORD = "s3cret-of-the-study"  # noqa: S105 - of a server that lives as long as the test
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Database:
-    binaries: Path
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
-
-    def run(self, *words: str) -> None:
-        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # the server refuses to be root
-        subprocess.run([*user, str(self.binaries / words[0]), *words[1:]], check=True, stdout=subprocess.DEVNULL, cwd="/tmp")  # noqa: S108
-
-
-@pytest.fixture
-def database() -> Iterator[Database]:
-    if not BINARIES:
-        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
-    folder = Path("/tmp") / f"studperf-cloud-{os.getpid()}"  # noqa: S108 - a socket's path must be short
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "password").write_text(PASSWORD)
-    if os.geteuid() == 0:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = Database(BINARIES[-1], folder, port)
-    data = str(folder / "data")
-    server.run("initdb", "-D", data, "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}")
-    server.run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}", "start")
-    yield server
-    server.run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-    shutil.rmtree(folder)
 
 
 def submit(command: Command, standin: GoogleStandin, *words: str) -> dict[str, Any]:
@@ -138,14 +95,14 @@ def test_without_a_database_the_workers_share_one_machine_and_go_on_when_it_is_l
 
 
 def test_three_machines_share_a_study_and_lose_nothing_with_one_of_them(
-    command: Command, standin: GoogleStandin, tmp_path: Path, database: Database
+    command: Command, standin: GoogleStandin, tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    standin.secrets["study-database"] = database.url
+    standin.secrets["study-database"] = postgres.url
     account = "cloud.service_account=jobs@my-project.iam.gserviceaccount.com"
     secret = "cloud.secrets.STUDPERF_STORAGE=study-database"  # noqa: S105 - its name
     job = submit(command, standin, "hydra.sweeper.n_trials=20", "cloud.workers=3", account, secret, *FAST_BEATS, NO_WINNER)
     assert [pool["replicaCount"] for pool in job["jobSpec"]["workerPoolSpecs"]] == ["1", "2"]
-    storage = Storage(database.url, tmp_path)
+    storage = Storage(postgres.url, tmp_path)
     end = time.monotonic() + 120
     while (lost := worker_amid_a_trial(standin, job, storage)) is None:
         assert time.monotonic() < end, "\n".join(standin.log_of(job))
@@ -162,7 +119,7 @@ def test_three_machines_share_a_study_and_lose_nothing_with_one_of_them(
     assert len(pids) >= 3  # trials were shared
     assert all(replica.code is not None for replica in standin.replicas[job["name"]])
     kept = [*standin.files().values(), *(line.encode() for line in log), *(path.encode() + body for _, path, body, _ in standin.seen)]
-    assert not [content for content in kept if PASSWORD.encode() in content]
+    assert not [content for content in kept if postgres.password.encode() in content]
 
 
 def worker_amid_a_trial(standin: GoogleStandin, job: dict[str, Any], storage: Storage) -> int | None:

@@ -1,86 +1,36 @@
 """Studies on a real PostgreSQL, started here: four workers, a kill, and a restart of the server in the middle."""
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from postgres_server import PostgresServer
 from studperf.errors import ConfigError
 from studperf.sweeps.storage import Storage, hide, without_password
 from studperf.sweeps.study import RETRY_OF, Plan, Study, is_done
 
 SCRIPT = Path(__file__).parent / "worker_process.py"
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-PASSWORD = "s3cret-of-the-study"  # noqa: S105 - of a server that lives as long as the test
-
-
-@dataclass
-class Server:
-    binaries: Path
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
-
-    def run(self, *words: str) -> None:
-        # The server refuses to be root.
-        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        subprocess.run([*user, str(self.binaries / words[0]), *words[1:]], check=True, stdout=subprocess.DEVNULL, cwd="/tmp")  # noqa: S108
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", str(self.folder / "log"), "-o", options, "start")
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop")
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not BINARIES:
-        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
-    folder = Path("/tmp") / f"studperf-postgres-{os.getpid()}"  # noqa: S108 - a socket's path must be short
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "password").write_text(PASSWORD)
-    if os.geteuid() == 0:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = Server(BINARIES[-1], folder, port)
-    password = f"--pwfile={folder / 'password'}"
-    server.run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "scram-sha-256", password, "--no-sync")
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.slow
-def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(server: Server, make_plan: Callable[..., Plan]) -> None:
+def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(postgres: PostgresServer, make_plan: Callable[..., Plan]) -> None:
     total = 40
-    study = Study(make_plan(n_trials=total, storage=server.url, heartbeat_s=1, grace_s=6))
-    more = [f"storage={server.url}", "heartbeat_s=1", "grace_s=6"]
+    study = Study(make_plan(n_trials=total, storage=postgres.url, heartbeat_s=1, grace_s=6))
+    more = [f"storage={postgres.url}", "heartbeat_s=1", "grace_s=6"]
     command = [sys.executable, str(SCRIPT), str(study.plan.folder), str(total), "0.5", *more]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     wait_until(lambda: study.n_done() >= 6)
     os.kill(workers[0].pid, signal.SIGKILL)
     wait_until(lambda: study.n_done() >= 12)
-    server.stop()
+    postgres.stop()
     time.sleep(2)
-    server.start()
+    postgres.start()
     errors = [worker.communicate(timeout=180)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [-signal.SIGKILL, 0, 0, 0], errors
     trials = study.trials()
@@ -92,8 +42,8 @@ def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(server: Se
     assert len(lost) >= 1
     assert back.keys() == lost.keys()
     assert all(lost[n].params.items() <= back[n].params.items() for n in lost)
-    assert all(PASSWORD not in error for error in errors)
-    assert not [path for path in study.plan.folder.rglob("*") if path.is_file() and PASSWORD in path.read_text(errors="replace")]
+    assert all(postgres.password not in error for error in errors)
+    assert not [path for path in study.plan.folder.rglob("*") if path.is_file() and postgres.password in path.read_text(errors="replace")]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -105,9 +55,9 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_password_is_refused_without_being_shown(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_password_is_refused_without_being_shown(postgres: PostgresServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be opened") as refusal:
-        Storage(server.url.replace(PASSWORD, "wrong-password"), tmp_path)
+        Storage(postgres.url.replace(postgres.password, "wrong-password"), tmp_path)
     assert "wrong-password" not in str(refusal.value)
     assert refusal.value.__cause__ is None
 
