@@ -113,7 +113,11 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     as_they_are = [o for o in overrides if _is_taken_as_it_is(o, groups)]
     base = compose(
         "train",
-        overrides=[f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line) for o in as_they_are],
+        overrides=[
+            f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line)
+            for o in as_they_are
+            if not _key(o).startswith(_SWEEPER)
+        ],
     )
     words = []
     for override in overrides:
