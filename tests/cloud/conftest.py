@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from google_standin import GoogleStandin
 
+from google_standin import GoogleStandin
 from studperf.cloud.vertex import Vertex
 from studperf.cloud.wire import Google
 

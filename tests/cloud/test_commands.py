@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+
 from google_standin import GoogleStandin
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from google_standin import Blob, GoogleStandin, now
 
+from google_standin import Blob, GoogleStandin, now
 from studperf.cloud.entry import command_to_run, enter
 from studperf.cloud.gcs import Folder
 from studperf.cloud.mirror import Mirror

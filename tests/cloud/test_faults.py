@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import requests
-from google_standin import GoogleStandin, error
 
+from google_standin import GoogleStandin, error
 from studperf.cloud.checks import check_api, check_bucket, check_image, check_secret, require
 from studperf.cloud.faults import Asked, explain_job_error, from_exception
 from studperf.cloud.gcs import Folder

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google_standin import GoogleStandin
 
+from google_standin import GoogleStandin
 from studperf.record import RunRecord
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -9,8 +9,8 @@ from typing import Any
 
 import optuna
 import pytest
-from google_standin import GoogleStandin
 
+from google_standin import GoogleStandin
 from postgres_server import PostgresServer
 from studperf.sweeps.storage import Storage
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google_standin import GoogleStandin, error
 
+from google_standin import GoogleStandin, error
 from studperf.cloud.gcs import Folder
 from studperf.cloud.vertex import Vertex
 from studperf.cloud.wire import Google

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from standin import API_KEY, Standin
 
+from standin import API_KEY, Standin
 from studperf.config.shape import RunConfig
 from studperf.tracking.pipe import close_scribe
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from standin import ENTITY, Standin
 
+from standin import ENTITY, Standin
 from studperf.config.shape import RunConfig
 from studperf.errors import ConfigError, RunError
 from studperf.tracking import dashboard, keys

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from standin import Standin
 
+from standin import Standin
 from studperf.record import RunRecord
 from studperf.tracking import keys
 from studperf.tracking.reader import LoggedRun, read_run

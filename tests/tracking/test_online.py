@@ -8,8 +8,8 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import Callback
-from standin import API_KEY, ENTITY, Standin
 
+from standin import API_KEY, ENTITY, Standin
 from studperf.config.shape import RunConfig
 from studperf.record import RunRecord
 from studperf.tracking import keys

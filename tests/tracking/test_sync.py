@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from standin import API_KEY, Standin
 
+from standin import API_KEY, Standin
 from studperf.config.shape import RunConfig
 from studperf.errors import RunError
 from studperf.record import RunRecord
