@@ -35,7 +35,7 @@ from studperf.data.source import (
 )
 from studperf.errors import DataError
 
-N_BYTES = 4 << 20
+N_BYTES = 8 << 20
 _N_HEAD_BYTES = 1 << 18
 MAX_QUOTED = 256 << 20
 
@@ -73,9 +73,10 @@ class ChunkSource(Protocol):
 
 @dataclass(frozen=True)
 class CsvChunk:
-    """Whole lines of a CSV."""
+    """Whole lines of a CSV: the first `n_bytes` of `text`, which is not cut, for a cut is a copy."""
 
     text: bytes
+    n_bytes: int
     n_lines_above: int
     source: CsvSource
 
@@ -85,8 +86,8 @@ class CsvChunk:
             self._decode()
         owner = self.source
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(self.text),
-            read_options=pyarrow.csv.ReadOptions(column_names=owner.names, block_size=len(self.text) + 1, use_threads=False),
+            pa.BufferReader(pa.py_buffer(self.text).slice(0, self.n_bytes)),
+            read_options=pyarrow.csv.ReadOptions(column_names=owner.names, block_size=self.n_bytes + 1, use_threads=False),
             # One block that ends with a line: cells with line ends need no `newlines_in_values`, which would look for quotes twice.
             parse_options=pyarrow.csv.ParseOptions(delimiter=owner.source.delimiter),
             convert_options=owner.convert_options,
@@ -110,11 +111,12 @@ class CsvChunk:
         return frame.iloc[1:].reset_index(drop=True)
 
     def _decode(self) -> str:
+        text = self.text[: self.n_bytes]
         try:
-            return self.text.decode()
+            return text.decode()
         except UnicodeDecodeError as error:
-            n_lines = self.n_lines_above + self.text[: error.start].count(b"\n")
-            refuse_encoding(self.source.path, self.source.source.encoding, n_lines + 1, self.text[error.start], error)
+            n_lines = self.n_lines_above + text[: error.start].count(b"\n")
+            refuse_encoding(self.source.path, self.source.source.encoding, n_lines + 1, text[error.start], error)
 
 
 class CsvSource:
@@ -169,7 +171,7 @@ class CsvSource:
         while True:
             cut = _end_of_rows(rest) if len(rest) >= N_BYTES else 0
             if cut:
-                yield CsvChunk(rest[:cut], n_lines, self)
+                yield CsvChunk(rest, cut, n_lines, self)
                 n_lines += rest.count(b"\n", 0, cut)
                 rest = rest[cut:]
             block = next(self._blocks, b"")
@@ -180,7 +182,8 @@ class CsvSource:
                 what = f"a quote below line {n_lines} is not closed within {MAX_QUOTED >> 20} MiB"
                 raise not_regular(self.path, what, len(self.names))
         if rest.strip():
-            yield CsvChunk(rest if rest.endswith(b"\n") else rest + b"\n", n_lines, self)
+            rest = rest if rest.endswith(b"\n") else rest + b"\n"
+            yield CsvChunk(rest, len(rest), n_lines, self)
         self.md5 = self._digest.hexdigest()
         self.done = 1.0
 

@@ -180,33 +180,27 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
         column: says how to fill.
         encode: says how numbers are encoded.
     """
-    fill = _fit_fill(name, values, column)
+    absent = np.isnan(values)
+    fill = _fit_fill(name, values, absent, column)
     known = values
-    if (absent := np.isnan(values)).any():
+    if absent.any():
         known = values[~absent] if fill is None else np.where(absent, fill, values)
-    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
-    std = float(known.std()) if np.ptp(known) > 0 else 1.0
+    mean, low, high = float(known.mean()), float(known.min()), float(known.max())
     quantiles = None
     if encode.numbers == "quantile":
         quantiles = tuple(np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist())
-    return NumberCode(
-        name=name,
-        mean=float(known.mean()),
-        std=std,
-        low=float(known.min()),
-        high=float(known.max()),
-        fill=fill,
-        quantiles=quantiles,
-    )
+    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
+    std = float(known.std()) if high > low else 1.0
+    return NumberCode(name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles)
 
 
 def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:
     """What the training rows of a flag teach; `values` as for a number."""
-    return FlagCode(name=name, fill=_fit_fill(name, values, column))
+    return FlagCode(name=name, fill=_fit_fill(name, values, np.isnan(values), column))
 
 
-def _fit_fill(name: str, values: np.ndarray, column: Column) -> float | None:
-    if np.isnan(values).all():
+def _fit_fill(name: str, values: np.ndarray, absent: np.ndarray, column: Column) -> float | None:
+    if absent.all():
         _refuse_empty(name)
     match column.fill:
         case None:

@@ -71,7 +71,7 @@ def scan(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], 
 
 
 def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
-    columns, target = chunk.typed(), dataset.target.column
+    columns, target, features = chunk.typed(), dataset.target.column, set(dataset.feature_names)
     dropped = Cells()
     if for_training and dataset.drop_missing_target and target in columns and (absent := _is_null(columns[target])).any():
         dropped = Cells.where(absent)
@@ -84,7 +84,7 @@ def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
         column = dataset.columns.get(name)
         if name == target:
             _add_numbers(piece, name, values, dataset.target.range)
-        elif name not in dataset.feature_names or column is None:
+        elif name not in features or column is None:
             piece.columns[name], piece.facts[name] = values, Facts(len(values), Cells.where(_is_null(values)))
         elif column.kind == "number":
             _add_numbers(piece, name, values, column.range)
@@ -99,12 +99,12 @@ def _is_null(values: pa.Array) -> np.ndarray:
 
 def _add_numbers(piece: Piece, name: str, values: pa.Array, ends: tuple[float, float] | None) -> None:
     numbers = values.to_numpy(zero_copy_only=False)
-    missing = np.isnan(numbers)
-    n_missing = int(missing.sum())
-    if n_missing > values.null_count:
+    missing = np.isnan(numbers) if values.null_count else np.zeros(len(numbers), dtype=bool)
+    if (n_missing := int(np.count_nonzero(missing))) > values.null_count:
         raise _Odd  # the text `nan`, which is missing only where the dataset says so
     known = numbers[~missing] if n_missing else numbers
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    # One NaN is the least and the largest of all.
     if not (np.isfinite(low) and np.isfinite(high)) or (ends is not None and len(known) and not (ends[0] <= low and high <= ends[1])):
         raise _Odd
     some = () if not len(known) else (low,) if low == high else (low, high)
@@ -165,12 +165,13 @@ def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataTy
 
 
 def _hash(piece: Piece, dataset: Dataset) -> None:
-    features = [name for name in dataset.feature_names if name in piece.columns]
-    piece.features = piece.rows = hash_rows(pd.DataFrame({name: _as_column(piece, name) for name in features}, copy=False))
+    features = dataset.feature_names
+    named = {name: _as_column(piece, name) for name in features if name in piece.columns}
+    piece.features = piece.rows = hash_rows(pd.DataFrame(named, copy=False))
     if dataset.target.column in piece.columns:
         piece.rows = combine(piece.features, hash_values(pa.array(piece.columns[dataset.target.column])))
     for name, values in piece.columns.items():
-        if name in dataset.feature_names or name == dataset.target.column:
+        if name in named or name == dataset.target.column:
             continue
         hashes = hash_values(values)
         if dataset.columns[name].kind == "id":

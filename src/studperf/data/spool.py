@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ class Spool:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self.starts = [0]
+        self._reading = threading.Lock()  # a file has one place at which it is read
         with _told("the typed columns"):
             self._file = open_scratch()
             self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
@@ -79,17 +81,25 @@ class Spool:
         return self.starts[-1]
 
     def blocks(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """These columns, block after block; the others are not read."""
+        """These columns, block after block; the others are not read. Threads may read at the same time."""
         fields = sorted(self.schema.get_field_index(name) for name in names)
-        reader = ipc.open_file(pa.PythonFile(self._file, mode="r"), options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
+        options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        with self._reading:
+            reader = ipc.open_file(pa.PythonFile(self._file, mode="r"), options=options)
         for i in range(reader.num_record_batches):
-            yield reader.get_batch(i)
+            with self._reading:
+                block = reader.get_batch(i)
+            yield block
 
-    def column(self, name: str) -> np.ndarray:
-        """(N,) one column without missing cells."""
-        values = np.empty(self.n_rows, dtype=self.schema.field(name).type.to_pandas_dtype())
+    def column(self, name: str, where: np.ndarray | None = None) -> np.ndarray:
+        """(N,) one column without missing cells; of the rows of a mask (N,) if there is one."""
+        n_rows = self.n_rows if where is None else int(np.count_nonzero(where))
+        values, n_done = np.empty(n_rows, dtype=self.schema.field(name).type.to_pandas_dtype()), 0
         for start, block in zip(self.starts, self.blocks([name]), strict=False):
-            values[start : start + block.num_rows] = block.column(0).to_numpy()
+            new = block.column(0).to_numpy()
+            new = new if where is None else new[where[start : start + len(new)]]
+            values[n_done : n_done + len(new)] = new
+            n_done += len(new)
         return values
 
     def rows(self, names: Sequence[str], index: np.ndarray) -> pa.Table:

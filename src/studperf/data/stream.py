@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -33,7 +33,7 @@ from studperf.data.spool import Spool
 from studperf.metrics import FloatArray
 
 # Hashes lie beside the columns, under names that no header holds: a CSV with NUL bytes is refused.
-_FEATURES, _ROWS, _OTHERS = "\0features", "\0rows", "\0others"
+_FEATURES, _ROWS, _OTHERS, _ID = "\0features", "\0rows", "\0others", "\0id of "
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -81,7 +81,7 @@ class StreamedTable:
         """Takes in the next rows."""
         columns: dict[str, Any] = {**piece.columns, _FEATURES: piece.features, _ROWS: piece.rows}
         columns |= {_OTHERS: piece.others} if piece.others is not None else {}
-        columns |= {_id_hash(name): hashes for name, hashes in piece.ids.items()}
+        columns |= {_ID + name: hashes for name, hashes in piece.ids.items()}
         for name, levels in piece.levels.items():
             known = self.levels.setdefault(name, {})
             place = np.array([*(known.setdefault(level, len(known)) for level in levels), CODE_MISSING], dtype=np.int32)
@@ -92,12 +92,26 @@ class StreamedTable:
         self._spool.append(columns)
         self.n_rows += piece.n_rows
 
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """Columns of hashes, of rows or ids, in which one comes more than once: each is sorted, in a thread of its own."""
+        names = [name for name in self.spool.schema.names if name == _ROWS or name.startswith(_ID)]
+        found = in_order(lambda name: have_equals(self.known_hashes(name)), names)
+        return frozenset(name for name, is_found in zip(names, found, strict=True) if is_found)
+
+    def known_hashes(self, name: str) -> Hashes:
+        """(N,) of one column of hashes; cells that are missing are all different."""
+        hashes: Hashes = self.spool.column(name)
+        return np.where(hashes == NOTHING, np.arange(len(hashes), dtype=np.uint64), hashes) if name != _ROWS else hashes
+
     def split(self) -> Split:
         """As `split_table` splits a small table.
 
         Raises:
             DataError: a part would have fewer rows than can be scored.
         """
+        if _ROWS not in self.repeated:
+            return split_groups(np.arange(self.n_rows), self.dataset.split)
         hashes: Hashes = self.spool.column(_ROWS)
         if _OTHERS in self.spool.schema.names:
             hashes = combine(hashes, self.spool.column(_OTHERS))
@@ -145,7 +159,7 @@ class StreamedTable:
         is_train = np.zeros(self.n_rows, dtype=bool)
         is_train[train] = True
         names = self.dataset.feature_names
-        codes = dict(zip(names, in_order(partial(self._fit_column, is_train, encode), map(self._read_column, names)), strict=True))
+        codes = dict(zip(names, in_order(partial(self._fit_column, is_train, encode), names), strict=True))
         return Encoder(
             numbers=tuple(codes[name] for name in self.dataset.of_kind("number")),
             flags=tuple(codes[name] for name in self.dataset.of_kind("flag")),
@@ -153,12 +167,8 @@ class StreamedTable:
             category_style=encode.categories,
         )
 
-    def _read_column(self, name: str) -> tuple[str, np.ndarray]:
-        return name, self.spool.column(name)
-
-    def _fit_column(self, is_train: np.ndarray, encode: Encode, named: tuple[str, np.ndarray]) -> Any:  # noqa: ANN401 - a code
-        name, values = named
-        column, values = self.dataset.columns[name], values[is_train]
+    def _fit_column(self, is_train: np.ndarray, encode: Encode, name: str) -> Any:  # noqa: ANN401 - a code
+        column, values = self.dataset.columns[name], self.spool.column(name, is_train)
         match column.kind:
             case "number":
                 return fit_number(name, values, column, encode)
@@ -266,28 +276,19 @@ def _judge(table: StreamedTable, total: _Total, *, for_training: bool) -> list[F
     dataset = table.dataset
     for name, facts in total.facts.items():
         facts.n_levels = len(table.levels.get(name, ()))
-        if _id_hash(name) in table.spool.schema.names:
-            facts.repeated = _repeated(table.spool, name)
+        if _ID + name in table.repeated:
+            facts.repeated = _repeated(table, name)
     findings = list(judge_rows(total.facts, dataset, for_training=for_training))
-    if for_training and not has_error(findings):
-        hashes = table.spool.column(_ROWS)
-        if have_equals(hashes):
-            findings += judge_duplicates(Cells.where(pd.Series(hashes).duplicated()))
+    if for_training and not has_error(findings) and _ROWS in table.repeated:
+        findings += judge_duplicates(Cells.where(pd.Series(table.spool.column(_ROWS)).duplicated()))
     return findings
 
 
-def _id_hash(name: str) -> str:
-    return f"\0id of {name}"
-
-
-def _repeated(spool: Spool, name: str) -> Cells:
+def _repeated(table: StreamedTable, name: str) -> Cells:
     """Ids that come more than once: looked for by their hashes, then compared."""
-    hashes: Hashes = spool.column(_id_hash(name))
-    hashes = np.where(hashes == NOTHING, np.arange(len(hashes), dtype=np.uint64), hashes)
-    if not have_equals(hashes):
-        return Cells()
+    hashes = table.known_hashes(_ID + name)
     index = np.flatnonzero(pd.Series(hashes).duplicated(keep=False))
-    values = spool.rows([name], index).column(0).to_pandas()
+    values = table.spool.rows([name], index).column(0).to_pandas()
     equal = (values.duplicated(keep=False) & values.notna()).to_numpy()
     seen = index[equal]
     return Cells(len(seen), tuple(seen[:3].tolist()), tuple(show(value) for value in values[equal].iloc[:3]))
