@@ -15,9 +15,7 @@ from studperf.errors import Interrupted, StudperfError, SweepError
 from studperf.sweeps import Run
 from studperf.sweeps.board import Board
 from studperf.sweeps.study import Next, Plan, Study
-from studperf.sweeps.trial import TrialTask
 from studperf.sweeps.worker import terminable, work
-from studperf.tracking.tracker import settle
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
     from studperf.config.shape import RunConfig, Wandb
     from studperf.sweeps.door import Order
+    from studperf.sweeps.trial import TrialTask
 
 _POLL_S = 0.3
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -55,12 +54,15 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
                 launch = through_launcher(study, run, config, hydra_context)
                 reason = run_batches(study, launch, order.settings.n_jobs, board.poll)
             elif order.settings.n_jobs == 1:
+                from studperf.sweeps.trial import TrialTask
+
                 reason = _work(study, TrialTask(plan, run, composer=order.composer), order.base, on_end=board.poll)
             else:
                 reason = _work_in_processes(order, plan, run, board)
         board.show_end(reason)
     if study.n_done() >= study.total or order.settings.patience:
         from studperf.sweeps.told import tell
+        from studperf.sweeps.trial import TrialTask
         from studperf.sweeps.winner import conclude
 
         with _settled(order.base.tracking.wandb, console):
@@ -74,6 +76,8 @@ def _settled(tracking: Wandb, console: Console) -> Iterator[None]:
     try:
         yield
     finally:
+        from studperf.tracking.tracker import settle
+
         settle(tracking, console)
 
 
@@ -169,6 +173,8 @@ def _work_here(plan: Plan, run: Run, base: RunConfig, last_word: Connection) -> 
     """The main function of a worker process."""
     import torch
     from rich.console import Console
+
+    from studperf.sweeps.trial import TrialTask
 
     torch.set_num_threads(1)
     try:
