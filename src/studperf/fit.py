@@ -17,6 +17,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from rich.console import Console
@@ -60,11 +61,12 @@ def fit(
     folder: Path,
     console: Console,
     callbacks: Sequence[Callback] = (),
+    environment: ClusterEnvironment | None = None,
 ) -> None:
     """Trains, or goes on from the last checkpoint where there is one, and loads the best weights into the module.
 
     Of several processes each trains on its share; the first one alone writes, and has the best weights in the end.
-    Callbacks beside our own find the epoch's row in `record.history` at `on_train_epoch_end`.
+    Callbacks beside our own find the epoch's row in `record.history` at `on_train_epoch_end`. The environment knows of other machines.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; what is older than a second is kept.
@@ -85,7 +87,7 @@ def fit(
     if data.is_chunked:
         module.take_chunks(len(data.train_batches()))
     LOG.info("lightning is called for many steps at once" if reason is None else f"lightning is called for each step: {reason}")
-    trainer = build_trainer(config, folder, [early, keeper, *bar, *callbacks], clips=reason is not None)
+    trainer = build_trainer(config, folder, [early, keeper, *bar, *callbacks], environment, clips=reason is not None)
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)
@@ -148,13 +150,16 @@ def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
     return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
 
 
-def build_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, clips: bool = True) -> pl.Trainer:
+def build_trainer(
+    config: RunConfig, folder: Path, callbacks: list[Callback], environment: ClusterEnvironment | None = None, *, clips: bool = True
+) -> pl.Trainer:
     """The Trainer that the configuration describes, with our callbacks.
 
     Args:
         config: its trainer is read.
         folder: the run's.
         callbacks: of lightning's.
+        environment: how the processes of a run find each other; lightning finds out by default.
         clips: whether the Trainer clips gradients; a module that makes its steps itself does.
 
     Raises:
@@ -163,10 +168,11 @@ def build_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *,
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
     dropped = {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
     arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
+    plugins = [LocalCheckpoints(), *([] if environment is None else [environment])]
     try:
         with _quiet_lightning():
             trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
-                **{"num_sanity_val_steps": 0, "plugins": LocalCheckpoints(), **arguments},
+                **{"num_sanity_val_steps": 0, "plugins": plugins, **arguments},
                 callbacks=callbacks,
                 logger=False,
                 default_root_dir=folder,

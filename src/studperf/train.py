@@ -10,6 +10,7 @@ python -m studperf.train model=mlp cloud=vertex
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra.conf import HydraConf
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
     from lightning.pytorch import Callback
     from omegaconf import DictConfig
 
@@ -72,7 +74,8 @@ def run(
 
     choose_mode(config.tracking.wandb.mode)
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
-    is_first = build_trainer(config, Path(config.runs), []).is_global_zero
+    environment = _find_environment()
+    is_first = build_trainer(config, Path(config.runs), [], environment).is_global_zero
     console = make_console(is_quiet=is_trial or not is_first)
     with (prepare_again if is_trial else prepare)(config, console) as ready:
         config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
@@ -80,13 +83,13 @@ def run(
         record, folder = open_run(config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first)
         if not is_first:
             with contextlib.suppress(Interrupted):  # which the first process tells
-                fit(module, data, config, record, folder, console, callbacks)
+                fit(module, data, config, record, folder, console, callbacks, environment)
             return record
         with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
             with recorded(record, folder):
                 report.show_start(record, folder, console)
                 with timed(record, "fit"):
-                    fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks])
+                    fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks], environment)
                 if is_trial:
                     predict_val(module, data, encoder, rows, folder)
                     return record
@@ -103,6 +106,19 @@ def run(
                 console.print(f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}", soft_wrap=True)
             tracker.log_judgement(record, folder)
     return record
+
+
+def _find_environment() -> ClusterEnvironment | None:
+    """What knows the other machines of a job on Vertex AI; None where there are none.
+
+    Raises:
+        CloudError: CLUSTER_SPEC is broken.
+    """
+    if not os.environ.get("CLUSTER_SPEC"):
+        return None
+    from studperf.cloud.environment import VertexEnvironment
+
+    return VertexEnvironment() if VertexEnvironment.detect() else None
 
 
 def resume(folder: Path) -> RunRecord | None:

@@ -1,6 +1,5 @@
 """What the container does beside the run: who it is among others, what it copies, and in which order."""
 
-import json
 import time
 from pathlib import Path
 
@@ -14,47 +13,6 @@ from studperf.cloud.presence import Presence
 from studperf.cloud.replica import Replica
 from studperf.cloud.wire import Google
 from studperf.errors import CloudError
-
-
-def spec(kind: str, index: int) -> dict[str, str]:
-    cluster = {"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"], "workerpool2": [], "workerpool10": ["d:2222"]}
-    return {"CLUSTER_SPEC": json.dumps({"cluster": cluster, "environment": "cloud", "task": {"type": kind, "index": index}})}
-
-
-@pytest.mark.parametrize(
-    ("kind", "index", "rank"), [("workerpool0", 0, 0), ("workerpool1", 0, 1), ("workerpool1", 1, 2), ("workerpool10", 0, 3)]
-)
-def test_ranks_are_counted_over_all_pools(kind: str, index: int, rank: int) -> None:
-    replica = Replica.read(spec(kind, index))
-    assert (replica.rank, replica.n, replica.address) == (rank, 4, "a:2222")
-    assert replica.is_primary is (rank == 0)
-
-
-def test_a_machine_alone_needs_no_spec() -> None:
-    assert Replica.read({}) == Replica(0, 1, "")
-
-
-def test_a_spec_of_another_form_is_told() -> None:
-    with pytest.raises(CloudError, match="CLUSTER_SPEC is of a form"):
-        Replica.read({"CLUSTER_SPEC": '{"cluster": []}'})
-
-
-def test_lightning_finds_the_others_and_takes_no_other_launcher_for_granted() -> None:
-    from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-
-    elastic = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
-    found = {**dict.fromkeys(elastic, "2"), "HOME": "/x"}
-    shared = Replica.read(spec("workerpool1", 1)).share_run(found)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in found:
-            patch.delenv(name, raising=False)
-        for name, value in shared.items():
-            patch.setenv(name, value)
-        environment = LightningEnvironment()
-        assert (environment.node_rank(), environment.main_address, environment.main_port) == (2, "a", 2222)
-        assert not environment.creates_processes_externally
-        assert not TorchElasticEnvironment.detect()
-    assert shared["HOME"] == "/x"
 
 
 @pytest.fixture

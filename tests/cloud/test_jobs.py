@@ -177,13 +177,16 @@ def test_watching_ends_by_ctrl_c_and_the_job_goes_on(command: Command, standin: 
     words = [*SMALL, "model=mlp", *LONG, "trainer.max_epochs=100000", "monitor.patience=100000", *CLOUD, "cloud.follow=true"]
     line = [sys.executable, "-u", "-m", "studperf.train", *words]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path) as process:
-        until(
-            lambda: standin.jobs and standin.job()["state"] == "JOB_STATE_RUNNING" and standin.log_of(standin.job()),
-            "the job did not start",
-        )
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=30)
+        try:
+            until(
+                lambda: standin.jobs and standin.job()["state"] == "JOB_STATE_RUNNING" and standin.log_of(standin.job()),
+                "the job did not start",
+            )
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()  # or a failure above would wait for the end of a job that has none
     assert process.returncode == 130, told
     assert "goes on in the cloud" in told
     assert f"python -m studperf.cloud cancel {standin.job()['displayName']}" in told

@@ -96,14 +96,13 @@ def _work(folder: Folder, replica: Replica, words: list[str], work: Path, given:
     if command is None:
         sys.stdout.write("The run has finished already; there is nothing to go on with.\n")
         return 0
-    environment = replica.share_run(os.environ) if replica.n > 1 and not is_shared_study else os.environ
     presence = Presence(replica, folder, given.sync_s)
     with ExitStack() as stack:
         if is_shared_study:
             presence.beat()
             stack.enter_context(Ticking(presence.beat, given.sync_s))
         with Ticking(mirror.sync, given.sync_s):
-            code = run_child(command, environment, work)
+            code = run_child(command, os.environ, work)
         mirror.sync()  # what is not saved is lost with the machine, so an error here is the job's
         if given.study is not None and replica.is_primary and code == 0:
             if is_shared_study:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from studperf.errors import CloudError
 
-_LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
-"""With one of these lightning takes a process for one that somebody else started for each device."""
+_FORM = '{"cluster": {"workerpool0": ["HOST:PORT"], "workerpool1": [...]}, "task": {"type": "workerpool1", "index": 0}}'
 
 
 @dataclass(frozen=True)
@@ -31,32 +30,45 @@ class Replica:
         """This one; a job of one machine, or none at all, has no CLUSTER_SPEC to speak of.
 
         Raises:
-            CloudError: it is of another form than is documented.
+            CloudError: it is of another form than is documented, or speaks of a machine that it does not list.
         """
         if not (text := environment.get("CLUSTER_SPEC")):
             return cls(0, 1, "")
         try:
             spec = json.loads(text)
             pools = {
-                name: list(hosts)
+                name: [str(host) for host in hosts]
                 for name, hosts in sorted(spec["cluster"].items(), key=lambda pool: int(pool[0].removeprefix("workerpool")))
             }
             kind, index = str(spec["task"]["type"]), int(spec["task"]["index"])
-            before = sum(len(pools[name]) for name in list(pools)[: list(pools).index(kind)])
-            return cls(before + index, sum(map(len, pools.values())), str(pools["workerpool0"][0]))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise CloudError(f"CLUSTER_SPEC is of a form that this version does not know: {text[:200]}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _refuse(f"{type(error).__name__}: {error}", text) from error
+        if not 0 <= index < len(pools.get(kind, [])):
+            raise _refuse(f"the cluster has no machine {index} of {kind}", text)
+        if not pools.get("workerpool0"):
+            raise _refuse("workerpool0, whose machine the others look for, is empty", text)
+        before = sum(len(pools[name]) for name in list(pools)[: list(pools).index(kind)])
+        return cls(before + index, sum(map(len, pools.values())), pools["workerpool0"][0])
 
     @property
     def is_primary(self) -> bool:
         """Whether its end is the job's."""
         return self.rank == 0
 
-    def share_run(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """The environment in which lightning finds the other machines of a run; it starts this machine's own processes itself.
+    @property
+    def main(self) -> tuple[str, int]:
+        """Host and port of the primary.
 
-        Lightning 2.6 reads these three, and knows nothing of CLUSTER_SPEC. What Vertex AI may set for other launchers is left out.
+        Raises:
+            CloudError: the address has no port that is a number.
         """
         host, _, port = self.address.rpartition(":")
-        kept = {name: value for name, value in environment.items() if name not in _LAUNCHERS}
-        return {**kept, "MASTER_ADDR": host, "MASTER_PORT": port, "NODE_RANK": str(self.rank)}
+        if not host or not port.isdecimal():
+            raise CloudError(f"CLUSTER_SPEC: the address of workerpool0 must be HOST:PORT, got {self.address!r}")
+        return host, int(port)
+
+
+def _refuse(what: str, text: str) -> CloudError:
+    return CloudError(
+        f"CLUSTER_SPEC can't be read: {what}. Expected {_FORM}, got {text[:200]}. Vertex AI sets it; to train on this machine alone, unset it."
+    )
