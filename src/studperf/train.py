@@ -74,7 +74,7 @@ def run(
 
     choose_mode(config.tracking.wandb.mode)
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
-    environment = _find_environment()
+    environment = _find_environment(config)
     is_first = build_trainer(config, Path(config.runs), [], environment).is_global_zero
     console = make_console(is_quiet=is_trial or not is_first)
     with (prepare_again if is_trial else prepare)(config, console) as ready:
@@ -108,17 +108,17 @@ def run(
     return record
 
 
-def _find_environment() -> ClusterEnvironment | None:
-    """What knows the other machines of a job on Vertex AI; None where there are none.
+def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
+    """What knows the other machines of a run on Vertex AI; None for a run of one machine, and where lightning knows by itself.
 
     Raises:
         CloudError: CLUSTER_SPEC is broken.
     """
-    if not os.environ.get("CLUSTER_SPEC"):
+    if config.trainer.get("num_nodes", 1) == 1 or not os.environ.get("CLUSTER_SPEC"):
         return None
     from studperf.cloud.environment import VertexEnvironment
 
-    return VertexEnvironment() if VertexEnvironment.detect() else None
+    return VertexEnvironment()
 
 
 def resume(folder: Path) -> RunRecord | None:

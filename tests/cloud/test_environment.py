@@ -11,6 +11,7 @@ from studperf.cloud.replica import Replica
 from studperf.config import load_overrides
 from studperf.errors import CloudError, ConfigError
 from studperf.fit import build_trainer
+from studperf.train import _find_environment
 
 CLUSTER = {"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"], "workerpool2": [], "workerpool10": ["d:2222"]}
 
@@ -71,13 +72,23 @@ def test_the_primary_needs_a_host_and_a_port(address: str, monkeypatch: pytest.M
         VertexEnvironment()
 
 
-def test_only_a_machine_with_others_has_anything_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "cluster", "kind"),
+    [
+        ([], CLUSTER, type(None)),
+        (["trainer=ddp", "+trainer.num_nodes=1"], CLUSTER, type(None)),
+        (["trainer=ddp", "+trainer.num_nodes=4"], CLUSTER, VertexEnvironment),
+        (["trainer=ddp", "+trainer.num_nodes=2"], None, type(None)),
+    ],
+    ids=["one machine", "one by its number", "four machines", "not on Vertex AI"],
+)
+def test_only_a_run_of_several_machines_looks_for_others(
+    words: list[str], cluster: object, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CLUSTER_SPEC", raising=False)
-    assert not VertexEnvironment.detect()
-    monkeypatch.setenv("CLUSTER_SPEC", spec("workerpool0", 0, {"workerpool0": ["a:2222"]})["CLUSTER_SPEC"])
-    assert not VertexEnvironment.detect()
-    monkeypatch.setenv("CLUSTER_SPEC", spec("workerpool0", 0)["CLUSTER_SPEC"])
-    assert VertexEnvironment.detect()
+    if cluster is not None:
+        monkeypatch.setenv("CLUSTER_SPEC", spec("workerpool0", 0, cluster)["CLUSTER_SPEC"])
+    assert type(_find_environment(load_overrides(words))) is kind
 
 
 def test_what_is_set_for_other_launchers_counts_for_nothing(machine: VertexEnvironment) -> None:
@@ -105,8 +116,3 @@ def test_a_run_for_another_number_of_machines_does_not_wait_for_them(machine: Ve
     launcher = trainer_of(machine, "trainer.devices=1", "+trainer.num_nodes=2").strategy.launcher
     with pytest.raises(ConfigError, match=r"trainer.num_nodes=2: the job has 4 machines"):
         launcher.launch(pytest.fail)
-
-
-def test_a_worker_of_a_study_trains_alone(machine: VertexEnvironment) -> None:
-    trainer = build_trainer(load_overrides(["trainer.accelerator=cpu"]), Path("runs"), [], machine)
-    assert (trainer.world_size, trainer.is_global_zero) == (1, True)

@@ -25,15 +25,6 @@ class VertexEnvironment(LightningEnvironment):
         self.replica = Replica.read(os.environ)
         self._main = self.replica.main
 
-    @staticmethod
-    def detect() -> bool:
-        """Whether there are other machines to be found.
-
-        Raises:
-            CloudError: CLUSTER_SPEC is broken.
-        """
-        return Replica.read(os.environ).n > 1
-
     @property
     def main_address(self) -> str:
         """Host of the primary."""

@@ -42,7 +42,7 @@ class Cells:
     def where(cls, mask: np.ndarray | pd.Series, values: pd.Series | None = None) -> Self:
         """The cells of a mask, with what they hold."""
         mask = np.asarray(mask, dtype=bool)
-        n = int(np.count_nonzero(mask))  # 20 times as fast as a sum
+        n = int(np.count_nonzero(mask))  # 12 times as fast as a sum
         if not n:
             return cls()
         rows = tuple(np.flatnonzero(mask)[:_N_EXAMPLES].tolist())
