@@ -1,6 +1,7 @@
 """Shared fixtures: the real table, and small runs that take a second."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from studperf.train import run
 
 # Runs and commands of all tests are untracked; tests/tracking/ undoes this for its own.
 os.environ["WANDB_MODE"] = "disabled"
+# What a shell starts in the background ignores Ctrl-C, and hands that on to the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "tracking.wandb.mode=disabled")

@@ -216,12 +216,7 @@ def test_a_repeated_runs_folder_may_not_name_foreign_code(small_config: Config) 
 def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
     given = ["data=simulated", "data.source.simulate.rows=600", "threads=1", "plots=false", f"runs={tmp_path / 'runs'}", *words]
     command = [sys.executable, "-m", "studperf.train", *given]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, **pipes, text=True, cwd=tmp_path, preexec_fn=heed_ctrl_c)  # noqa: PLW1509 - it takes no lock
-
-
-def heed_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
 
 
 @pytest.mark.slow

@@ -35,13 +35,7 @@ def folder_of(config: RunConfig) -> Path:
 def train_process(tmp_path: Path, *overrides: str) -> subprocess.Popen[str]:
     words = ["data=simulated", "data.source.simulate.rows=600", "threads=1", f"runs={tmp_path / 'runs'}", *overrides]
     command = [sys.executable, "-m", "studperf.train", *words]
-    # A process started in the background by a shell ignores Ctrl-C, and so would its children.
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, **pipes, text=True, cwd=tmp_path, preexec_fn=heed_ctrl_c)  # noqa: PLW1509 - it takes no lock
-
-
-def heed_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
 
 
 def wait_for_epochs(runs: Path, n_epochs: int, timeout_s: float = 90) -> Path:
