@@ -194,7 +194,7 @@ def test_the_last_checkpoint_knows_its_step(small_config: Config) -> None:
 
 @pytest.mark.slow
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
-    words = ["data=simulated", "data.source.simulate.rows=400", "model=mlp", "model.dropout=0", "batch_size=32", "trainer.max_epochs=4"]
+    words = ["data=simulated", "data.source.simulate.rows=400", "model=mlp", "batch_size=51", "trainer.max_epochs=4"]
     records = []
     for name, trainer in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
         command = [sys.executable, "-m", "studperf.train", *words, *trainer, f"runs={tmp_path / name}"]
@@ -207,11 +207,11 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     assert [row["epoch"] for row in two.history] == [0, 1, 2, 3]
     for alone, shared in zip(one.history, two.history, strict=True):
         assert {n: shared[n] for n in ("val/loss", "val/rmse", "val/mae", "val/r2")} == pytest.approx(
-            {n: alone[n] for n in ("val/loss", "val/rmse", "val/mae", "val/r2")}, rel=1e-4
+            {n: alone[n] for n in ("val/loss", "val/rmse", "val/mae", "val/r2")}, rel=1e-5
         )
     assert one.judgement is not None
     assert two.judgement is not None
-    assert two.judgement.scores.rmse.value == pytest.approx(one.judgement.scores.rmse.value, rel=1e-4)
+    assert two.judgement.scores.rmse.value == pytest.approx(one.judgement.scores.rmse.value, rel=1e-5)
     assert_resumes(tmp_path / "two")
 
 

@@ -25,6 +25,7 @@ ORDER = (
         "baselines",
         "changes",
         "models",
+        "shares",
         "module",
         "record",
         "callbacks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from studperf.config.shape import Loss, Optimizer, RunConfig, Scheduler
-from studperf.data.batches import Batch, Chunk, epoch_seed, split_chunk
+from studperf.data.batches import Batch, Batches, Chunk, epoch_seed, split_chunk
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ConfigError
 from studperf.metrics import FloatArray
 from studperf.models.flat import FlatInput
+from studperf.shares import Share
 
 _MIN_STD = 1e-12
 _SCORING_BATCH_SIZE = 8192
@@ -96,21 +98,30 @@ class ScoreModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Dropout depends on (seed, epoch) alone, so that a resumed run draws what the unbroken one would have drawn."""
-        seed = epoch_seed(self.config.seed, self.current_epoch, self.global_rank)
+        seed = epoch_seed(self.config.seed, self.current_epoch)
         # torch.manual_seed notes a stack trace for a GPU that is not in use yet: 1.3 ms an epoch on a machine without one.
         torch.default_generator.manual_seed(seed) if self.device.type == "cpu" else torch.manual_seed(seed)
         self._train_loss.clear()
 
-    def training_step(self, batch: Chunk | Batch) -> Tensor | None:
+    def training_step(self, batch: Chunk | Batch, batch_idx: int) -> Tensor | None:
         """One step, or as many as the chunk has batches. Losses are kept, not logged: `self.log` alone costs more than a small model."""
         if isinstance(batch, Chunk):
             self._train_chunk(batch)
             return None
         self._set_lr(self.trainer.optimizers[0], self.trainer.global_step)
         x_num, x_cat, target = batch
-        loss = self.loss(self.model(x_num, x_cat), target)
+        share = self._share(batch_idx)
+        with share or nullcontext():
+            y = self.model(x_num, x_cat)
+        loss = self.loss(y, target)
+        loss = loss if share is None else loss * share.weight
         self._train_loss.append(loss.detach())
         return loss
+
+    def _share(self, batch_idx: int) -> Share | None:
+        """Of a batch, where several processes train."""
+        batches = self.trainer.train_dataloader if self.trainer.world_size > 1 else None
+        return Share(batches.rank, batches.n_ranks, batches.size(batch_idx)) if isinstance(batches, Batches) else None
 
     def _train_chunk(self, chunk: Chunk) -> None:
         """What lightning does in a step, for each batch: the same arithmetic in the same order, without its 0.2 ms around each."""

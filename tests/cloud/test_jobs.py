@@ -150,10 +150,8 @@ def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
     command: Command, standin: GoogleStandin, tmp_path: Path
 ) -> None:
     standin.environment["PYTHONPATH"] = str(SPY)
-    # without dropout: each process drops units of its own
     words = (
         "model=mlp",
-        "model.dropout=0",
         "trainer.accelerator=cpu",
         "trainer.max_epochs=150",
         "monitor.patience=150",

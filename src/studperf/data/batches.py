@@ -85,6 +85,11 @@ class Batches:
         """Batches an epoch."""
         return len(self._bounds())
 
+    def size(self, number: int) -> int:
+        """Rows of one batch, over all processes."""
+        start, stop = self._bounds()[number]
+        return stop - start
+
     def __iter__(self) -> Iterator[Batch]:
         """One epoch, batch by batch."""
         for chunk in self.chunks():
@@ -167,10 +172,9 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(epoch_seed(seed, epoch))
 
 
-def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """A seed for one epoch, well mixed: seed 0, epoch 1 and seed 1, epoch 0 have nothing in common, nor have two processes."""
-    words = [seed, epoch, rank] if rank else [seed, epoch]
-    return int(np.random.SeedSequence(words).generate_state(1, dtype=np.uint64)[0])
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch, well mixed: seed 0, epoch 1 and seed 1, epoch 0 have nothing in common."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, dtype=np.uint64)[0])
 
 
 def _blockwise_order(n_rows: int, generator: torch.Generator) -> Tensor:

@@ -97,7 +97,7 @@ _FUNCTIONS: dict[Callable[..., Any] | str, str] = {operator.add: "add", operator
 def _kind_of(module: nn.Module) -> str:
     if isinstance(module, FlatInput):
         return "input"
-    kinds = {nn.Linear: "linear", nn.Dropout: "dropout", **dict.fromkeys(_ACTIVATIONS, "activation")}
+    kinds: dict[type[nn.Module], str] = {nn.Linear: "linear", nn.Dropout: "dropout", **dict.fromkeys(_ACTIVATIONS, "activation")}
     return kinds.get(type(module), "")  # a subclass may do something else
 
 
