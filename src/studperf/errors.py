@@ -37,6 +37,10 @@ class CloudError(StudperfError):
     """Google Cloud refused, or could not be reached; the message names the command that mends it."""
 
 
+class TooLargeError(StudperfError):
+    """The model needs more memory than there is; the message names its sizes."""
+
+
 class DivergedError(StudperfError):
     """The loss left the finite numbers before there was a usable model."""
 

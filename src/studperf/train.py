@@ -58,11 +58,13 @@ def run(
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
+        TooLargeError: memory does not suffice for the model; where it did not even suffice to build it, nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
     with importing():
         from studperf import report
         from studperf.data.kept import prepare_again
+        from studperf.data.memory import enough_memory
         from studperf.data.prepare import prepare
         from studperf.fit import build_trainer, fit
         from studperf.judge import judge_run, predict_val
@@ -86,7 +88,7 @@ def run(
                 fit(module, data, config, record, folder, console, callbacks, environment)
             return record
         with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
-            with recorded(record, folder):
+            with recorded(record, folder), enough_memory(config):
                 report.show_start(record, folder, console)
                 with timed(record, "fit"):
                     fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks], environment)
