@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
+    from studperf.config.overrides import CheckStudy
+
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
 _exit_code: list[int] = []
@@ -159,8 +161,12 @@ def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: s
     commands[name](others)
 
 
-def run_hydra(task: Callable[[DictConfig], object]) -> None:
+def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy | None = None) -> None:
     """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
+
+    Args:
+        task: takes the composed configuration.
+        check_study: see `config.overrides.find_faults`.
 
     Raises:
         ConfigError: the command line was refused.
@@ -182,7 +188,7 @@ def run_hydra(task: Callable[[DictConfig], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
-        sys.argv[1:] = [*flags, *accept_overrides(words)]
+        sys.argv[1:] = [*flags, *accept_overrides(words, check_study=check_study)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(with_gc)()
     except (HydraException, OmegaConfBaseException) as error:

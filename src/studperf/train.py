@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studperf import sweeps
 from studperf.cli import end_at_once, importing, make_console, only_shows, print_error, run_command, run_hydra, split_words
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from omegaconf import DictConfig
 
+    from studperf.config.faults import Fault
     from studperf.config.shape import RunConfig
     from studperf.many import Job
     from studperf.record import RunRecord
@@ -199,6 +200,12 @@ def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> N
         _run_jobs(jobs)
 
 
+def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
+    from studperf.sweeps.door import find_study_faults
+
+    return find_study_faults(words, settings)
+
+
 def main() -> int | None:
     """The command."""
     from studperf.cloud.words import is_for_cloud
@@ -210,7 +217,7 @@ def main() -> int | None:
 
         return launch(flags, words, make_console())
     try:
-        run_hydra(_task)
+        run_hydra(_task, check_study=_check_study)
         if _collected:
             _run_jobs(_collected)
     finally:  # several runs that failed or were interrupted show what they have

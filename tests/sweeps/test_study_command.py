@@ -90,10 +90,12 @@ def test_a_refused_table_is_told_once_with_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_key_of_the_sweeper_is_refused_with_its_neighbour(tmp_path: Path) -> None:
-    done = train(tmp_path, *SPACE, "hydra.sweeper.n_trial=3", "hydra.sweeper.patience=0")
+    done = train(tmp_path, *SPACE, "hydra.sweeper.n_trial=3", "hydra.sweeper.patience=0", "optimizer.lr=interval(1,0)", "foo=1")
     assert done.returncode == 2
     assert "hydra.sweeper.n_trial: unknown; the nearest valid name is 'n_trials'" in done.stderr
     assert "hydra.sweeper.patience: must be greater than 0" in done.stderr
+    assert "optimizer.lr: the lower end must come first" in done.stderr
+    assert "foo: unknown" in done.stderr
     assert "Traceback" not in done.stderr
 
 

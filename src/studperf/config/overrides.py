@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Check = Callable[["DictConfig"], list[Fault]]
+CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
 
 
@@ -33,7 +34,7 @@ def group_names() -> set[str]:
     return {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"}
 
 
-def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault], list[str]]:
+def find_faults(overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None) -> tuple[list[Fault], list[str]]:
     """All faults of the overrides, those of every value of a sweep included, without repeats; and the words for Hydra.
 
     Hydra wants `+` before a key that the YAML does not hold. We check every key ourselves, so any valid one is taken without:
@@ -42,6 +43,8 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
     Args:
         overrides: words of the command line, such as `model=mlp` or `data.allow_leaks=[passed]`.
         check: gives the faults of a composed configuration.
+        check_study: gives those of a study, from its words and the settings of its sweeper. A study does this itself as it begins; it is
+            asked here where other faults keep it from beginning, so that all are told at once.
     """
     loader = GlobalHydra.instance().config_loader()
     groups = group_names()
@@ -56,10 +59,13 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
     # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
     its_own = {str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []}
     seen = [o for o in parsed if _key(o) not in its_own]
-    if str(sweeper.get("_target_")).startswith("hydra._internal"):
+    is_study = bool(sweeper) and not str(sweeper.get("_target_")).startswith("hydra._internal")
+    if sweeper and not is_study:
         seen += _sweeper_params(sweeper, parsed, loader)
     for line in _combinations(seen):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
+    if faults and is_study and check_study is not None:
+        faults += check_study([str(o.input_line) for o in parsed if not _is_told(o, faults) and not _key(o).startswith("hydra")], sweeper)
     return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
 
 
@@ -93,12 +99,16 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
     chosen = [str(o.input_line) for o in overrides if _key(o) in ("sweeps", "hydra/sweeper") and not o.is_sweep_override()]
     if not chosen:
         return {}
-    try:
-        cfg = compose("train", overrides=chosen, return_hydra_config=True)
-        sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
-        return {}  # told below, with all other faults
-    return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+    groups = [str(o.input_line) for o in overrides if _key(o).startswith("hydra/sweeper/")]
+    values = [f"++{str(o.input_line).lstrip('+')}" for o in overrides if _key(o).startswith(_SWEEPER) and not o.is_delete()]
+    for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
+        try:
+            cfg = compose("train", overrides=words, return_hydra_config=True)
+            sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+            continue  # told below, with all other faults
+        return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+    return {}
 
 
 def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:
@@ -128,6 +138,10 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
         is_known = override in as_they_are or OmegaConf.select(base, _key(override), default=base) is not base
         words.append(text if is_known else f"++{text.lstrip('+')}")
     return words
+
+
+def _is_told(override: Override, faults: Sequence[Fault]) -> bool:
+    return any(fault.where == _key(override) or fault.where.startswith((f"{_key(override)}=", f"{_key(override)}.")) for fault in faults)
 
 
 def _key(override: Override) -> str:
