@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -120,38 +120,81 @@ def only_shows(flags: Iterable[str]) -> bool:
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 
-def read_words(usage: str) -> list[str] | None:
-    """The words of the command line that are no flags; None where help was asked for, and shown."""
-    flags, words = split_words()
-    if {"-h", "--help"} & set(flags):
+def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
+    """The words of the command line; None where help was asked for, and shown.
+
+    Args:
+        usage: shown as help.
+        flags: that the command has beside those of all, for a misspelt one; it must have taken them away by now.
+
+    Raises:
+        ConfigError: a flag is not known.
+    """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
         make_console().print(usage, markup=False, soft_wrap=True)
         return None
+    check_flags([word for word in words if word.startswith("-")], ("--help", "--debug", *flags))
     return words
+
+
+def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
+    """Sees that all flags are known.
+
+    Raises:
+        ConfigError: names each that is not, and the nearest one.
+    """
+    from studperf.config.faults import unknown_key
+
+    names = [flag.split("=")[0] for flag in flags]
+    if faults := [f"{name}: {unknown_key(name, known)}" for name in names if name not in known]:
+        raise ConfigError("; ".join(faults))
 
 
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Words of the form key=value.
 
     Raises:
-        ConfigError: a key is not known; the message names the nearest one.
+        ConfigError: lists the keys that are not known, with the nearest one, and those that have no value, or two.
     """
     from studperf.config.faults import unknown_key
 
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, known)}" for key in given if key not in known]:
+    given: dict[str, str] = {}
+    faults = []
+    for key, _, value in (word.partition("=") for word in words):
+        if key not in known:
+            faults.append(f"{key}: {unknown_key(key, known)}")
+        elif key in given:
+            faults.append(f"{key}: is given twice, as {given[key]} and {value}")
+        elif not value:
+            faults.append(f"{key}: has no value; say {key}=...")
+        given.setdefault(key, value)
+    if faults:
         raise ConfigError("; ".join(faults))
     return given
 
 
-def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: str) -> None:
-    """Hands the words of the command line to the command that the first one names.
+def is_on(given: Mapping[str, str], key: str) -> bool:
+    """Whether a key=true is there.
+
+    Raises:
+        ConfigError: its value is neither true nor false.
+    """
+    value = given.get(key, "false")
+    if value not in ("true", "false"):
+        raise ConfigError(f"{key}: must be true or false, got {value!r}")
+    return value == "true"
+
+
+def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()) -> None:
+    """Hands the words of the command line to the command that the first one names; arguments as of `read_words`.
 
     Raises:
         ConfigError: it names none.
     """
     from studperf.config.faults import unknown_key
 
-    if (words := read_words(usage)) is None:
+    if (words := read_words(usage, flags)) is None:
         return
     if not words:
         raise ConfigError(f"name a command: {', '.join(commands)}\n\n{usage}")

@@ -38,7 +38,7 @@ def test_the_page_is_opened_when_asked(run_folder: Path, monkeypatch: pytest.Mon
         ([], "name one run with run="),
         (["run=a", "runs=b"], "name one run with run="),
         (["rnu=a"], "nearest valid name is 'run'"),
-        (["run=a", "open=maybe"], "open is true or false"),
+        (["run=a", "open=maybe"], "open: must be true or false"),
         (["run=nowhere"], "there is no such folder"),
         (["runs=nowhere"], "holds no run"),
     ],

@@ -93,6 +93,7 @@ def test_check_makes_a_run_of_its_own() -> None:
         (["synk"], "nearest valid name is 'sync'"),
         (["dashboard"], "check, dump or apply"),
         (["dashboard", "dump", "projct=x"], "nearest valid name is 'project'"),
+        (["dashboard", "dump", "run=nowhere"], "run: unknown"),
         (["dashboard", "apply"], "there is no key"),
     ],
 )
