@@ -115,7 +115,8 @@ def infer(words: Sequence[str]) -> None:
     files = [word for word in words if "=" not in word]
     own, others = _take([word for word in words if "=" in word], ("target", "name", "out", "force"))
     if len(files) != 1 or others or "target" not in own:
-        raise ConfigError("say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]")
+        got = f"; got {' '.join(words)}" if words else ""
+        raise ConfigError(f"say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]{got}")
     draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
     folder = (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd()) / "conf" / "data"
     out = Path(own["out"]) if "out" in own else folder / f"{draft.name}.yaml"
