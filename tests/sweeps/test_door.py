@@ -56,6 +56,11 @@ REFUSED = {
     "an unknown setting": ({"n_trails": 3}, "hydra.sweeper.n_trails: unknown; the nearest valid name is 'n_trials'"),
     "no trials": ({"n_trials": 0}, "hydra.sweeper.n_trials: must be greater than 0, got 0"),
     "an unknown objective": ({"objectives": ["val/rsme"]}, "hydra.sweeper.objectives.0: must be 'val/loss', 'val/rmse'"),
+    "a name that is no folder's": (
+        {"study": "a b/"},
+        "hydra.sweeper.study: must be made of letters, digits and . _ + - alone, and begin",
+    ),
+    "a name that leads elsewhere": ({"study": ".."}, "hydra.sweeper.study: must be made of letters"),
     "an unknown sampler": ({"sampler": {"_target_": "optuna.samplers.TPESamplr"}}, "TPESampler"),
     "an unknown option of a sampler": (
         {"sampler": {"_target_": "optuna.samplers.TPESampler", "n_startup": 1}},
@@ -90,6 +95,14 @@ def test_a_mistaken_sweep_is_refused_before_the_first_trial(change: dict[str, ob
     with pytest.raises(ConfigError) as refusal:
         read_order([], {**node, "params": {"optimizer.lr": "interval(0.1,0.2)"}, **change})
     assert message in str(refusal.value)
+
+
+def test_a_list_of_unknown_objectives_is_not_also_told_to_be_too_short() -> None:
+    node = OmegaConf.to_container(compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True)
+    (fault,) = check_sweeper({**node, "objectives": ["val/rsme"]})[0]
+    assert fault.where == "hydra.sweeper.objectives.0"
+    (fault,) = check_sweeper({**node, "objectives": []})[0]
+    assert str(fault) == "hydra.sweeper.objectives: must be at least 1 of them, got []"
 
 
 def test_all_faults_of_a_sweep_are_told_at_once() -> None:

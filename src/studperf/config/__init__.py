@@ -231,7 +231,9 @@ def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block
     from studperf.config.faults import Fault, expectation, explain
 
     by_key: dict[str, list[Any]] = {}
-    for error in errors:
+    # pydantic counts only what is valid: a list whose every part is refused is too short for it as well.
+    inner = {error["loc"][:-1] for error in errors}
+    for error in (e for e in errors if e["type"] != "too_short" or e["loc"] not in inner):
         loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
             loc = loc[: _depth(loc, plain)]
