@@ -128,3 +128,8 @@ def test_lost_predictions_are_told(three_runs: Path) -> None:
     (folder / "predictions.parquet").unlink()
     with pytest.raises(RunError, match=r"predictions\.parquet: can't be read"):
         compare(find_runs([three_runs]))
+
+
+def test_one_run_is_told_as_one(three_runs: Path) -> None:
+    runs = find_runs([three_runs])
+    assert [summary_table(runs[:n]).title for n in (1, 2)] == ["1 run", "2 runs"]

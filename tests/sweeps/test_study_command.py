@@ -56,7 +56,7 @@ def test_a_study_keeps_the_test_split_closed_but_for_its_winner(tmp_path: Path) 
 
     changed = train(tmp_path, *SPACE, "batch_size=64", "hydra.sweeper.n_trials=4")
     assert changed.returncode == 2
-    assert "batch_size: it was begun with nothing, now it is 64" in changed.stderr
+    assert "it was begun without batch_size, which is now 64" in changed.stderr
     assert "hydra.sweeper.study=s-2" in changed.stderr
 
     _check_commands(tmp_path, folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf.cli import make_console, read_keys, read_words, run_command
-from studperf.errors import ConfigError
+from studperf.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ def export(saved: Saved, console: Console) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(lines)
-    console.print(f"Written: {saved.folder / 'trials.csv'} ({len(lines)} trials)", soft_wrap=True)
+    console.print(f"Written: {saved.folder / 'trials.csv'} ({counted(len(lines), 'trial')})", soft_wrap=True)
     if saved.best is not None:
         best = {"trial": saved.best.number, "values": list(saved.best.values), "words": saved.best.user_attrs["words"]}
         write_atomically(saved.folder / "best.yaml", yaml.safe_dump({**best, "command": repeat_command(saved)}, sort_keys=False))
