@@ -304,6 +304,29 @@ def test_no_command_passes_over_a_flag_that_it_does_not_know(
     assert capsys.readouterr().err == "error: --debgu: unknown; the nearest valid name is '--debug'\n"
 
 
+FLAGS = {  # of training: the words, the message
+    "a misspelt flag": (["--multirn"], "--multirn: unknown; the nearest valid name is '--multirun'"),
+    "a part of a flag": (["--mult"], "--mult: unknown; the nearest valid name is '--multirun'"),
+    "a letter": (["-x"], "-x: unknown; --help shows what there is"),
+    "a misspelt key": (["--modl"], "--modl: is no flag; a key of the configuration has no dashes: model=..."),
+    "a key": (["--optimizer.lr=3"], "--optimizer.lr: is no flag; a key of the configuration has no dashes: optimizer.lr=..."),
+    "no value": (["--cfg"], "argument --cfg/-c: expected one argument"),
+    "a value too few": (["-m", "--package"], "argument --package/-p: expected one argument"),
+    "another value": (["--cfg", "jbo"], "argument --cfg/-c: invalid choice: 'jbo'"),
+    "another value of -i": (["--info=nothing"], "argument --info/-i: invalid choice: 'nothing'"),
+    "what Hydra tries out": (["--experimental-rerun", "x"], "--experimental-rerun: unknown"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), FLAGS.values(), ids=FLAGS.keys())
+def test_a_wrong_flag_is_refused_in_a_sentence(run: Run, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(*words)
+    assert str(caught.value).startswith(message)
+    assert capsys.readouterr().err == ""
+    assert run.seen == []  # type: ignore[attr-defined]
+
+
 def test_a_misspelt_flag_of_a_single_command_is_refused_with_it(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert end(importlib.import_module("studperf.data.__main__").main, "report", "--againts", "HEAD") == 2
     assert "the nearest valid name is '--against'" in capsys.readouterr().err

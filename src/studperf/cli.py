@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from studperf.errors import ConfigError, StudperfError
 
@@ -144,11 +144,17 @@ def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
     Raises:
         ConfigError: names each that is not, and the nearest one.
     """
+    names = [flag.split("=")[0] for flag in flags]
+    if faults := [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]:
+        raise ConfigError("; ".join(faults))
+
+
+def _unknown_flag(name: str, known: Iterable[str]) -> str:
     from studperf.config.faults import unknown_key
 
-    names = [flag.split("=")[0] for flag in flags]
-    if faults := [f"{name}: {unknown_key(name, known)}" for name in names if name not in known]:
-        raise ConfigError("; ".join(faults))
+    if not name.startswith("--"):  # one letter is as near as any other
+        return "unknown; --help shows what there is"
+    return unknown_key(name, [flag for flag in known if flag.startswith("--")])
 
 
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -204,6 +210,42 @@ def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: s
     commands[name](others)
 
 
+def _check_hydra_flags(flags: Sequence[str]) -> None:
+    """Hydra would answer with its usage: every flag it has, and not the nearest one.
+
+    Raises:
+        ConfigError: a flag is unknown, or its value is; or it is a key, which has no dashes.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(message)
+
+    parser = get_args_parser()
+    known = {name for action in parser._actions for name in action.option_strings}  # noqa: SLF001 - argparse has no public way
+    known = known - {"--experimental-rerun"} | {"--debug"}
+    given = [flag for flag in flags if flag.startswith("-")]
+    for name in (flag.split("=")[0] for flag in given):
+        if name not in known and (key := _nearest_key(name, known)):
+            raise ConfigError(f"{name}: is no flag; a key of the configuration has no dashes: {key}=...")
+    check_flags(given, known)
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args([flag for flag in flags if flag])  # one that lacks its value is followed by an empty word
+
+
+def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
+    """The key that was meant, where it is nearer than any flag."""
+    import difflib
+
+    from studperf.config.overrides import group_names
+    from studperf.config.shape import RunConfig
+
+    keys = group_names() | RunConfig.model_fields.keys()
+    first, *rest = flag.lstrip("-").split(".")
+    near = difflib.get_close_matches(first, [*keys, *(name.lstrip("-") for name in known)], n=1)
+    return ".".join([near[0], *rest]) if near and near[0] in keys else None
+
+
 def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy | None = None) -> None:
     """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
 
@@ -227,6 +269,7 @@ def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy |
         return task(cfg)
 
     flags, words = split_words()
+    _check_hydra_flags(flags)
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
     # Showing the bare configuration needs no check, and is to be instant.

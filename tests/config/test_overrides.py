@@ -101,8 +101,14 @@ def test_an_option_that_is_no_name_is_refused_in_words(word: str) -> None:
     assert fault.casefold().startswith(word)
 
 
-def test_a_value_without_a_key_is_refused() -> None:
-    assert len(refusal("=3")) == 1
+def test_a_word_without_a_key_is_refused() -> None:
+    assert refusal("=3", "+=3", "~", "", "seed=x") == [
+        "=3: the key is missing before '='",
+        "+=3: the key is missing before '='",
+        "~: names no key",
+        "'': names no key",
+        "seed: must be a valid integer, got 'x'",
+    ]
 
 
 def test_a_word_that_cannot_be_composed_hides_no_other_fault() -> None:

@@ -51,6 +51,9 @@ def find_faults(overrides: Sequence[str], *, check: Check, check_study: CheckStu
     faults: list[Fault] = []
     parsed: list[Override] = []
     for text in overrides:
+        if not text.lstrip("+~").partition("=")[0].strip():
+            faults.append(Fault(text or "''", "the key is missing before '='" if "=" in text else "names no key"))
+            continue
         try:
             parsed.append(_parse(text, loader))
         except HydraException:
