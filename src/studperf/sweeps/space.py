@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from studperf.config.faults import Fault
+from studperf.config.faults import Fault, unknown_key
+from studperf.config.overrides import why_refused
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -282,8 +283,6 @@ def _read_conditional(
 
 
 def _check_parent(where: str, key: str, value: str, known: Mapping[str, Domain | Word | None]) -> Fault | None:
-    from studperf.config.faults import unknown_key
-
     parent = known.get(key)
     if key not in known:
         return Fault(where, f"{key} is neither varied nor fixed; {unknown_key(key, known)}")
@@ -300,21 +299,16 @@ def _read(key: str, text: str, where: str, faults: list[Fault]) -> Domain | Word
         override = _parser().parse_override(f"{key}={text}")
         return _domain(override) or Word(key, text)
     except (HydraException, ValueError) as error:
-        faults.append(Fault(where, _reason(text, error)))
+        faults.append(Fault(where, why_refused(text, error)))
         return None
-
-
-def _reason(text: str, error: Exception) -> str:
-    if "choice(null" in text.replace(" ", "") or ",null" in text.replace(" ", ""):
-        return f"choice(...) takes no null in Hydra; list the values without it: {text.removeprefix('choice(').removesuffix(')')}"
-    first = str(error).split("\n")[0]
-    return f"{first.split(': ', 1)[-1] if first.startswith(('ValueError', 'TypeError')) else first}, got {text}"
 
 
 def _domain(override: Override) -> Domain | None:
     if not override.is_sweep_override():
         return None
     value: Any = override.value()
+    if others := sorted(value.tags - {"log"}):
+        raise ValueError(f"tag {others[0]}: {unknown_key(others[0], ['log'])}")
     if override.is_interval_sweep():
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
         return _numbers(value.start, value.end, is_int=is_int, is_log="log" in value.tags)
