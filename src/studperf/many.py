@@ -75,6 +75,13 @@ def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job
     return folder, repeat_jobs(config, words, folder, "seed")
 
 
+def drop_empty(folder: Path) -> None:
+    """Takes the folder of `repeat=` away again where each of its runs was refused before it began."""
+    if not any(folder.glob(f"*/{RECORD}")):
+        (folder / REPEAT).unlink()
+        folder.rmdir()
+
+
 def find_jobs(folder: Path) -> list[Job]:
     """The runs of a folder of several: those of a `repeat=`, begun or not, or those that lie directly below.
 

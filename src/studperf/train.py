@@ -180,11 +180,12 @@ def _run_or_resume(cfg: DictConfig) -> None:
         _several.add(Path(hydra.sweep.dir))
         _run_in_multirun(config, words, hydra)
     elif config.repeat > 1:
-        from studperf.many import open_repeat
+        from studperf.many import drop_empty, open_repeat
 
         folder, jobs = open_repeat(config, words)
         _several.add(folder)
         _run_jobs(jobs)
+        drop_empty(folder)
     else:
         run(config, overrides=words)
 
