@@ -285,8 +285,9 @@ def test_threads_are_chosen_for_every_model(path: Path) -> None:
     assert choose_threads(module, (torch.zeros(4, 3), torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4)), 4) == 1
 
 
-def test_what_lightning_refuses_leaves_no_folder(small_config: Config) -> None:
-    config = small_config("trainer.precision=fp16")
+@pytest.mark.parametrize("word", ["trainer.precision=fp16", "trainer.devices=x", "trainer.max_time=x"])
+def test_what_lightning_refuses_leaves_no_folder(small_config: Config, word: str) -> None:
+    config = small_config(word)
     with pytest.raises(ConfigError, match="trainer: lightning refused"):
         run(config)
     assert not Path(config.runs).exists()
