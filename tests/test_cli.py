@@ -293,6 +293,64 @@ def test_every_command_shows_its_help(end: Callable[..., int], capsys: pytest.Ca
     assert told.err == ""
 
 
+ROOMS = ("bundle", "cloud", "data", "export", "report", "serving", "sweeps", "tracking")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "compare", "reproduce", *(f"{room}.__main__" for room in ROOMS)])
+def test_no_command_passes_over_a_flag_that_it_does_not_know(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert end(importlib.import_module(f"studperf.{name}").main, "list", "--debgu") == 2
+    assert capsys.readouterr().err == "error: --debgu: unknown; the nearest valid name is '--debug'\n"
+
+
+FLAGS = {  # of training: the words, the message
+    "a misspelt flag": (["--multirn"], "--multirn: unknown; the nearest valid name is '--multirun'"),
+    "a part of a flag": (["--mult"], "--mult: unknown; the nearest valid name is '--multirun'"),
+    "a letter": (["-x"], "-x: unknown; --help shows what there is"),
+    "a misspelt key": (["--modl"], "--modl: is no flag; a key of the configuration has no dashes: model=..."),
+    "a key": (["--optimizer.lr=3"], "--optimizer.lr: is no flag; a key of the configuration has no dashes: optimizer.lr=..."),
+    "no value": (["--cfg"], "argument --cfg/-c: expected one argument"),
+    "a value too few": (["-m", "--package"], "argument --package/-p: expected one argument"),
+    "another value": (["--cfg", "jbo"], "argument --cfg/-c: invalid choice: 'jbo'"),
+    "another value of -i": (["--info=nothing"], "argument --info/-i: invalid choice: 'nothing'"),
+    "what Hydra tries out": (["--experimental-rerun", "x"], "--experimental-rerun: unknown"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), FLAGS.values(), ids=FLAGS.keys())
+def test_a_wrong_flag_is_refused_in_a_sentence(run: Run, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(*words)
+    assert str(caught.value).startswith(message)
+    assert capsys.readouterr().err == ""
+    assert run.seen == []  # type: ignore[attr-defined]
+
+
+def test_a_misspelt_flag_of_a_single_command_is_refused_with_it(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(importlib.import_module("studperf.data.__main__").main, "report", "--againts", "HEAD") == 2
+    assert "the nearest valid name is '--against'" in capsys.readouterr().err
+
+
+def test_every_mistake_of_the_keys_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        cli.read_keys(["rnu=a", "run=b", "run=c", "out=", "open"], ["run", "out", "open"])
+    assert str(caught.value) == (
+        "rnu: unknown; the nearest valid name is 'run'; run: is given twice, as b and c; "
+        "out: has no value; say out=...; open: has no value; say open=..."
+    )
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], False), (["force=true"], True), (["force=false"], False)])
+def test_a_switch_is_true_or_false(words: list[str], expected: bool) -> None:  # noqa: FBT001
+    assert cli.is_on(cli.read_keys(words, ["force"]), "force") is expected
+
+
+def test_a_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(ConfigError, match="force: must be true or false, got 'yes'"):
+        cli.is_on({"force": "yes"}, "force")
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     {"help": ("--help", 0), "a refusal": ("batch_size=0", 2), "a fault of Hydra's flags": ("--cfg=nothing", 2)}.values(),

@@ -97,8 +97,10 @@ def test_runs_of_different_targets_are_refused(three_runs: Path) -> None:
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run"):
-        find_runs([tmp_path])
+    with pytest.raises(RunError) as caught:
+        find_runs([tmp_path, tmp_path / "nowhere"])
+    assert f"{tmp_path}: holds no run" in str(caught.value)
+    assert f"{tmp_path / 'nowhere'}: there is no such folder" in str(caught.value)
 
 
 def test_the_command_prints_the_table(three_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,3 +128,8 @@ def test_lost_predictions_are_told(three_runs: Path) -> None:
     (folder / "predictions.parquet").unlink()
     with pytest.raises(RunError, match=r"predictions\.parquet: can't be read"):
         compare(find_runs([three_runs]))
+
+
+def test_one_run_is_told_as_one(three_runs: Path) -> None:
+    runs = find_runs([three_runs])
+    assert [summary_table(runs[:n]).title for n in (1, 2)] == ["1 run", "2 runs"]

@@ -204,6 +204,15 @@ def test_a_repeated_run_goes_on_with_the_seeds_that_were_not_begun(small_config:
     assert [record.seed for record in records] == [7, 8, 9]
 
 
+@pytest.mark.parametrize("engine", ["ordinary", "stacked"])
+def test_runs_that_are_refused_before_they_begin_leave_no_folder(tmp_path: Path, engine: str) -> None:
+    process = start(tmp_path, "repeat=2", f"engine={engine}", "model.d_hidden=1000000000000000")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "not enough memory" in output
+    assert not list((tmp_path / "runs").iterdir())
+
+
 def test_a_repeated_runs_folder_may_not_name_foreign_code(small_config: Config) -> None:
     folder, _ = open_repeat(small_config("repeat=2"), [])
     saved = yaml.safe_load((folder / REPEAT).read_text())

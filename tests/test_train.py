@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback
 
 from studperf import metrics
 from studperf.config import config_dir, load_overrides
 from studperf.config.shape import RunConfig
 from studperf.data.encode import FeatureSpec
-from studperf.errors import ConfigError, DataError, DivergedError, LeakError, RunError
+from studperf.errors import ConfigError, DataError, DivergedError, LeakError, RunError, TooLargeError
 from studperf.evaluate import FinishedRun
 from studperf.fit import choose_threads, weights_sha256
 from studperf.module import ScoreModule, build_model
@@ -284,8 +285,9 @@ def test_threads_are_chosen_for_every_model(path: Path) -> None:
     assert choose_threads(module, (torch.zeros(4, 3), torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4)), 4) == 1
 
 
-def test_what_lightning_refuses_leaves_no_folder(small_config: Config) -> None:
-    config = small_config("trainer.precision=fp16")
+@pytest.mark.parametrize("word", ["trainer.precision=fp16", "trainer.devices=x", "trainer.max_time=x"])
+def test_what_lightning_refuses_leaves_no_folder(small_config: Config, word: str) -> None:
+    config = small_config(word)
     with pytest.raises(ConfigError, match="trainer: lightning refused"):
         run(config)
     assert not Path(config.runs).exists()
@@ -394,3 +396,39 @@ def test_a_table_asked_for_by_name_must_be_there(tmp_path: Path) -> None:
     config = load_overrides([f"data.source.path={tmp_path / 'typo.csv'}", f"runs={tmp_path / 'runs'}"])
     with pytest.raises(DataError, match=r"typo\.csv: no such file"):
         run(config)
+
+
+@pytest.mark.parametrize("width", ["1000000000000000", "100000000000000000", "100000000000000000000"])
+def test_a_model_that_no_memory_holds_is_refused_by_its_sizes_and_leaves_no_folder(small_config: Config, width: str) -> None:
+    config = small_config(f"model.d_hidden=[8,{width}]")
+    with pytest.raises(TooLargeError, match=rf"not enough memory for the model mlp with model\.d_hidden=\[8,{width}\], batch_size=\d+: it"):
+        run(config)
+    assert not Path(config.runs).exists()
+
+
+class Greedy(Callback):
+    """Asks for more than there is, once an epoch is over."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self.ask = ask
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        self.ask()
+
+
+@pytest.mark.parametrize(
+    ("ask", "asked"),
+    [
+        (lambda: torch.empty(10**15), "4,000,000.0 GB at once"),
+        (lambda: np.empty(10**15), r"7\.11 PiB at once"),
+        (lambda: bytearray(10**17), "more than there is"),
+    ],
+    ids=["torch", "numpy", "Python"],
+)
+def test_memory_that_ends_while_training_is_told_and_recorded(small_config: Config, ask: Callable[[], object], asked: str) -> None:
+    config = small_config("model.d_hidden=16")
+    with pytest.raises(TooLargeError, match=rf"mlp with model\.d_hidden=\[16\], batch_size=\d+: it asked for {asked}"):
+        run(config, callbacks=[Greedy(ask)])
+    record = RunRecord.load(folder_of(config))
+    assert (record.status, len(record.history)) == ("failed", 1)
+    assert str(record.error).startswith("TooLargeError: There is not enough memory for the model mlp")

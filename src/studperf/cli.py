@@ -8,15 +8,17 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from studperf.errors import ConfigError, StudperfError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
+
+    from studperf.config.overrides import CheckStudy
 
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
@@ -118,38 +120,87 @@ def only_shows(flags: Iterable[str]) -> bool:
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 
-def read_words(usage: str) -> list[str] | None:
-    """The words of the command line that are no flags; None where help was asked for, and shown."""
-    flags, words = split_words()
-    if {"-h", "--help"} & set(flags):
+def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
+    """The words of the command line; None where help was asked for, and shown.
+
+    Args:
+        usage: shown as help.
+        flags: that the command has beside those of all, for a misspelt one; it must have taken them away by now.
+
+    Raises:
+        ConfigError: a flag is not known.
+    """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
         make_console().print(usage, markup=False, soft_wrap=True)
         return None
+    check_flags([word for word in words if word.startswith("-")], ("--help", "--debug", *flags))
     return words
+
+
+def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
+    """Sees that all flags are known.
+
+    Raises:
+        ConfigError: names each that is not, and the nearest one.
+    """
+    names = [flag.split("=")[0] for flag in flags]
+    if faults := [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]:
+        raise ConfigError("; ".join(faults))
+
+
+def _unknown_flag(name: str, known: Iterable[str]) -> str:
+    from studperf.config.faults import unknown_key
+
+    if not name.startswith("--"):  # one letter is as near as any other
+        return "unknown; --help shows what there is"
+    return unknown_key(name, [flag for flag in known if flag.startswith("--")])
 
 
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Words of the form key=value.
 
     Raises:
-        ConfigError: a key is not known; the message names the nearest one.
+        ConfigError: lists the keys that are not known, with the nearest one, and those that have no value, or two.
     """
     from studperf.config.faults import unknown_key
 
-    given = dict(word.partition("=")[::2] for word in words)
-    if faults := [f"{key}: {unknown_key(key, known)}" for key in given if key not in known]:
+    given: dict[str, str] = {}
+    faults = []
+    for key, _, value in (word.partition("=") for word in words):
+        if key not in known:
+            faults.append(f"{key}: {unknown_key(key, known)}")
+        elif key in given:
+            faults.append(f"{key}: is given twice, as {given[key]} and {value}")
+        elif not value:
+            faults.append(f"{key}: has no value; say {key}=...")
+        given.setdefault(key, value)
+    if faults:
         raise ConfigError("; ".join(faults))
     return given
 
 
-def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: str) -> None:
-    """Hands the words of the command line to the command that the first one names.
+def is_on(given: Mapping[str, str], key: str) -> bool:
+    """Whether a key=true is there.
+
+    Raises:
+        ConfigError: its value is neither true nor false.
+    """
+    value = given.get(key, "false")
+    if value not in ("true", "false"):
+        raise ConfigError(f"{key}: must be true or false, got {value!r}")
+    return value == "true"
+
+
+def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()) -> None:
+    """Hands the words of the command line to the command that the first one names; arguments as of `read_words`.
 
     Raises:
         ConfigError: it names none.
     """
     from studperf.config.faults import unknown_key
 
-    if (words := read_words(usage)) is None:
+    if (words := read_words(usage, flags)) is None:
         return
     if not words:
         raise ConfigError(f"name a command: {', '.join(commands)}\n\n{usage}")
@@ -159,8 +210,48 @@ def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: s
     commands[name](others)
 
 
-def run_hydra(task: Callable[[DictConfig], object]) -> None:
+def _check_hydra_flags(flags: Sequence[str]) -> None:
+    """Hydra would answer with its usage: every flag it has, and not the nearest one.
+
+    Raises:
+        ConfigError: a flag is unknown, or its value is; or it is a key, which has no dashes.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(message)
+
+    parser = get_args_parser()
+    known = {name for action in parser._actions for name in action.option_strings}  # noqa: SLF001 - argparse has no public way
+    known = known - {"--experimental-rerun"} | {"--debug"}
+    given = [flag for flag in flags if flag.startswith("-")]
+    for name in (flag.split("=")[0] for flag in given):
+        if name not in known and (key := _nearest_key(name, known)):
+            raise ConfigError(f"{name}: is no flag; a key of the configuration has no dashes: {key}=...")
+    check_flags(given, known)
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args([flag for flag in flags if flag])  # one that lacks its value is followed by an empty word
+
+
+def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
+    """The key that was meant, where it is nearer than any flag."""
+    import difflib
+
+    from studperf.config.overrides import group_names
+    from studperf.config.shape import RunConfig
+
+    keys = group_names() | RunConfig.model_fields.keys()
+    first, *rest = flag.lstrip("-").split(".")
+    near = difflib.get_close_matches(first, [*keys, *(name.lstrip("-") for name in known)], n=1)
+    return ".".join([near[0], *rest]) if near and near[0] in keys else None
+
+
+def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy | None = None) -> None:
     """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
+
+    Args:
+        task: takes the composed configuration.
+        check_study: see `config.overrides.find_faults`.
 
     Raises:
         ConfigError: the command line was refused.
@@ -178,11 +269,12 @@ def run_hydra(task: Callable[[DictConfig], object]) -> None:
         return task(cfg)
 
     flags, words = split_words()
+    _check_hydra_flags(flags)
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
-        sys.argv[1:] = [*flags, *accept_overrides(words)]
+        sys.argv[1:] = [*flags, *accept_overrides(words, check_study=check_study)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(with_gc)()
     except (HydraException, OmegaConfBaseException) as error:

@@ -37,6 +37,10 @@ class CloudError(StudperfError):
     """Google Cloud refused, or could not be reached; the message names the command that mends it."""
 
 
+class TooLargeError(StudperfError):
+    """The model needs more memory than there is; the message names its sizes."""
+
+
 class DivergedError(StudperfError):
     """The loss left the finite numbers before there was a usable model."""
 
@@ -57,5 +61,9 @@ class Interrupted(KeyboardInterrupt):
 
 def listing(head: str, faults: Sequence[str]) -> str:
     """One message out of several faults: the head with their number, then a line each."""
-    count = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
-    return "\n".join([f"{head} ({count}):", *(f"  - {fault}" for fault in faults)])
+    return "\n".join([f"{head} ({counted(len(faults), 'fault')}):", *(f"  - {fault}" for fault in faults)])
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 fault`, `2 faults`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

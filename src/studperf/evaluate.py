@@ -201,7 +201,7 @@ def main() -> int | None:
     if (words := read_words(_USAGE)) is None:
         return None
     given = read_keys(words, _KEYS)
-    if not given.get("run"):
+    if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     with importing():
         run = FinishedRun.load(Path(given.pop("run")))

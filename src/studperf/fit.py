@@ -163,7 +163,7 @@ def build_trainer(
         clips: whether the Trainer clips gradients; a module that makes its steps itself does.
 
     Raises:
-        ConfigError: lightning refused the arguments, for instance a GPU where there is none.
+        ConfigError: lightning refused the arguments, for instance a GPU where there is none, or lacks a package for them.
     """
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
     dropped = {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
@@ -179,7 +179,7 @@ def build_trainer(
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
     if not isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
         # `import lightning` sets this for fork safety; with a CUDA build of torch and no driver it costs 110 us in every optimizer step.

@@ -17,6 +17,7 @@ from studperf import report
 from studperf.config import load
 from studperf.config.shape import RunConfig
 from studperf.data.kept import prepare_again
+from studperf.data.memory import enough_memory
 from studperf.data.prepare import Prepared, prepare
 from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
@@ -72,6 +73,13 @@ def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job
     text = yaml.safe_dump({"overrides": list(words), "config": config.model_dump(mode="json")}, sort_keys=False, allow_unicode=True)
     write_atomically(folder / REPEAT, text)
     return folder, repeat_jobs(config, words, folder, "seed")
+
+
+def drop_empty(folder: Path) -> None:
+    """Takes the folder of `repeat=` away again where each of its runs was refused before it began."""
+    if not any(folder.glob(f"*/{RECORD}")):
+        (folder / REPEAT).unlink()
+        folder.rmdir()
 
 
 def find_jobs(folder: Path) -> list[Job]:
@@ -174,10 +182,11 @@ def _run_stack(
     if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
         raise NotStackableError(f"the trainer chose {device}, and a stack trains on the CPU")
     modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
-    stack = Stack(modules, ready.data.table.part("train"))
+    with enough_memory(config):
+        stack = Stack(modules, ready.data.table.part("train"))
     members: list[Member] = []
     results: list[Result] = []
-    with _recorded_together(members):
+    with _recorded_together(members), enough_memory(config):
         for job, module in zip(jobs, modules, strict=True):
             at = (ready.rows, ready.leaks, ready.encoder, module, job.folder)
             members.append(Member(job.config, module, *open_run(job.config, job.overrides, *at)))

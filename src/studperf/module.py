@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from studperf.config.shape import Loss, Optimizer, RunConfig, Scheduler
 from studperf.data.batches import Batch, Batches, Chunk, epoch_seed, split_chunk
 from studperf.data.encode import FeatureSpec
+from studperf.data.memory import enough_memory
 from studperf.errors import ConfigError
 from studperf.metrics import FloatArray
 from studperf.models.flat import FlatInput
@@ -310,10 +311,12 @@ def build_module(config: RunConfig, features: FeatureSpec, train_target: FloatAr
 
     Raises:
         ConfigError: the model refused its hyperparameters.
+        TooLargeError: it does not fit into memory.
     """
     torch.manual_seed(config.seed)
     try:
-        model = build_model(config.model, features)
+        with enough_memory(config):
+            model = build_model(config.model, features)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     return ScoreModule(model, config, target_mean=float(train_target.mean()), target_std=float(train_target.std()))

@@ -31,15 +31,18 @@ def find_runs(paths: Sequence[Path]) -> list[tuple[Path, RunRecord]]:
     """The records of run folders, and of the runs directly below a folder that is no run itself.
 
     Raises:
-        RunError: a path holds no run.
+        RunError: names every path that holds no run.
     """
-    found = []
+    found, faults = [], []
     for path in paths:
         folders = [path] if (path / RECORD).is_file() else sorted(p.parent for p in path.glob(f"*/{RECORD}"))
         if not folders:
-            raise RunError(f"{path}: holds no run (no {RECORD} in it or directly below it)")
-        found += [(folder, RunRecord.load(folder)) for folder in folders]
-    return found
+            why = f"holds no run (no {RECORD} in it or directly below it)" if path.is_dir() else "there is no such folder"
+            faults.append(f"{path}: {why}")
+        found += folders
+    if faults:
+        raise RunError("; ".join(faults))
+    return [(folder, RunRecord.load(folder)) for folder in found]
 
 
 def rank(runs: Sequence[tuple[Path, RunRecord]]) -> list[Standing]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.cli import is_on, make_console, read_keys, read_words, run_command
 from studperf.config import load
 from studperf.errors import ConfigError, DataError, RunError
 
@@ -189,12 +189,10 @@ def main() -> int | None:
     if (words := read_words(_USAGE)) is None:
         return None
     given = read_keys(words, _KEYS)
-    if not given.get("run"):
+    if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
-    if (force := given.get("force", "false")) not in ("true", "false"):
-        raise ConfigError(f"force: must be true or false, got {force!r}")
-    runs = Path(given["runs"]) if given.get("runs") else None
-    return None if reproduce(Path(given["run"]), make_console(), is_forced=force == "true", runs=runs) else _DIFFERENT
+    runs = Path(given["runs"]) if "runs" in given else None
+    return None if reproduce(Path(given["run"]), make_console(), is_forced=is_on(given, "force"), runs=runs) else _DIFFERENT
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from studperf.errors import counted
 from studperf.ranking import find_runs
 from studperf.record import RunRecord
 
@@ -22,7 +23,7 @@ def show_summary(folder: Path, console: Console) -> None:
 
 def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:
     """A row for each model: its seeds, mean and spread of RMSE, and verdicts."""
-    table = Table(title=f"{len(runs)} runs", title_justify="left")
+    table = Table(title=counted(len(runs), "run"), title_justify="left")
     for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
         table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
     groups: dict[tuple[str, str], list[RunRecord]] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studperf import sweeps
 from studperf.cli import end_at_once, importing, make_console, only_shows, print_error, run_command, run_hydra, split_words
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from omegaconf import DictConfig
 
+    from studperf.config.faults import Fault
     from studperf.config.shape import RunConfig
     from studperf.many import Job
     from studperf.record import RunRecord
@@ -58,11 +59,13 @@ def run(
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
+        TooLargeError: memory does not suffice for the model; where it did not even suffice to build it, nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
     with importing():
         from studperf import report
         from studperf.data.kept import prepare_again
+        from studperf.data.memory import enough_memory
         from studperf.data.prepare import prepare
         from studperf.fit import build_trainer, fit
         from studperf.judge import judge_run, predict_val
@@ -86,7 +89,7 @@ def run(
                 fit(module, data, config, record, folder, console, callbacks, environment)
             return record
         with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
-            with recorded(record, folder):
+            with recorded(record, folder), enough_memory(config):
                 report.show_start(record, folder, console)
                 with timed(record, "fit"):
                     fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks], environment)
@@ -177,11 +180,12 @@ def _run_or_resume(cfg: DictConfig) -> None:
         _several.add(Path(hydra.sweep.dir))
         _run_in_multirun(config, words, hydra)
     elif config.repeat > 1:
-        from studperf.many import open_repeat
+        from studperf.many import drop_empty, open_repeat
 
         folder, jobs = open_repeat(config, words)
         _several.add(folder)
         _run_jobs(jobs)
+        drop_empty(folder)
     else:
         run(config, overrides=words)
 
@@ -197,6 +201,12 @@ def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> N
         _run_jobs(jobs)
 
 
+def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
+    from studperf.sweeps.door import find_study_faults
+
+    return find_study_faults(words, settings)
+
+
 def main() -> int | None:
     """The command."""
     from studperf.cloud.words import is_for_cloud
@@ -208,7 +218,7 @@ def main() -> int | None:
 
         return launch(flags, words, make_console())
     try:
-        run_hydra(_task)
+        run_hydra(_task, check_study=_check_study)
         if _collected:
             _run_jobs(_collected)
     finally:  # several runs that failed or were interrupted show what they have

@@ -102,7 +102,9 @@ def test_a_changed_bundle_predicts_nothing(run_folder: Path, rows: Path, monkeyp
     [
         (["prdict", "x"], "nearest valid name is 'predict'"),
         (["verify"], r"say: python -m studperf\.bundle verify PATH"),
-        (["predict", "x"], r"predict PATH rows\.csv"),
+        (["verify", "x", "y"], r"bundle verify PATH; got x y"),
+        (["predict", "x"], r"predict PATH rows\.csv \[out=FILE\]; got x"),
+        (["predict", "x", "y", "out="], "out: has no value"),
         ([], "name a command"),
     ],
 )
@@ -114,6 +116,8 @@ def test_a_wrong_command_is_refused(words: list[str], message: str, monkeypatch:
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BundleError, match="holds no bundle"):
         call(monkeypatch, "verify", tmp_path)
+    with pytest.raises(BundleError, match="nowhere: there is no such folder"):
+        call(monkeypatch, "verify", tmp_path / "nowhere")
 
 
 def test_help_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,14 @@
 """`python -m studperf.cloud`, as it is typed."""
 
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from google_standin import GoogleStandin
+from studperf.cloud.__main__ import main
+from studperf.errors import ConfigError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PLACE = ("cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
@@ -37,6 +40,26 @@ def test_a_mistake_is_told_with_the_way_out(command: Command, standin: GoogleSta
     done = command("cloud", *words)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["list", "foo"], "list takes no job, got foo; for one: python -m studperf.cloud status foo"),
+        (["doctor", "foo"], "doctor takes no job, got foo"),
+        (["status", "runs=x"], "runs: unknown"),
+        (["list", "follow=true"], "follow: unknown"),
+        (["logs", "follow=yes"], "follow: must be true or false, got 'yes'"),
+        (["cancel"], "name the job to cancel: python -m studperf.cloud cancel JOB"),
+    ],
+)
+def test_a_word_that_a_command_does_not_take_is_refused_before_anything_is_asked(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cloud", *words])
+    with pytest.raises(ConfigError) as caught:
+        main()
+    assert told in str(caught.value)
 
 
 @pytest.mark.slow

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from studperf.cloud.checkout import Code, warnings_about
-from studperf.cloud.estimate import time_of
+from studperf.cloud.estimate import n_workers
 from studperf.cloud.launch import plan_job
 from studperf.cloud.words import unpack
 from studperf.config import load_overrides
 from studperf.config.cloud import Vertex
 from studperf.errors import CloudError, ConfigError
+from studperf.sweeps.dry import Estimate
 
 SIMULATED = ("data=simulated", "cloud=vertex")
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -172,14 +173,17 @@ def test_no_secret_gets_into_a_request(word: str, monkeypatch: pytest.MonkeyPatc
     assert SECRET not in str(refused.value)
 
 
-def test_a_study_that_would_be_stopped_before_its_end_is_refused() -> None:
+def test_the_time_of_a_study_is_shared_by_all_workers_but_for_the_winners() -> None:
     order = plan_job(["-m"], ["data=simulated", "cloud=vertex", "sweeps=mlp"]).order
     assert order is not None
-    # 50 trials on one worker, and the best 5 of them on 3 seeds each
-    assert time_of(order, cloud_of("cloud.workers=1"), 10) == 10 * (50 + 15)
-    assert time_of(order, cloud_of("cloud.workers=5"), 10) == 10 * (10 + 15)
+    estimate = Estimate(start_s=7, run_s=10, winner_s=12, n_trials=50, n_seeds=1, n_refits=15, timeout_s=None)
     shared = ("cloud.workers=5", "cloud.service_account=a@b", "cloud.secrets.STUDPERF_STORAGE=db")
-    assert time_of(order, cloud_of(*shared), 10) == 10 * (10 + 15)
+    for words, expected in (
+        (["cloud.workers=1"], 7 + 500 + 150 + 12),
+        (["cloud.workers=5"], 14 + 100 + 150 + 12),
+        (shared, 14 + 100 + 150 + 12),
+    ):
+        assert estimate.total_s(n_workers(order, cloud_of(*words))) == expected
 
 
 def cloud_of(*words: str) -> Vertex:

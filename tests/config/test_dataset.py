@@ -150,7 +150,7 @@ KEYS = {
     "levels that YAML reads as booleans": ("{kind: category, levels: [yes, no]}", "data.columns.extra.levels.0: a level is text: "),
     "a level that YAML reads as nothing": ("{kind: category, levels: [null]}", "data.columns.extra.levels.0: a level is text: "),
     "a level that is a list": ("{kind: category, levels: [[a]]}", "data.columns.extra.levels.0: must be a valid string"),
-    "one level that is no list": ("{kind: category, levels: abc}", "data.columns.extra.levels: must be a valid tuple, got 'abc'"),
+    "one level that is no list": ("{kind: category, levels: abc}", "data.columns.extra.levels: must be a list, such as [a,b], got 'abc'"),
     "fewer labels than intervals": (
         "{kind: leak, cut: {at: [40, 60], labels: [a, b]}}",
         "data.columns.extra.cut: `at` holds rising cut points and `labels` one label more than cut points",
@@ -225,7 +225,7 @@ DATASETS = {
     "a split in percent": ("split: {train: 80}", "data.split.train: must be less than 1, got 80"),
     "a split seed that is no integer": ("split: {seed: 4.2}", "data.split.seed: must be a valid integer, got 4.2"),
     "a misspelt key at the top": ("allow_leak: [passed]", "data.allow_leak: unknown; the nearest valid name is 'allow_leaks'"),
-    "features that are no list": ("features: hours", "data.features: must be a valid tuple, got 'hours'"),
+    "features that are no list": ("features: hours", "data.features: must be a list, such as [a,b], got 'hours'"),
     "columns in a list": ("columns: [hours]", "data.columns: must be a block of keys, got ['hours']"),
     "no columns": ("columns: null", "data.columns: must be a block of keys, got None"),
 }

@@ -101,8 +101,14 @@ def test_an_option_that_is_no_name_is_refused_in_words(word: str) -> None:
     assert fault.casefold().startswith(word)
 
 
-def test_a_value_without_a_key_is_refused() -> None:
-    assert len(refusal("=3")) == 1
+def test_a_word_without_a_key_is_refused() -> None:
+    assert refusal("=3", "+=3", "~", "", "seed=x") == [
+        "=3: the key is missing before '='",
+        "+=3: the key is missing before '='",
+        "~: names no key",
+        "'': names no key",
+        "seed: must be a valid integer, got 'x'",
+    ]
 
 
 def test_a_word_that_cannot_be_composed_hides_no_other_fault() -> None:
@@ -116,8 +122,35 @@ def test_a_deletion_of_what_is_not_there_is_refused() -> None:
     assert "model.colour" in fault
 
 
-def test_a_sweep_without_single_values_is_left_to_the_sweeper() -> None:
-    assert accept_overrides(["optimizer.lr=interval(1e-4,1e-2)"])[0].lstrip("+") == "optimizer.lr=interval(1e-4,1e-2)"
+def test_an_interval_is_left_to_the_sweeper_of_studies() -> None:
+    words = accept_overrides(["hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)"])
+    assert words[1].lstrip("+") == "optimizer.lr=interval(1e-4,1e-2)"
+
+
+def test_an_interval_without_a_study_is_refused_with_the_way_to_one() -> None:
+    assert refusal("optimizer.lr=interval(1e-4,1e-2)", "batch_size=0") == [
+        "optimizer.lr: an interval is varied by a study alone; add -m hydra/sweeper=optuna",
+        "batch_size: must be greater than 0, got 0",
+    ]
+
+
+CALLS = {
+    "an empty choice": ("choice()", "empty choice is not legal, got choice()"),
+    "one end": ("interval(1)", "missing a required argument: 'end', got interval(1)"),
+    "a misspelt function": ("intervall(1,2)", "intervall: unknown; the nearest valid name is 'interval'; got intervall(1,2)"),
+    "an open bracket": ("choice(1,2", "can't be read, do its brackets match? got choice(1,2"),
+    "null among others": ("choice(null,1)", "choice(...) takes no null in Hydra; list the values without it: null,1"),
+    "an empty range": ("range(3,3)", "the range is empty, got range(3,3)"),
+    "a range without steps": ("range(0,3,0)", "a range's step must not be 0, got range(0,3,0)"),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), CALLS.values(), ids=CALLS.keys())
+def test_a_mistake_in_the_grammar_of_sweeps_is_told_as_such(value: str, message: str) -> None:
+    assert refusal(f"batch_size={value}", "sead=1") == [
+        f"batch_size: {message}",
+        "sead: unknown; the nearest valid name is 'seed'",
+    ]
 
 
 def test_values_that_only_composition_fills_in_are_checked() -> None:
@@ -134,6 +167,6 @@ def test_an_optional_key_can_be_taken_away() -> None:
     assert "deterministic" not in load_overrides(["~trainer.deterministic"]).trainer
 
 
-@pytest.mark.parametrize("path", ["my dir/ü.csv", "it's.csv", "a=b.csv", r"C:\tables\x.csv"])
+@pytest.mark.parametrize("path", ["my dir/ü.csv", "it's.csv", "a=b.csv", "file(1).csv", r"C:\tables\x.csv"])
 def test_a_path_needs_no_quotes_beyond_the_shells(path: str) -> None:
     assert load_overrides([f"data.source.path={path}"]).data.source.path == path

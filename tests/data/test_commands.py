@@ -112,6 +112,11 @@ def test_simulate_is_the_same_for_a_seed(command) -> None:  # noqa: ANN001
         (["simulate"], "say where to"),
         (["simulate", "out=x.csv", "rows=0"], "greater than 0"),
         (["infer", "x.csv"], "target=COLUMN"),
+        (["simulate", "out="], "out: has no value"),
+        (["simulate", "out=x.csv", "force=yes"], "force: must be true or false"),
+        (["report", "against="], "against: has no value"),
+        (["report", "remote=store"], "remote: is for --against"),
+        (["fetch", "remote"], "remote: has no value"),
         (["check", "data=student"], "nearest valid name is 'students'"),
     ],
 )

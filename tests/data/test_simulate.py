@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from studperf.config.dataset import Dataset
+from studperf.data.memory import available_bytes
 from studperf.data.schema import check_table
 from studperf.data.simulate import simulate
 from studperf.errors import DataError
@@ -115,6 +116,13 @@ def test_dataset_without_a_plan_is_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset({"x": {"kind": "number"}}, source={"path": "table.csv", "otherwise": "fail"})
     with pytest.raises(DataError, match=r"data\.source\.simulate: dataset 'small' says nothing about simulation"):
         simulate(dataset)
+
+
+@pytest.mark.skipif(available_bytes() is None, reason="this system does not tell its memory")
+@pytest.mark.parametrize("rows", [10**15, 10**30])
+def test_more_rows_than_memory_holds_are_refused_with_their_size(make_dataset: MakeDataset, rows: int) -> None:
+    with pytest.raises(DataError, match=r"data\.source\.simulate\.rows: 1[0,]+ rows take about [\d,]+\.\d GB, and there are"):
+        simulate(planned(make_dataset, rows=rows))
 
 
 def test_one_row_can_be_drawn(make_dataset: MakeDataset) -> None:

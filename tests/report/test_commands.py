@@ -38,9 +38,9 @@ def test_the_page_is_opened_when_asked(run_folder: Path, monkeypatch: pytest.Mon
         ([], "name one run with run="),
         (["run=a", "runs=b"], "name one run with run="),
         (["rnu=a"], "nearest valid name is 'run'"),
-        (["run=a", "open=maybe"], "open is true or false"),
+        (["run=a", "open=maybe"], "open: must be true or false"),
         (["run=nowhere"], "there is no such folder"),
-        (["runs=nowhere"], "holds no run"),
+        (["runs=nowhere"], "nowhere: there is no such folder"),
     ],
 )
 def test_what_can_not_be_shown_is_refused(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

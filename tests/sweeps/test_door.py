@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from studperf.config import accept_overrides, check_sweeper, compose, project_root
 from studperf.errors import ConfigError
 from studperf.sweeps.compose import Composer
-from studperf.sweeps.door import Order, read_order
+from studperf.sweeps.door import Order, find_study_faults, read_order
 from studperf.sweeps.space import Word
 from studperf.sweeps.study import Plan, build_pruner, build_sampler
 
@@ -56,6 +56,11 @@ REFUSED = {
     "an unknown setting": ({"n_trails": 3}, "hydra.sweeper.n_trails: unknown; the nearest valid name is 'n_trials'"),
     "no trials": ({"n_trials": 0}, "hydra.sweeper.n_trials: must be greater than 0, got 0"),
     "an unknown objective": ({"objectives": ["val/rsme"]}, "hydra.sweeper.objectives.0: must be 'val/loss', 'val/rmse'"),
+    "a name that is no folder's": (
+        {"study": "a b/"},
+        "hydra.sweeper.study: must be made of letters, digits and . _ + - alone, and begin",
+    ),
+    "a name that leads elsewhere": ({"study": ".."}, "hydra.sweeper.study: must be made of letters"),
     "an unknown sampler": ({"sampler": {"_target_": "optuna.samplers.TPESamplr"}}, "TPESampler"),
     "an unknown option of a sampler": (
         {"sampler": {"_target_": "optuna.samplers.TPESampler", "n_startup": 1}},
@@ -92,11 +97,49 @@ def test_a_mistaken_sweep_is_refused_before_the_first_trial(change: dict[str, ob
     assert message in str(refusal.value)
 
 
+def test_a_list_of_unknown_objectives_is_not_also_told_to_be_too_short() -> None:
+    node = OmegaConf.to_container(compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True)
+    (fault,) = check_sweeper({**node, "objectives": ["val/rsme"]})[0]
+    assert fault.where == "hydra.sweeper.objectives.0"
+    (fault,) = check_sweeper({**node, "objectives": []})[0]
+    assert str(fault) == "hydra.sweeper.objectives: must be at least 1 of them, got []"
+
+
 def test_all_faults_of_a_sweep_are_told_at_once() -> None:
     node = OmegaConf.to_container(compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True)
     params = {"optimizer.lrr": "interval(1,2)", "model.dropout": "interval(0,1.5)", "batch_size": "0,64"}
     with pytest.raises(ConfigError, match=r"\(3 faults\)"):
         read_order([], {**node, "params": params})
+
+
+def test_a_fault_of_the_only_key_that_varies_is_not_also_told_as_nothing_varied() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        order_of("hydra/sweeper=optuna", "optimizer.lr=interval(1,0)")
+    assert str(refusal.value).splitlines() == [
+        "The sweep was refused (1 fault):",
+        "  - optimizer.lr: the lower end must come first, got interval(1,0)",
+    ]
+
+
+def test_faults_of_the_space_its_ends_and_its_settings_are_told_together() -> None:
+    words = ["optimizer.lr=interval(1,0)", "model.dropout=interval(0,1.5)", "hydra.sweeper.n_trails=3"]
+    with pytest.raises(ConfigError) as refusal:
+        order_of("hydra/sweeper=optuna", *words)
+    assert [line.split(": ")[0] for line in str(refusal.value).splitlines()[1:]] == [
+        "  - hydra.sweeper.n_trails",
+        "  - optimizer.lr",
+        "  - model.dropout",
+    ]
+
+
+@pytest.mark.parametrize("sweep", ["hydra/sweeper=optuna", "sweeps=models"])
+@pytest.mark.parametrize("option", [(), ("hydra/sweeper/pruner=medium",)], ids=["", "a group of the sweeper too"])
+def test_faults_of_a_study_are_told_with_those_of_the_other_words(sweep: str, option: tuple[str, ...]) -> None:
+    words = [sweep, *option, "model=mlp,mlpp", "+foo=1", "optimizer.lr=interval(1,0)", "hydra.sweeper.n_trials=0"]
+    with pytest.raises(ConfigError) as refusal:
+        accept_overrides(words, check_study=find_study_faults)
+    places = {line.removeprefix("  - ").split(": ")[0] for line in str(refusal.value).splitlines()[1:]}
+    assert places == {*option, "model=mlpp", "foo", "optimizer.lr", "hydra.sweeper.n_trials"}
 
 
 def test_a_sweep_on_several_devices_is_refused() -> None:

@@ -72,6 +72,7 @@ REFUSED = {
     "an end without end": ("interval(0,inf)", "must be finite"),
     "one end": ("interval(1)", "missing"),
     "null in choice": ("choice(null,0.1)", "list the values without it: null,0.1"),
+    "another tag": ("tag(lg,interval(1,2))", "tag lg: unknown; the nearest valid name is 'log', got tag(lg,interval(1,2))"),
     "a value twice": ("choice(1,2,1)", "stands there twice"),
     "no grammar at all": ("choice(1,", "got choice(1,"),
 }

@@ -56,7 +56,7 @@ def test_a_study_keeps_the_test_split_closed_but_for_its_winner(tmp_path: Path) 
 
     changed = train(tmp_path, *SPACE, "batch_size=64", "hydra.sweeper.n_trials=4")
     assert changed.returncode == 2
-    assert "batch_size: it was begun with nothing, now it is 64" in changed.stderr
+    assert "it was begun without batch_size, which is now 64" in changed.stderr
     assert "hydra.sweeper.study=s-2" in changed.stderr
 
     _check_commands(tmp_path, folder)
@@ -90,10 +90,12 @@ def test_a_refused_table_is_told_once_with_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_key_of_the_sweeper_is_refused_with_its_neighbour(tmp_path: Path) -> None:
-    done = train(tmp_path, *SPACE, "hydra.sweeper.n_trial=3", "hydra.sweeper.patience=0")
+    done = train(tmp_path, *SPACE, "hydra.sweeper.n_trial=3", "hydra.sweeper.patience=0", "optimizer.lr=interval(1,0)", "foo=1")
     assert done.returncode == 2
     assert "hydra.sweeper.n_trial: unknown; the nearest valid name is 'n_trials'" in done.stderr
     assert "hydra.sweeper.patience: must be greater than 0" in done.stderr
+    assert "optimizer.lr: the lower end must come first" in done.stderr
+    assert "foo: unknown" in done.stderr
     assert "Traceback" not in done.stderr
 
 

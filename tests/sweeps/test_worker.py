@@ -242,8 +242,10 @@ def test_a_changed_space_is_refused_with_the_way_out(make_plan: MakePlan) -> Non
     text = str(refusal.value)
     for part in (
         "(4 faults)",
-        "x: it was begun with interval(-1.0,1.0), now it is interval(-1.0,2.0)",
-        "repeat",
+        "it was begun with x=interval(-1.0,1.0), which is now interval(-1.0,2.0)",
+        "it was begun with y=choice(a,b,c), which is now left out",
+        "it was begun without z, which is now choice(1,2)",
+        "it was begun with hydra.sweeper.repeat=1, which is now 2",
         "hydra.sweeper.study=toy-2",
     ):
         assert part in text

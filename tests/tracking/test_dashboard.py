@@ -93,6 +93,9 @@ def test_check_makes_a_run_of_its_own() -> None:
         (["synk"], "nearest valid name is 'sync'"),
         (["dashboard"], "check, dump or apply"),
         (["dashboard", "dump", "projct=x"], "nearest valid name is 'project'"),
+        (["dashboard", "dump", "run=nowhere"], "run: unknown"),
+        (["dashboard", "check", "run=nowhere"], "nowhere: there is no such folder"),
+        (["sync", "nowhere"], "nowhere: there is no such folder"),
         (["dashboard", "apply"], "there is no key"),
     ],
 )

@@ -150,7 +150,7 @@ def test_logs_are_found_once_and_in_the_order_of_time(tmp_path: Path) -> None:
 def test_nothing_to_upload_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no W&B log"):
         sync([tmp_path], QUIET)
-    with pytest.raises(RunError, match="is no folder"):
+    with pytest.raises(RunError, match="there is no such folder"):
         sync([tmp_path / "nowhere"], QUIET)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import make_console, run_command, run_command_of
+from studperf.cli import make_console, read_keys, run_command, run_command_of
 from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def predict(words: Sequence[str]) -> None:
     """
     from studperf.bundle import Bundle, find_bundle
 
-    own = dict(word.split("=", 1) for word in words if word.startswith("out="))
+    own = read_keys([word for word in words if word.startswith("out=")], ["out"])
     paths = [word for word in words if not word.startswith("out=")]
     if len(paths) != 2:  # noqa: PLR2004 - the bundle and the rows
-        raise ConfigError("say: python -m studperf.bundle predict PATH rows.csv [out=FILE]")
+        raise ConfigError(f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}")
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     prediction = bundle.predict(_read_csv(Path(paths[1])))
     for warning in prediction.warnings:
@@ -137,8 +137,12 @@ def _write_csv(file: TextIO, prediction: Prediction) -> None:
 
 def _one_path(words: Sequence[str], command: str) -> Path:
     if len(words) != 1:
-        raise ConfigError(f"say: python -m studperf.bundle {command} PATH")
+        raise ConfigError(f"say: python -m studperf.bundle {command} PATH{_got(words)}")
     return Path(words[0])
+
+
+def _got(words: Sequence[str]) -> str:
+    return f"; got {' '.join(words)}" if words else ""
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"verify": verify, "show": show, "predict": predict}

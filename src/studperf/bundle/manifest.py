@@ -80,6 +80,8 @@ def find_bundle(path: Path) -> Path:
     for folder in (path, path / FOLDER):
         if (folder / MANIFEST).is_file():
             return folder
+    if not path.exists():
+        raise BundleError(f"{path}: there is no such folder")
     hint = f"; make one: python -m studperf.export run={path}" if (path / "record.json").is_file() else ""
     raise BundleError(f"{path}: holds no bundle, there is no {MANIFEST}{hint}")
 

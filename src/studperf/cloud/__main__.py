@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.cli import is_on, make_console, read_keys, read_words, run_command
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
@@ -36,7 +36,8 @@ _USAGE = """Jobs on Vertex AI that python -m studperf.train ... cloud=vertex sub
 JOB is a name, the beginning of one, or a number; without it, the newest. Keys: cloud.project, cloud.region, cloud.bucket and all others
 of conf/cloud/vertex.yaml; GOOGLE_CLOUD_PROJECT and STUDPERF_BUCKET stand for two of them. Flags: --debug shows tracebacks.
 Exit codes: 0 done, 1 the job failed or something is missing, 2 it could not be tried."""
-_OWN_KEYS = ("follow", "runs")
+_OWN_KEYS = {"logs": ("follow",), "fetch": ("runs",)}
+_ABOUT_ALL = ("list", "doctor")
 
 
 @dataclass(frozen=True)
@@ -100,16 +101,14 @@ def show_logs(asked: Asked) -> int | None:
     from studperf.cloud.launch import how_to
 
     job = asked.find()
-    if asked.given.get("follow", "false") == "true":
+    if is_on(asked.given, "follow"):
         return follow(asked.vertex, job, asked.console, how_to(job, asked.words))
     show_lines(Log(asked.vertex, job).new(), asked.console, n_machines=job.n_machines)
     return None
 
 
 def cancel(asked: Asked) -> None:
-    """Ends it; never one that was not named."""
-    if asked.job is None:
-        raise ConfigError(f"name the job to cancel\n\n{_USAGE}")
+    """Ends it."""
     job = asked.find()
     if job.has_ended:
         asked.console.print(f"{job.name} has ended already: {job.state}", soft_wrap=True, markup=False)
@@ -162,9 +161,14 @@ def main() -> int | None:
     if name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}\n\n{_USAGE}")
     jobs = [word for word in rest if "=" not in word]
+    if jobs and name in _ABOUT_ALL:
+        raise ConfigError(f"{name} takes no job, got {' '.join(jobs)}; for one: python -m studperf.cloud status {jobs[0]}")
     if len(jobs) > 1:
         raise ConfigError(f"name one job, got {' '.join(jobs)}")
-    given = read_keys([word for word in rest if "=" in word and not word.startswith("cloud.")], _OWN_KEYS)
+    if name == "cancel" and not jobs:  # never one that was not named
+        raise ConfigError("name the job to cancel: python -m studperf.cloud cancel JOB")
+    given = read_keys([word for word in rest if "=" in word and not word.startswith("cloud.")], _OWN_KEYS.get(name, ()))
+    is_on(given, "follow")
     asked = _open([word for word in rest if word.startswith("cloud.")], name, jobs[0] if jobs else None, given, make_console())
     return _COMMANDS[name](asked)
 

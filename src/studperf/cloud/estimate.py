@@ -1,4 +1,4 @@
-"""What a study takes and costs, by its dry run on this machine: a few of its trials, one epoch each."""
+"""What a study takes and costs, by its dry run on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
     run = sweeps.handed().run
     if run is None:
         raise CloudError("no command has handed over what runs a trial; start it with python -m studperf.train")
-    seconds = time_of(order, cloud, dry_run(order, run, console))
+    seconds = dry_run(order, run, console).total_s(n_workers(order, cloud))
     cost = f", about {price.money(price.cost(seconds))}" if isinstance(price, Quote) else ""
     console.print(
         f"On Vertex AI: about {time_span(seconds)} at most with {n_workers(order, cloud)} workers, the winner included{cost}; "
@@ -46,9 +46,3 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
 def n_workers(order: Order, cloud: Cloud) -> int:
     """Processes that take trials, on all machines together."""
     return cloud.n_machines * order.settings.n_jobs if cloud.has_database or cloud.workers == 1 else cloud.workers
-
-
-def time_of(order: Order, cloud: Cloud, trial_s: float) -> float:
-    """Seconds of a study whose trials take so long: they are shared, the winner's candidates are trained by one worker."""
-    winner = order.settings.winner
-    return trial_s * (order.settings.n_trials / n_workers(order, cloud) + winner.top * winner.seeds)

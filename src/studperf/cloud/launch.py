@@ -90,7 +90,9 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
 
     if others := [word for word in words if key_of(word) == "hydra.sweeper.storage" or _PASSWORD.search(word)]:
         raise ConfigError(f"{key_of(others[0])}: a password would be read by all who see the job; {_BY_SECRET}")
-    accepted = accept_overrides(words)
+    from studperf.sweeps.door import find_study_faults
+
+    accepted = accept_overrides(words, check_study=find_study_faults)
     cfg = compose_first(accepted)
     config = load(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     cloud = config.cloud

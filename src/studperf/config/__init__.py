@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from studperf.config.dataset import Block
     from studperf.config.faults import Fault
+    from studperf.config.overrides import CheckStudy
     from studperf.config.shape import RunConfig
     from studperf.config.sweep import SweepConfig
 
@@ -128,8 +129,12 @@ def load_overrides(overrides: Sequence[str]) -> RunConfig:
     return load(cfg)
 
 
-def accept_overrides(overrides: Sequence[str]) -> list[str]:
+def accept_overrides(overrides: Sequence[str], *, check_study: CheckStudy | None = None) -> list[str]:
     """The overrides as Hydra takes them, once all of them, each value of a sweep included, were seen to be without fault.
+
+    Args:
+        overrides: words of the command line.
+        check_study: see `overrides.find_faults`.
 
     Raises:
         ConfigError: lists every fault.
@@ -144,7 +149,7 @@ def accept_overrides(overrides: Sequence[str]) -> list[str]:
         # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
         words += [] if any("data.source.otherwise=" in word for word in words) else ["data.source.otherwise=fail"]
     with _hydra():
-        faults, words = find_faults(words, check=lambda cfg: _faults_of(_to_plain(cfg)))
+        faults, words = find_faults(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)
     if faults:
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
     return words
@@ -226,7 +231,9 @@ def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block
     from studperf.config.faults import Fault, expectation, explain
 
     by_key: dict[str, list[Any]] = {}
-    for error in errors:
+    # pydantic counts only what is valid: a list whose every part is refused is too short for it as well.
+    inner = {error["loc"][:-1] for error in errors}
+    for error in (e for e in errors if e["type"] != "too_short" or e["loc"] not in inner):
         loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
             loc = loc[: _depth(loc, plain)]

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from studperf.config.dataset import Block
-from studperf.config.types import PositiveFloat, PositiveInt
+from studperf.config.types import PositiveFloat, PositiveInt, of_form
 
-
-def _text(pattern: str, what: str, *, is_shown: bool = True) -> Any:  # noqa: ANN401 - what pydantic reads in Annotated
-    """Text of a form that is told in words. What may be a secret, pasted where its name belongs, is not repeated."""
-
-    def check(text: str) -> str:
-        if re.fullmatch(pattern, text) is None:
-            raise ValueError(f"must be {what}" + (f", got {text!r}" if is_shown else ""))
-        return text.rstrip("/")
-
-    return AfterValidator(check)
-
-
-Project = Annotated[str, _text(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1")]
-Region = Annotated[str, _text(r"[a-z]+(-[a-z]+)+\d+", "a region, such as europe-west1")]
-Bucket = Annotated[str, _text(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#*\[\]$%]+)*/?", "gs://NAME or gs://NAME/folder")]
-Image = Annotated[str, _text(r"[^\s:@$]+(:\d+/[^\s:@$]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", "an image, HOST/PROJECT/REPOSITORY/NAME:TAG")]
-Machine = Annotated[str, _text(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")]
-Accelerator = Annotated[str, _text(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
-Account = Annotated[str, _text(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")]
-Network = Annotated[str, _text(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME")]
-Variable = Annotated[str, _text(r"[A-Z_][A-Z0-9_]*", "the name of an environment variable")]
+Project = Annotated[str, of_form(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1")]
+Region = Annotated[str, of_form(r"[a-z]+(-[a-z]+)+\d+", "a region, such as europe-west1")]
+Bucket = Annotated[
+    str,
+    of_form(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#*\[\]$%]+)*/?", "gs://NAME or gs://NAME/folder"),
+    AfterValidator(lambda bucket: bucket.rstrip("/")),
+]
+Image = Annotated[
+    str, of_form(r"[^\s:@$]+(:\d+/[^\s:@$]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", "an image, HOST/PROJECT/REPOSITORY/NAME:TAG")
+]
+Machine = Annotated[str, of_form(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")]
+Accelerator = Annotated[str, of_form(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
+Account = Annotated[str, of_form(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")]
+Network = Annotated[str, of_form(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME")]
+Variable = Annotated[str, of_form(r"[A-Z_][A-Z0-9_]*", "the name of an environment variable")]
 SecretName = Annotated[
     str,
-    _text(
+    of_form(
         r"(?![0-9a-f]{40}$)(projects/[^/\s$]+/secrets/)?[A-Za-z0-9_-]{1,255}(/versions/(latest|\d+))?",
         "a name in Secret Manager, never the secret itself: NAME, or projects/PROJECT/secrets/NAME/versions/latest",
         is_shown=False,
@@ -72,7 +65,7 @@ class Vertex(Block):
     region: Region
     bucket: Bucket | None
     image: Image | None
-    python: Annotated[str, _text(r"[^\s$%]+", "the path of an interpreter in the image")]
+    python: Annotated[str, of_form(r"[^\s$%]+", "the path of an interpreter in the image")]
     machine: Machine
     accelerator: Accelerator | None
     n_accelerators: PositiveInt

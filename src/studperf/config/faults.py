@@ -49,6 +49,10 @@ def expectation(error: Mapping[str, Any]) -> str:
         case "too_short" | "too_long":
             bound = f"at least {error['ctx']['min_length']}" if "min_length" in error["ctx"] else f"at most {error['ctx']['max_length']}"
             return f"{bound} of them"
+        case "tuple_type" | "list_type":
+            return "a list, such as [a,b]"
+        case "string_too_short" | "string_too_long":
+            return str(error["msg"]).removeprefix("String should have ") + " long"
         case "dict_type" | "model_type" | "model_attributes_type":
             return "a block of keys"
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Check = Callable[["DictConfig"], list[Fault]]
+CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
+_FUNCTIONS = ("bool", "choice", "float", "glob", "int", "interval", "range", "shuffle", "sort", "str", "tag")
+"""Of Hydra's grammar."""
 
 
 def group_names() -> set[str]:
@@ -33,7 +37,7 @@ def group_names() -> set[str]:
     return {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"}
 
 
-def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault], list[str]]:
+def find_faults(overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None) -> tuple[list[Fault], list[str]]:
     """All faults of the overrides, those of every value of a sweep included, without repeats; and the words for Hydra.
 
     Hydra wants `+` before a key that the YAML does not hold. We check every key ourselves, so any valid one is taken without:
@@ -42,25 +46,58 @@ def find_faults(overrides: Sequence[str], *, check: Check) -> tuple[list[Fault],
     Args:
         overrides: words of the command line, such as `model=mlp` or `data.allow_leaks=[passed]`.
         check: gives the faults of a composed configuration.
+        check_study: gives those of a study, from its words and the settings of its sweeper. A study does this itself as it begins; it is
+            asked here where other faults keep it from beginning, so that all are told at once.
     """
     loader = GlobalHydra.instance().config_loader()
     groups = group_names()
-    faults: list[Fault] = []
-    parsed: list[Override] = []
-    for text in overrides:
-        try:
-            parsed.append(_parse(text, loader))
-        except HydraException:
-            faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
+    parsed, faults = _parse_all(overrides, loader)
     sweeper = _sweeper_of(parsed)
     # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
     its_own = {str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []}
     seen = [o for o in parsed if _key(o) not in its_own]
-    if str(sweeper.get("_target_")).startswith("hydra._internal"):
+    is_study = bool(sweeper) and not str(sweeper.get("_target_")).startswith("hydra._internal")
+    if sweeper and not is_study:
         seen += _sweeper_params(sweeper, parsed, loader)
+    if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
+        said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
+        faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
     for line in _combinations(seen):
         faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
+    if faults and is_study and check_study is not None:
+        faults += check_study([str(o.input_line) for o in parsed if not _is_told(o, faults) and not _key(o).startswith("hydra")], sweeper)
     return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
+
+
+def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
+    """The words that can be read, and the faults of the others."""
+    parsed: list[Override] = []
+    faults: list[Fault] = []
+    for text in words:
+        key, is_given, value = text.partition("=")
+        if not key.strip("+~ "):
+            faults.append(Fault(text or "''", "the key is missing before '='" if is_given else "names no key"))
+            continue
+        try:
+            override = _parse(text, loader)
+        except HydraException as error:
+            if is_given and _is_call(value):
+                faults.append(Fault(key.lstrip("+"), why_refused(value, error)))
+            else:
+                faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
+            continue
+        if override.is_range_sweep() and (empty := _why_empty(override)):
+            faults.append(Fault(_key(override), f"{empty}, got {value}"))
+        else:
+            parsed.append(override)
+    return parsed, faults
+
+
+def _why_empty(override: Override) -> str | None:
+    value: Any = override.value()
+    if not value.step:
+        return "a range's step must not be 0"
+    return None if list(override.sweep_iterator()) else "the range is empty"
 
 
 def first_values(words: Sequence[str]) -> list[str]:
@@ -82,10 +119,29 @@ def _parse(text: str, loader: ConfigLoader) -> Override:
         return parser.parse_override(text)
     except HydraException:
         key, is_given, value = text.partition("=")
-        if not is_given or not value or value[0] in "[{'\"":
+        if not is_given or not value or value[0] in "[{'\"" or _is_call(value):
             raise
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
         return parser.parse_override(f"{key}='{quoted}'")
+
+
+def _is_call(value: str) -> bool:
+    """Whether a value that could not be read was meant as one of the grammar's functions, and not as a path such as `file(1)`."""
+    name, is_open, _ = value.partition("(")
+    return bool(is_open) and (name in _FUNCTIONS or bool(difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8)))
+
+
+def why_refused(value: str, error: Exception) -> str:
+    """Why Hydra's grammar refuses a value."""
+    first = str(error).split("\n")[0]
+    inner = value.replace(" ", "")
+    if "choice(null" in inner or ",null" in inner:
+        return f"choice(...) takes no null in Hydra; list the values without it: {value.removeprefix('choice(').removesuffix(')')}"
+    if "Unknown function" in first:
+        return f"{value.partition('(')[0]}: {unknown_key(value.partition('(')[0], _FUNCTIONS)}; got {value}"
+    if " while evaluating " in first:
+        return f"{first.split(': ', 1)[-1]}, got {value}"
+    return f"can't be read, do its brackets match? got {value}" if isinstance(error, HydraException) else f"{first}, got {value}"
 
 
 def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
@@ -93,12 +149,16 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
     chosen = [str(o.input_line) for o in overrides if _key(o) in ("sweeps", "hydra/sweeper") and not o.is_sweep_override()]
     if not chosen:
         return {}
-    try:
-        cfg = compose("train", overrides=chosen, return_hydra_config=True)
-        sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
-        return {}  # told below, with all other faults
-    return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+    groups = [str(o.input_line) for o in overrides if _key(o).startswith("hydra/sweeper/")]
+    values = [f"++{str(o.input_line).lstrip('+')}" for o in overrides if _key(o).startswith(_SWEEPER) and not o.is_delete()]
+    for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
+        try:
+            cfg = compose("train", overrides=words, return_hydra_config=True)
+            sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+            continue  # told below, with all other faults
+        return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+    return {}
 
 
 def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:
@@ -130,6 +190,14 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     return words
 
 
+def _is_range_of_numbers(override: Override) -> bool:
+    return override.is_sweep_override() and not override.is_discrete_sweep()
+
+
+def _is_told(override: Override, faults: Sequence[Fault]) -> bool:
+    return any(fault.where == _key(override) or fault.where.startswith((f"{_key(override)}=", f"{_key(override)}.")) for fault in faults)
+
+
 def _key(override: Override) -> str:
     return str(override.get_key_element()).lstrip("+")
 
@@ -143,7 +211,7 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override
 
     A sweep over a range has no values to try; it is left to the sweeper.
     """
-    overrides = [o for o in overrides if not o.is_sweep_override() or o.is_discrete_sweep()]
+    overrides = [o for o in overrides if not _is_range_of_numbers(o)]
     values = [_values_of(override) for override in overrides]
     yield [(override, v[0]) for override, v in zip(overrides, values, strict=True)]
     for i, several in enumerate(values):

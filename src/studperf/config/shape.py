@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from studperf.config.cloud import Cloud
 from studperf.config.dataset import Block, Dataset
-from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
+from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability, of_form
 
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
 _N_SEEDS = 2**32
@@ -65,7 +65,7 @@ class Wandb(Block):
     """Weights & Biases. The key itself stays in the environment or in ~/.netrc, never here."""
 
     mode: Literal["auto", "online", "offline", "disabled"]
-    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")]
+    project: Annotated[str, of_form(r"[^/\\#?%:]{1,128}", "1 to 128 characters, none of them / \\ # ? % :")]
     entity: str | None
     group: str | None
     name: str | None
@@ -87,7 +87,7 @@ class RunConfig(Block):
     """All that a run is asked to do; what `load` hands on."""
 
     seed: Seed
-    runs: str
+    runs: Annotated[str, Field(min_length=1)]
     resume: str | None
     repeat: PositiveInt
     engine: Literal["ordinary", "stacked"]

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from studperf.config.dataset import Block
 from studperf.config.shape import Node
-from studperf.config.types import NonNegativeInt, Number, PositiveFloat, PositiveInt
+from studperf.config.types import NonNegativeInt, Number, PositiveFloat, PositiveInt, of_form
 
 Outcome = Literal["val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"]
 """What a trial ends with: a metric of its best epoch, or what its model costs."""
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
-Name = Annotated[str, Field(pattern=r"^[\w.+-]+$")]
+Name = Annotated[str, of_form(r"\w[\w.+-]*", "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _")]
 """Of a study, and of its folder."""
 Domain = str | int | float | bool | None
 """Hydra's sweep grammar, or a plain value."""

@@ -3,9 +3,11 @@
 All are strict: YAML knows numbers, so text or a boolean where a number belongs is a mistake.
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
@@ -23,11 +25,24 @@ def _check_order(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+def of_form(pattern: str, what: str, *, is_shown: bool = True) -> AfterValidator:
+    """For text of a form that is told in words. What may be a secret, pasted where its name belongs, is not repeated."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"must be {what}" + (f", got {text!r}" if is_shown else ""))
+        return text
+
+    return AfterValidator(check)
+
+
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_order)]
 
 
 def _as_several(value: Any) -> Any:  # noqa: ANN401 - checked next
-    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int | list | tuple):
+        raise PydanticCustomError("widths", "a whole number, or a list of them such as [64,32]")
+    return (value,) if isinstance(value, int) else value
 
 
 Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_several)]

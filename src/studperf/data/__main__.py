@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, make_console, run_command, run_command_of
+from studperf.cli import end_at_once, is_on, make_console, read_keys, run_command, run_command_of
 from studperf.config import load_overrides, project_root
 from studperf.errors import ConfigError, DataError
 
@@ -31,6 +31,8 @@ _USAGE = """Commands about tables.
   python -m studperf.data push     [dvc=data.dvc] [remote=NAME]              stores it there
 
 FILE is CSV (also .gz) or Parquet. Existing files are kept unless force=true. Flags: --debug shows tracebacks."""
+
+_AGAINST = "--against"
 
 
 def check(words: Sequence[str]) -> None:
@@ -70,6 +72,8 @@ def report(words: Sequence[str]) -> None:
     if "against" in own:
         _report_change(config.data, own, console)
         return
+    if "remote" in own:
+        raise ConfigError("remote: is for --against REV, whose table may lie there")
     raw, origin = read_source(config.data)
     console.print(origin.line, soft_wrap=True)
     table = check_table(raw, config.data)
@@ -111,11 +115,12 @@ def infer(words: Sequence[str]) -> None:
     files = [word for word in words if "=" not in word]
     own, others = _take([word for word in words if "=" in word], ("target", "name", "out", "force"))
     if len(files) != 1 or others or "target" not in own:
-        raise ConfigError("say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]")
+        got = f"; got {' '.join(words)}" if words else ""
+        raise ConfigError(f"say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]{got}")
     draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
     folder = (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd()) / "conf" / "data"
     out = Path(own["out"]) if "out" in own else folder / f"{draft.name}.yaml"
-    _write(out, to_yaml(draft), force=own.get("force") == "true")
+    _write(out, to_yaml(draft), force=is_on(own, "force"))
     console = make_console()
     table = Table(title=f"{draft.name}: target {draft.target}", title_justify="left")
     for heading in ("column", "kind", "what was seen"):
@@ -138,10 +143,11 @@ def simulate(words: Sequence[str]) -> None:
     own, others = _take(words, ("out", "rows", "seed", "noise_sd", "force"))
     if "out" not in own:
         raise ConfigError("say where to: out=FILE.csv or out=FILE.parquet")
+    is_forced = is_on(own, "force")
     plan = [f"data.source.simulate.{key}={own[key]}" for key in ("rows", "seed", "noise_sd") if key in own]
     config = load_overrides([*others, *plan])
     out = Path(own["out"])
-    if out.exists() and own.get("force") != "true":
+    if out.exists() and not is_forced:
         raise DataError(f"{out}: is there already; force=true replaces it")
     frame: pd.DataFrame = draw(config.data)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +168,7 @@ def fetch(words: Sequence[str]) -> None:
     from studperf.data.transfer import find_place
 
     own = _only(words, "fetch", ("dvc", "remote", "force"))
-    bring(find_place(own.get("dvc")), make_console(), remote=own.get("remote"), is_forced=own.get("force") == "true")
+    bring(find_place(own.get("dvc")), make_console(), remote=own.get("remote"), is_forced=is_on(own, "force"))
 
 
 def push(words: Sequence[str]) -> None:
@@ -187,9 +193,13 @@ def _only(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, 
 
 
 def _take(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Parts a command's own `key=value` words from the configuration's overrides."""
-    own = dict(word.split("=", 1) for word in words if "=" in word and word.split("=", 1)[0] in keys)
-    return own, [word for word in words if word.split("=", 1)[0] not in keys]
+    """Parts a command's own `key=value` words from the configuration's overrides.
+
+    Raises:
+        ConfigError: one of its own has no value, or two.
+    """
+    own = [word for word in words if word.split("=", 1)[0] in keys]
+    return read_keys(own, keys), [word for word in words if word not in own]
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
@@ -212,7 +222,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 def main() -> None:
     """The command."""
     sys.argv[1:] = _as_words(sys.argv[1:])
-    run_command_of(_COMMANDS, _USAGE)
+    run_command_of(_COMMANDS, _USAGE, [_AGAINST])
 
 
 def _as_words(arguments: Sequence[str]) -> list[str]:
@@ -220,10 +230,10 @@ def _as_words(arguments: Sequence[str]) -> list[str]:
     rest = iter(arguments)
     words = []
     for word in rest:
-        if word == "--against":
+        if word == _AGAINST:
             words.append(f"against={next(rest, '')}")
         else:
-            words.append(word.removeprefix("--") if word.startswith("--against=") else word)
+            words.append(word.removeprefix("--") if word.startswith(f"{_AGAINST}=") else word)
     return words
 
 

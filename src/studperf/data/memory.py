@@ -1,19 +1,27 @@
-"""Whether tensors fit into memory, and where they go when they do not."""
+"""Whether tensors fit into memory, and where they go, or what is said, when they do not."""
 
 from __future__ import annotations
 
 import os
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from studperf.config.dataset import Memory
+from studperf.config.shape import RunConfig
 from studperf.data.spool import no_space, open_scratch
+from studperf.errors import TooLargeError
 
 # The other half is for the model, the optimizer, predictions, and for whatever else runs on the machine.
 SHARE = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
+_ASKED = re.compile(r"(?:tried|unable) to allocate ([\d.]+) (\w+)", re.IGNORECASE)
+_OVERFLOWS = ("Storage size calculation overflowed", "Overflow when unpacking long")
 
 
 def available_bytes() -> int | None:
@@ -61,3 +69,42 @@ def _reserve(file: IO[Any], n_bytes: int) -> None:
         os.posix_fallocate(file.fileno(), 0, n_bytes)
     else:
         file.truncate(n_bytes)
+
+
+@contextmanager
+def enough_memory(config: RunConfig) -> Iterator[None]:
+    """While a model is built or used: where memory ends, the sizes that asked for it are named. torch raises a bare RuntimeError.
+
+    Raises:
+        TooLargeError: there is not as much memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, TypeError) as error:
+        if (asked := _asked_for(error)) is None:
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold what was allocated, and a multirun goes on
+        sizes = [f"model.{key}={_listed(value)}" for key, value in config.model.items() if _is_size(value)]
+        settings = ", ".join([*sizes, f"batch_size={config.batch_size}"])
+        raise TooLargeError(
+            f"There is not enough memory for the model {config.model_name} with {settings}: it asked for {asked}. Lower one of these."
+        ) from error
+
+
+def _asked_for(error: Exception) -> str | None:
+    """How much memory an error says there is not; None for any other error."""
+    text = str(error)
+    if found := _ASKED.search(text):
+        return f"{float(found[1]) / 1e9:,.1f} GB at once" if found[2] == "bytes" else f"{found[1]} {found[2]} at once"
+    if any(overflow in text for overflow in _OVERFLOWS):
+        return "more than can be counted"
+    return "more than there is" if isinstance(error, MemoryError) else None
+
+
+def _is_size(value: object) -> bool:
+    parts = value if isinstance(value, list | tuple) and value else [value]
+    return all(isinstance(part, int) and not isinstance(part, bool) for part in parts)
+
+
+def _listed(value: object) -> str:
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
+from studperf.data.memory import available_bytes
 from studperf.errors import DataError
 
 _DEFAULT_RANGE = (0.0, 1.0)
 _TARGET_STEP = 0.1
+_BYTES = 8
+"""Of a cell, at least."""
 
 
 def simulate(dataset: Dataset) -> pd.DataFrame:
@@ -21,12 +24,17 @@ def simulate(dataset: Dataset) -> pd.DataFrame:
         target = intercept + sum(law[c] * column[c]) + N(0, noise_sd), rounded to 0.1 and clipped to the target's range.
 
     Raises:
-        DataError: the dataset has no `simulate` block, or a leak column without `cut`.
+        DataError: the dataset has no `simulate` block, or a leak column without `cut`; or more rows than memory holds.
     """
     plan = dataset.source.simulate
     if plan is None:
         raise DataError(f"data.source.simulate: dataset {dataset.name!r} says nothing about simulation")
     rng = np.random.default_rng(plan.seed)
+    n_bytes, available = plan.rows * (len(dataset.columns) + 1) * _BYTES, available_bytes()
+    if available is not None and n_bytes > available:
+        raise DataError(
+            f"data.source.simulate.rows: {plan.rows:,} rows take about {n_bytes / 1e9:,.1f} GB, and there are {available / 1e9:,.1f} GB"
+        )
     drawn = {name: _draw(column, plan.rows, rng) for name, column in dataset.columns.items() if not _follows(column)}
     score = plan.intercept + rng.normal(0.0, plan.noise_sd, plan.rows)
     for name, weight in plan.law.items():

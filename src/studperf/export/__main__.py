@@ -23,7 +23,7 @@ def main() -> None:
     if (words := read_words(_USAGE)) is None:
         return
     given = read_keys(words, ["run"])
-    if not given.get("run"):
+    if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     from studperf.export.write import export_run
 

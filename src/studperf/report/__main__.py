@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.cli import is_on, make_console, read_keys, read_words, run_command
 from studperf.errors import ConfigError, RunError
 
 _USAGE = """Pages about runs, from their records alone: one HTML file each, which asks no other site for anything.
@@ -64,13 +64,14 @@ def main() -> None:
     if (words := read_words(_USAGE)) is None:
         return
     given = read_keys(words, _KEYS)
-    if bool(given.get("run")) == bool(given.get("runs")) or given.get("open", "false") not in ("true", "false"):
-        raise ConfigError(f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/; open is true or false\n\n{_USAGE}")
-    out = Path(given["out"]) if given.get("out") else None
-    pages = report_run(Path(given["run"]), out) if given.get("run") else report_runs(Path(given["runs"]), out)
+    is_opened = is_on(given, "open")
+    if ("run" in given) == ("runs" in given):
+        raise ConfigError(f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/\n\n{_USAGE}")
+    out = Path(given["out"]) if "out" in given else None
+    pages = report_run(Path(given["run"]), out) if "run" in given else report_runs(Path(given["runs"]), out)
     for page in pages:
         make_console().print(f"Wrote {page}", soft_wrap=True, markup=False)
-    if given.get("open") == "true":
+    if is_opened:
         import webbrowser
 
         webbrowser.open(pages[0].resolve().as_uri())

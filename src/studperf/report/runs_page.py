@@ -34,7 +34,8 @@ def find_all(folder: Path) -> Found:
     """
     records = sorted({*folder.glob(f"*/{RECORD}"), *folder.glob(f"*/*/{RECORD}")})
     if not records:
-        raise RunError(f"{folder}: holds no run (no {RECORD} one or two levels below it)")
+        why = f"holds no run (no {RECORD} one or two levels below it)" if folder.is_dir() else "there is no such folder"
+        raise RunError(f"{folder}: {why}")
     runs, unreadable = [], []
     for path in records:
         try:

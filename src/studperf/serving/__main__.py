@@ -37,7 +37,8 @@ def main() -> None:
         return
     paths = [word for word in words if "=" not in word]
     if len(paths) != 1:
-        raise ConfigError("say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]")
+        got = f"; got {' '.join(words)}" if words else ""
+        raise ConfigError(f"say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]{got}")
     own = read_keys([word for word in words if "=" in word], ("host", "port"))
     serve(Path(paths[0]), host=own.get("host", "127.0.0.1"), port=_port(own.get("port", os.environ.get("PORT", "8080"))))
 

@@ -5,6 +5,7 @@ Rooms import no commands, so the command that starts a study hands over what run
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ class Handed:
 
     run: Run | None = None
     make_console: Callable[[], Console] | None = None
+    since: float | None = None
+    """When, by the monotonic clock: the command's start."""
 
 
 _handed = Handed()
@@ -30,7 +33,7 @@ _handed = Handed()
 
 def hand_over(run: Run, make_console: Callable[[], Console]) -> None:
     """Says what runs a trial, a function that another process can import, and where a study is shown."""
-    _handed.run, _handed.make_console = run, make_console
+    _handed.run, _handed.make_console, _handed.since = run, make_console, time.monotonic()
 
 
 def handed() -> Handed:

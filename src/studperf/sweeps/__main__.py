@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, read_words, run_command
-from studperf.errors import ConfigError
+from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ def export(saved: Saved, console: Console) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(lines)
-    console.print(f"Written: {saved.folder / 'trials.csv'} ({len(lines)} trials)", soft_wrap=True)
+    console.print(f"Written: {saved.folder / 'trials.csv'} ({counted(len(lines), 'trial')})", soft_wrap=True)
     if saved.best is not None:
         best = {"trial": saved.best.number, "values": list(saved.best.values), "words": saved.best.user_attrs["words"]}
         write_atomically(saved.folder / "best.yaml", yaml.safe_dump({**best, "command": repeat_command(saved)}, sort_keys=False))
@@ -122,22 +122,29 @@ def main() -> None:
 
     if (words := read_words(_USAGE)) is None:
         return
-    console = make_console()
-    runs = Path(next((word.removeprefix("runs=") for word in words if word.startswith("runs=")), "runs"))
-    words = [word for word in words if not word.startswith("runs=")]
+    # A study's folder may hold a = as well.
+    given = read_keys([word for word in words if "=" in word and not Path(word).is_dir()], ["runs"])
+    words = [word for word in words if "=" not in word or Path(word).is_dir()]
     if not words:
         raise ConfigError(f"name a command: list, {', '.join(_COMMANDS)}\n\n{_USAGE}")
-    name, *given = words
+    name, *studies = words
     if name != "list" and name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, ['list', *_COMMANDS])}")
+    runs = Path(given.get("runs", "runs"))
+    if "runs" in given and not runs.is_dir():
+        raise ConfigError(f"runs={runs}: there is no such folder")
+    if name == "list" and studies:
+        raise ConfigError(f"list takes no study, got {' '.join(studies)}; to see one: python -m studperf.sweeps show {studies[0]}")
+    if name != "list" and len(studies) != 1:
+        got = f", got {len(studies)}: {' '.join(studies)}" if studies else ""
+        raise ConfigError(f"name one study{got}; say: python -m studperf.sweeps {name} STUDY")
     from studperf.sweeps.saved import find_studies, find_study
 
+    console = make_console()
     if name == "list":
         show_list(find_studies(runs), console)
-        return
-    if len(given) != 1:
-        raise ConfigError(f"name one study: python -m studperf.sweeps {name} STUDY\n\n{_USAGE}")
-    _COMMANDS[name](find_study(given[0], runs), console)
+    else:
+        _COMMANDS[name](find_study(studies[0], runs), console)
 
 
 if __name__ == "__main__":

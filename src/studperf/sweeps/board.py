@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from studperf.errors import counted
 from studperf.sweeps.patience import patiently
 from studperf.sweeps.study import ERROR, RETRY_OF, Study, best_first, is_done, pareto
 
@@ -61,7 +62,7 @@ class Board:
         settings = plan.settings
         kinds = " and ".join(str(node["_target_"]).rsplit(".", 1)[-1] for node in (settings.sampler, settings.pruner))
         aims = ", ".join(f"{'largest' if settings.maximised(name) else 'smallest'} {name}" for name in plan.objectives)
-        stands = f"goes on at {done} of {self.study.total} trials" if done else f"{self.study.total} trials"
+        stands = f"goes on at {done} of {counted(self.study.total, 'trial')}" if done else counted(self.study.total, "trial")
         self.console.print(f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}", soft_wrap=True)
 
     def show_end(self, reason: str) -> None:
@@ -109,7 +110,7 @@ class Board:
         elapsed = time.monotonic() - self.started
         pace = (done - self._n_before) / elapsed if elapsed else 0.0
         left = f", about {time_span((self.study.total - done) / pace)} left" if pace else ""
-        head = Text(f"{self.study.plan.name}: {done}/{self.study.total} trials, {time_span(elapsed)}{left}", style="bold")
+        head = Text(f"{self.study.plan.name}: {done}/{counted(self.study.total, 'trial')}, {time_span(elapsed)}{left}", style="bold")
         return Group(head, trial_table(trials, self.study.plan.objectives, self.study.plan.directions))
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from studperf.errors import Interrupted, StudperfError, SweepError
+from studperf.errors import Interrupted, StudperfError, SweepError, counted
 from studperf.sweeps import Run
 from studperf.sweeps.board import Board
 from studperf.sweeps.study import Next, Plan, Study
@@ -45,7 +45,7 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
     board.show_start()
     study.add_facts(fixed=list(map(str, plan.space.fixed)), total=study.total)
     if study.n_done() >= study.total:
-        console.print(f"The study has its {study.total} trials; there is nothing to go on with.")
+        console.print(f"The study has its {counted(study.total, 'trial')}; there is nothing to go on with.")
     else:
         with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":

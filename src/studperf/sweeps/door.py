@@ -86,25 +86,33 @@ def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | No
     Raises:
         ConfigError: lists every fault.
     """
-    faults, checked = check_sweeper(settings)
-    if checked is None:
-        raise ConfigError(listing(_HEAD, list(map(str, faults))))
-    reading = read_space(words, checked.params, checked.conditional)
-    faults += [Fault(_place(fault.where), fault.what) for fault in reading.faults]
-    space = reading.space
-    if not space.dimensions:
-        faults.append(Fault("hydra.sweeper.params", "nothing is varied; name a key, such as optimizer.lr=tag(log,interval(1e-4,1e-1))"))
-    faults += _check_grid(checked, space)
-    composer = Composer(space.fixed)
-    if not reading.faults:
-        faults += find_faults(space, composer)
-    if faults:
-        raise ConfigError(listing(_HEAD, list(map(str, dict.fromkeys(faults)))))
+    found, checked, space, composer = _read(words, settings)
+    if not found and not space.dimensions:
+        found = [Fault("hydra.sweeper.params", "nothing is varied; name a key, such as optimizer.lr=tag(log,interval(1e-4,1e-1))")]
+    if found or checked is None:
+        raise ConfigError(listing(_HEAD, list(map(str, found))))
     base = load(composer.plain(space.probes()[0]))
-    faults += _check_base(base, checked)
-    if faults:
+    if faults := _check_base(base, checked):
         raise ConfigError(listing(_HEAD, list(map(str, faults))))
     return Order(checked.study or name or _own_name(base, space), checked, space, base, composer)
+
+
+def find_study_faults(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
+    """Every fault of the settings, of the space, and of the trials that it holds; arguments as of `read_order`."""
+    return _read(words, settings)[0]
+
+
+def _read(words: Sequence[str], settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None, Space, Composer]:
+    faults, checked = check_sweeper(settings)
+    params = settings.get("params") if checked is None else checked.params
+    reading = read_space(words, params if isinstance(params, dict) else {}, checked.conditional if checked is not None else ())
+    faults += [Fault(_place(fault.where), fault.what) for fault in reading.faults]
+    composer = Composer(reading.space.fixed)
+    if checked is not None:
+        faults += _check_grid(checked, reading.space)
+    if checked is not None or not settings.get("conditional"):  # without its conditions, a space has faults that are none
+        faults += find_faults(reading.space, composer)
+    return list(dict.fromkeys(faults)), checked, reading.space, composer
 
 
 def _place(where: str) -> str:

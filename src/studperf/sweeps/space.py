@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from studperf.config.faults import Fault
+from studperf.config.faults import Fault, unknown_key
+from studperf.config.overrides import why_refused
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -242,7 +243,7 @@ def read_space(words: Sequence[str], params: Mapping[str, Given], conditional: S
         conditional: blocks of keys that are varied only where `when` holds.
     """
     faults: list[Fault] = []
-    by_key: dict[str, Domain | Word] = {}
+    by_key: dict[str, Domain | Word | None] = {}
     for key, value in params.items():
         by_key[key.lstrip("+")] = _read(key.lstrip("+"), _text(value), f"params.{key}", faults)
     given = {}
@@ -260,7 +261,10 @@ def read_space(words: Sequence[str], params: Mapping[str, Given], conditional: S
 
 
 def _read_conditional(
-    conditional: Sequence[Conditional], known: Mapping[str, Domain | Word], given: Mapping[str, Domain | Word], faults: list[Fault]
+    conditional: Sequence[Conditional],
+    known: Mapping[str, Domain | Word | None],
+    given: Mapping[str, Domain | Word | None],
+    faults: list[Fault],
 ) -> tuple[list[Dimension], list[tuple[Word, tuple[tuple[str, str], ...]]]]:
     children: list[Dimension] = []
     held: list[tuple[Word, tuple[tuple[str, str], ...]]] = []
@@ -273,16 +277,14 @@ def _read_conditional(
             domain = given.get(key) or _read(key, _text(value), f"conditional.{i}.params.{key}", faults)
             if isinstance(domain, Word):
                 held.append((domain, when))
-            else:
+            elif domain is not None:
                 children.append(Dimension(key, domain, when))
     return children, held
 
 
-def _check_parent(where: str, key: str, value: str, known: Mapping[str, Domain | Word]) -> Fault | None:
-    from studperf.config.faults import unknown_key
-
+def _check_parent(where: str, key: str, value: str, known: Mapping[str, Domain | Word | None]) -> Fault | None:
     parent = known.get(key)
-    if parent is None:
+    if key not in known:
         return Fault(where, f"{key} is neither varied nor fixed; {unknown_key(key, known)}")
     if isinstance(parent, Numbers):
         return Fault(where, f"a condition needs a choice, and {key} is {parent}")
@@ -291,30 +293,25 @@ def _check_parent(where: str, key: str, value: str, known: Mapping[str, Domain |
     return None
 
 
-def _read(key: str, text: str, where: str, faults: list[Fault]) -> Domain | Word:
-    """The domain or the fixed word that a text stands for; on a fault it is noted and a harmless word returned."""
+def _read(key: str, text: str, where: str, faults: list[Fault]) -> Domain | Word | None:
+    """The domain or the fixed word that a text stands for; None on a fault, which is noted."""
     try:
         override = _parser().parse_override(f"{key}={text}")
         return _domain(override) or Word(key, text)
     except (HydraException, ValueError) as error:
-        faults.append(Fault(where, _reason(text, error)))
-        return Word(key, text)
-
-
-def _reason(text: str, error: Exception) -> str:
-    if "choice(null" in text.replace(" ", "") or ",null" in text.replace(" ", ""):
-        return f"choice(...) takes no null in Hydra; list the values without it: {text.removeprefix('choice(').removesuffix(')')}"
-    first = str(error).split("\n")[0]
-    return f"{first.split(': ', 1)[-1] if first.startswith(('ValueError', 'TypeError')) else first}, got {text}"
+        faults.append(Fault(where, why_refused(text, error)))
+        return None
 
 
 def _domain(override: Override) -> Domain | None:
     if not override.is_sweep_override():
         return None
     value: Any = override.value()
+    if others := sorted(value.tags - {"log"}):
+        raise ValueError(f"tag {others[0]}: {unknown_key(others[0], ['log'])}")
     if override.is_interval_sweep():
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
-        return _numbers(value.start, value.end, is_int=is_int, is_log="log" in value.tags, text=override.input_line)
+        return _numbers(value.start, value.end, is_int=is_int, is_log="log" in value.tags)
     texts = tuple(text.lower() if text in ("True", "False") else text for text in override.sweep_string_iterator())
     if not texts:
         raise ValueError("the range is empty")
@@ -322,18 +319,18 @@ def _domain(override: Override) -> Domain | None:
         values = [read(text) for text in texts]
         low, high, is_int = min(values), max(values), all(isinstance(v, int) for v in values)
         if "log" in value.tags:
-            return _numbers(low, high, is_int=is_int, is_log=True, text=override.input_line)
+            return _numbers(low, high, is_int=is_int, is_log=True)
         return Numbers(low, high, step=abs(value.step), is_int=is_int)
     if len(set(texts)) < len(texts):
         raise ValueError("a value stands there twice")
     return Choice(texts)
 
 
-def _numbers(low: float, high: float, *, is_int: bool, is_log: bool, text: str | None) -> Numbers:
+def _numbers(low: float, high: float, *, is_int: bool, is_log: bool) -> Numbers:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("the ends must be finite")
     if low >= high:
-        raise ValueError(f"the lower end must come first ({text})")
+        raise ValueError("the lower end must come first")
     if is_log and low <= 0:
         raise ValueError("a logarithmic interval must begin above 0")
     return Numbers(low, high, is_log=is_log, is_int=is_int)

@@ -107,7 +107,7 @@ class Study:
         if begun is None:
             self.optuna.set_user_attr(BEGUN_AS, now)
         elif begun != now:
-            faults = [f"{what}: it was begun with {old}, now it is {new}" for what, old, new in _differences(begun, now)]
+            faults = list(_differences(begun, now))
             way_out = (
                 f"Its trials could not be compared with new ones. Go back to what it was begun with, give the new study a name of its own "
                 f"(hydra.sweeper.study={_next_name(self.plan.name)}), or put the old one away: python -m studperf.sweeps delete {self.plan.folder}"
@@ -311,10 +311,18 @@ def _build(node: Mapping[str, Any], **more: Any) -> Any:  # noqa: ANN401 - what 
         raise ConfigError(f"{node['_target_']}: {error}") from error
 
 
-def _differences(begun: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    old, new = ({**d["space"], "objectives": d["objectives"], "repeat": d["repeat"]} for d in (begun, now))
-    nothing = "nothing"
-    return [(key, old.get(key, nothing), new.get(key, nothing)) for key in {**old, **new} if old.get(key) != new.get(key)]
+def _differences(begun: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What is another now, in the words of a command line."""
+    old, new = (d["space"] | {f"hydra.sweeper.{key}": d[key] for key in ("objectives", "repeat")} for d in (begun, now))
+    for name in {**old, **new}:
+        key, _, where = name.partition("@")
+        branch = f" (of {where})" if where else ""
+        if name not in new:
+            yield f"it was begun with {key}={old[name]}{branch}, which is now left out"
+        elif name not in old:
+            yield f"it was begun without {key}{branch}, which is now {new[name]}"
+        elif old[name] != new[name]:
+            yield f"it was begun with {key}={old[name]}{branch}, which is now {new[name]}"
 
 
 def _next_name(name: str) -> str:

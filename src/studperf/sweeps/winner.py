@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studperf.config.overrides import group_names
+from studperf.errors import counted
 from studperf.many import Job, run_many
 from studperf.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.record import RECORD, RunRecord, read_predictions
@@ -114,7 +115,7 @@ def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[Froze
 def _choose(study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console) -> dict[str, Any]:
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
-    console.print(f"Training the {len(trials)} candidates again, each on {n_seeds} fresh seeds ...")
+    console.print(f"Training {counted(len(trials), 'candidate')} again, each on {counted(n_seeds, 'fresh seed')} ...")
     jobs = [_refit(study, task, trial, _FRESH + i) for trial in trials for i in range(n_seeds)]
     records = [_record(result) for result in run_many(jobs, task.run, Console(quiet=True), is_trial=True)]
     runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
@@ -129,7 +130,7 @@ def _choose(study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], consol
         "best": best.trial,
         "n_done": study.n_done(),
         "candidates": [asdict(c) | {"is_tied": c.is_tied} for c in candidates],
-        "line": _line(candidates, winner, record.model),
+        "line": sentence(candidates, winner, record.model),
         "folder": str(folder),
         "verdict": verdict,
         "command": command(task.composer.repeat([_word(text) for text in winner.words])),
@@ -201,16 +202,19 @@ def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:
     return task.run(config, overrides=[*map(str, task.plan.space.fixed), *winner.words, "score_on=test"], folder=folder)
 
 
-def _line(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
+def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
+    """Who won, why, and who is tied; the candidates stand best first."""
     tied = [c for c in candidates if c.is_tied]
     best = candidates[0]
     if len(tied) == 1:
         return f"Winner: trial {winner.trial} ({model}); no other candidate is tied with it."
-    others = ", ".join(str(c.trial) for c in tied if c is not winner)
+    others = [str(c.trial) for c in tied if c not in (winner, best)]
     head = f"Winner: trial {winner.trial} ({model}), the simplest of {len(tied)} tied ones with {winner.n_parameters:,} parameters"
     if winner is best:
-        return f"{head}, and the best; the differences to trials {others} are noise."
-    return f"{head}; it is {winner.difference.value:.3f} behind trial {best.trial}, which is noise. Also tied: {others}."
+        noise = "differences to trials {} are" if len(others) > 1 else "difference to trial {} is"
+        return f"{head}, and the best; the {noise.format(', '.join(others))} noise."
+    also = f" Also tied: {', '.join(others)}." if others else ""
+    return f"{head}; it is {winner.difference.value:.3f} behind trial {best.trial}, which is noise.{also}"
 
 
 def _word(text: str) -> Word:

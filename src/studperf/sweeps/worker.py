@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from studperf.errors import DataError, Interrupted, PrunedError, SweepError
+from studperf.errors import DataError, Interrupted, PrunedError, SweepError, counted
 from studperf.sweeps.patience import patiently
 from studperf.sweeps.study import ERROR, Next, Study, best_first, finite, is_done, is_failure
 
@@ -88,7 +88,7 @@ class Limits:
                 f"Trial {last.number}: {last.user_attrs[ERROR].splitlines()[0]}"
             )
         if self.patience is not None and is_stale(trials, study.plan.directions, self.patience):
-            return f"nothing better for {self.patience} trials (patience={self.patience})"
+            return f"nothing better for {counted(self.patience, 'trial')} (patience={self.patience})"
         return None
 
 

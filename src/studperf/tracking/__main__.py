@@ -22,7 +22,7 @@ Keys of dashboard: project=studperf, entity=... Flags: --debug shows tracebacks.
 
 The key is read from WANDB_API_KEY or ~/.netrc. Exit codes: 0 all there, 1 something is missing, 2 it could not be tried."""
 _RUNS = "runs"
-_DASHBOARD_KEYS = ("run", "project", "entity")
+_DASHBOARD_KEYS = ("project", "entity")
 
 
 def main() -> int | None:
@@ -54,7 +54,7 @@ def _sync(paths: list[Path]) -> int | None:
 def _dashboard(action: str, words: list[str]) -> int | None:
     from studperf.tracking import dashboard
 
-    given = read_keys(words, _DASHBOARD_KEYS)
+    given = read_keys(words, [*_DASHBOARD_KEYS, *(["run"] if action == "check" else [])])
     console = make_console()
     workspace = dashboard.build(given.get("entity"), given.get("project") or dashboard.default_project())
     if action == "dump":
@@ -62,7 +62,7 @@ def _dashboard(action: str, words: list[str]) -> int | None:
     elif action == "apply":
         console.print(f"The dashboard is at {dashboard.apply(workspace)}", soft_wrap=True)
     else:
-        dead = dashboard.dead_keys(workspace, dashboard.logged_keys(Path(given["run"]) if given.get("run") else None))
+        dead = dashboard.dead_keys(workspace, dashboard.logged_keys(Path(given["run"]) if "run" in given else None))
         for panel, key in dead:
             console.print(f"{panel}: no run logs {key}", style="bold red", markup=False)
         console.print("Some panels would stay empty." if dead else "Every panel shows what runs log.")

@@ -205,7 +205,10 @@ def default_project() -> str:
 def _newest_log(folder: Path) -> LoggedRun:
     logs = sorted(folder.glob(f"{WANDB}/*run-*/run-*.wandb"), key=lambda log: log.stat().st_mtime)
     if not logs:
-        raise RunError(f"{folder}: holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run")
+        why = (
+            "holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run" if folder.is_dir() else "there is no such folder"
+        )
+        raise RunError(f"{folder}: {why}")
     return read_run(logs[-1])
 
 

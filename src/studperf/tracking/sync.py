@@ -98,7 +98,7 @@ def find_uploads(paths: Iterable[Path]) -> Iterator[Upload]:
     seen: set[Path] = set()
     for path in paths:
         if not path.is_dir():
-            raise RunError(f"{path}: is no folder")
+            raise RunError(f"{path}: there is no such folder")
         found = sorted(log for log in path.rglob(f"{WANDB}/*run-*/run-*.wandb") if log.is_file())
         by_run: dict[Path, list[Path]] = {}
         for log in found:

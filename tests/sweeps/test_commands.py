@@ -1,0 +1,37 @@
+"""`python -m studperf.sweeps`, as it is typed; what it shows of a study is seen in test_study_command.py."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from studperf.errors import ConfigError
+from studperf.sweeps.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "foo"], "list takes no study, got foo; to see one: python -m studperf.sweeps show foo"),
+        (["list", "runs=nowhere"], "runs=nowhere: there is no such folder"),
+        (["show", "mlp", "runs=nowhere"], "runs=nowhere: there is no such folder"),
+        (["list", "rnus=."], "rnus: unknown; the nearest valid name is 'runs'"),
+        (["list", "runs=.", "runs=runs"], "runs: is given twice, as . and runs"),
+        (["show", "mlp", "extra"], "name one study, got 2: mlp extra; say: python -m studperf.sweeps show STUDY"),
+        (["delete"], "name one study; say: python -m studperf.sweeps delete STUDY"),
+        (["shwo", "mlp"], "shwo: unknown; the nearest valid name is 'show'"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["sweeps", *words])
+    with pytest.raises(ConfigError) as caught:
+        main()
+    assert str(caught.value) == message
+
+
+def test_a_place_without_studies_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["sweeps", "list"])
+    main()
+    assert capsys.readouterr().out == "There are no studies here.\n"
