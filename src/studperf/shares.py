@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -14,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 class Share(TorchFunctionMode):
     """The rows `rank`, `rank + n_ranks`, ... of a batch.
 
-    Within it dropout is drawn for the whole batch, by every process from the same stream, and each applies what falls to its own rows.
+    Within it dropout is drawn for the whole batch, by every process from the same stream, and each applies what falls to its own rows;
+    batch normalisation goes by the mean and variance of all processes' rows (torch's own SyncBatchNorm needs GPUs).
 
     Args:
         rank: of this process.
@@ -40,7 +42,8 @@ class Share(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # noqa: ANN401 - what torch's function returns
         """Torch asks here for each of its functions."""
-        return self._drop(*args, **(kwargs or {})) if func is functional.dropout else func(*args, **(kwargs or {}))
+        own: dict[Callable[..., Any], Callable[..., Any]] = {functional.dropout: self._drop, functional.batch_norm: _normalise}
+        return own.get(func, func)(*args, **(kwargs or {}))
 
     def _drop(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: FBT001, FBT002 - as torch calls
         """As `torch.nn.functional.dropout` of the whole batch; `x` begins with the rows, or with several places for each."""
@@ -50,3 +53,36 @@ class Share(TorchFunctionMode):
         kept = torch.empty(self.n_rows * n_places, *x.shape[1:], dtype=x.dtype, device=x.device).bernoulli_(1 - p)
         own = kept.view(self.n_rows, -1)[self.rank :: self.n_ranks].reshape(x.shape)
         return x * own.div_(1 - p)
+
+
+def _normalise(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,  # noqa: FBT001, FBT002 - as torch calls
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """As `torch.nn.functional.batch_norm` of the whole batch: x (B, C, ...)."""
+    if not training:
+        return functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    across = [0, *range(2, x.ndim)]
+    n_places = _sum_over_processes(torch.full((), x.numel() / x.shape[1], device=x.device))
+    mean = _sum_over_processes(x.sum(across)) / n_places
+    wide = [1, -1] + [1] * (x.ndim - 2)
+    centred = x - mean.view(wide)
+    variance = _sum_over_processes(centred.square().sum(across)) / n_places
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(variance * n_places / (n_places - 1), momentum)
+    y = centred * (variance + eps).rsqrt().view(wide)
+    y = y if weight is None else y * weight.view(wide)
+    return y if bias is None else y + bias.view(wide)
+
+
+def _sum_over_processes(x: Tensor) -> Tensor:
+    total: Tensor = all_reduce(x)  # type: ignore[no-untyped-call]
+    return total
