@@ -285,6 +285,19 @@ def test_threads_are_chosen_for_every_model(path: Path) -> None:
     assert choose_threads(module, (torch.zeros(4, 3), torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4)), 4) == 1
 
 
+@pytest.mark.parametrize("word", ["trainer.max_steps=1", "trainer.max_time=00:00:00:00"])
+@pytest.mark.parametrize("progress", ["true", "false"])
+def test_a_run_that_no_epoch_of_came_to_its_end_says_so(small_config: Config, word: str, progress: str) -> None:
+    with pytest.raises(RunError, match="No epoch came to its end"):
+        run(small_config(word, f"progress={progress}"))
+
+
+def test_an_epoch_cut_short_by_max_steps_has_no_row(small_config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    record = run(small_config("trainer.max_steps=3", "trainer.max_epochs=5", "progress=true", "plots=false"))  # two steps an epoch
+    assert len(record.history) == 1
+    assert capsys.readouterr().out.count("/5  val/rmse") == 1
+
+
 @pytest.mark.parametrize("word", ["trainer.precision=fp16", "trainer.devices=x", "trainer.max_time=x"])
 def test_what_lightning_refuses_leaves_no_folder(small_config: Config, word: str) -> None:
     config = small_config(word)

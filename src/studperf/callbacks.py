@@ -156,7 +156,9 @@ class EpochBar(Callback):
         self.task = self.progress.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """Moves the bar on."""
+        """Moves the bar on; an epoch that `trainer.max_steps` cut short has no row to show."""
+        if len(self.keeper.record.history) <= trainer.current_epoch:
+            return
         metric, best = self.keeper.monitor.metric, self.keeper.best_value
         text = f"{metric} {self.keeper.record.history[-1][metric]:.4g}" + ("" if best is None else f" (best {best:.4g})")
         epoch, n_epochs = trainer.current_epoch + 1, trainer.max_epochs or 0

@@ -77,8 +77,14 @@ def fit(
     if not last.is_file():
         record.history = []
     monitor = config.monitor
+    # Not strict: the metric is always there, but for an epoch that trainer.max_steps cuts short.
     early = EarlyStopping(
-        monitor.metric, patience=monitor.patience, min_delta=monitor.min_delta, mode=monitor.mode, check_on_train_epoch_end=True
+        monitor.metric,
+        patience=monitor.patience,
+        min_delta=monitor.min_delta,
+        mode=monitor.mode,
+        strict=False,
+        check_on_train_epoch_end=True,
     )
     keeper = Keeper(record, folder, monitor)
     bar = [EpochBar(console, keeper)] if config.progress else []
@@ -101,8 +107,11 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
     """Loads the weights of the best epoch into the module, and records which they are.
 
     Raises:
+        RunError: no epoch came to its end.
         DivergedError: no epoch gave a finite value.
     """
+    if not record.history:
+        raise RunError("No epoch came to its end, so there is nothing to judge. Raise trainer.max_steps or trainer.max_time, or drop it.")
     monitor = config.monitor
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
     record.best_value = float(record.history[record.best_epoch][monitor.metric])

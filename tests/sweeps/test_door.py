@@ -97,6 +97,10 @@ def test_a_mistaken_sweep_is_refused_before_the_first_trial(change: dict[str, ob
     assert message in str(refusal.value)
 
 
+def test_a_number_is_a_name_of_a_study() -> None:
+    assert order_of("sweeps=mlp", "hydra.sweeper.study=2026").name == "2026"
+
+
 def test_a_list_of_unknown_objectives_is_not_also_told_to_be_too_short() -> None:
     node = OmegaConf.to_container(compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True)
     (fault,) = check_sweeper({**node, "objectives": ["val/rsme"]})[0]

@@ -281,6 +281,13 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
     epochs = trainer.get("max_epochs")
     if isinstance(epochs, int) and epochs < 1:
         faults.append(fault("trainer.max_epochs", f"must be at least 1, got {epochs}"))
+    positive = {key: trainer.get(key) for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches")}
+    why = "each epoch trains and is scored on val"
+    faults += [
+        fault(f"trainer.{key}", f"must be greater than 0, got {value}: {why}")
+        for key, value in positive.items()
+        if isinstance(value, int | float) and value <= 0
+    ]
     return faults
 
 

@@ -277,4 +277,6 @@ def _reason(word: str) -> str | None:
 
 def _first_line(error: Exception) -> str:
     lines = " ".join(str(error.__cause__ or error).split("\n")[:3]).split()
+    if lines[:2] == ["Cannot", "merge"]:
+        return "a list and a block of keys can't take each other's place"
     return " ".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from studperf.config.dataset import Block
 from studperf.config.shape import Node
@@ -13,7 +13,11 @@ from studperf.config.types import NonNegativeInt, Number, PositiveFloat, Positiv
 Outcome = Literal["val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"]
 """What a trial ends with: a metric of its best epoch, or what its model costs."""
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
-Name = Annotated[str, of_form(r"\w[\w.+-]*", "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _")]
+Name = Annotated[
+    str,
+    BeforeValidator(lambda name: str(name) if type(name) is int else name),  # 2026 is a name as good as any
+    of_form(r"\w[\w.+-]*", "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _"),
+]
 """Of a study, and of its folder."""
 Domain = str | int | float | bool | None
 """Hydra's sweep grammar, or a plain value."""

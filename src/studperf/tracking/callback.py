@@ -19,5 +19,6 @@ class LogEpochs(Callback):
     record: RunRecord
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """The newest row."""
-        self.tracker.log_epoch(self.record.history[-1])
+        """The newest row; an epoch that `trainer.max_steps` cut short has none."""
+        if len(self.record.history) > trainer.current_epoch:
+            self.tracker.log_epoch(self.record.history[-1])
