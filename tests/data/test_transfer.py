@@ -1,3 +1,4 @@
+import datetime as dt
 import hashlib
 import io
 import json
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -181,6 +183,17 @@ def test_without_credentials_there_is_one_message(work: Path) -> None:
     _, done = pushed_by_nobody()
     assert done.returncode == 2
     assert done.stderr == f"error: store: {NOBODY} (on Google Cloud: give the machine a service account)\n"
+
+
+def test_google_s_word_on_the_age_of_python_is_kept_back_and_no_other() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        remotes._prepare()
+        from google.api_core._python_version_support import check_python_version
+
+        assert check_python_version("google.cloud.storage", dt.date(2100, 1, 1)).name == "PYTHON_VERSION_UNSUPPORTED"
+        warnings.warn("the future of something else", FutureWarning, stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ["the future of something else"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,6 +190,8 @@ def _prepare() -> None:
     # gcsfs 2026.10 asks a second, gRPC service for the kind of bucket; where only plain HTTP answers, that takes a minute a file.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
+    # Each of Google's packages warns at its import of a Python whose end is near (3.11 with google-api-core 2.30).
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core\._python_version_support$")
 
 
 def refuse(error: Exception, where: str, *, is_login: bool = False) -> NoReturn:
