@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,14 @@ def test_every_shipped_sweep_can_begin_and_sees_val_alone(file: Path) -> None:
     assert order.name == file.stem
     assert order.base.score_on == "val"
     assert "Source" in file.read_text() or "et al." in file.read_text() or file.stem == "models"
+
+
+def test_the_sweep_that_the_docs_show_can_be_read() -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (project_root() / "docs/sweeps.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    defaults = compose(["hydra/sweeper=optuna", "hydra/sweeper/pruner=hyperband"], return_hydra_config=True).hydra.sweeper
+    settings = OmegaConf.to_container(defaults) | OmegaConf.to_container(OmegaConf.create(shown).hydra.sweeper)
+    order = read_order([], settings, name="shown")
+    assert len(order.space.dimensions) == 5
 
 
 @pytest.mark.parametrize(("kind", "name"), GROUPS)
