@@ -100,24 +100,24 @@ def timed_run(command: Sequence[str], folder: Path) -> Values:
     return values | {f"{part} s": float(timings[part]) for part in _PARTS}
 
 
-START_UP = {
+START_UP: dict[str, tuple[list[str], int, int | None]] = {
     "--cfg job": (["--cfg", "job"], 0, 0),
     "--help": (["--help"], 0, 0),
     "a key misspelt": (["trainer.max_epoch=5"], 2, 1),
+    "a job, described": (["cloud=vertex", "cloud.dry_run=true", "data=simulated"], 0, None),
 }
-"""What is asked -> the words for it, studperf's exit code, the template's."""
+"""What is asked -> the words for it, studperf's exit code, the template's; None where the template has no such thing and shows --cfg job."""
 
 
 def start_up(table: Path, what: str, options: Options, folder: Path) -> Report:
     """Commands that train nothing; the template stands for any Hydra script that imports at its top."""
-    words, *codes = START_UP[what]
-    found = {
-        OURS: [sys.executable, "-m", "studperf.train", *words],
-        TEMPLATE: [sys.executable, str(PEERS / "template" / "train.py"), f"data.path={table}", *words],
-    }
+    words, code, peer_code = START_UP[what]
+    peer_words = words if peer_code is not None else START_UP["--cfg job"][0]
+    ours = [sys.executable, "-m", "studperf.train", *words]
+    template = [sys.executable, str(PEERS / "template" / "train.py"), f"data.path={table}", *peer_words]
     contenders = {
-        name: partial(timed_process, command, cwd=folder, env=env_of(name), code=code)
-        for (name, command), code in zip(found.items(), codes, strict=True)
+        OURS: partial(timed_process, ours, cwd=folder, env=env_of(OURS), code=code),
+        TEMPLATE: partial(timed_process, template, cwd=folder, env=env_of(TEMPLATE), code=peer_code or 0),
     }
     rounds = interleave(contenders, options.rounds)
     return Report(title=what, rounds=rounds, columns=("wall s", "CPU s", "peak MB"), against=TEMPLATE, ratios=("CPU s", "peak MB"))

@@ -1,6 +1,5 @@
 """Whole jobs over the wire: submitted by the command, run by the stand-in as Vertex AI would, fetched home."""
 
-import os
 import re
 import signal
 import subprocess
@@ -82,10 +81,7 @@ def test_a_run_there_is_the_run_here(command: Command, standin: GoogleStandin, t
     table = tmp_path / "my $(HOME) table.csv"
     assert command("data", "simulate", f"out={table}", "rows=400").returncode == 0
     words = ("data=students", f"data.source.path='{table}'", "model=mlp", "tracking.wandb.tags=['$(HOME) 100 % ü']")
-    before = os.times()
     job = submit(command, standin, *words)
-    after = os.times()
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
     succeed(standin, job)
     assert seen_by_official_client(standin) == [job["displayName"], "JOB_STATE_SUCCEEDED", "STANDARD", "mlp"]
     fetch(command)

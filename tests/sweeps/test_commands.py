@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
 from studperf.errors import ConfigError
 from studperf.sweeps.__main__ import main
+from studperf.sweeps.saved import Saved, repeat_command
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,11 @@ def test_a_place_without_studies_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(sys, "argv", ["sweeps", "list"])
     main()
     assert capsys.readouterr().out == "There are no studies here.\n"
+
+
+def test_a_study_whose_file_is_gone_says_so(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    study.add_trial(optuna.create_trial(value=1.0, user_attrs={"words": ["optimizer.lr=0.1"]}))
+    saved = Saved("old", tmp_path, study, study.trials, {"fixed": ["sweeps=gone", "model=mlp"]})
+    with pytest.raises(ConfigError, match=r"^old: what it began with, sweeps=gone model=mlp, can't be composed any more: .*sweeps/gone"):
+        repeat_command(saved)

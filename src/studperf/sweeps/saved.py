@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.errors import RunError
+from studperf.errors import ConfigError, RunError
 from studperf.record import STUDIES
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Word
@@ -146,12 +146,19 @@ def repeat_command(saved: Saved) -> str:
 
     Raises:
         RunError: no trial is complete.
+        ConfigError: the study's own YAML is gone, or no longer what it was.
     """
     winner = saved.facts.get("winner")
     if winner:
         return str(winner["command"])
     if saved.best is None:
         raise RunError(f"{saved.name}: no trial is complete yet")
+    from hydra.errors import HydraException
+
     fixed = [Word(*word.split("=", 1)) for word in saved.facts.get("fixed", [])]
     words = [Word(*word.split("=", 1)) for word in saved.best.user_attrs["words"]]
-    return command(Composer(fixed).repeat(words))
+    try:
+        return command(Composer(fixed).repeat(words))
+    except HydraException as error:
+        why = str(error).split("\n")[0]
+        raise ConfigError(f"{saved.name}: what it began with, {' '.join(map(str, fixed))}, can't be composed any more: {why}") from error
