@@ -1,12 +1,13 @@
 import datetime as dt
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studperf.data.hashes import combine, group_rows, hash_values, have_equals
+from studperf.data.hashes import combine, group_rows, hash_levels, hash_numbers, hash_rows, hash_values, have_equals, join_cells
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=60), st.integers(0, 5))
@@ -40,6 +41,14 @@ def test_values_of_any_type_are_told_apart(values: pa.Array) -> None:
     one, other, nothing, again = hash_values(values).tolist()
     assert one == again
     assert len({one, other, nothing}) == 3
+
+
+@pytest.mark.parametrize("n_columns", range(4))
+def test_rows_have_the_same_hash_by_their_cells_as_in_a_frame(n_columns: int) -> None:
+    codes, levels, numbers = np.array([1, 0, -1, 1]), ["a", "b c"], np.array([0.5, np.nan, -0.0, 1e300])
+    frame = pd.DataFrame({"n": numbers, "c": pd.Categorical.from_codes(codes, levels), "m": -numbers}).iloc[:, :n_columns]
+    cells = [hash_numbers(numbers), hash_levels(codes, levels), hash_numbers(-numbers)][:n_columns]
+    assert join_cells(cells, 4).tolist() == hash_rows(frame).tolist()
 
 
 def test_both_zeros_are_one_number() -> None:

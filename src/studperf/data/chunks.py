@@ -173,7 +173,7 @@ class CsvSource:
             cut = _end_of_rows(rest) if len(rest) >= N_BYTES else 0
             if cut:
                 yield CsvChunk(rest, cut, n_lines, self)
-                n_lines += _count_lines(rest, cut)
+                n_lines += _count(rest, b"\n", cut)
                 rest = rest[cut:]
             block = next(self._blocks, b"")
             if not block:
@@ -252,7 +252,7 @@ def _end_of_rows(text: bytes) -> int:
     cut = text.rfind(b"\n") + 1
     if text.find(b'"', 0, cut) < 0:  # five times as fast as counting
         return cut
-    n_quotes = text.count(b'"', 0, cut)
+    n_quotes = _count(text, b'"', cut)
     while cut and n_quotes % 2:
         before = text.rfind(b"\n", 0, cut - 1) + 1
         n_quotes -= text.count(b'"', before, cut)
@@ -260,9 +260,9 @@ def _end_of_rows(text: bytes) -> int:
     return cut
 
 
-def _count_lines(text: bytes, n_bytes: int) -> int:
-    """As `bytes.count` would, in a third of the time."""
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8, n_bytes) == ord("\n")))
+def _count(text: bytes, byte: bytes, n_bytes: int) -> int:
+    """As `bytes.count` would in the first bytes; where the byte comes often, in a third of the time."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8, n_bytes) == ord(byte)))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Self
@@ -16,6 +17,7 @@ from studperf.data.schema import Finding, Table
 from studperf.errors import DataError
 
 _N_QUANTILES = 1000
+_N_BLOCK = 4096  # rows whose columns stay in a core's cache
 CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
 OTHER = "other"
 
@@ -138,6 +140,13 @@ class Encoder(Block):
             missing: of categories, (N,) whether there was no value.
             out: (N, F) and (N, C).
         """
+        for start in range(0, len(out.x_num), _N_BLOCK):
+            rows = slice(start, start + _N_BLOCK)
+            self._write(_take(values, rows), _take(codes, rows), _take(missing, rows), Encoded(out.x_num[rows], out.x_cat[rows]))
+
+    def _write(
+        self, values: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray], out: Encoded
+    ) -> None:
         # Column by column through float64: what is written is rounded once.
         columns = [_encode_number(values[code.name], code) for code in self.numbers]
         columns += [_filled(values[code.name], code.fill) for code in self.flags]
@@ -167,6 +176,10 @@ def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
     return np.concatenate([encoded.x_num.astype(np.float64), *one_hot], axis=1)
 
 
+def _take(columns: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
+    return {name: column[rows] for name, column in columns.items()}
+
+
 def _refuse_empty(name: str) -> NoReturn:
     raise DataError(f"{name}: no training row has a value, so there is nothing to learn from it; give it kind unused")
 
@@ -190,8 +203,14 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
     if encode.numbers == "quantile":
         quantiles = tuple(np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist())
     # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
-    std = float(known.std()) if high > low else 1.0
+    std = _deviation(known, mean) if high > low else 1.0
     return NumberCode(name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles)
+
+
+def _deviation(values: np.ndarray, mean: float) -> float:
+    """Standard deviation, block by block: numpy's own writes a copy of all values, which takes twice the time."""
+    blocks = (values[i : i + _N_BLOCK] - mean for i in range(0, len(values), _N_BLOCK))
+    return math.sqrt(math.fsum(float(block @ block) for block in blocks) / len(values))
 
 
 def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:

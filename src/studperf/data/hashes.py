@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,12 +16,35 @@ Hashes = NDArray[np.uint64]
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _WORD = 8
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(_WORD + 1)], dtype=np.uint64)
+_ABSENT = np.uint64(np.iinfo(np.uint64).max)  # as pandas hashes a category's missing cell
 NOTHING = np.uint64(0x5D5C_A1AB_1E5E_ED01)
 
 
 def hash_rows(columns: pd.DataFrame) -> Hashes:
     """(N,) of each row's cells. Text and a category of the same text have the same hash."""
     return np.asarray(pd.util.hash_pandas_object(columns, index=False), dtype=np.uint64)
+
+
+def hash_numbers(values: np.ndarray) -> Hashes:
+    """(N,) of one column's numbers, NaN included."""
+    return np.asarray(pd.util.hash_array(values), dtype=np.uint64)
+
+
+def hash_levels(codes: np.ndarray, levels: Sequence[str]) -> Hashes:
+    """(N,) of one category's cells: places in `levels`, -1 where there is none."""
+    known = pd.util.hash_array(np.array(levels, dtype=object), categorize=False)
+    return np.asarray(np.append(known, _ABSENT)[codes], dtype=np.uint64)
+
+
+def join_cells(columns: Sequence[Hashes], n_rows: int) -> Hashes:
+    """(N,) of rows, by the hashes of their cells: what `hash_rows` says of them, without a frame."""
+    hashes = np.full(n_rows, 0x345678, dtype=np.uint64)
+    factor = 1000003
+    for i, column in enumerate(columns):
+        hashes ^= column
+        hashes *= np.uint64(factor)
+        factor += 82520 + 2 * (len(columns) - i)
+    return hashes + np.uint64(97531)
 
 
 def hash_features(table: Table) -> Hashes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,12 @@ import pyarrow as pa
 from studperf.config.dataset import Column, Dataset
 from studperf.data.chunks import Chunk
 from studperf.data.facts import Cells, Facts, show
-from studperf.data.hashes import Hashes, combine, hash_rows, hash_values
+from studperf.data.hashes import Hashes, combine, hash_levels, hash_numbers, hash_values, join_cells
 from studperf.data.schema import as_flags, drop_targetless, type_rows
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
+_FLAG_HASHES = hash_numbers(np.array([0.0, 1.0, np.nan]))  # FLAG_MISSING is the last one's place too
 
 
 @dataclass
@@ -122,7 +124,7 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
     codes = place[codes]
     facts = Facts(len(codes), Cells.where(missing))
     if column.kind == "flag":
-        flags = as_flags(pd.Series(levels, dtype=str)).to_numpy()
+        flags = _flags_of(tuple(levels))
         if np.isnan(flags).any():
             raise _Odd
         known = np.array([*flags, FLAG_MISSING], dtype=np.int8)[codes]
@@ -134,6 +136,12 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
         facts.some, facts.first = tuple(levels[:2]), show(float("nan") if missing[0] else levels[codes[0]])
         facts.unseen = _unseen(codes, levels, column)
     piece.facts[name] = facts
+
+
+@lru_cache(maxsize=16)
+def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
+    """The same few in all chunks."""
+    return as_flags(pd.Series(spellings, dtype=str)).to_numpy()
 
 
 def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
@@ -165,9 +173,8 @@ def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataTy
 
 
 def _hash(piece: Piece, dataset: Dataset) -> None:
-    features = dataset.feature_names
-    named = {name: _as_column(piece, name) for name in features if name in piece.columns}
-    piece.features = piece.rows = hash_rows(pd.DataFrame(named, copy=False))
+    named = [name for name in dataset.feature_names if name in piece.columns]
+    piece.features = piece.rows = join_cells([_hash_cells(piece, name) for name in named], piece.n_rows)
     if dataset.target.column in piece.columns:
         piece.rows = combine(piece.features, hash_values(pa.array(piece.columns[dataset.target.column])))
     for name, values in piece.columns.items():
@@ -180,8 +187,8 @@ def _hash(piece: Piece, dataset: Dataset) -> None:
             piece.others = hashes if piece.others is None else combine(piece.others, hashes)
 
 
-def _as_column(piece: Piece, name: str) -> np.ndarray | pd.Categorical[str]:
+def _hash_cells(piece: Piece, name: str) -> Hashes:
     values = piece.columns[name]
     if name in piece.levels:
-        return pd.Categorical.from_codes(values, categories=pd.Index(piece.levels[name], dtype=str))
-    return np.where(values == FLAG_MISSING, np.nan, values) if values.dtype == np.int8 else np.asarray(values)
+        return hash_levels(values, piece.levels[name])
+    return _FLAG_HASHES[values] if values.dtype == np.int8 else hash_numbers(values)

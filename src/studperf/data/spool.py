@@ -91,15 +91,18 @@ class Spool:
                 block = reader.get_batch(i)
             yield block
 
-    def column(self, name: str, where: np.ndarray | None = None) -> np.ndarray:
-        """(N,) one column without missing cells; of the rows of a mask (N,) if there is one."""
-        n_rows = self.n_rows if where is None else int(np.count_nonzero(where))
+    def column(self, name: str, index: np.ndarray | None = None) -> np.ndarray:
+        """(N,) one column without missing cells; of some rows if they are given by their numbers, which must ascend."""
+        n_rows = self.n_rows if index is None else len(index)
         values, n_done = np.empty(n_rows, dtype=self.schema.field(name).type.to_pandas_dtype()), 0
         for start, block in zip(self.starts, self.blocks([name]), strict=False):
             new = block.column(0).to_numpy()
-            new = new if where is None else new[where[start : start + len(new)]]
-            values[n_done : n_done + len(new)] = new
-            n_done += len(new)
+            n_below = start + len(new) if index is None else int(np.searchsorted(index, start + len(new)))
+            if index is None:
+                values[n_done:n_below] = new
+            else:  # half of the time that a mask takes
+                new.take(index[n_done:n_below] - start, out=values[n_done:n_below], mode="clip")
+            n_done = n_below
         return values
 
     def rows(self, names: Sequence[str], index: np.ndarray) -> pa.Table:

@@ -158,8 +158,8 @@ class StreamedTable:
         """
         is_train = np.zeros(self.n_rows, dtype=bool)
         is_train[train] = True
-        names = self.dataset.feature_names
-        codes = dict(zip(names, in_order(partial(self._fit_column, is_train, encode), names), strict=True))
+        names, rows = self.dataset.feature_names, np.flatnonzero(is_train)
+        codes = dict(zip(names, in_order(partial(self._fit_column, rows, encode), names), strict=True))
         return Encoder(
             numbers=tuple(codes[name] for name in self.dataset.of_kind("number")),
             flags=tuple(codes[name] for name in self.dataset.of_kind("flag")),
@@ -167,8 +167,8 @@ class StreamedTable:
             category_style=encode.categories,
         )
 
-    def _fit_column(self, is_train: np.ndarray, encode: Encode, name: str) -> Any:  # noqa: ANN401 - a code
-        column, values = self.dataset.columns[name], self.spool.column(name, is_train)
+    def _fit_column(self, rows: np.ndarray, encode: Encode, name: str) -> Any:  # noqa: ANN401 - a code
+        column, values = self.dataset.columns[name], self.spool.column(name, rows)
         match column.kind:
             case "number":
                 return fit_number(name, values, column, encode)
