@@ -107,6 +107,17 @@ def test_encoder_is_plain_json(make_dataset: MakeDataset) -> None:
     assert [code["name"] for code in plain["categories"]] == ["level", "grade"]
 
 
+@pytest.mark.parametrize("encode", STYLES, ids=id_of)
+def test_blocks_of_rows_end_as_all_rows_at_once(encode: Encode, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = mixed_table(make_dataset(MIXED), 200, 3)
+    seen = []
+    for n_rows in (200, 7):
+        monkeypatch.setattr("studperf.data.encode._N_BLOCK", n_rows)
+        seen.append(Encoder.fit(table, encode).transform(table))
+    np.testing.assert_allclose(seen[1].x_num, seen[0].x_num, rtol=1e-6)
+    np.testing.assert_array_equal(seen[1].x_cat, seen[0].x_cat)
+
+
 # Numbers
 
 

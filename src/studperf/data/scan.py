@@ -18,6 +18,7 @@ from studperf.data.schema import as_flags, drop_targetless, type_rows
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
+_N_BLOCK = 8192  # rows of a column that stay in a core's cache
 _FLAG_HASHES = hash_numbers(np.array([0.0, 1.0, np.nan]))  # FLAG_MISSING is the last one's place too
 
 
@@ -174,7 +175,13 @@ def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataTy
 
 def _hash(piece: Piece, dataset: Dataset) -> None:
     named = [name for name in dataset.feature_names if name in piece.columns]
-    piece.features = piece.rows = join_cells([_hash_cells(piece, name) for name in named], piece.n_rows)
+    known = {name: hash_levels(levels) for name, levels in piece.levels.items()}
+    piece.features = np.empty(piece.n_rows, dtype=np.uint64)
+    for start in range(0, piece.n_rows, _N_BLOCK):
+        rows = slice(start, min(start + _N_BLOCK, piece.n_rows))
+        cells = [_hash_cells(piece.columns[name][rows], known.get(name)) for name in named]
+        piece.features[rows] = join_cells(cells, rows.stop - rows.start)
+    piece.rows = piece.features
     if dataset.target.column in piece.columns:
         piece.rows = combine(piece.features, hash_values(pa.array(piece.columns[dataset.target.column])))
     for name, values in piece.columns.items():
@@ -187,8 +194,8 @@ def _hash(piece: Piece, dataset: Dataset) -> None:
             piece.others = hashes if piece.others is None else combine(piece.others, hashes)
 
 
-def _hash_cells(piece: Piece, name: str) -> Hashes:
-    values = piece.columns[name]
-    if name in piece.levels:
-        return hash_levels(values, piece.levels[name])
-    return _FLAG_HASHES[values] if values.dtype == np.int8 else hash_numbers(values)
+def _hash_cells(values: np.ndarray, known: Hashes | None) -> Hashes:
+    if known is None:
+        known = _FLAG_HASHES if values.dtype == np.int8 else None
+    hashes: Hashes = hash_numbers(values) if known is None else known[values]
+    return hashes
