@@ -20,7 +20,15 @@ os.environ["WANDB_MODE"] = "disabled"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "tracking.wandb.mode=disabled")
+SMALL = (
+    "data=simulated",
+    "data.source.simulate.rows=400",
+    "trainer=smoke",
+    "progress=false",
+    "threads=1",
+    "plots=false",
+    "tracking.wandb.mode=disabled",
+)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def records_of(results: list[many.Result]) -> list[RunRecord]:
 
 
 def test_stacked_runs_are_judged_as_runs_alone_are(small_config: Config, tmp_path: Path) -> None:
-    config = small_config("repeat=3", "engine=stacked")
+    config = small_config("repeat=3", "engine=stacked", "plots=true")
     console = quiet()
     records = records_of(run_many(jobs_of(config, tmp_path / "together"), refuse, console))
     assert text_of(console).count("SIMULATED") == 4  # the table, and each verdict
@@ -68,7 +68,7 @@ def test_stacked_runs_are_judged_as_runs_alone_are(small_config: Config, tmp_pat
 
 
 def test_scoring_on_val_leaves_the_test_split_closed(small_config: Config, tmp_path: Path) -> None:
-    config = small_config("repeat=2", "engine=stacked", "score_on=val", "plots=false")
+    config = small_config("repeat=2", "engine=stacked", "score_on=val")
     for record in records_of(run_many(jobs_of(config, tmp_path), refuse, quiet())):
         assert set(pd.read_parquet(tmp_path / record.name / "predictions.parquet")["split"]) == {"val"}
         assert "plots" not in record.timings_s
@@ -98,7 +98,7 @@ def test_runs_that_can_not_be_stacked_are_trained_one_after_another_and_it_is_sa
 
 def test_the_ordinary_engine_says_nothing_of_stacks(small_config: Config, tmp_path: Path) -> None:
     console = quiet()
-    records = records_of(run_many(jobs_of(small_config("repeat=2", "plots=false"), tmp_path), train.run, console))
+    records = records_of(run_many(jobs_of(small_config("repeat=2"), tmp_path), train.run, console))
     assert [record.n_stacked for record in records] == [1, 1]
     assert "stacked" not in text_of(console)
 
@@ -107,14 +107,14 @@ def test_more_runs_than_a_stack_holds_are_trained_stack_after_stack(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(many, "stack_size", lambda *_: 2)
-    config = small_config("repeat=5", "engine=stacked", "plots=false")
+    config = small_config("repeat=5", "engine=stacked")
     records = records_of(run_many(jobs_of(config, tmp_path), refuse, quiet()))
     assert [record.n_stacked for record in records] == [2, 2, 2, 2, 1]
     assert [record.seed for record in records] == [0, 1, 2, 3, 4]
 
 
 def test_a_member_that_diverges_fails_alone(small_config: Config, tmp_path: Path) -> None:
-    config = small_config("model=linear", "optimizer.name=sgd", "scheduler.warmup=0", "batch_size=16", "engine=stacked", "plots=false")
+    config = small_config("model=linear", "optimizer.name=sgd", "scheduler.warmup=0", "batch_size=16", "engine=stacked")
     rates = (1e-2, 1e30, 2e-2)
     jobs = [
         Job(config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})}), (), tmp_path / f"{i}")
@@ -138,7 +138,7 @@ def test_a_table_that_is_refused_leaves_no_folder(small_config: Config, tmp_path
 def test_an_interrupted_stack_is_begun_again_to_the_same_numbers(
     during: str, small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small_config("repeat=3", "engine=stacked", "plots=false", "trainer.max_epochs=4")
+    config = small_config("repeat=3", "engine=stacked", "trainer.max_epochs=4")
     whole = records_of(run_many(jobs_of(config, tmp_path / "whole"), refuse, quiet()))
     folder, jobs = open_repeat(config, ["repeat=3", "seed=0"])
     calls = []
@@ -172,7 +172,7 @@ def test_an_interrupted_stack_is_begun_again_to_the_same_numbers(
 def test_one_member_of_an_interrupted_stack_can_be_begun_again_alone(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = small_config("repeat=2", "engine=stacked", "plots=false", "trainer.max_epochs=4")
+    config = small_config("repeat=2", "engine=stacked", "trainer.max_epochs=4")
     whole = records_of(run_many(jobs_of(config, tmp_path / "whole"), refuse, quiet()))
 
     def interrupt(*given: object, **named: object) -> None:
@@ -190,7 +190,7 @@ def test_one_member_of_an_interrupted_stack_can_be_begun_again_alone(
 
 
 def test_a_repeated_run_goes_on_with_the_seeds_that_were_not_begun(small_config: Config, tmp_path: Path) -> None:
-    config = small_config("repeat=3", "seed=7", "plots=false")
+    config = small_config("repeat=3", "seed=7")
     folder, jobs = open_repeat(config, ["repeat=3", "seed=7", "plots=false"])
     assert folder.parent == Path(config.runs)
     assert folder.name.endswith("_mlp_repeat3")

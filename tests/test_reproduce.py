@@ -33,6 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trainer=smoke",
         "progress=false",
         "threads=1",
+        "plots=false",
         "tracking.wandb.mode=disabled",
     ]
     simulate(load_overrides(words).data).to_csv(place / "table.csv", index=False)

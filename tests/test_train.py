@@ -50,7 +50,7 @@ def wait_for_epochs(runs: Path, n_epochs: int, timeout_s: float = 90) -> Path:
 
 
 def test_a_run_leaves_a_complete_folder(small_config: Config) -> None:
-    config = small_config("model=mlp")
+    config = small_config("model=mlp", "plots=true")
     record = run(config, overrides=["model=mlp"])
     folder = folder_of(config)
     expected = {
@@ -75,7 +75,7 @@ def test_a_run_leaves_a_complete_folder(small_config: Config) -> None:
 
 
 def test_the_record_holds_what_the_run_did(small_config: Config) -> None:
-    record = run(small_config("model=linear", "seed=4", "data.split.seed=7"))
+    record = run(small_config("model=linear", "seed=4", "data.split.seed=7", "plots=true"))
     assert (record.model, record.seed, record.data.is_simulated) == ("linear", 4, True)
     assert (record.data.n_train, record.data.n_val, record.data.n_test) == (320, 40, 40)
     assert [row["epoch"] for row in record.history] == [0, 1]

@@ -11,7 +11,16 @@ from studperf.data.simulate import simulate
 from studperf.errors import BundleError, ConfigError, DataError
 from studperf.train import run
 
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "model=linear", "export=true")
+SMALL = (
+    "data=simulated",
+    "data.source.simulate.rows=400",
+    "trainer=smoke",
+    "progress=false",
+    "threads=1",
+    "plots=false",
+    "model=linear",
+    "export=true",
+)
 
 
 @pytest.fixture(scope="module")

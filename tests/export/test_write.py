@@ -35,7 +35,7 @@ MODELS = [
     pytest.param(name, marks=[] if name in FAST else pytest.mark.slow)
     for name in sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 ]
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
+SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false")
 BLOCKED = ("torch", "lightning", "pandas", "pyarrow", "sklearn", "scipy", "wandb", "optuna", "hydra", "omegaconf", "onnx", "safetensors")
 ALONE = f"""
 import csv, json, sys

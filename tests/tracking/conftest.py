@@ -15,7 +15,7 @@ from studperf.tracking.pipe import close_scribe
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 OFFLINE = "tracking.wandb.mode=offline"
-WORDS = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
+WORDS = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false")
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_panel_shows_what_a_run_logs(offline_config: Config) -> None:
-    config = offline_config("trainer.max_epochs=3", "tracking.wandb.system_s=0.1")
+    config = offline_config("plots=true", "trainer.max_epochs=3", "tracking.wandb.system_s=0.1")
     run(config)
     (folder,) = Path(config.runs).iterdir()
     workspace = dashboard.build(None, "p")

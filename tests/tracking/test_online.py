@@ -56,7 +56,7 @@ def test_a_server_that_is_not_there_makes_the_run_offline(
     server: Standin, offline_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.stop()
-    record = run(offline_config("tracking.wandb.mode=auto"))
+    record = run(offline_config("tracking.wandb.mode=auto", "plots=true"))
     assert record.tracking is not None
     assert (record.status, record.tracking.mode, record.tracking.is_confirmed) == ("finished", "offline", False)
     out = capsys.readouterr().out
@@ -71,7 +71,7 @@ def test_a_server_that_refuses_the_run_makes_it_offline(
     server: Standin, offline_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.refuse.add("UpsertBucket")
-    record = run(offline_config("tracking.wandb.mode=online"))
+    record = run(offline_config("tracking.wandb.mode=online", "plots=true"))
     assert record.tracking is not None
     assert (record.status, record.tracking.mode) == ("finished", "offline")
     out = capsys.readouterr().out
