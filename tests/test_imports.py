@@ -99,3 +99,9 @@ def test_a_plain_run_imports_no_client_of_a_cloud(imported: set[str]) -> None:
 )
 def test_an_answer_without_a_run_imports_nothing_heavy(words: list[str], code: int, tmp_path: Path) -> None:
     assert packages_of(ANSWER.format(words=words), tmp_path, code) & HEAVY == set()
+
+
+def test_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
+    rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.saved, studperf.sweeps.winner, studperf.sweeps.report\n"
+    script = rooms + 'sys.stderr.write("MODULES " + " ".join({name.split(".")[0] for name in sys.modules}))'
+    assert packages_of(script, tmp_path) & {"torch", "lightning", "sklearn"} == set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from studperf.config import load_overrides
 from studperf.config.shape import RunConfig
@@ -232,10 +233,10 @@ def test_run_that_is_opened_again_is_running(record: RunRecord, tmp_path: Path) 
     record.history = [{"epoch": 0}, {"epoch": 1}]
     record.leave(tmp_path, "failed", "ValueError: x")
     (tmp_path / LAST).parent.mkdir()
-    (tmp_path / LAST).touch()
+    torch.save({"callbacks": {"another": {"n": 3}, "keeper": {"history": record.history[:1]}}}, tmp_path / LAST)
     again = reopen(tmp_path, record)
     assert (again.status, again.error, again.ended) == ("running", None, None)
-    assert again.resumed_at == [2]
+    assert (again.history, again.resumed_at) == ([{"epoch": 0}], [1])  # the second epoch ended after the checkpoint
 
 
 # The process that runs a run

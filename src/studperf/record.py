@@ -406,10 +406,21 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
         if old != new:
             raise RunError(f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run.")
     record.status, record.ended, record.error, record.process = "running", None, None, fresh.process
-    if not (folder / LAST).is_file():  # begun in a stack, which keeps no checkpoint to go on from
+    if (folder / LAST).is_file():
+        record.history = _kept_history(folder / LAST)
+    else:  # begun in a stack, which keeps no checkpoint to go on from
         record.history, record.n_stacked = [], 1
     record.resumed_at.append(len(record.history))
     return record
+
+
+def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
+    """The epochs that a checkpoint knows: a run that was stopped after it has recorded later ones, which are trained again."""
+    import torch
+
+    states = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"].values()
+    history: list[dict[str, Any]] = next(state["history"] for state in states if "history" in state)
+    return history
 
 
 @contextmanager

@@ -88,12 +88,15 @@ def test_the_image_is_not_there(standin: GoogleStandin, google: Google) -> None:
     assert check_image(google, IMAGE) == f"{IMAGE} is there"
 
 
-def test_the_region_is_none(standin: GoogleStandin, vertex: Vertex) -> None:
+def test_the_region_is_none(standin: GoogleStandin, vertex: Vertex, monkeypatch: pytest.MonkeyPatch) -> None:
     standin.faults.append(always(400, "INVALID_ARGUMENT", "Unsupported region for Vertex AI, select from [...]"))
     assert "cloud.region=europe-west1: is no region that does this" in refusal_of(vertex)
     gone = requests.ConnectionError("Failed to resolve 'mars-west1-aiplatform.googleapis.com' (NameResolutionError)")
-    told = str(from_exception(gone, Asked("aiplatform", "jobs", "p", "mars-west1"), "mars-west1-aiplatform.googleapis.com"))
-    assert "cloud.region=mars-west1: is no region" in told
+    asked = Asked("aiplatform", "jobs", "p", "mars-west1"), "mars-west1-aiplatform.googleapis.com"
+    monkeypatch.setattr("studperf.cloud.faults._has_address", lambda _: True)
+    assert "cloud.region=mars-west1: is no region" in str(from_exception(gone, *asked))
+    monkeypatch.setattr("studperf.cloud.faults._has_address", lambda _: False)
+    assert "mars-west1-aiplatform.googleapis.com can't be reached" in str(from_exception(gone, *asked))
 
 
 def test_the_bucket_is_not_there(google: Google, standin: GoogleStandin) -> None:

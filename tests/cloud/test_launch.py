@@ -1,6 +1,7 @@
 """From a command line to a job, up to the door: nothing here is sent."""
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from studperf.cloud.checkout import Code, warnings_about
 from studperf.cloud.estimate import n_workers
-from studperf.cloud.launch import plan_job
+from studperf.cloud.launch import plan_job, show
 from studperf.cloud.words import unpack
 from studperf.config import load_overrides
 from studperf.config.cloud import Vertex
@@ -22,6 +24,7 @@ SIMULATED = ("data=simulated", "cloud=vertex")
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
 
+ACCOUNT = "me@my-project.iam.gserviceaccount.com"
 HEAVY = {"torch", "lightning", "pandas", "optuna", "requests", "google.auth", "google.oauth2"}
 
 
@@ -78,6 +81,29 @@ def test_keys_of_a_job_are_refused_without_one(train: Train) -> None:
 def test_a_job_that_could_cost_too_much_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the ceiling is 0\.10 USD"):
         plan_job([], [*SIMULATED, "cloud.max_cost=0.1"])
+
+
+def test_a_gpu_that_is_not_rented_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"n1-standard-4 has no GPU; rent one with cloud\.accelerator="):
+        plan_job([], [*SIMULATED, "trainer=gpu"])
+    for word in ("cloud.accelerator=NVIDIA_TESLA_T4", "cloud.machine=g2-standard-4"):
+        assert plan_job([], [*SIMULATED, "trainer=gpu", word]).body
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "Workers:  1\n"),
+        (["cloud.workers=8"], "Workers:  8 on one machine, which shares its cores among them; for a machine each they need a database"),
+        (["hydra.sweeper.n_jobs=2"], "Workers:  2 on one machine"),
+        (["cloud.workers=8", "cloud.secrets.STUDPERF_STORAGE=url", f"cloud.service_account={ACCOUNT}"], "Workers:  8 on one study, by the"),
+    ],
+    ids=["one", "eight", "of the sweeper", "a database"],
+)
+def test_where_workers_run_is_told(words: list[str], line: str) -> None:
+    out = io.StringIO()
+    show(plan_job(["-m"], ["sweeps=mlp", *SIMULATED, *words]), Console(file=out, width=300))
+    assert line in out.getvalue()
 
 
 def test_words_arrive_as_they_were_typed() -> None:

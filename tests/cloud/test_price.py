@@ -70,6 +70,13 @@ def test_a_job_above_the_ceiling_is_refused_with_both_ways_out(table: Path) -> N
     hold_ceiling(cloud(*words, "cloud.timeout_s=3600"), price(table, *words, "cloud.timeout_s=3600"))
 
 
+def test_the_ceiling_that_is_advised_is_high_enough(table: Path) -> None:
+    words = ("cloud.region=us-central1", "cloud.machine=small-1", "cloud.timeout_s=3607")  # a bit more than 1.10
+    with pytest.raises(ConfigError, match=r"may cost 1\.11 EUR.*cloud\.max_cost=1\.11\)"):
+        hold_ceiling(cloud(*words, "cloud.max_cost=1.10"), price(table, *words))
+    hold_ceiling(cloud(*words, "cloud.max_cost=1.11"), price(table, *words))
+
+
 def test_what_nobody_knows_the_price_of_is_refused_unless_there_is_no_ceiling(table: Path) -> None:
     unknown = quote(cloud("cloud.machine=smal-1"), read_prices(table))
     assert isinstance(unknown, str)

@@ -101,14 +101,15 @@ def test_what_arrives_damaged_is_asked_for_again(google: Google, tmp_path: Path,
 
 
 def test_a_job_is_found_by_number_name_and_beginning(standin: GoogleStandin, vertex: Vertex) -> None:
-    jobs = [vertex.submit(BODY | {"displayName": name}) for name in ("one", "one-more", "two")]
-    assert vertex.find(jobs[0].id).name == "one"
-    assert vertex.find("one").id == jobs[0].id
+    jobs = [vertex.submit(BODY | {"displayName": name}) for name in ("2026-11-01", "one", "one-more", "two")]
+    assert vertex.find("2026").id == jobs[0].id
+    assert vertex.find(jobs[1].id).name == "one"
+    assert vertex.find("one").id == jobs[1].id
     assert vertex.find("tw").name == "two"
     assert vertex.find(None).name == "two"
     with pytest.raises(CloudError, match="several jobs begin like that"):
         vertex.find("o")
     with pytest.raises(CloudError, match=r"python -m studperf\.cloud list"):
         vertex.find("three")
-    with pytest.raises(CloudError, match="not found"):
+    with pytest.raises(CloudError, match="123: there is no such job"):
         vertex.find("123")

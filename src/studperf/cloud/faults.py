@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,18 @@ def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
         asked.region
         and asked.region in host
         and any(sign in text for sign in ("NameResolution", "Name or service not known", "getaddrinfo"))
+        and _has_address("oauth2.googleapis.com")  # else it is the network that has none for any host
     ):
         return no_region(asked, f"{host} has no address")
     first = text.splitlines()[0][:_MAX_SHOWN] if text else type(error).__name__
     return CloudError(f"{asked.what}: {host} can't be reached: {first}\nIs there a way out? curl -sSI https://{host}")
+
+
+def _has_address(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        return False
 
 
 def no_credentials(error: Exception) -> CloudError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,9 +100,19 @@ class Folder:
             md5: that it is to have; by default, the one that the bucket names as it sends it: it may have changed since it was listed.
 
         Raises:
-            CloudError: it has another md5.
+            CloudError: it has another md5, or can't be written.
         """
-        self.google.patiently(lambda: self._download(name, path, md5))
+        import requests
+
+        def receive() -> None:
+            try:
+                self._download(name, path, md5)
+            except requests.RequestException as error:  # in the midst of the content
+                raise BusyError(f"{self.uri}/{name}: did not arrive whole: {error}") from error
+            except OSError as error:
+                raise CloudError(f"{path}: can't be written: {error.strerror or error}") from error
+
+        self.google.patiently(receive)
 
     def _download(self, name: str, path: Path, md5: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +132,8 @@ class Folder:
                 )
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def _get(self, name: str, *, is_streamed: bool) -> requests.Response:
         return self.google.once("GET", self._path(name), self._asked(f"{self.uri}/{name}"), params={"alt": "media"}, stream=is_streamed)

@@ -21,6 +21,8 @@ REQUEST = "request"
 """The label by which a job is found again whose submission was not answered."""
 APP = {"app": "studperf"}
 _MAX_LABEL = 63
+_WITH_GPU = ("g2-", "g4-", "a2-", "a3-", "a4-")
+"""Machines that hold GPUs by themselves."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ def _check(config: RunConfig, cloud: Vertex, task: Task) -> None:
     if cloud.workers > 1 and task.kind != "study":
         raise ConfigError(
             f"cloud.workers={cloud.workers}: is for a study, such as -m sweeps=mlp; one run is shared by cloud.nodes=N trainer=ddp"
+        )
+    if config.trainer.get("accelerator") in ("gpu", "cuda") and cloud.accelerator is None and not cloud.machine.startswith(_WITH_GPU):
+        raise ConfigError(
+            f"trainer.accelerator={config.trainer['accelerator']}: cloud.machine={cloud.machine} has no GPU; rent one with "
+            "cloud.accelerator=NVIDIA_TESLA_T4, or take trainer.accelerator=auto"
         )
     if cloud.spot and not task.can_resume:
         raise ConfigError(

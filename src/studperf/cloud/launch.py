@@ -164,6 +164,7 @@ def show(plan: Plan, console: Console) -> None:
     facts = {
         "Job": f"{plan.task.name} ({plan.task.kind})",
         "Machines": f"{cloud.n_machines} x {kind}{cloud.machine}{extra} in {cloud.region}, at most {cloud.timeout_s} s",
+        **({"Workers": _workers_line(plan.order, cloud)} if plan.order is not None else {}),
         "Image": image_of(cloud, plan.task.commit),
         "Data": _data_line(plan.table) or f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}",
         "Results": folder_of(cloud, plan.task.name),
@@ -174,6 +175,16 @@ def show(plan: Plan, console: Console) -> None:
     }
     for name, text in facts.items():
         console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+
+
+def _workers_line(order: Order, cloud: Cloud) -> str:
+    from studperf.cloud.estimate import n_workers
+
+    n = n_workers(order, cloud)
+    if cloud.has_database:
+        return f"{n} on one study, by the database of cloud.secrets.STUDPERF_STORAGE"
+    more = "; for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME" if n > 1 else ""
+    return f"{n} on one machine, which shares its cores among them{more}" if n > 1 else "1"
 
 
 def _data_line(table: Table | None) -> str:

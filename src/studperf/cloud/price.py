@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -108,10 +109,12 @@ def hold_ceiling(cloud: Vertex, price: Quote | str) -> None:
             f"The table of prices does not know what this job costs: {price}. Add it to a copy of {TABLE.name} (cloud.prices=FILE), "
             "or go without a ceiling: cloud.max_cost=null"
         )
-    if price.most > cloud.max_cost:
+    most = round(price.most, 6)  # sums of cents are not exact
+    if most > cloud.max_cost:
         hours = cloud.max_cost / price.per_hour
+        enough = math.ceil(round(most * 100, 4)) / 100
         raise ConfigError(
-            f"This job may cost {price.money(price.most)}: {price.money(price.per_hour)} an hour for {cloud.timeout_s} s "
-            f"(cloud.timeout_s), and the ceiling is {price.money(cloud.max_cost)}. Raise it (cloud.max_cost={price.most:.2f}), "
+            f"This job may cost {price.money(enough)}: {price.money(price.per_hour)} an hour for {cloud.timeout_s} s "
+            f"(cloud.timeout_s), and the ceiling is {price.money(cloud.max_cost)}. Raise it (cloud.max_cost={enough:.2f}), "
             f"or let the job run for at most cloud.timeout_s={int(hours * _HOUR)}"
         )

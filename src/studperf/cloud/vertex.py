@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -151,10 +152,8 @@ class Vertex:
             CloudError: there is none, or several begin like that.
         """
         if asked is not None and asked.rpartition("/")[2].isdigit():
-            try:
+            with contextlib.suppress(NotFoundError):  # a name may begin with digits alone
                 return self.get(f"{self.parent}/customJobs/{asked.rpartition('/')[2]}")
-            except NotFoundError as error:
-                raise CloudError(f"{error}\nWhat there is: python -m studperf.cloud list") from error
         jobs = list(self.jobs())
         if asked is None:
             if not jobs:

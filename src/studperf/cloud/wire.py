@@ -21,7 +21,7 @@ ENDPOINT = "STUDPERF_GOOGLE_ENDPOINT"
 """Sends every request to a stand-in on this machine, without anybody's credentials."""
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _AGAIN = frozenset((408, 429, 500, 502, 503, 504))
-_TIMEOUT_S = (10.0, 120.0)
+_TIMEOUT_S = (10.0, 30.0)
 """To connect, and between two pieces of an answer."""
 _BAD = 400
 T = TypeVar("T")
@@ -39,13 +39,13 @@ class Google:
     Args:
         project: that pays.
         region: of jobs.
-        tries: how often a request is made that fails for a reason which may pass.
+        tries: how often a request is made that fails for a reason which may pass; a job waits longer than somebody before a terminal.
         wait_s: before the second try, and twice as long before each further one.
     """
 
     project: str = ""
     region: str = ""
-    tries: int = 6
+    tries: int = field(default_factory=lambda: 6 if "CLUSTER_SPEC" in os.environ else 4)
     wait_s: float = 0.5
     _session: AuthorizedSession | None = field(default=None, repr=False)
 

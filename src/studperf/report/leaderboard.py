@@ -103,7 +103,7 @@ def _run_cell(s: Standing, line: Line, folder: Path) -> str:
         name = f'<a href="{esc(page.relative_to(folder).as_posix())}">{name}</a>'
     words = [word for word in s.record.overrides if not word.startswith(("model=", "progress=", "trainer.max_epochs="))]
     simulated = ' <span class="pill warn">SIMULATED</span>' if s.record.data.is_simulated else ""
-    said = f' <span class="range">{esc(" ".join(words))}</span>' if words else ""
+    said = f' <span class="words">{esc(" ".join(words))}</span>' if words else ""
     return f'<span class="model"><span class="swatch m{line.colour}"></span>{esc(s.record.model)}</span>{said}{simulated}<span class="name" title="{esc(line.name)}">{name}</span>'
 
 

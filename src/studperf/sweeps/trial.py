@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.many import Job as OneRun
 from studperf.sweeps.compose import Composer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
+    from studperf.many import Job as OneRun
     from studperf.record import RunRecord
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
@@ -65,6 +65,8 @@ class TrialTask:
         Raises:
             ConfigError: the values do not go together.
         """
+        from studperf.many import Job as OneRun  # brings torch, and reading a study needs none
+
         job.note("words", list(map(str, job.words)))
         config = self.composer.config(job.words)
         words = [*map(str, self.plan.space.fixed), *map(str, job.words), "score_on=val"]

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from studperf.config.overrides import group_names
 from studperf.errors import counted
-from studperf.many import Job, run_many
 from studperf.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.record import RECORD, RunRecord, read_predictions
 from studperf.sweeps.board import short, trial_table
@@ -24,6 +23,8 @@ from studperf.sweeps.trial import TrialTask, command
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from studperf.many import Job
 
 WINNER = "winner"
 REFITS = "refits"
@@ -113,6 +114,8 @@ def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[Froze
 
 
 def _choose(study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console) -> dict[str, Any]:
+    from studperf.many import run_many  # brings torch, and showing a winner needs none
+
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
     console.print(f"Training {counted(len(trials), 'candidate')} again, each on {counted(n_seeds, 'fresh seed')} ...")
@@ -180,6 +183,8 @@ def _errors(folder: Path) -> FloatArray:
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     """A run of a trial's words with a fresh seed; one that has finished already is not run again."""
+    from studperf.many import Job
+
     words = [_word(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)
     seed += config.seed
