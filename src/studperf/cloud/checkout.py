@@ -59,7 +59,7 @@ def read_table(dataset: Dataset) -> Table | None:
     md5 = md5_of(path)
     if tracked not in (None, md5):
         raise CloudError(
-            f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring that version back (python -m studperf.data fetch) or accept this one (dvc commit)"
+            f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring that version back (python -m studperf.data fetch force=true) or accept this one (dvc commit)"
         )
     return Table(path, md5, is_here=True)
 

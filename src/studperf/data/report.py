@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _INK, _SOFT, _ACCENT = "#334155", "#94a3b8", "#3b82c4"
 _N_COLUMNS = 3
 _N_LEVELS_SHOWN = 12
-_N_BARS = 120
 _N_BINS = 40
+_N_STEPS, _OFF_GRID = 100_000, 1e-3  # beyond these, values lie on no grid
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--ink:#1f2933;--soft:#616e7c;--line:#d9dee4;--card:#f6f8fa;--bad:#b42318;--good:#1a7f4b}
 @media(prefers-color-scheme:dark){:root{--bg:#12171d;--ink:#e4e7eb;--soft:#9aa5b1;--line:#323f4b;--card:#1b222b;--bad:#ff9c8f;--good:#6fd3a0}}
@@ -111,8 +111,7 @@ def _leaks(train: Table) -> Section:
 
 def _target(table: Table, parts: dict[str, Table]) -> Section:
     def paint(ax: Axes) -> None:
-        bins = np.histogram_bin_edges(table.target, bins=50)
-        ax.hist(table.target, bins=list(bins), color=_ACCENT)
+        ax.hist(table.target, bins=list(bin_edges(table.target, 50)), color=_ACCENT)
         _label(ax, table.dataset.target.column)
 
     rows = [[name, str(len(part)), *(f"{value:.4g}" for value in _spread(part.target))] for name, part in {"all": table, **parts}.items()]
@@ -187,16 +186,31 @@ def _distributions(table: Table) -> list[Section]:
 
 
 def _histogram(ax: Axes, table: Table, name: str) -> None:
-    values = table.frame[name].dropna()
-    # Fewer bins than steps of a grid would show stripes that the data do not have.
-    n_bins = values.nunique() if values.nunique() <= _N_BARS else _N_BINS
-    ax.hist(values, bins=n_bins, color=_ACCENT)
+    values = table.frame[name].dropna().to_numpy(dtype=np.float64)
+    ax.hist(values, bins=list(bin_edges(values, _N_BINS)), color=_ACCENT)
     unit = table.dataset.columns[name].unit
     _label(ax, f"{name}{f' ({unit})' if unit else ''}")
 
 
+def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
+    """(B + 1,) of at most `n_most` bins, each with as many steps of the values' grid, lest there are stripes that the data do not have."""
+    levels = np.unique(values)
+    steps = np.diff(levels)
+    if not len(steps):
+        return np.histogram_bin_edges(values, bins=1)
+    places = (levels - levels[0]) / steps.min()
+    if places[-1] > _N_STEPS or np.abs(places - places.round()).max() > _OFF_GRID:
+        return np.histogram_bin_edges(values, bins=n_most)
+    n_levels = int(places[-1].round()) + 1
+    least = -(-n_levels // n_most)
+    width = max(range(least, least + least // 2 + 1), key=lambda width: ((n_levels - 1) % width + 1) / width)  # how full the last bin is
+    return np.asarray(levels[0] + steps.min() * (width * np.arange(-(-n_levels // width) + 1) - 0.5))
+
+
 def _bars(ax: Axes, table: Table, name: str) -> None:
-    counts = table.frame[name].astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
+    values = table.frame[name]
+    texts = values.map("{:g}".format, na_action="ignore") if name in table.dataset.of_kind("flag") else values
+    counts = texts.astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
     ax.barh(list(counts.index), list(counts), color=_ACCENT)
     _label(ax, name)
 
