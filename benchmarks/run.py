@@ -36,10 +36,12 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="the page to write")
     given = parser.parse_args()
     flags = [*(["--quick"] if given.quick else []), *(["--rounds", str(given.rounds)] if given.rounds else [])]
-    found = {name: run(name, flags) for name in given.only}
-    if given.write is not None:
-        given.write.write_text(page(found, machine()), encoding="utf-8")
-        sys.stdout.write(f"\nWritten to {given.write}\n")
+    found: dict[str, dict[str, Any]] = {}
+    for name in given.only:
+        found[name] = run(name, flags)
+        if given.write is not None:  # after each script: what was measured in half an hour is not lost with the next one
+            given.write.write_text(page(found, machine()), encoding="utf-8")
+            sys.stdout.write(f"\nWritten to {given.write}\n")
 
 
 def run(name: str, flags: list[str]) -> dict[str, Any]:
