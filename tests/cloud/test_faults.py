@@ -99,6 +99,15 @@ def test_the_region_is_none(standin: GoogleStandin, vertex: Vertex, monkeypatch:
     assert "mars-west1-aiplatform.googleapis.com can't be reached" in str(from_exception(gone, *asked))
 
 
+def test_why_a_host_can_not_be_reached_is_told_without_python_s_objects() -> None:
+    text = (
+        "HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: /x (Caused by NewConnectionError("
+        "\"HTTPSConnection(host='h', port=443): Failed to establish a new connection: [Errno 111] Connection refused\"))"
+    )
+    told = str(from_exception(requests.ConnectionError(text), Asked("storage", "gs://mine"), "h"))
+    assert told.splitlines()[0] == "gs://mine: h can't be reached: Connection refused"
+
+
 def test_the_bucket_is_not_there(google: Google, standin: GoogleStandin) -> None:
     for ask in (lambda: check_bucket(google, "gs://other/x"), lambda: Folder(google, "gs://other").is_there("x")):
         with pytest.raises(CloudError, match="gcloud storage buckets create gs://other --project=my-project --location=europe-west1"):

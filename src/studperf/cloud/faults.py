@@ -85,7 +85,8 @@ def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
         and _has_address("oauth2.googleapis.com")  # else it is the network that has none for any host
     ):
         return no_region(asked, f"{host} has no address")
-    first = text.splitlines()[0][:_MAX_SHOWN] if text else type(error).__name__
+    reason = re.search(r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text)  # the rest names Python's objects
+    first = reason[1] if reason else text.splitlines()[0][:_MAX_SHOWN] if text else type(error).__name__
     return CloudError(f"{asked.what}: {host} can't be reached: {first}\nIs there a way out? curl -sSI https://{host}")
 
 
