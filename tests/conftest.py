@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from postgres_server import postgres  # noqa: F401 - a fixture
+from small_run import SMALL
 from studperf.config import load_overrides, project_root
 from studperf.config.shape import RunConfig
 from studperf.record import RunRecord
@@ -20,15 +21,7 @@ os.environ["WANDB_MODE"] = "disabled"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = project_root() / "data" / "ai_impact_student_performance_dataset.csv"
-SMALL = (
-    "data=simulated",
-    "data.source.simulate.rows=400",
-    "trainer=smoke",
-    "progress=false",
-    "threads=1",
-    "plots=false",
-    "tracking.wandb.mode=disabled",
-)
+UNTRACKED = (*SMALL, "tracking.wandb.mode=disabled")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +37,7 @@ def small_config(tmp_path: Path) -> Callable[..., RunConfig]:
     """A run of two epochs on 400 simulated rows, recorded below tmp_path."""
 
     def make(*overrides: str) -> RunConfig:
-        return load_overrides([*SMALL, f"runs={tmp_path / 'runs'}", *overrides])
+        return load_overrides([*UNTRACKED, f"runs={tmp_path / 'runs'}", *overrides])
 
     return make
 
@@ -61,9 +54,9 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("all") / "runs"
     plan = (["model=linear"], ["model=mlp"], ["model=mlp", "seed=1"])
     for words in plan:
-        run(load_overrides([*SMALL, "data.source.simulate.rows=600", f"runs={runs}", "trainer.max_epochs=4", *words]), overrides=words)
+        run(load_overrides([*UNTRACKED, "data.source.simulate.rows=600", f"runs={runs}", "trainer.max_epochs=4", *words]), overrides=words)
     words = ["model=mlp", "optimizer.lr=1e-3"]
-    nested = load_overrides([*SMALL, "data.source.simulate.rows=600", f"runs={runs}", *words])
+    nested = load_overrides([*UNTRACKED, "data.source.simulate.rows=600", f"runs={runs}", *words])
     run(nested, overrides=words, folder=runs / "a_multirun" / "0_mlp_seed0")
     return runs
 

@@ -5,27 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from small_run import SMALL
 from studperf.bundle.__main__ import main
 from studperf.config import load_overrides
 from studperf.data.simulate import simulate
 from studperf.errors import BundleError, ConfigError, DataError
 from studperf.train import run
 
-SMALL = (
-    "data=simulated",
-    "data.source.simulate.rows=400",
-    "trainer=smoke",
-    "progress=false",
-    "threads=1",
-    "plots=false",
-    "model=linear",
-    "export=true",
-)
+EXPORTED = (*SMALL, "model=linear", "export=true")
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = load_overrides([*SMALL, f"runs={tmp_path_factory.mktemp('runs')}"])
+    config = load_overrides([*EXPORTED, f"runs={tmp_path_factory.mktemp('runs')}"])
     run(config)
     (folder,) = Path(config.runs).iterdir()
     return folder

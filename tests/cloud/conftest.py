@@ -14,7 +14,6 @@ from studperf.cloud.wire import Google
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PLACE = ("cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false", "export=false")
 QUICK = ("cloud=vertex", "cloud.sync_s=0.2", *PLACE)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from google_standin import GoogleStandin
+from small_run import SMALL
 from studperf.record import RunRecord
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false", "export=false")
+NO_EXPORT = (*SMALL, "export=false")
 PLACE = ("cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
 CLOUD = ("cloud=vertex", "cloud.sync_s=0.2", *PLACE)
 LONG = ("trainer.max_epochs=1500", "monitor.patience=1500", "scheduler.name=none")
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def submit(command: Command, standin: GoogleStandin, *words: str) -> dict[str, Any]:
-    done = command("train", *SMALL, *words, *CLOUD)
+    done = command("train", *NO_EXPORT, *words, *CLOUD)
     assert done.returncode == 0, done.stderr
     return standin.job()
 
@@ -49,7 +50,7 @@ def the_record(runs: Path) -> RunRecord:
 
 
 def train_here(command: Command, tmp_path: Path, *words: str) -> RunRecord:
-    done = command("train", *SMALL, *words, f"runs={tmp_path / 'here'}")
+    done = command("train", *NO_EXPORT, *words, f"runs={tmp_path / 'here'}")
     assert done.returncode == 0, done.stderr
     return the_record(tmp_path / "here")
 
@@ -92,7 +93,7 @@ def test_a_run_there_is_the_run_here(command: Command, standin: GoogleStandin, t
     assert (there.judgement.scores, there.judgement.verdict) == (here.judgement.scores, here.judgement.verdict)
     assert there.config["tracking"]["wandb"]["tags"] == ["$(HOME) 100 % ü"]
     assert fetch(command).stdout.startswith("0 of ")  # all is here already
-    again = command("train", *SMALL, *words, *CLOUD)
+    again = command("train", *NO_EXPORT, *words, *CLOUD)
     assert "Sending the table" not in again.stdout  # it is there
 
 
@@ -168,7 +169,7 @@ def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
 
 
 def test_watching_ends_by_ctrl_c_and_the_job_goes_on(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
-    words = [*SMALL, "model=mlp", *LONG, "trainer.max_epochs=100000", "monitor.patience=100000", *CLOUD, "cloud.follow=true"]
+    words = [*NO_EXPORT, "model=mlp", *LONG, "trainer.max_epochs=100000", "monitor.patience=100000", *CLOUD, "cloud.follow=true"]
     line = [sys.executable, "-u", "-m", "studperf.train", *words]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path) as process:
         try:
@@ -196,7 +197,7 @@ def test_a_secret_is_given_to_the_run_and_shown_to_no_one(
     monkeypatch.setenv("WANDB_API_KEY", PLANTED)  # the shell that submits knows it too
     monkeypatch.setenv("WANDB_MODE", "offline")
     account = "cloud.service_account=jobs@my-project.iam.gserviceaccount.com"
-    words = [*SMALL, "model=mean", "cloud.secrets.WANDB_API_KEY=wandb-key", account, *CLOUD]
+    words = [*NO_EXPORT, "model=mean", "cloud.secrets.WANDB_API_KEY=wandb-key", account, *CLOUD]
     submitted = command("train", *words, "cloud.follow=true")
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert submitted.stdout.count("Recorded in runs/") == 1

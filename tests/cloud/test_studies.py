@@ -12,12 +12,14 @@ import pytest
 
 from google_standin import GoogleStandin
 from postgres_server import PostgresServer
+from small_run import SMALL
 from studperf.sweeps.storage import Storage
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 STUDY = (
     *("-m", "hydra/sweeper=optuna", "hydra.sweeper.study=small", "model=linear", "score_on=val", "optimizer.lr=interval(0.001,0.1)"),
-    *("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false", "export=false"),
+    *SMALL,
+    "export=false",
 )
 CLOUD = ("cloud=vertex", "cloud.sync_s=0.3", "cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
 PLACE = CLOUD[2:]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from small_run import SMALL
 from studperf.bundle import FILES, Bundle, find_bundle, verify
 from studperf.bundle.rows import to_feeds
 from studperf.config import config_dir, load_overrides
@@ -35,7 +36,6 @@ MODELS = [
     pytest.param(name, marks=[] if name in FAST else pytest.mark.slow)
     for name in sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 ]
-SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false")
 BLOCKED = ("torch", "lightning", "pandas", "pyarrow", "sklearn", "scipy", "wandb", "optuna", "hydra", "omegaconf", "onnx", "safetensors")
 ALONE = f"""
 import csv, json, sys

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from starlette.applications import Starlette
 
+from small_run import SMALL
 from studperf.bundle import Bundle
 from studperf.config import load_overrides
 from studperf.data.simulate import simulate
@@ -17,16 +18,7 @@ from studperf.serving.api import create_app
 from studperf.serving.predictor import Predictor
 from studperf.train import run
 
-SMALL = (
-    "data=simulated",
-    "data.source.simulate.rows=400",
-    "trainer=smoke",
-    "progress=false",
-    "threads=1",
-    "plots=false",
-    "model=linear",
-    "export=true",
-)
+EXPORTED = (*SMALL, "model=linear", "export=true")
 FILLED = ("data.columns.age.fill=median", "data.columns.gender.fill=mode")
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -34,7 +26,7 @@ Answer = tuple[int, Any, dict[str, str]]
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made from a table without missing values, by a dataset that says how to fill two columns."""
-    config = load_overrides([*SMALL, *FILLED, f"runs={tmp_path_factory.mktemp('runs')}"])
+    config = load_overrides([*EXPORTED, *FILLED, f"runs={tmp_path_factory.mktemp('runs')}"])
     run(config)
     (folder,) = Path(config.runs).glob("*/bundle")
     return folder

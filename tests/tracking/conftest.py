@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from small_run import SMALL
 from standin import API_KEY, Standin
 from studperf.config.shape import RunConfig
 from studperf.tracking.pipe import close_scribe
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 OFFLINE = "tracking.wandb.mode=offline"
-WORDS = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def offline_config(small_config: Callable[..., RunConfig]) -> Callable[..., RunC
 
 
 def command(tmp_path: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "studperf.train", *WORDS, f"runs={tmp_path / 'runs'}", *overrides]
+    return [sys.executable, "-m", "studperf.train", *SMALL, f"runs={tmp_path / 'runs'}", *overrides]
 
 
 @pytest.fixture

@@ -1,0 +1,3 @@
+"""The words of a run that takes a second: two epochs on 400 simulated rows, without plots."""
+
+SMALL = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1", "plots=false")
