@@ -12,7 +12,7 @@ import pytest
 
 from postgres_server import PostgresServer
 from studperf.errors import ConfigError
-from studperf.sweeps.storage import Storage, hide, without_password
+from studperf.sweeps.storage import WORKER, Storage, hide, without_password
 from studperf.sweeps.study import RETRY_OF, Plan, Study, is_done
 
 SCRIPT = Path(__file__).parent / "worker_process.py"
@@ -23,9 +23,14 @@ def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(postgres: 
     total = 40
     study = Study(make_plan(n_trials=total, storage=postgres.url, heartbeat_s=1, grace_s=6))
     more = [f"storage={postgres.url}", "heartbeat_s=1", "grace_s=6"]
-    command = [sys.executable, str(SCRIPT), str(study.plan.folder), str(total), "0.5", *more]
-    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    wait_until(lambda: study.n_done() >= 6)
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SCRIPT), str(study.plan.folder), str(total), str(seconds), *more]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    workers = [start(600), start(0.5), start(0.5), start(0.5)]
+    first = f"-{workers[0].pid}"
+    wait_until(lambda: study.n_done() >= 6 and any(t.user_attrs.get(WORKER, "").endswith(first) for t in study.trials()))
     os.kill(workers[0].pid, signal.SIGKILL)
     wait_until(lambda: study.n_done() >= 12)
     postgres.stop()

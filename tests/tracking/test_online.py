@@ -27,7 +27,7 @@ def record_in(tmp_path: Path) -> tuple[Path, RunRecord]:
 
 @pytest.mark.slow
 def test_with_a_key_a_run_is_live_in_every_part(server: Standin, train: Train, tmp_path: Path) -> None:
-    done = train()
+    done = train("plots=true")
     assert done.returncode == 0, done.stderr
     folder, record = record_in(tmp_path)
     assert record.tracking is not None
