@@ -10,8 +10,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,18 @@ class Lane:
     def close(self) -> None:
         """Ends the process."""
         self._pool.shutdown()
+
+
+@contextmanager
+def open_lanes(contenders: Iterable[str], options: Options) -> Iterator[dict[str, Lane]]:
+    """A lane for each contender; with --quick, where nothing is compared, they share one and its imports."""
+    names = list(contenders)
+    lanes = dict.fromkeys(names, Lane()) if options.quick else {name: Lane() for name in names}
+    try:
+        yield lanes
+    finally:
+        for lane in set(lanes.values()):
+            lane.close()
 
 
 def timed_process(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, code: int = 0) -> Values:

@@ -19,13 +19,14 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from common import Bar, Lane, Options, Report, Values, interleave, ratio, run_script
+from common import Bar, Lane, Options, Report, Values, interleave, open_lanes, ratio, run_script
 
 OURS, PEER = "studperf", "pandas + ColumnTransformer"
 _MANY, _FEW = 10_000_000, 100_000
 _STEP = 500_000
 _BATCH_SIZE = 8192
 _N_ROUNDS = 2
+Runner = Callable[..., Values]
 _SHARE, _ABOVE = "peak MB above imports / tensors MB", "peak MB above imports"
 
 
@@ -33,17 +34,17 @@ def measure(options: Options) -> list[Report]:
     """Encoding from both kinds of file, then epochs."""
     n_rows, n_few = (20_000, 5_000) if options.quick else (_MANY, _FEW)
     n_rounds = min(options.rounds, _N_ROUNDS)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, open_runner(options) as run:
         folder = Path(name)
         for n in (n_few, n_rows):
-            in_fresh_process(write_table, folder, n)
-        encoded = [encode(folder / f"{n_rows}.{kind}", n_rows, n_rounds, options) for kind in ("csv", "parquet")]
-        return [*encoded, epochs(folder, (n_few, n_rows), n_rounds, options)]
+            run(write_table, folder, n)
+        encoded = [encode(run, folder / f"{n_rows}.{kind}", n_rows, n_rounds, options) for kind in ("csv", "parquet")]
+        return [*encoded, epochs(run, folder, (n_few, n_rows), n_rounds, options)]
 
 
-def encode(path: Path, n_rows: int, n_rounds: int, options: Options) -> Report:
+def encode(run: Runner, path: Path, n_rows: int, n_rounds: int, options: Options) -> Report:
     """File to tensors, with the split and the statistics of the training rows."""
-    contenders = {OURS: partial(in_fresh_process, encode_ours, path), PEER: partial(in_fresh_process, encode_peer, path)}
+    contenders = {OURS: partial(run, encode_ours, path), PEER: partial(run, encode_peer, path)}
     rounds = interleave(contenders, n_rounds)
     bars: tuple[Bar, ...] = ()
     if not options.quick:
@@ -64,11 +65,9 @@ def encode(path: Path, n_rows: int, n_rounds: int, options: Options) -> Report:
     )
 
 
-def epochs(folder: Path, sizes: tuple[int, int], n_rounds: int, options: Options) -> Report:
+def epochs(run: Runner, folder: Path, sizes: tuple[int, int], n_rounds: int, options: Options) -> Report:
     """An epoch's cost per training row, at few rows and at many."""
-    contenders: dict[str, Callable[[], Values]] = {
-        f"{n:,} rows": partial(in_fresh_process, time_epoch, folder / f"{n}.parquet") for n in sizes
-    }
+    contenders: dict[str, Callable[[], Values]] = {f"{n:,} rows": partial(run, time_epoch, folder / f"{n}.parquet") for n in sizes}
     rounds = interleave(contenders, n_rounds)
     few, many = contenders
     bars = () if options.quick else (Bar(f"{many} / {few}", ratio(rounds, many, few, "ns/row"), at_most=1.2),)
@@ -80,6 +79,16 @@ def epochs(folder: Path, sizes: tuple[int, int], n_rounds: int, options: Options
         bars=bars,
         notes=("The fastest epoch but the first, validation included. The whole run holds leak tests, baselines, a judgement and plots.",),
     )
+
+
+@contextlib.contextmanager
+def open_runner(options: Options) -> Iterator[Runner]:
+    """How each measurement is run: in a fresh process; with --quick, in one for all, for its imports take longer than the work."""
+    if not options.quick:
+        yield in_fresh_process
+        return
+    with open_lanes(["all"], options) as lanes:
+        yield lanes["all"].run
 
 
 def in_fresh_process(work: Callable[..., Values], *arguments: Any) -> Values:  # noqa: ANN401 - handed on to `work`

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common import CSV, Bar, Lane, Options, Report, Rounds, Values, interleave, ratio, run_script
+from common import CSV, Bar, Lane, Options, Report, Rounds, Values, interleave, open_lanes, ratio, run_script
 from steps import Clock, Task, run_raw, run_studperf, run_usual
 
 _COST = "CPU ms/trial"
@@ -75,14 +75,10 @@ CONTENDERS: dict[str, Callable[[Task], Values]] = {
 
 def measure(options: Options) -> list[Report]:
     """A table for each batch size."""
-    lanes = {name: Lane() for name in CONTENDERS}
-    try:
+    with open_lanes(CONTENDERS, options) as lanes:
         if options.quick:
             return [compare(lanes, Task(64, 2, is_quick=True), options)]
         return [compare(lanes, Task(batch_size, n_epochs, is_quick=False), options) for batch_size, n_epochs in _EPOCHS.items()]
-    finally:
-        for lane in lanes.values():
-            lane.close()
 
 
 def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:

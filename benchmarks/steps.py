@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from common import CSV, Bar, Lane, Options, Report, Values, interleave, ratio, run_script
+from common import CSV, Bar, Lane, Options, Report, Values, interleave, open_lanes, ratio, run_script
 
 _COLUMNS = ("us/step", "CPU us/step", "steady us/step", "train-only us/step", "epochs/s")
 _EPOCHS = {32: 20, 256: 60, 1024: 60}
@@ -275,15 +275,11 @@ CONTENDERS: dict[str, Callable[[Task], Values]] = {
 
 def measure(options: Options) -> list[Report]:
     """A table for each batch size, and one of a plain network."""
-    lanes = {name: Lane() for name in CONTENDERS}
-    try:
+    with open_lanes(CONTENDERS, options) as lanes:
         if options.quick:
             return [compare(lanes, Task(64, 2, is_quick=True), options)]
         tasks = [Task(batch_size, n_epochs, is_quick=False) for batch_size, n_epochs in _EPOCHS.items()]
         return [compare(lanes, task, options) for task in (*tasks, Task(256, 60, is_quick=False, is_plain=True))]
-    finally:
-        for lane in lanes.values():
-            lane.close()
 
 
 def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common import CSV, Bar, Lane, Options, Report, Rounds, Values, interleave, ratio, run_script, timed_process
+from common import CSV, Bar, Options, Report, Rounds, Values, interleave, open_lanes, ratio, run_script, timed_process
 from peers.official.environment import environment, find_python
 
 PEERS = Path(__file__).parent / "peers"
@@ -136,8 +136,7 @@ def engine(options: Options) -> list[Report]:
     """What a trial costs that returns at once: drawing, composing, checking, keeping and showing it."""
     n_trials = 3 if options.quick else 60
     kinds = [(storage, sampler) for storage in ("journal", "sqlite") for sampler in ("tpe", "random")]
-    lanes = {name: Lane() for name in INSTANT}
-    try:
+    with open_lanes(INSTANT, options) as lanes:
         for (name, work), (storage, sampler) in itertools.product(INSTANT.items(), kinds):
             lanes[name].run(work, storage, sampler, 2)  # imports
         contenders = {
@@ -145,9 +144,6 @@ def engine(options: Options) -> list[Report]:
             for (storage, sampler), (name, work) in itertools.product(kinds, INSTANT.items())
         }
         rounds = interleave(contenders, min(options.rounds, _N_ROUNDS))
-    finally:
-        for lane in lanes.values():
-            lane.close()
     default = f"{OURS}, journal, tpe"
     cost = statistics.median(values[_COST] for values in rounds[default])
     return [

@@ -11,12 +11,14 @@ import requests
 
 from google_standin import GoogleStandin, error
 from studperf.cloud.checks import check_api, check_bucket, check_image, check_secret, require
+from studperf.cloud.doctor import examine
 from studperf.cloud.faults import Asked, explain_job_error, from_exception
 from studperf.cloud.gcs import Folder
 from studperf.cloud.secret import take_secrets
 from studperf.cloud.vertex import Vertex
 from studperf.cloud.wire import Google, stand_in
 from studperf.config import load_overrides
+from studperf.config.cloud import Vertex as Cloud
 from studperf.errors import CloudError, ConfigError
 
 IMAGE = "europe-west1-docker.pkg.dev/my-project/studperf/train:abc"
@@ -86,6 +88,16 @@ def test_the_image_is_not_there(standin: GoogleStandin, google: Google) -> None:
         check_image(google, IMAGE)
     standin.images = {"my-project/studperf/train:abc"}
     assert check_image(google, IMAGE) == f"{IMAGE} is there"
+
+
+def test_an_image_elsewhere_is_not_called_fine(google: Google) -> None:
+    cloud = load_overrides(
+        ["cloud=vertex", "cloud.project=my-project", "cloud.bucket=gs://my-bucket", "cloud.image=ghcr.io/me/train:abc"]
+    ).cloud
+    assert isinstance(cloud, Cloud)
+    (image,) = [finding for finding in examine(cloud, google, None) if finding.name == "image"]
+    assert image.is_fine is None
+    assert "ghcr.io/me/train:abc" in image.text
 
 
 def test_the_region_is_none(standin: GoogleStandin, vertex: Vertex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,14 +18,21 @@ from studperf.config import load_overrides
 from studperf.errors import PrunedError
 from studperf.record import RunRecord
 
-SMALL = ["data=simulated", "data.source.simulate.rows=400", "trainer.max_epochs=4"]
+SMALL = ["data=simulated", "data.source.simulate.rows=400", "trainer.max_epochs=4", "plots=false"]
 SPACE = ["hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(1e-3,1e-1))", "model.dropout=choice(0.0,0.2)"]
+
+
+def command(tmp_path: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "studperf.train", "-m", *SMALL, f"runs={tmp_path / 'runs'}", "hydra.sweeper.study=s", *words]
 
 
 def train(tmp_path: Path, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     tmp_path.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "studperf.train", "-m", *SMALL, f"runs={tmp_path / 'runs'}", "hydra.sweeper.study=s", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=timeout, check=False)
+    return subprocess.run(command(tmp_path, *words), capture_output=True, text=True, cwd=tmp_path, timeout=timeout, check=False)
+
+
+def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(tmp_path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
 
 
 def sweeps(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -107,8 +116,7 @@ def test_ctrl_c_stops_a_study_and_the_same_command_goes_on(tmp_path: Path) -> No
         "monitor.patience=100000",
         "hydra.sweeper.winner={top:0,seeds:1}",
     ]
-    command = [sys.executable, "-m", "studperf.train", "-m", *SMALL, f"runs={tmp_path / 'runs'}", "hydra.sweeper.study=s", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+    process = start(tmp_path, *words)
     end = time.monotonic() + 120
     while not list(tmp_path.glob("runs/sweeps/s/0000/history.csv")) and time.monotonic() < end:
         time.sleep(0.05)
@@ -128,16 +136,24 @@ def test_a_dry_run_tells_the_duration_and_keeps_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_worker_processes_share_a_study_with_pruning_and_repeats(tmp_path: Path) -> None:
+def test_two_worker_processes_share_a_study_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
     words = [*SPACE, "hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=2", "hydra.sweeper.repeat=2", "hydra.sweeper.winner={top:0,seeds:1}"]
-    done = train(tmp_path, *words, "hydra/sweeper/pruner=successive_halving", "hydra.sweeper.pruner.min_resource=1")
-    assert done.returncode == 0, done.stderr
-    assert "of 8 in" in done.stdout
-    rows = sorted(path.name for path in (tmp_path / "runs/sweeps/s").iterdir() if path.name.isdigit())
-    assert len(rows) == 8
-    records = [RunRecord.load(path.parent) for path in (tmp_path / "runs/sweeps/s").glob("*/seed0/record.json")]
-    assert {record.hardware.n_threads for record in records if record.hardware} == {1}
-    assert {record.status for record in records} <= {"finished", "pruned"}
+    process = start(tmp_path, *words, "hydra/sweeper/pruner=successive_halving", "hydra.sweeper.pruner.min_resource=1")
+    folder = tmp_path / "runs/sweeps/s"
+    end = time.monotonic() + 120
+    while (
+        not (pids := re.findall(r'"worker": "(\d+)-', "".join(p.read_text() for p in folder.glob("*.journal")))) and time.monotonic() < end
+    ):
+        time.sleep(0.05)
+    os.kill(int(pids[0]), signal.SIGKILL)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "was killed (signal 9); another takes its place" in output
+    assert "1 put back of 8 in" in output
+    records = {path.parent: RunRecord.load(path.parent) for path in folder.glob("0*/seed*/record.json")}
+    ended = {path: record for path, record in records.items() if record.status in ("finished", "pruned")}
+    assert len({path.parent for path in ended}) == 8
+    assert {record.hardware.n_threads for record in ended.values() if record.hardware} == {1}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ WORDS = [
     "data=simulated",
     "data.source.simulate.rows=400",
     "trainer.max_epochs=3",
+    "plots=false",
     "hydra/sweeper=optuna",
     "optimizer.lr=interval(1e-3,1e-1)",
 ]

@@ -133,7 +133,7 @@ def run_doctor(asked: Asked) -> int:
     is_fine = True
     for finding in examine(asked.cloud, asked.google, code.commit if code else None):
         show(finding, asked.console)
-        is_fine &= finding.is_fine
+        is_fine &= finding.is_fine is not False
     return 0 if is_fine else 1
 
 

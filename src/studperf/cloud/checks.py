@@ -60,11 +60,14 @@ def check_bucket(google: Google, uri: str) -> str:
     return f"{uri} can be read and written"
 
 
+def is_googles(image: str) -> bool:
+    """Whether an image's registry is one of Google's."""
+    return image.partition("/")[0].endswith((".pkg.dev", "gcr.io"))
+
+
 def check_image(google: Google, image: str) -> str:
-    """The image is in its registry."""
+    """The image is in its registry, which is one of Google's."""
     host, _, rest = image.partition("/")
-    if not host.endswith((".pkg.dev", "gcr.io")):
-        return f"{image} is in no registry of Google's, so it was not looked for"
     path, _, digest = rest.partition("@")
     path, _, tag = path.partition(":")
     asked = google.asked("artifactregistry", f"the image {image}", f"Build and push it: {push_image(image)}")

@@ -88,6 +88,8 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
         raise ConfigError(f"{others[0]}: does not go with cloud=vertex")
     from omegaconf import OmegaConf
 
+    if several := [word for word in words if key_of(word) == "cloud" and set(",(") & set(word)]:
+        raise ConfigError(f"{several[0]}: one place for all runs of a command; name one")
     if others := [word for word in words if key_of(word) == "hydra.sweeper.storage" or _PASSWORD.search(word)]:
         raise ConfigError(f"{key_of(others[0])}: a password would be read by all who see the job; {_BY_SECRET}")
     from studperf.sweeps.door import find_study_faults
@@ -209,7 +211,7 @@ def send(plan: Plan, console: Console) -> int | None:
     Returns:
         The exit code of following the job, where that was asked for.
     """
-    from studperf.cloud.checks import check_image, require
+    from studperf.cloud.checks import check_image, is_googles, require
     from studperf.cloud.vertex import Vertex
     from studperf.cloud.wire import Google
 
@@ -217,7 +219,8 @@ def send(plan: Plan, console: Console) -> int | None:
     require(cloud)
     google = Google(cloud.project or "", cloud.region)
     _bring_table(plan, google, console)
-    check_image(google, image_of(cloud, plan.task.commit))
+    if is_googles(image := image_of(cloud, plan.task.commit)):
+        check_image(google, image)
     _check_secrets(cloud, google, console)
     vertex = Vertex(google)
     job = vertex.submit(plan.body)

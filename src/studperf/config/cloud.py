@@ -21,6 +21,8 @@ Image = Annotated[
 ]
 Machine = Annotated[str, of_form(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")]
 Accelerator = Annotated[str, of_form(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
+Accelerators = Literal[1, 2, 4, 8, 16]
+"""Of one machine; Vertex AI attaches no other number."""
 Account = Annotated[str, of_form(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")]
 Network = Annotated[str, of_form(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME")]
 Variable = Annotated[str, of_form(r"[A-Z_][A-Z0-9_]*", "the name of an environment variable")]
@@ -68,7 +70,7 @@ class Vertex(Block):
     python: Annotated[str, of_form(r"[^\s$%]+", "the path of an interpreter in the image")]
     machine: Machine
     accelerator: Accelerator | None
-    n_accelerators: PositiveInt
+    n_accelerators: Accelerators
     disk_gb: DiskSize
     nodes: PositiveInt
     workers: PositiveInt

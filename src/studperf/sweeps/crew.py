@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from studperf.sweeps.trial import TrialTask
 
 _POLL_S = 0.3
+_MAX_KILLED = 10
+"""Workers that are replaced for one command; a machine that kills more than these would kill on."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -108,23 +110,35 @@ def _work(
 
 
 def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
-    """Several workers; one that is killed leaves the rest to the others.
+    """Several workers; where one is killed, as by a system out of memory, another takes its place.
 
     Raises:
         SweepError: they died, or one of them gave up.
     """
     context = multiprocessing.get_context("spawn")
     workers: list[tuple[SpawnProcess, Connection]] = []
+
+    def start(name: str) -> tuple[SpawnProcess, Connection]:
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_work_here, args=(plan, run, order.base, there), name=name)
+        process.start()
+        there.close()
+        return process, here
+
+    n_killed = 0
     try:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
-                here, there = context.Pipe(duplex=False)
-                args = (plan, run, order.base, there)
-                process = context.Process(target=_work_here, args=args, name=f"worker-{i}")
-                process.start()
-                there.close()
-                workers.append((process, here))
-            while any(process.is_alive() for process, _ in workers):
+                workers.append(start(f"worker-{i}"))  # noqa: PERF401 - on Ctrl-C the first ones are ended
+            while True:
+                for i, (process, _) in enumerate(workers):
+                    if (process.exitcode or 0) < 0 and n_killed < _MAX_KILLED:
+                        n_killed += 1
+                        told = f"{process.name} was killed (signal {-(process.exitcode or 0)}); another takes its place"
+                        board.console.print(told, style="yellow", soft_wrap=True)
+                        workers[i] = start(process.name)
+                if not any(process.is_alive() for process, _ in workers):
+                    break
                 board.poll()
                 time.sleep(_POLL_S)
     except (KeyboardInterrupt, SystemExit):
