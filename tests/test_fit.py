@@ -203,7 +203,7 @@ def test_the_last_checkpoint_knows_its_step(small_config: Config) -> None:
     ids=["mlp", "resnet"],
 )
 def test_two_processes_end_where_one_does(tmp_path: Path, model: list[str]) -> None:
-    words = ["data=simulated", "data.source.simulate.rows=400", *model, "batch_size=51", "trainer.max_epochs=4"]
+    words = ["data=simulated", "data.source.simulate.rows=400", *model, "batch_size=51", "trainer.max_epochs=4", "plots=false"]
     records = []
     for name, trainer in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
         command = [sys.executable, "-m", "studperf.train", *words, *trainer, f"runs={tmp_path / name}"]

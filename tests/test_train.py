@@ -34,7 +34,7 @@ def folder_of(config: RunConfig) -> Path:
 
 
 def train_process(tmp_path: Path, *overrides: str) -> subprocess.Popen[str]:
-    words = ["data=simulated", "data.source.simulate.rows=600", "threads=1", f"runs={tmp_path / 'runs'}", *overrides]
+    words = ["data=simulated", "data.source.simulate.rows=600", "threads=1", "plots=false", f"runs={tmp_path / 'runs'}", *overrides]
     command = [sys.executable, "-m", "studperf.train", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
 
@@ -314,9 +314,9 @@ def test_the_accelerator_asked_for_must_be_there(small_config: Config) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_epochs", [2, 9])
+@pytest.mark.parametrize("n_epochs", [2, 6])
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, n_epochs: int) -> None:
-    words = ("model=mlp", "trainer.max_epochs=25", "monitor.patience=50", "batch_size=1")  # slow enough to be killed in time
+    words = ("model=mlp", "trainer.max_epochs=12", "monitor.patience=50", "batch_size=1")  # slow enough to be killed in time
     whole = train_process(tmp_path / ".", *words, f"runs={tmp_path / 'whole'}")
     killed = train_process(tmp_path, *words)
     folder = wait_for_epochs(tmp_path / "runs", n_epochs)

@@ -141,10 +141,10 @@ def test_two_worker_processes_share_a_study_and_a_killed_one_is_replaced(tmp_pat
     process = start(tmp_path, *words, "hydra/sweeper/pruner=successive_halving", "hydra.sweeper.pruner.min_resource=1")
     folder = tmp_path / "runs/sweeps/s"
     end = time.monotonic() + 120
-    while (
-        not (pids := re.findall(r'"worker": "(\d+)-', "".join(p.read_text() for p in folder.glob("*.journal")))) and time.monotonic() < end
-    ):
+    pids: list[str] = []
+    while not pids and time.monotonic() < end:
         time.sleep(0.05)
+        pids = re.findall(r'"worker": ?"(\d+)-', "".join(path.read_text() for path in folder.glob("*.journal")))
     os.kill(int(pids[0]), signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
