@@ -132,6 +132,16 @@ def test_flags_that_change_where_the_configuration_comes_from_are_refused() -> N
         plan_job(["--config-dir", "x"], list(SIMULATED))
 
 
+def test_the_runs_of_a_command_go_to_one_place() -> None:
+    with pytest.raises(ConfigError, match="cloud=vertex,local: one place for all runs"):
+        plan_job(["-m"], ["data=simulated", "cloud=vertex,local"])
+
+
+def test_a_number_of_accelerators_that_no_machine_takes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must be 1, 2, 4, 8 or 16"):
+        plan_job([], [*SIMULATED, "cloud.accelerator=NVIDIA_TESLA_T4", "cloud.n_accelerators=3"])
+
+
 def test_a_run_that_lies_here_is_not_resumed_there() -> None:
     with pytest.raises(ConfigError, match="resume="):
         plan_job([], [*SIMULATED, "resume=runs/x"])

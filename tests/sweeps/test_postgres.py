@@ -61,7 +61,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_password_is_refused_without_being_shown(postgres: PostgresServer, tmp_path: Path) -> None:
+def test_a_wrong_password_is_refused_at_once_and_not_shown(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studperf.sweeps.patience.time.sleep", lambda _: pytest.fail("waited for a server that said no"))
     with pytest.raises(ConfigError, match="can't be opened") as refusal:
         Storage(postgres.url.replace(postgres.password, "wrong-password"), tmp_path)
     assert "wrong-password" not in str(refusal.value)

@@ -12,6 +12,8 @@ _WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _TRANSIENT = frozenset(
     {"OperationalError", "InterfaceError", "InternalError", "InvalidatePoolError", "StorageInternalError", "TimeoutError"}
 )
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+"""In what a database says of a user, a password or a database that it will not know a minute later either."""
 
 
 def patiently(work: Callable[[], Result], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> Result:
@@ -29,7 +31,9 @@ def patiently(work: Callable[[], Result], *, give_up_after_s: float = GIVE_UP_AF
 
 def is_transient(error: BaseException) -> bool:
     """Whether any error in the chain says that the storage is away. Optuna 5 wraps and re-raises in several ways."""
-    return any(type(link).__name__ in _TRANSIENT for link in _chain(error))
+    links = list(_chain(error))
+    is_refused = any(refusal in str(link) for link in links for refusal in _REFUSALS)
+    return not is_refused and any(type(link).__name__ in _TRANSIENT for link in links)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
