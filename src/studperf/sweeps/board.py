@@ -156,7 +156,18 @@ def _about(trial: FrozenTrial) -> str:
         return str(trial.user_attrs[ERROR]).splitlines()[0][:_MAX_ERROR]
     words = trial.user_attrs.get("words") or [f"{name.split('@')[0]}={value}" for name, value in trial.params.items()]
     again = f" (again trial {trial.user_attrs[RETRY_OF]})" if RETRY_OF in trial.user_attrs else ""
-    return " ".join(map(short, words)) + again
+    return brief(words) + again
+
+
+def brief(words: Sequence[str]) -> str:
+    """Words for a narrow column: few digits, and of each key its last part, where no other key has the same."""
+    last = Counter(word.partition("=")[0].rpartition(".")[2] for word in words)
+    texts = []
+    for word in words:
+        key, _, value = short(word).partition("=")
+        name = key.rpartition(".")[2]
+        texts.append(f"{name if last[name] == 1 else key}={value}")
+    return " ".join(texts)
 
 
 def short(word: str) -> str:

@@ -19,7 +19,7 @@ from rich.table import Table
 from studperf import sweeps
 from studperf.config.overrides import group_names
 from studperf.errors import counted
-from studperf.sweeps.board import short, time_span
+from studperf.sweeps.board import brief, time_span
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.crew import plan_of
 from studperf.sweeps.space import Choice
@@ -100,7 +100,7 @@ def dry_run(order: Order, run: Run, console: Console) -> Estimate:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         config = composer.config(words)
         tried.append(_try(config, run, begun, is_trial=True))
-        settings = " ".join(short(str(word)) for word in words)
+        settings = brief(list(map(str, words)))
         table.add_row(
             f"{tried[-1].n_parameters:,}", f"{tried[-1].epoch_s:.3f}", str(tried[-1].n_epochs), f"{tried[-1].train_s:.1f}", settings
         )

@@ -16,7 +16,7 @@ from studperf.config.overrides import group_names
 from studperf.errors import counted
 from studperf.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.record import RECORD, RunRecord, read_predictions
-from studperf.sweeps.board import short, trial_table
+from studperf.sweeps.board import brief, trial_table
 from studperf.sweeps.space import Choice, Word
 from studperf.sweeps.study import Study, best_first, pareto
 from studperf.sweeps.trial import TrialTask, command
@@ -92,7 +92,7 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
         remark = "best" if line["trial"] == found["best"] else "tied" if line["is_tied"] else "worse"
         remark = f"{remark}, winner" if line["trial"] == found["trial"] else remark
         cells = (f"{line['mean']:.4f}", f"{line['sd']:.4f}", interval, remark, f"{line['n_parameters']:,}", f"{line['fit_seconds']:.1f}")
-        table.add_row(str(line["trial"]), *cells, " ".join(map(short, line["words"])))
+        table.add_row(str(line["trial"]), *cells, brief(line["words"]))
     console.print(table)
     console.print(found["line"], soft_wrap=True)
     if found.get("verdict"):
