@@ -32,7 +32,10 @@ def test_every_panel_shows_what_a_run_logs(offline_config: Config) -> None:
     run(config)
     (folder,) = Path(config.runs).iterdir()
     workspace = dashboard.build(None, "p")
-    assert dashboard.dead_keys(workspace, dashboard.logged_keys(folder)) == []
+    assert dashboard.dead_keys(workspace, dashboard.logged_keys(folder), has_study=False) == []
+    dead = dashboard.dead_keys(workspace, dashboard.logged_keys(folder))
+    assert {key.section for key in dead} == {"Studies"}
+    assert keys.STUDY_BEST in {key.name for key in dead}
 
 
 def test_a_panel_of_a_key_that_no_run_logs_is_named() -> None:
@@ -42,7 +45,7 @@ def test_a_panel_of_a_key_that_no_run_logs_is_named() -> None:
     logged = {key.name for key in dashboard.keys_of(workspace)}
     assert dashboard.dead_keys(workspace, logged) == []
     workspace.sections[1].panels.append(panels.LinePlot(title="new", x="epoch", y=["val/rmsee"]))
-    assert dashboard.dead_keys(workspace, logged) == [("Learning curves, new", "val/rmsee")]
+    assert dashboard.dead_keys(workspace, logged) == [dashboard.Key("Learning curves", "new", "val/rmsee")]
 
 
 def test_a_panel_of_a_kind_that_is_not_known_is_refused() -> None:
@@ -81,9 +84,9 @@ def sections(spec: dict[str, object]) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_check_makes_a_run_of_its_own() -> None:
+def test_check_makes_a_study_of_its_own() -> None:
     done = command("dashboard", "check")
-    assert (done.returncode, "Every panel shows" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "Every panel shows what runs and studies log." in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

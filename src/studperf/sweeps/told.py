@@ -39,7 +39,8 @@ def summarise(study: Study, saved: Saved) -> StudySummary:
     settings = study.plan.settings.model_dump(mode="json", exclude={"storage", "params", "conditional", "dry_run"})
     header, lines = rows(saved)
     tables: dict[str, Table] = {keys.TRIALS: {"columns": header, "data": [[_plain(cell) for cell in line] for line in lines]}}
-    summary: dict[str, Any] = {**counts(saved.counts), **{f"importance/{name}": share for name, share in saved.importances().items()}}
+    ends = {"complete": 0, "pruned": 0, **saved.counts}
+    summary: dict[str, Any] = {**counts(ends), **{f"importance/{name}": share for name, share in saved.importances().items()}}
     if saved.best is not None:
         summary |= {keys.BEST_VALUE: saved.best.values[0], "best/trial": saved.best.number}
     if found := saved.facts.get(WINNER):

@@ -15,7 +15,7 @@ from studperf.errors import ConfigError
 _USAGE = """Uploads what runs recorded offline, and keeps the W&B dashboard as code.
 
   python -m studperf.tracking sync [FOLDER ...]          by default all below runs/; what has arrived is not sent again
-  python -m studperf.tracking dashboard check [run=FOLDER]   are all its keys logged? by a run made for it, or one given
+  python -m studperf.tracking dashboard check [run=FOLDER]   are all its keys logged? by a study made for it, or a run or study given
   python -m studperf.tracking dashboard dump             the specification, as JSON
   python -m studperf.tracking dashboard apply            puts it at W&B: the same view each time
 Keys of dashboard: project=studperf, entity=... Flags: --debug shows tracebacks.
@@ -62,10 +62,13 @@ def _dashboard(action: str, words: list[str]) -> int | None:
     elif action == "apply":
         console.print(f"The dashboard is at {dashboard.apply(workspace)}", soft_wrap=True)
     else:
-        dead = dashboard.dead_keys(workspace, dashboard.logged_keys(Path(given["run"]) if "run" in given else None))
-        for panel, key in dead:
-            console.print(f"{panel}: no run logs {key}", style="bold red", markup=False)
-        console.print("Some panels would stay empty." if dead else "Every panel shows what runs log.")
+        folder = Path(given["run"]) if "run" in given else None
+        has_study = folder is None or dashboard.winners_folder(folder) is not None
+        dead = dashboard.dead_keys(workspace, dashboard.logged_keys(folder), has_study=has_study)
+        for key in dead:
+            console.print(f"{key.section}, {key.panel}: no run logs {key.name}", style="bold red", markup=False)
+        which = "panel shows what runs and studies log" if has_study else "panel shows what runs log; those of studies were not looked at"
+        console.print("Some panels would stay empty." if dead else f"Every {which}.")
         return 1 if dead else None
     return None
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NAME = "studperf"
 _SLUG = "studperfboard"
 """Of the view's address: with a fixed one, `apply` finds the view that it made before."""
+_STUDIES = "Studies"
+"""The section whose keys are those of a study's own run."""
 _OF_EVERY_RUN = {"Step", "CreatedTimestamp", "Group", "ID"}
 """What W&B itself knows of a run."""
 _NAMED_BY = {
@@ -44,6 +46,7 @@ _NAMED_BY = {
 class Key:
     """A key that a panel shows."""
 
+    section: str
     panel: str
     name: str
 
@@ -65,6 +68,7 @@ def build(entity: str | None, project: str) -> Workspace:
         "Scoreboard": _scoreboard(panels),
         "Learning curves": _curves(panels),
         "Search": _search(panels),
+        _STUDIES: _studies(panels),
         "Errors by slice": _slices(panels),
         "System": [panels.LinePlot(title=name, x="Step", y=[name]) for name in keys.SYSTEM],
         "What differs": [panels.RunComparer(diff_only="split")],
@@ -121,6 +125,15 @@ def _search(panels: Any) -> list[Any]:  # noqa: ANN401
     ]
 
 
+def _studies(panels: Any) -> list[Any]:  # noqa: ANN401
+    ends = [panels.SummaryMetric(f"{keys.STUDY_COUNTS}/{end}") for end in ("complete", "pruned", "fail")]
+    return [
+        panels.LinePlot(title="trials, and the best so far", x=keys.TRIAL, y=[keys.TRIAL_VALUE, keys.STUDY_BEST]),
+        panels.BarPlot(title="how trials ended", metrics=ends),
+        *(panels.WeavePanelSummaryTable(table_name=name) for name in (keys.CANDIDATES, keys.TRIALS)),
+    ]
+
+
 def _slices(panels: Any) -> list[Any]:  # noqa: ANN401
     plots = [keys.plot(name) for name in ("slices", "parity", "residuals", "learning_curve")]
     tables = [panels.WeavePanelSummaryTable(table_name=name) for name in (keys.SLICES, keys.PREDICTIONS, keys.BASELINES)]
@@ -168,33 +181,47 @@ def keys_of(workspace: Workspace) -> list[Key]:
             kind = type(panel).__name__
             if kind not in _NAMED_BY:
                 raise ConfigError(f"the dashboard holds a {kind}, and which keys it shows is not known here: add it to _NAMED_BY")
-            title = f"{section.name}, {getattr(panel, 'title', None) or kind}"
+            title = getattr(panel, "title", None) or kind
             for attribute in _NAMED_BY[kind]:
-                found += [Key(title, name) for name in _names(getattr(panel, attribute))]
+                found += [Key(section.name, title, name) for name in _names(getattr(panel, attribute))]
     return found
 
 
-def dead_keys(workspace: Workspace, logged: set[str]) -> list[tuple[str, str]]:
-    """(panel, key) for each key that is not among the logged ones."""
-    return [(key.panel, key.name) for key in keys_of(workspace) if key.name not in logged | _OF_EVERY_RUN]
+def dead_keys(workspace: Workspace, logged: set[str], *, has_study: bool = True) -> list[Key]:
+    """The keys that are not among the logged ones.
+
+    Args:
+        workspace: whose panels are looked at.
+        logged: see `logged_keys`.
+        has_study: whether a study logged them; else its panels are left out.
+    """
+    asked = [key for key in keys_of(workspace) if has_study or key.section != _STUDIES]
+    return [key for key in asked if key.name not in logged | _OF_EVERY_RUN]
+
+
+def winners_folder(study: Path) -> Path | None:
+    """The folder of a study's winner; None where the folder is of no study, or it has none yet."""
+    return next(iter(sorted(study.glob("winner_*"))), None)
 
 
 def logged_keys(folder: Path | None) -> set[str]:
-    """Everything that a run logged: of a run folder, or of a small run made for it.
+    """Everything that a run logged, or a study by its own run and its winner's: of a folder, or of a small study made for it.
 
     Raises:
         RunError: the folder holds no W&B log.
     """
     if folder is not None:
-        return _keys_in(_newest_log(folder))
+        winner = winners_folder(folder)
+        return _keys_in(_newest_log(folder)) | (_keys_in(_newest_log(winner)) if winner else set())
     with tempfile.TemporaryDirectory() as place:
         words = ["data=simulated", "data.source.simulate.rows=1000", "trainer.max_epochs=20", "progress=false", "threads=1"]
         words += ["tracking.wandb.mode=offline", "tracking.wandb.system_s=1", f"runs={place}"]
-        command = [sys.executable, "-m", "studperf.train", *words]
+        sweeper = ["hydra/sweeper=optuna", "hydra.sweeper.study=check", "hydra.sweeper.n_trials=2", "hydra.sweeper.winner={top:1,seeds:1}"]
+        command = [sys.executable, "-m", "studperf.train", "-m", *sweeper, *words, "optimizer.lr=interval(1e-3,1e-2)"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
-            raise RunError(f"the run to check by ended with {done.returncode}: {done.stderr[-500:]}")
-        return _keys_in(_newest_log(next(Path(place).iterdir())))
+            raise RunError(f"the study to check by ended with {done.returncode}: {done.stderr[-500:]}")
+        return logged_keys(Path(place) / "sweeps" / "check")
 
 
 def default_project() -> str:
