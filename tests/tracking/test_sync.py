@@ -38,7 +38,9 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_an_offline_run_arrives_whole_and_once(server: Standin, runs: Path) -> None:
+def test_an_offline_run_arrives_whole_and_once(server: Standin, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     done = command(str(runs))
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = runs.iterdir()
@@ -55,6 +57,7 @@ def test_an_offline_run_arrives_whole_and_once(server: Standin, runs: Path) -> N
     again = command(str(runs))
     assert (again.returncode, len(server.asked)) == (0, asked), "nothing is sent twice"
     assert "already there" in again.stdout
+    assert not list(Path().iterdir()), "nothing is left where the command was given"
 
 
 @pytest.mark.slow

@@ -137,9 +137,10 @@ def send(upload: Upload, timeout_s: float) -> None:
             continue
         command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", "--include-synced", str(run.path.parent)]
         home = upload.folder / WANDB
-        places = {"WANDB_DATA_DIR": str(home / "data"), "WANDB_CACHE_DIR": str(home / "cache"), "WANDB_ERROR_REPORTING": "false"}
+        places = {"WANDB_DIR": str(upload.folder), "WANDB_DATA_DIR": str(home / "data"), "WANDB_CACHE_DIR": str(home / "cache")}
+        env = {**os.environ, **places, "WANDB_ERROR_REPORTING": "false"}
         try:
-            done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603 - our own words
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603 - our own words
         except subprocess.TimeoutExpired:
             upload.note = f"the upload took longer than {timeout_s:g} s"
             return
@@ -160,7 +161,7 @@ def verify(upload: Upload, wait_s: float) -> None:
     for run in upload.runs:
         facts = {"url": upload.url, "rows": len(run.history), "bytes": run.path.stat().st_size}
         (run.path.parent / ARRIVED).write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    for place in ("data", "cache"):
+    for place in ("data", "cache", "logs"):
         shutil.rmtree(upload.folder / WANDB / place, ignore_errors=True)
 
 
