@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studperf.errors import RunError
+from studperf.errors import RunError, counted
 from studperf.figures import Figures
 from studperf.ranking import Standing, rank
 from studperf.record import RECORD, RunRecord, read_predictions
@@ -73,15 +73,14 @@ def render_runs(found: Found, folder: Path) -> str:
     sections.append(("unreadable", "Not readable", card(points(reason for _, reason in lost)) if lost else ""))
     tools = _tools(models, colours) if any(ranked) else ""
     masthead = _masthead(found, folder, ranked) + tools
-    footer = (
-        f"Made from {len(found.runs)} records below {esc(folder.name or folder)}; every number on this page is read or computed from them."
-    )
+    n_read = counted(len(found.runs), "record")
+    footer = f"Made from {n_read} below {esc(folder.name or folder)}; every number on this page is read or computed from them."
     return render_page(f"Runs in {folder.name}", masthead, sections, footer=footer, script=read_script("runs.js"), broad=True)
 
 
 def _masthead(found: Found, folder: Path, ranked: list[list[Standing]]) -> str:
     n_judged = sum(map(len, ranked))
-    counts = [f"{len(found.runs)} runs", f"{n_judged} scored"]
+    counts = [counted(len(found.runs), "run"), f"{n_judged} scored"]
     if any(record.data.is_simulated for _, record in found.runs):
         counts.append("some on SIMULATED data")
     spans = "".join(f"<span>{esc(part)}</span>" for part in counts)
