@@ -130,15 +130,12 @@ def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
                 workers.append(start(f"worker-{i}"))  # noqa: PERF401 - on Ctrl-C the first ones are ended
-            while True:
-                for i, (process, _) in enumerate(workers):
-                    if (process.exitcode or 0) < 0 and n_killed < _MAX_KILLED:
-                        n_killed += 1
-                        told = f"{process.name} was killed (signal {-(process.exitcode or 0)}); another takes its place"
-                        board.console.print(told, style="yellow", soft_wrap=True)
-                        workers[i] = start(process.name)
-                if not any(process.is_alive() for process, _ in workers):
-                    break
+            while (killed := _killed(workers)[: _MAX_KILLED - n_killed]) or any(process.is_alive() for process, _ in workers):
+                n_killed += len(killed)
+                for i in killed:
+                    name, signal = workers[i][0].name, -(workers[i][0].exitcode or 0)
+                    board.console.print(f"{name} was killed (signal {signal}); another takes its place", style="yellow", soft_wrap=True)
+                    workers[i] = start(name)
                 board.poll()
                 time.sleep(_POLL_S)
     except (KeyboardInterrupt, SystemExit):
@@ -148,6 +145,11 @@ def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
             process.join()
         raise
     return _reason([_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers])
+
+
+def _killed(workers: list[tuple[SpawnProcess, Connection]]) -> list[int]:
+    """The places of workers that a signal ended."""
+    return [i for i, (process, _) in enumerate(workers) if (process.exitcode or 0) < 0]
 
 
 def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str:
