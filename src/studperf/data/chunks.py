@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from studperf.data.source import (
 from studperf.errors import DataError
 
 N_BYTES = 8 << 20
+_N_PARSED = 1 << 20  # text that stays in a core's cache while its columns are parsed one after the other
 _N_HEAD_BYTES = 1 << 18
 MAX_QUOTED = 256 << 20
 
@@ -88,9 +90,8 @@ class CsvChunk:
         owner = self.source
         table = pyarrow.csv.read_csv(
             pa.BufferReader(pa.py_buffer(self.text).slice(0, self.n_bytes)),
-            read_options=pyarrow.csv.ReadOptions(column_names=owner.names, block_size=self.n_bytes + 1, use_threads=False),
-            # One block that ends with a line: cells with line ends need no `newlines_in_values`, which would look for quotes twice.
-            parse_options=pyarrow.csv.ParseOptions(delimiter=owner.source.delimiter),
+            read_options=pyarrow.csv.ReadOptions(column_names=owner.names, block_size=_N_PARSED, use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=owner.source.delimiter, newlines_in_values=True),
             convert_options=owner.convert_options,
         )
         return {name: _whole(table.column(name)) for name in table.column_names}
@@ -133,6 +134,7 @@ class CsvSource:
         self.done = 0.0
         self.md5: str | None = None
         self._n_read = 0
+        self._plain: _Counted | None = None
         self._digest = hashlib.md5(usedforsecurity=False)
         self._blocks = self._read_text()
         first = next(self._blocks, b"")
@@ -170,11 +172,11 @@ class CsvSource:
         rest = self._rest
         self._rest = b""
         while True:
-            cut = _end_of_rows(rest) if len(rest) >= N_BYTES else 0
+            cut = _end_of_rows(rest) if len(rest) >= N_BYTES // 2 else 0
             if cut:
                 yield CsvChunk(rest, cut, n_lines, self)
                 n_lines += _count(rest, b"\n", cut)
-                rest = rest[cut:]
+                rest = self._keep(rest[cut:])
             block = next(self._blocks, b"")
             if not block:
                 break
@@ -188,6 +190,13 @@ class CsvSource:
         self.md5 = self._digest.hexdigest()
         self.done = 1.0
 
+    def _keep(self, rest: bytes) -> bytes:
+        """A row that is not whole: of a plain file it is read once more with the next block, for to join the two copies all of it."""
+        if self._plain is None:
+            return rest
+        self._plain.give_back(len(rest))
+        return b""
+
     def _read_text(self) -> Iterator[bytes]:
         """The file's text as UTF-8, without a byte order mark."""
         with self.path.open("rb") as file:
@@ -197,12 +206,13 @@ class CsvSource:
             counted = _Counted(file, self, n_bytes)
             blocks = _unzip(counted, self.path) if is_gzip else iter(lambda: counted.read(N_BYTES), b"")
             if is_utf8(self.source.encoding):
+                self._plain = None if is_gzip else counted
                 for i, block in enumerate(blocks):
                     yield block.removeprefix(codecs.BOM_UTF8) if not i else block
             else:
                 yield from _transcode(blocks, self.path, self.source)
 
-    def note_bytes(self, raw: bytes, n_bytes: int) -> None:
+    def note_bytes(self, raw: memoryview, n_bytes: int) -> None:
         """Counts and hashes what was read of the file."""
         self._digest.update(raw)
         self._n_read += len(raw)
@@ -210,15 +220,21 @@ class CsvSource:
 
 
 class _Counted:
-    """A file whose bytes are told to its source as they are read."""
+    """A file whose bytes are told to its source as they are read, each once."""
 
     def __init__(self, file: IO[bytes], owner: CsvSource, n_bytes: int) -> None:
         self.file, self.owner, self.n_bytes = file, owner, n_bytes
+        self._n_told = 0  # of the bytes that come next
 
     def read(self, size: int) -> bytes:
         raw = self.file.read(size)
-        self.owner.note_bytes(raw, self.n_bytes)
+        self.owner.note_bytes(memoryview(raw)[self._n_told :], self.n_bytes)
+        self._n_told = max(0, self._n_told - len(raw))
         return raw
+
+    def give_back(self, n_bytes: int) -> None:
+        self.file.seek(-n_bytes, os.SEEK_CUR)
+        self._n_told += n_bytes
 
 
 def _unzip(file: _Counted, path: Path) -> Iterator[bytes]:

@@ -54,11 +54,13 @@ class Cells:
 
     def __add__(self, later: Cells) -> Cells:
         """With those of rows further down."""
+        if not later:
+            return self
         return Cells(self.n + later.n, (self.rows + later.rows)[:_N_EXAMPLES], (self.shown + later.shown)[:_N_EXAMPLES])
 
     def shift(self, n_rows: int) -> Cells:
         """The same cells in a table that has so many rows above."""
-        return replace(self, rows=tuple(row + n_rows for row in self.rows))
+        return self if not self.n else replace(self, rows=tuple(row + n_rows for row in self.rows))
 
     @property
     def numbers(self) -> str:

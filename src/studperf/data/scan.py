@@ -183,7 +183,7 @@ def _hash(piece: Piece, dataset: Dataset) -> None:
         piece.features[rows] = join_cells(cells, rows.stop - rows.start)
     piece.rows = piece.features
     if dataset.target.column in piece.columns:
-        piece.rows = combine(piece.features, hash_values(pa.array(piece.columns[dataset.target.column])))
+        piece.rows = combine(piece.features, hash_numbers(piece.columns[dataset.target.column]))
     for name, values in piece.columns.items():
         if name in named or name == dataset.target.column:
             continue

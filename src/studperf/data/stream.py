@@ -47,6 +47,7 @@ class StreamedTable:
         self.levels: dict[str, dict[str, int]] = {}
         self.n_rows = 0
         self._spool: Spool | None = None
+        self._plain_split: Future[Split] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -102,7 +103,18 @@ class StreamedTable:
     def known_hashes(self, name: str) -> Hashes:
         """(N,) of one column of hashes; cells that are missing are all different."""
         hashes: Hashes = self.spool.column(name)
-        return np.where(hashes == NOTHING, np.arange(len(hashes), dtype=np.uint64), hashes) if name != _ROWS else hashes
+        if name != _ROWS and len(absent := np.flatnonzero(hashes == NOTHING)):
+            hashes[absent] = absent
+        return hashes
+
+    def draw_ahead(self) -> None:
+        """Begins to split the table as one without equal rows: that takes as long as to look for them, and both can go on side by side."""
+        pool = ThreadPoolExecutor(1)
+        self._plain_split = pool.submit(self._split_plainly)
+        pool.shutdown(wait=False)
+
+    def _split_plainly(self) -> Split:
+        return split_groups(np.arange(self.n_rows), self.dataset.split)
 
     def split(self) -> Split:
         """As `split_table` splits a small table.
@@ -111,7 +123,7 @@ class StreamedTable:
             DataError: a part would have fewer rows than can be scored.
         """
         if _ROWS not in self.repeated:
-            return split_groups(np.arange(self.n_rows), self.dataset.split)
+            return self._plain_split.result() if self._plain_split is not None else self._split_plainly()
         hashes: Hashes = self.spool.column(_ROWS)
         if _OTHERS in self.spool.schema.names:
             hashes = combine(hashes, self.spool.column(_OTHERS))
@@ -252,6 +264,8 @@ def stream_table(
             return table, [*findings, no_rows()]
         table.spool.seal()
         pa.default_memory_pool().release_unused()  # it keeps 100 MB of what chunks took
+        if for_training:
+            table.draw_ahead()
         findings += _judge(table, total, for_training=for_training)
     except BaseException:
         table.close()
