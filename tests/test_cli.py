@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+import studperf
 from studperf import cli, config
 from studperf.config import compose, load
 from studperf.config.shape import RunConfig
@@ -291,6 +293,23 @@ def test_every_command_shows_its_help(end: Callable[..., int], capsys: pytest.Ca
     told = capsys.readouterr()
     assert f"python -m studperf.{name.removesuffix('.__main__')}" in told.out
     assert told.err == ""
+
+
+def test_the_package_names_all_its_commands(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module("studperf.__main__").main
+    assert end(main) == 0
+    named = set(re.findall(r"python -m studperf\.(\w+)", capsys.readouterr().out))
+    folder = Path(studperf.__file__).parent
+    commands = {path.stem for path in folder.glob("*.py") if "_USAGE = " in path.read_text(encoding="utf-8")} | {"train"}
+    assert named == (commands | {path.parent.name for path in folder.glob("*/__main__.py")}) - {"__main__"}
+
+
+def test_the_package_tells_its_version_and_how_commands_are_written(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module("studperf.__main__").main
+    assert end(main, "--version") == 0
+    assert capsys.readouterr().out == f"studperf {studperf.__version__}\n"
+    assert end(main, "train", "seed=1") == 2
+    assert capsys.readouterr().err.startswith("error: train: a command is written with a dot: python -m studperf.COMMAND")
 
 
 ROOMS = ("bundle", "cloud", "data", "export", "report", "serving", "sweeps", "tracking")

@@ -46,6 +46,7 @@ ABOVE = {f"{PACKAGE}.data.__main__": ("changes",)}
 CLI = "cli"
 MAY_IMPORT = {
     CLI: ("errors", "config"),
+    "__main__": (CLI, "errors", "__version__"),  # tells what commands there are
     "models": ("models", "data.encode", "config.types"),
     "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
     "serving": ("serving", "bundle", "errors"),
@@ -158,7 +159,7 @@ def wrong_arrows(sources: Sources) -> list[str]:
 
 
 def unplaced_rooms(sources: Sources) -> list[str]:
-    known = {"", CLI, *ENTRIES, *ORDER}
+    known = {"", *MAY_IMPORT, *ENTRIES, *ORDER}
     return sorted({room_of(name) for name in sources if name.startswith(PACKAGE)} - known)
 
 
