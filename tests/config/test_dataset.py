@@ -191,6 +191,7 @@ DATASETS = {
     "a feature of kind id": ("features: [id]", "data: features: 'id' is of kind id, which can't be a feature"),
     "a feature of kind leak": ("features: [hours, passed]", "data: features: 'passed' is of kind leak, which can't be a feature"),
     "no features": ("features: []", "data: no column is of kind number, category or flag, so there is nothing to learn from"),
+    "an allowed leak that no model sees": ("allow_leaks: [passed]", "data: allow_leaks: 'passed' is of kind leak, so no model sees it"),
     "an allowed leak that is no column": ("allow_leaks: [pased]", "data: allow_leaks: no column is named 'pased'"),
     "a law over no column": (
         "source: {simulate: {law: {huors: 1}}}",

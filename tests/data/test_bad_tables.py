@@ -150,7 +150,7 @@ BAD = {
     "a target out of range": Bad(cells("final_score", 101.5), ("final_score: ", "outside of 0 to 100 points", "101.5 (row 3)")),
     "a constant target": Bad(csv(lambda t: t.assign(final_score="50")), ("final_score: every row has the target 50", "nothing to learn")),
     # rows
-    "an empty file": Bad(raw(lambda _: b""), ("table.csv: is empty", "a header and a row for each student")),
+    "an empty file": Bad(raw(lambda _: b""), ("table.csv: is empty", "a header, and rows below it")),
     "a file of blank lines": Bad(raw(lambda _: b"\n \n\n"), ("table.csv: is empty",)),
     "a header only": Bad(csv(lambda t: t[:0]), ("table: has a header but no rows",)),
     "a single row": Bad(csv(lambda t: t[:1]), ("1 rows are too few", "each part needs at least 10")),
@@ -160,7 +160,10 @@ BAD = {
     "all rows with a cell too many": Bad(
         lines(lambda ls: [ls[0], *(line + ",9" for line in ls[1:])]), ("more cells than the header", "26")
     ),
-    "a last row cut off": Bad(lines(lambda ls: [*ls[:-1], ls[-1][:30]]), ("final_score: ", "without a target (row 200)")),
+    "a last row cut off": Bad(lines(lambda ls: [*ls[:-1], ls[-1][:30]]), ("not a regular table", "row 200 has", "needs 26 cells")),
+    "a row without its last cell": Bad(lines(lambda ls: [*ls[:9], ls[9].rpartition(",")[0], *ls[10:]]), ("row 9 has 25 cells", "26")),
+    "rows of one cell": Bad(lines(lambda ls: [*ls[:150], "1", "2", *ls[150:]]), ("row 150 has 1 cell. Every row needs 26 cells",)),
+    "a cell of many characters": Bad(csv(lambda t: t.assign(age=["x" * 9999, *t["age"][1:]])), ("age: ", "... (9,999 characters)")),
     "a quote that never ends": Bad(lines(lambda ls: [*ls[:9], '"' + ls[9], *ls[10:]]), ("table.csv: is not a regular table", "string")),
     "a header quote that never ends": Bad(lines(lambda ls: ['"' + ls[0], *ls[1:]]), ("table.csv: is not a regular table",)),
     "a comment above the header": Bad(lines(lambda ls: ["# exported", *ls]), ("table.csv: ", "more cells than the header has names (1)")),

@@ -62,6 +62,21 @@ def good(n_rows: int = 400) -> pd.DataFrame:
     )
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_faulty_chunk_of_many_rows_may_hold_text_that_is_kept(
+    end: str, tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studperf.data.chunks.N_BYTES", 32 << 20)
+    table = good(140_000).assign(note="a text\nof two lines")  # more than 2 ** 20 cells, which pandas reads in several pieces
+    path = tmp_path / "table.csv"
+    cells("age", "17y", start=30_000)(table).to_csv(path, index=False, lineterminator=end)
+    dataset = make_dataset(COLUMNS, memory="disk")
+    dataset = dataset.model_copy(update={"source": dataset.source.model_copy(update={"path": str(path)})})
+    with open_rows(dataset) as rows:
+        (fault,) = [str(finding) for finding in rows.findings if finding.level == "error"]
+    assert fault.startswith("age: 1 value is not a number: '17y' (row 30001)")
+
+
 def cells(column: str, *values: object, start: int = 150) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def change(table: pd.DataFrame) -> pd.DataFrame:
         old = table[column].astype(object).tolist()

@@ -194,6 +194,10 @@ class Dataset(Block):
         for name in self.features or ():
             if name in self.columns and self.columns[name].kind not in FEATURE_KINDS:
                 faults.append(f"features: {name!r} is of kind {self.columns[name].kind}, which can't be a feature")
+        for name in self.allow_leaks:
+            if name in self.columns and self.columns[name].kind not in FEATURE_KINDS:
+                kind = self.columns[name].kind
+                faults.append(f"allow_leaks: {name!r} is of kind {kind}, so no model sees it; to train with it, give it another kind")
         if not faults and not self.feature_names:
             faults.append("no column is of kind number, category or flag, so there is nothing to learn from")
         for name in self.source.simulate.law if self.source.simulate else {}:

@@ -162,8 +162,8 @@ class CsvSource:
         return pa.string()
 
     def head(self) -> pd.DataFrame:
-        """The first rows."""
-        rows = self._rest[: _end_of_rows(self._rest[:_N_HEAD_BYTES]) or _end_of_rows(self._rest) or len(self._rest)]
+        """The first rows that are whole."""
+        rows = self._rest[: _end_of_rows(self._rest[:_N_HEAD_BYTES]) or _end_of_rows(self._rest)]
         return parse_csv(self.header + rows.decode(errors="replace"), self.path, self.source, self.names)
 
     def __iter__(self) -> Iterator[CsvChunk]:

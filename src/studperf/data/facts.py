@@ -15,6 +15,7 @@ from studperf.config.dataset import Column, Dataset
 _N_EXAMPLES = 3
 _N_ID_LIKE = 50
 _N_SOME = 2
+_MAX_SHOWN = 80  # characters of a cell
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ class Facts:
 
 
 def show(value: object) -> str:
-    """A cell, as messages show it."""
-    return f"{value:g}" if isinstance(value, float) else repr(value)
+    """A cell, as messages show it: of a long text the beginning."""
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(str(value)):,} characters)"
 
 
 def suggest_line(name: str, values: pd.Series) -> str:

@@ -58,7 +58,7 @@ def guard(table: Table) -> tuple[Leak, ...]:
         way_out = [f"{leak}. Give it kind leak or unused" for leak in refused]
         raise LeakError(
             listing(f"These features give {dataset.target.column!r} away", way_out)
-            + f"\nA score reached with them says nothing about new students. To keep them on purpose: data.allow_leaks=[{names}]"
+            + f"\nA score reached with them says nothing about rows whose target is not known yet. To keep them on purpose: data.allow_leaks=[{names}]"
         )
     return tuple(leaks)
 

@@ -168,7 +168,8 @@ def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataTy
             codes, levels = pd.factorize(frame[name])
             piece.columns[name], piece.levels[name] = codes.astype(np.int32), [str(level) for level in levels]
         elif column is not None and column.kind != "leak":
-            piece.columns[name] = pa.array(frame[name], type=type_of(name), from_pandas=True)
+            values = pa.array(frame[name], type=type_of(name), from_pandas=True)
+            piece.columns[name] = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
             piece.facts[name].repeated = Cells()
     return piece
 

@@ -192,7 +192,7 @@ def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
         DataError: there is no header, it names a column twice, or it is parted by another delimiter.
     """
     if not text.strip():
-        raise DataError(f"{path}: is empty; a table has a header and a row for each student")
+        raise DataError(f"{path}: is empty; a table has a header, and rows below it")
     if len(source.delimiter) != 1:
         raise DataError(f"data.source.delimiter: must be one character, got {source.delimiter!r}")
     reader = csv.reader(io.StringIO(text), delimiter=source.delimiter)
@@ -213,7 +213,7 @@ def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd
     """A header and rows, every cell as text.
 
     Raises:
-        DataError: a row has more cells than the header has names, or a quote never ends.
+        DataError: a row has more or fewer cells than the header has names, or a quote never ends.
     """
     try:
         # Literal "None" and "NA" are levels of students' answers; only what the dataset says is missing is missing.
@@ -222,7 +222,21 @@ def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd
         raise not_regular(path, first_line(error), len(names)) from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(f"{path}: rows have more cells than the header has names ({len(names)})")
+    # Pandas fills up a row that ends too early, so that its last cell is empty.
+    if (frame.iloc[:, -1] == "").any() and (short := _short_row(text, source, len(names))) is not None:
+        row, n_cells = short
+        raise not_regular(path, f"row {row} has {n_cells} cell{'s' if n_cells > 1 else ''}", len(names))
     return frame
+
+
+def _short_row(text: str, source: Source, n_columns: int) -> tuple[int, int] | None:
+    """The first row, counted from 1, with fewer cells than there are columns, and how many it has."""
+    try:
+        rows = (cells for cells in csv.reader(io.StringIO(text), delimiter=source.delimiter) if cells)  # a blank line is no row
+        next(rows)
+        return next(((i, len(cells)) for i, cells in enumerate(rows, start=1) if len(cells) < n_columns), None)
+    except csv.Error:  # a cell beyond what the module reads
+        return None
 
 
 def not_regular(path: Path, what: str, n_columns: int) -> DataError:
