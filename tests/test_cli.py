@@ -1,5 +1,6 @@
 """What every command does at its door: exit codes, words instead of tracebacks, nothing begun that will be refused."""
 
+import errno
 import functools
 import importlib
 import os
@@ -91,6 +92,27 @@ def failing(error: BaseException) -> Callable[[], int | None]:
         raise error
 
     return command
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_is_told_in_a_line(end: Callable[..., int], capsys: pytest.CaptureFixture[str], number: int) -> None:
+    assert end(failing(OSError(number, os.strerror(number), "runs/x/record.json"))) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: runs/x/record.json: {os.strerror(number)}. Make room, or")
+    assert told.count("\n") == 1
+
+
+def test_another_fault_of_the_system_keeps_its_traceback(end: Callable[..., int]) -> None:
+    with pytest.raises(OSError, match="Input/output error"):
+        end(failing(OSError(errno.EIO, os.strerror(errno.EIO))))
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("200", 200)])
+def test_tables_in_a_log_are_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert cli.make_console().width == width
 
 
 def test_a_refused_configuration_ends_with_2_and_a_message_without_traceback(

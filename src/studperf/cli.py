@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import gc
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _exit_code: list[int] = []
 """What `run_command` ended with."""
 _ONLY_SHOW = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
@@ -53,6 +55,12 @@ def run_command(command: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print_error(f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER")
+        code = ConfigError.exit_code
     _exit_code.append(code)
     sys.exit(code)
 
@@ -97,10 +105,10 @@ def importing() -> Iterator[None]:
 
 
 def make_console(*, is_quiet: bool = False) -> Console:
-    """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log."""
+    """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS."""
     from rich.console import Console
 
-    return Console(quiet=is_quiet, highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+    return Console(quiet=is_quiet, highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
 
 
 def split_words() -> tuple[list[str], list[str]]:

@@ -192,7 +192,11 @@ def give_verdict(
     scores: Scores, best: str, best_scores: Scores, against_best: Interval, against_mean: Interval, skill: float, data: DataFacts
 ) -> Verdict:
     """One line in words. A difference counts only if its paired interval excludes zero."""
-    gap = f"RMSE {against_best.value:+.3f} {data.unit}".rstrip() + f", 95 % interval {against_best.low:+.3f} to {against_best.high:+.3f}"
+    n = metrics.decimals(max(abs(against_best.low), abs(against_best.high)), 3)
+    gap = (
+        f"RMSE {against_best.value:+.{n}f} {data.unit}".rstrip()
+        + f", 95 % interval {against_best.low:+.{n}f} to {against_best.high:+.{n}f}"
+    )
     if suspicion := _suspicion(scores, best, best_scores, data):
         return Verdict(kind="suspicious", line=f"Suspiciously good, look for a leak: {suspicion}.")
     if against_mean.high >= 0 or skill < _MIN_SKILL:
@@ -208,12 +212,13 @@ def _suspicion(scores: Scores, best: str, best_scores: Scores, data: DataFacts) 
     if data.allowed_leaks:
         names = ", ".join(data.allowed_leaks)
         return f"{names} {'gives' if len(data.allowed_leaks) == 1 else 'give'} the target away, allowed by data.allow_leaks"
+    n = metrics.decimals(scores.rmse.value, 3)
     if data.noise_floor is not None and scores.rmse.high < data.noise_floor:
-        return f"RMSE {scores.rmse.value:.3f} (at most {scores.rmse.high:.3f}) is below the noise floor of {data.noise_floor:g}"
+        return f"RMSE {scores.rmse.value:.{n}f} (at most {scores.rmse.high:.{n}f}) is below the noise floor of {data.noise_floor:g}"
     if scores.r2.value > _TOO_GOOD_R2:
         return f"R2 {scores.r2.value:.4f} is more than such data allow"
     if scores.rmse.value < _TOO_GOOD_RATIO * best_scores.rmse.value:
-        return f"RMSE {scores.rmse.value:.3f} is less than half of {best}'s {best_scores.rmse.value:.3f}"
+        return f"RMSE {scores.rmse.value:.{n}f} is less than half of {best}'s {best_scores.rmse.value:.{n}f}"
     return None
 
 

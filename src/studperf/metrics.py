@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -169,6 +170,14 @@ def conformal_half_width(predicted: FloatArray, actual: FloatArray, *, coverage:
     errors = np.sort(np.abs(predicted - actual))
     rank = int(np.ceil((len(errors) + 1) * coverage - 1e-9))
     return float(errors[rank - 1]) if rank <= len(errors) else float("inf")
+
+
+def decimals(size: float, digits: int = 2) -> int:
+    """Digits behind the point of a number of this size: `digits` from 0.1 to 100, fewer above and more below."""
+    if not 0 < size < math.inf:
+        return digits
+    magnitude = math.floor(math.log10(size))
+    return max(0, digits - max(0, magnitude - 1), digits - 2 - magnitude if magnitude < -1 else 0)
 
 
 def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:

@@ -1,6 +1,8 @@
 import csv
+import gzip
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,31 @@ def test_rows_are_predicted_with_their_interval(
     lines = list(csv.DictReader(captured.out.splitlines()))
     assert [line["row"] for line in lines] == ["1", "2", "3", "4", "5"]
     assert all(float(line["low"]) < float(line["predicted"]) < float(line["high"]) for line in lines)
-    assert "student_id: unknown column, ignored" in captured.err
+    assert captured.err == "warning: student_id, passed, performance_category: not used by the model\n"
+
+
+def packed(text: str) -> bytes:
+    return gzip.compress(text.encode())
+
+
+FORMS: dict[str, Callable[[str], bytes]] = {
+    "packed": packed,
+    "parted by semicolons": lambda text: text.replace(",", ";").encode(),
+    "parted by tabs, with a byte order mark": lambda text: text.replace(",", "\t").encode("utf-8-sig"),
+    "lines of Windows": lambda text: text.replace("\n", "\r\n").encode(),
+    "another encoding": lambda text: text.replace("student_id", "Schüler").encode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_are_read_in_every_form_that_training_reads(
+    run_folder: Path, rows: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, "predict", run_folder, rows)
+    plain = capsys.readouterr().out
+    rows.write_bytes(FORMS[form](rows.read_text(encoding="utf-8")))
+    call(monkeypatch, "predict", run_folder, rows, *(["encoding=latin-1"] if form == "another encoding" else []))
+    assert capsys.readouterr().out == plain
 
 
 def test_predictions_go_to_a_file_when_asked(run_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +99,8 @@ def test_predictions_go_to_a_file_when_asked(run_folder: Path, rows: Path, tmp_p
         ("", "is empty"),
         ("a,b\n1\n", "row 1 has 1 cells, the header names 2"),
         ("age\n17\n", "the column is missing"),
-        (b"\xff\xfe", "is no CSV in UTF-8"),
+        (b"\xff\xfe", "is no text in utf-8: .* encoding=latin-1"),
+        (packed("age\n17\n")[:-9], "is a damaged gzip file"),
         (None, "can't be read: No such file"),
     ],
 )
@@ -106,6 +133,7 @@ def test_a_changed_bundle_predicts_nothing(run_folder: Path, rows: Path, monkeyp
         (["verify", "x", "y"], r"bundle verify PATH; got x y"),
         (["predict", "x"], r"predict PATH rows\.csv \[out=FILE\]; got x"),
         (["predict", "x", "y", "out="], "out: has no value"),
+        (["predict", "x", "y", "encoding="], "encoding: has no value"),
         ([], "name a command"),
     ],
 )

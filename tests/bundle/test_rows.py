@@ -89,9 +89,9 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_extrapolation_and_levels_taken_as_another_are_warned_of() -> None:
-    _, warnings = read(age=[17, 60], tool=["new", "a"], more=[1, 2])
+    _, warnings = read(age=[17, 60], tool=["new", "a"], more=[1, 2], most=[1, 2])
     assert len(warnings) == 3
-    assert "more: unknown column, ignored" in warnings
+    assert "more, most: not used by the model" in warnings
     assert any("age: 1 value outside of the training range 14 to 24 years (row 2)" in w for w in warnings)
     assert any("tool: unknown level in 1 row taken as 'other': 'new' (row 1)" in w for w in warnings)
 

@@ -6,8 +6,11 @@ python -m studperf.bundle predict runs/FOLDER rows.csv
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +28,12 @@ _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds
   python -m studperf.bundle show    PATH                      what it predicts, from which columns, how well
   python -m studperf.bundle predict PATH rows.csv [out=FILE]  predictions with their interval, as CSV; needs no torch
 
+rows.csv may be packed by gzip, and parted by commas, semicolons, tabs or bars; encoding=latin-1 names another encoding than UTF-8.
 A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
+
+_KEYS = ("out", "encoding")
+_DELIMITERS = (",", ";", "\t", "|")
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def verify(words: Sequence[str]) -> None:
@@ -84,12 +92,14 @@ def predict(words: Sequence[str]) -> None:
     """
     from studperf.bundle import Bundle, find_bundle
 
-    own = read_keys([word for word in words if word.startswith("out=")], ["out"])
-    paths = [word for word in words if not word.startswith("out=")]
+    settings = [word for word in words if word.partition("=")[0] in _KEYS]
+    own = read_keys(settings, _KEYS)
+    paths = [word for word in words if word not in settings]
     if len(paths) != 2:  # noqa: PLR2004 - the bundle and the rows
         raise ConfigError(f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}")
     bundle = Bundle.open(find_bundle(Path(paths[0])))
-    prediction = bundle.predict(_read_csv(Path(paths[1])))
+    names = {column.name for column in bundle.schema.columns}
+    prediction = bundle.predict(_read_csv(Path(paths[1]), names, own.get("encoding", "utf-8")))
     for warning in prediction.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     with _writer(own.get("out")) as file:
@@ -98,20 +108,35 @@ def predict(words: Sequence[str]) -> None:
         make_console().print(f"Wrote {len(prediction.predicted)} predictions to {own['out']}", soft_wrap=True, markup=False)
 
 
-def _read_csv(path: Path) -> dict[str, list[str]]:
+def _read_csv(path: Path, names: set[str], encoding: str) -> dict[str, list[str]]:
+    """Columns of text; the delimiter is the one by which the header holds the most of these names."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: is no CSV in UTF-8: {error}") from error
+        text = _unpack(path).decode(encoding).removeprefix("\ufeff")
+        headers = {mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), []) for mark in _DELIMITERS}
+        delimiter = max(_DELIMITERS, key=lambda mark: len(names & set(headers[mark])))
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [[]]
+    except LookupError as error:
+        raise ConfigError(f"encoding={encoding}: Python knows no such encoding") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: is no CSV: {error}") from error
     rows = [row for row in rows if row]  # the csv module reads an empty line as a row without cells
     if not header:
         raise DataError(f"{path}: is empty; its first line must name the columns")
     if strange := [i for i, row in enumerate(rows, start=1) if len(row) != len(header)]:
         raise DataError(f"{path}: row {strange[0]} has {len(rows[strange[0] - 1])} cells, the header names {len(header)}")
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def _unpack(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: is a damaged gzip file: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from error
 
 
 @contextmanager

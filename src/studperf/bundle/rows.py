@@ -28,7 +28,8 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         DataError: lists every column with cells that the model was not made for.
     """
     faults: list[str] = []
-    warnings = [f"{name}: unknown column, ignored" for name in columns if name not in {c.name for c in schema.columns}]
+    unused = [name for name in columns if name not in {c.name for c in schema.columns}]
+    warnings = [f"{', '.join(unused)}: not used by the model"] if unused else []
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         faults.append(f"the columns differ in their number of rows: {', '.join(map(str, sorted(lengths)))}")

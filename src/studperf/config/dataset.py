@@ -12,6 +12,10 @@ from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, Nu
 Memory = Literal["auto", "ram", "disk"]
 Kind = Literal["number", "category", "flag", "id", "leak", "unused"]
 FEATURE_KINDS = ("number", "category", "flag")
+_NO_FEATURE = {
+    "features": "which can't be a feature",
+    "allow_leaks": "so no model sees it; to train with it, give it another kind",
+}
 DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
 """Names that need no quotes in a shell."""
 # What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
@@ -191,13 +195,8 @@ class Dataset(Block):
             faults.append(f"{self.target.column!r} is the target; it can't be one of the columns too")
         for key, names in (("features", self.features or ()), ("allow_leaks", self.allow_leaks)):
             faults += [f"{key}: no column is named {n!r} ({unknown_key(n, self.columns)})" for n in names if n not in self.columns]
-        for name in self.features or ():
-            if name in self.columns and self.columns[name].kind not in FEATURE_KINDS:
-                faults.append(f"features: {name!r} is of kind {self.columns[name].kind}, which can't be a feature")
-        for name in self.allow_leaks:
-            if name in self.columns and self.columns[name].kind not in FEATURE_KINDS:
-                kind = self.columns[name].kind
-                faults.append(f"allow_leaks: {name!r} is of kind {kind}, so no model sees it; to train with it, give it another kind")
+            kinds = {n: self.columns[n].kind for n in names if n in self.columns}
+            faults += [f"{key}: {n!r} is of kind {kind}, {_NO_FEATURE[key]}" for n, kind in kinds.items() if kind not in FEATURE_KINDS]
         if not faults and not self.feature_names:
             faults.append("no column is of kind number, category or flag, so there is nothing to learn from")
         for name in self.source.simulate.law if self.source.simulate else {}:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from studperf.metrics import decimals
 from studperf.report.plots import PLOTS
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     console.print(score_table(rows, title=f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals", unit=record.data.unit))
     if judgement.conformal is not None:
         band = judgement.conformal
-        text = f"90 % of {judgement.scored_on} scores lie within {band.half_width:.2f} {record.data.unit}".rstrip()
+        text = (
+            f"90 % of {judgement.scored_on} scores lie within {band.half_width:.{decimals(band.half_width)}f} {record.data.unit}".rstrip()
+        )
         console.print(f"{text} of the prediction, by val; on {judgement.scored_on} it was {band.coverage:.1%}")
     plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
     console.print(f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}{plots}", soft_wrap=True)
@@ -86,7 +89,7 @@ def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
     with_unit = f" ({unit})" if unit else ""
     table.add_column("", no_wrap=True)
     for name in (f"RMSE{with_unit}", f"MAE{with_unit}", "R2", f"bias{with_unit}"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
     for i, (name, scores) in enumerate(rows.items()):
         table.add_row(name, *_cells(scores), style=None if i else "bold")
     return table
@@ -97,9 +100,9 @@ def _cells(scores: Scores) -> list[str]:
 
 
 def interval_text(interval: Interval, *, digits: int = 2) -> str:
-    """`4.95 [4.70, 5.21]`; numbers of three figures and more before the point get fewer behind it."""
+    """`4.95 [4.70, 5.21]`, in as many digits as its size deserves."""
     ends = [end for end in (interval.low, interval.high) if abs(end) <= _FAR * max(1.0, abs(interval.value))]
     size = max(abs(number) for number in (interval.value, *ends))
-    shown = max(0, digits - max(0, int(math.log10(size)) - 1)) if 1 <= size < math.inf else digits
+    shown = decimals(size, digits)
     low, high = (f"{end:.{shown}f}" if end in ends or not math.isfinite(end) else f"{end:.0e}" for end in (interval.low, interval.high))
     return f"{interval.value:.{shown}f} \\[{low}, {high}]"
