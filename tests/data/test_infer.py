@@ -133,3 +133,38 @@ def test_the_real_table_is_drafted_with_both_leaks(real_csv: Path) -> None:
     assert {name for name, column in columns.items() if column["kind"] == "leak"} == {"passed", "performance_category"}
     assert {name for name, column in columns.items() if column["kind"] == "id"} == {"student_id"}
     assert "None" in columns["ai_tools_used"]["levels"]
+
+
+def test_dates_codes_and_free_text_are_told_from_numbers_and_ids(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.permutation(300), unit="D")
+    table = make_table()[["fuel", "price"]].assign(
+        listed=days.strftime("%Y-%m-%d"),
+        sold=days.strftime("%d.%m.%Y"),
+        area=rng.choice(["00501", "98103", "98104"], 300),
+        part=rng.permutation([f"{i:06}" for i in range(300)]),
+        plant=[f"{i:05}" for i in rng.choice(range(0, 9000, 45), 300)],
+        note=[f"well kept by its owner {i}" for i in range(300)],
+    )
+    columns = drafted(table, tmp_path / "cars.csv")["columns"]
+    assert columns["area"] == {"kind": "category", "levels": ["00501", "98103", "98104"]}
+    assert columns["part"] == {"kind": "id"}
+    assert {name: columns[name]["kind"] for name in ("listed", "sold", "plant", "note")} == dict.fromkeys(
+        ("listed", "sold", "plant", "note"), "unused"
+    )
+    assert (
+        columns["listed"]["why"] == columns["sold"]["why"] == "dates; a number made of them, such as days since the first, can be a feature"
+    )
+    assert "different codes in 300 rows" in columns["plant"]["why"]
+    assert columns["note"]["why"] == "free text, different in each row"
+    dataset = Dataset.model_validate(drafted(table, tmp_path / "cars.csv"))
+    assert set(check_table(read_source(dataset)[0], dataset).frame["area"]) == {"00501", "98103", "98104"}
+
+
+def test_a_path_from_above_holds_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_table().to_csv(tmp_path / "cars.csv", index=False)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert infer(Path("../cars.csv"), "price").source["path"] == str(tmp_path.resolve() / "cars.csv")
+    monkeypatch.chdir(tmp_path)
+    assert infer(Path("cars.csv"), "price").source["path"] == "cars.csv"

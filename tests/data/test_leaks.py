@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 
 from studperf.config import load_overrides
 from studperf.config.dataset import Dataset
-from studperf.data.leaks import find_leaks, guard, left_out_signal, reverse_score
+from studperf.data.leaks import find_leaks, find_pairs, guard, left_out_signal, reverse_score
 from studperf.data.schema import Table, check_table
 from studperf.data.simulate import simulate
 from studperf.errors import DataError, LeakError
@@ -235,6 +236,54 @@ def test_rows_without_a_target_are_left_aside(make_dataset: MakeDataset) -> None
     target[:20] = np.nan
     column[:20] = np.arange(20) % 2
     assert [leak.test for leak in find_leaks(table_of(make_dataset, target, x=column))] == ["exact"]
+
+
+# Pairs
+
+PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "first + second": lambda target, share: (target * share, target * (1 - share)),
+    "first - second": lambda target, share: (target + 200 * share, 200 * share),
+    "first * second": lambda target, share: (100 * share + 20, np.round(target / (100 * share + 20), 3)),
+    "first / second": lambda target, share: (target * (share + 1), share + 1),
+    "second / first": lambda target, share: (share + 1, target * (share + 1)),
+}
+
+
+@pytest.mark.parametrize("formula", PAIRS)
+def test_two_columns_that_make_the_target_are_found(formula: str, make_dataset: MakeDataset) -> None:
+    target = scores()
+    share = np.random.default_rng(5).uniform(0.1, 0.9, len(target))
+    first, second = PAIRS[formula](target, share)
+    table = table_of(make_dataset, target, first=first, honest=scores(seed=1), second=second)
+    (leak,) = find_pairs(table)
+    assert (leak.column, leak.test) == ("second", "pair")
+    assert leak.evidence.startswith(f"{formula} gives the target, R2 ")
+    with pytest.raises(LeakError, match=re.escape(str(leak))):
+        guard(table)
+
+
+def test_a_pair_is_found_where_values_are_missing_and_targets_unknown(make_dataset: MakeDataset) -> None:
+    target = scores()
+    share = np.random.default_rng(5).uniform(0.1, 0.9, len(target))
+    first, second = target * share, target * (1 - share)
+    first[::3], second[::5] = np.nan, np.nan
+    target[:20] = np.nan
+    assert [leak.column for leak in find_pairs(table_of(make_dataset, target, first=first, second=second))] == ["second"]
+
+
+def test_parts_that_leave_something_to_learn_are_no_pair(make_dataset: MakeDataset) -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(50, 10, (2, 2000))
+    target = first + second + rng.normal(0, 1.0, 2000)  # R2 0.995
+    assert find_pairs(table_of(make_dataset, target, first=first, second=second)) == []
+
+
+def test_an_allowed_pair_is_returned(make_dataset: MakeDataset) -> None:
+    target = scores()
+    share = np.random.default_rng(5).uniform(0.1, 0.9, len(target))
+    dataset = make_dataset({"first": {"kind": "number"}, "second": {"kind": "number"}}, allow_leaks=["second"])
+    (leak,) = guard(Table(pd.DataFrame({"first": target * share, "second": target * (1 - share), "y": target}), dataset))
+    assert (leak.column, leak.test) == ("second", "pair")
 
 
 # The guard

@@ -23,6 +23,9 @@ _FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
 _DELIMITERS = (",", ";", "\t", "|")
 _MOSTLY = 0.8
 _MIN_ID_ROWS = 20
+_DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2}|\d{4})"
+_ZERO_FIRST = r"0\d+"
+_MIN_WORDS = 3  # of a cell of free text, on average
 
 
 @dataclass
@@ -82,6 +85,7 @@ def to_yaml(draft: Draft) -> str:
     Dataset.model_validate(plain)
     head = (
         f"# Drafted from {draft.source['path']} by `python -m studperf.data infer`. Read every line: units, ranges and kinds are guesses.\n"
+        "# `typical` and `step` matter to a simulation alone.\n"
     )
     lines = [f"name: {_inline(plain['name'])}", "source:"]
     lines += [f"  {key}: {_inline(value)}" for key, value in plain["source"].items()]
@@ -103,7 +107,8 @@ def _inline(value: object) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """The file's table, with the delimiter and encoding that it takes."""
-    plain: dict[str, Any] = {"path": str(path), "otherwise": "fail"}
+    # From above this folder, another folder would read it as another file.
+    plain: dict[str, Any] = {"path": str(path.resolve() if ".." in path.parts else path), "otherwise": "fail"}
     if not path.exists():
         raise DataError(f"{path}: no such file")
     if path.is_file() and path.suffix not in (".parquet", ".pq"):
@@ -138,7 +143,11 @@ def _describe(name: str, values: pd.Series) -> dict[str, Any]:
     if n_levels <= 1:
         return {"kind": "unused", "why": "constant" if len(known) else "no values"}
     numbers = pd.to_numeric(known, errors="coerce")
-    is_number = bool(numbers.notna().all())
+    text = known.astype(str)
+    if (what := _no_levels(text)) is not None:
+        return {"kind": "unused", "why": what}
+    is_code = bool(numbers.notna().all() and text.str.fullmatch(r"\d+").all() and text.str.fullmatch(_ZERO_FIRST).any())
+    is_number = bool(numbers.notna().all()) and not is_code
     is_whole = is_number and bool((numbers == numbers.round()).all())
     levels = sorted(as_levels(known).unique())
     fill = {"fill": "median" if is_number and n_levels > 2 else "mode"} if values.isna().any() else {}  # noqa: PLR2004 - not a flag
@@ -150,14 +159,23 @@ def _describe(name: str, values: pd.Series) -> dict[str, Any]:
         return {"kind": "flag", **fill}
     if is_number:
         return {"kind": "number", "typical": [_tidy(numbers.min()), _tidy(numbers.max())], **({"step": 1} if is_whole else {}), **fill}
-    if (numbers.notna().mean()) >= _MOSTLY:
+    if not is_code and numbers.notna().mean() >= _MOSTLY:
         return {
             "kind": "unused",
             "why": f"numbers mixed with text such as {known[numbers.isna()].iloc[0]!r}; clean it, or name the text in missing",
         }
     if n_levels > MAX_LEVELS or n_levels > len(known) / 2:
-        return {"kind": "unused", "why": f"{n_levels} different texts in {len(known)} rows"}
+        return {"kind": "unused", "why": f"{n_levels} different {'codes' if is_code else 'texts'} in {len(known)} rows"}
     return {"kind": "category", "levels": levels, **fill}
+
+
+def _no_levels(text: pd.Series) -> str | None:
+    """What texts are that can be no levels."""
+    if text.str.fullmatch(_DATE).mean() >= _MOSTLY:
+        return "dates; a number made of them, such as days since the first, can be a feature"
+    if text.is_unique and text.str.count(r"\S+").mean() >= _MIN_WORDS:
+        return "free text, different in each row"
+    return None
 
 
 def _tidy(value: float) -> float | int:

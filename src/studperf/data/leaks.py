@@ -2,11 +2,12 @@
 
 A single-column R2 can't tell a leak from a good feature: `passed` explains 35 % of the score, the honest `last_exam_score` 46 %. Two
 tests can (measured on the real table): does the column follow from the target exactly, and can it be read back from the target?
+A third one asks the same of two columns together, as of parts that add up to the target, or of a price per square metre beside the area.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,9 @@ _N_FOLDS = 5
 _MIN_LEVEL_ROWS = 5
 _MIN_ROWS = 30
 _MIN_SIGNAL = 0.02
+_PAIR_R2 = 0.999
+_N_PAIR_ROWS = 1000
+_MAX_PAIRED = 200  # columns; the test's cost rises with their square, to 2 s here
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Leak:
     """A column that gives the target away, and how that was seen."""
 
     column: str
-    test: Literal["exact", "reverse"]
+    test: Literal["exact", "reverse", "pair"]
     evidence: str
 
     def __str__(self) -> str:
@@ -52,6 +56,7 @@ def guard(table: Table) -> tuple[Leak, ...]:
     """
     dataset = table.dataset
     leaks = find_leaks(table)
+    leaks += find_pairs(table, {leak.column for leak in leaks})
     refused = [leak for leak in leaks if leak.column not in dataset.allow_leaks]
     if refused:
         names = ",".join(leak.column for leak in refused)
@@ -85,6 +90,55 @@ def find_leaks(table: Table, columns: Iterable[str] | None = None) -> list[Leak]
         if leak is not None:
             leaks.append(leak)
     return leaks
+
+
+def find_pairs(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
+    """Numbers of which two give the target away together: as their sum, difference, product or quotient.
+
+    A pair is told once, as its later column. More than 200 columns are not looked at.
+
+    Args:
+        table: checked rows, of which the first 1,000 with a target are tested.
+        left_aside: columns that are known to give it away alone.
+    """
+    names = [name for name in table.dataset.of_kind("number") if name not in left_aside]
+    if not table.has_target or len(names) > _MAX_PAIRED:
+        return []
+    rows = np.flatnonzero(np.isfinite(table.target))[:_N_PAIR_ROWS]
+    target = table.target[rows]
+    if len(rows) < _MIN_ROWS or np.ptp(target) == 0:
+        return []
+    columns = table.frame[names].iloc[rows].to_numpy(dtype=float)
+    leaks = []
+    for later in range(1, len(names)):
+        one, others = columns[:, [later]], columns[:, :later]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            made = {
+                "{0} + {1}": others + one,
+                "{0} - {1}": others - one,
+                "{0} * {1}": others * one,
+                "{0} / {1}": others / one,
+                "{1} / {0}": one / others,
+            }
+        scores = {formula: _squared_correlations(values, target) for formula, values in made.items()}
+        best = max(scores, key=lambda formula: scores[formula].max())
+        first = int(np.argmax(scores[best]))
+        if (score := float(scores[best][first])) >= _PAIR_R2:
+            text = f"{best.format(names[first], names[later])} gives the target, R2 {score:.4f}"
+            leaks.append(Leak(names[later], "pair", text))
+    return leaks
+
+
+def _squared_correlations(columns: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(C,) of columns (N, C) with the target (N,), over the rows in which a column has a value; 0 where they are too few."""
+    is_known = np.isfinite(columns)
+    n_known = np.maximum(is_known.sum(axis=0), 1)
+    x = np.where(is_known, columns, 0)
+    y = np.where(is_known, target[:, None], 0)
+    x = np.where(is_known, x - x.sum(axis=0) / n_known, 0)
+    y = np.where(is_known, y - y.sum(axis=0) / n_known, 0)
+    size = (x**2).sum(axis=0) * (y**2).sum(axis=0)
+    return np.where((size > 0) & (n_known >= _MIN_ROWS), (x * y).sum(axis=0) ** 2 / np.where(size > 0, size, 1), 0)
 
 
 def _test_column(name: str, values: pd.Series, target: np.ndarray) -> Leak | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from studperf.data.leaks import find_leaks, left_out_signal
+from studperf.data.leaks import find_leaks, find_pairs, left_out_signal
 from studperf.data.schema import Finding, Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split, split_rows
@@ -96,6 +96,7 @@ def _findings(findings: list[Finding]) -> Section:
 def _leaks(train: Table) -> Section:
     dataset = train.dataset
     features = find_leaks(train)
+    features += find_pairs(train, {leak.column for leak in features})
     marked = [name for name, column in dataset.columns.items() if column.kind == "leak" and name in train.frame]
     prose = ["No feature gives the target away: none follows from it exactly, and none can be read back from it."]
     if features:
