@@ -17,6 +17,8 @@ from studperf.train import run
 
 # Runs and commands of all tests are untracked; tests/tracking/ undoes this for its own.
 os.environ["WANDB_MODE"] = "disabled"
+# Tables in captured output have the width that they have in a log, whatever terminal the tests were started in.
+os.environ.pop("COLUMNS", None)
 # What a shell starts in the background ignores Ctrl-C, and hands that on to the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
