@@ -59,7 +59,10 @@ def show(saved: Saved, console: Console) -> None:
     console.print(f"{saved.name}: " + ", ".join(f"{n} {kind}" for kind, n in saved.counts.items() if n))
     console.print(trial_table(saved.trials, saved.objectives, saved.directions, n_shown=None))
     if shares := saved.importances():
-        console.print("What mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()), soft_wrap=True)
+        console.print(
+            f"What mattered, by {saved.counts['complete']} trials: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
+            soft_wrap=True,
+        )
     if found := saved.facts.get(WINNER):
         show_winner(found, console)
 

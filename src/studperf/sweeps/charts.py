@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LOG_RATIO = 10.0
 _GRID = 18
 _MAX_LABEL = 18
+_FEW = 10  # trials
 
 
 def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool) -> str:
@@ -27,7 +28,7 @@ def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool
     x = chart.scale_x(0, max(1, trials[-1].number))
     y = chart.scale_y(*shown_range([t.values[0] for t in complete], is_max=is_max))
     chart.axis_y(y, objective)
-    chart.axis_x(x, "trial", count=10)
+    chart.axis_x(x, "trial", ticks=[place for place in x.ticks(10) if place == int(place)])
     best: list[tuple[float, float]] = []
     for t in complete:
         value = t.values[0]
@@ -39,7 +40,7 @@ def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool
     chart.line([(px, clamp(py, chart)) for px, py in steps])
     for t in done:
         cls = "a" if t.state.name == "COMPLETE" else "s"
-        chart.add(_dot(x(t.number), clamp(y(t.value or 0.0), chart), 3.6, cls, f"trial {t.number}, {t.state.name.lower()}: {t.value:.4g}"))
+        chart.add(_mark(chart, x(t.number), y(t.value or 0.0), cls, f"trial {t.number}, {t.state.name.lower()}: {t.value:.4g}"))
     return chart.render(f"{objective} of {len(complete)} complete trials; the best so far ends at {best[-1][1]:.4g}.")
 
 
@@ -92,7 +93,7 @@ def slice_chart(trials: Sequence[FrozenTrial], name: str, objective: str, *, is_
         chart.text(_across(chart, share), floor + 16 + shift, _short(text, 12), "mid")
     for t in held:
         place = _across(chart, axis.share(t.params[name]))
-        chart.add(_dot(place, clamp(y(t.values[0]), chart), 3.4, "a", f"trial {t.number}: {t.params[name]}, {t.values[0]:.4g}"))
+        chart.add(_mark(chart, place, y(t.values[0]), "a", f"trial {t.number}: {t.params[name]}, {t.values[0]:.4g}"))
     return chart.render(f"{objective} over {name} in {len(held)} trials.")
 
 
@@ -182,7 +183,13 @@ def _axis(values: Sequence[Any]) -> _Axis:
 
 
 def shown_range(values: Sequence[float], *, is_max: bool) -> tuple[float, float]:
-    """From the best value to three times as far as the middle one: a few trials that never learnt would flatten all others."""
+    """From the best value to three times as far as the middle one: a few trials that never learnt would flatten all others.
+
+    Of few trials all are shown.
+    """
+    if len(values) < _FEW:
+        pad = (max(values) - min(values)) * 0.08 or abs(values[0]) * 0.05 or 1.0
+        return min(values) - pad, max(values) + pad
     best, middle = (max(values), statistics.median(values)) if is_max else (min(values), statistics.median(values))
     far = best + 3 * (middle - best)
     worst = max(far, min(values)) if is_max else min(far, max(values))
@@ -198,6 +205,16 @@ def clamp(y: float, chart: Chart) -> float:
 
 def _across(chart: Chart, share: float) -> float:
     return chart.left + share * (chart.width - chart.left - chart.right)
+
+
+def _mark(chart: Chart, x: float, y: float, cls: str, title: str) -> str:
+    """A dot; at the chart's edge an arrow, where the place is beyond it."""
+    place = clamp(y, chart)
+    if place == y:
+        return _dot(x, y, 3.6, cls, title)
+    side = -5 if y < place else 5
+    shape = f"M{at(x - 4, place - side)}H{at(x + 4)}L{at(x, place)}Z"
+    return f'<path class="{cls}" style="opacity:.7" d="{shape}"><title>{esc(title)}, beyond the chart</title></path>'
 
 
 def _dot(x: float, y: float, radius: float, cls: str, title: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from studperf.sweeps.saved import Saved
 
 _MIN_DRAWN = 2
+_FEW_TRIALS = 20
 
 
 def write(saved: Saved) -> Path:
@@ -115,7 +116,7 @@ def _pareto(saved: Saved) -> str:
 
 def _history(saved: Saved, *, is_max: bool) -> str:
     caption = (
-        "Each complete trial in colour, pruned ones grey at their last value; the line is the best so far. Far ones stand at the edge."
+        "Each complete trial in colour, pruned ones grey at their last value; the line is the best so far. Arrows stand for those beyond."
     )
     single = [t for t in saved.trials if len(saved.objectives) == 1 or t.state.name == "COMPLETE"]
     drawing = charts.history_chart(single, saved.objectives[0], is_max=is_max) if len(saved.objectives) == 1 else ""
@@ -128,7 +129,9 @@ def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> s
     names = sorted({n for t in complete for n in t.params}, key=lambda name: -shares.get(name, 0.0))
     parts = []
     if shares:
-        parts.append(figure("Importance", "The share of each in what makes good trials good (PED-ANOVA).", charts.importance_chart(shares)))
+        few = f" Of {len(complete)} trials: a first hint, no more." if len(complete) < _FEW_TRIALS else ""
+        caption = f"The share of each in what makes good trials good (PED-ANOVA).{few}"
+        parts.append(figure("Importance", caption, charts.importance_chart(shares)))
     if len(names) > 1:
         contour = charts.contour_chart(complete, names[0], names[1], is_max=is_max)
         if any(names[0] in t.params and names[1] in t.params for t in complete):
