@@ -23,6 +23,11 @@ def test_an_interval_keeps_the_digits_of_its_value(interval: Interval, digits: i
     assert interval_text(interval, digits=digits) == text
 
 
+def test_an_r2_of_nothing_is_shown_as_others_are() -> None:
+    nothing = Interval(-0.0006, -0.0088, -0.0000)
+    assert interval_text(nothing, digits=3, smallest=1.0) == "-0.001 \\[-0.009, -0.000]"
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_digit_of_a_score_is_cut_off(width: int) -> None:
     wide = Interval(187_892.4, 163_011.2, 215_725.9)

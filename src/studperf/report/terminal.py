@@ -96,13 +96,14 @@ def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
 
 
 def _cells(scores: Scores) -> list[str]:
-    return [*(interval_text(value) for value in (scores.rmse, scores.mae)), interval_text(scores.r2, digits=3), interval_text(scores.bias)]
+    r2 = interval_text(scores.r2, digits=3, smallest=1.0)
+    return [*(interval_text(value) for value in (scores.rmse, scores.mae)), r2, interval_text(scores.bias)]
 
 
-def interval_text(interval: Interval, *, digits: int = 2) -> str:
-    """`4.95 [4.70, 5.21]`, in as many digits as its size deserves."""
+def interval_text(interval: Interval, *, digits: int = 2, smallest: float = 0.0) -> str:
+    """`4.95 [4.70, 5.21]`, in as many digits as its size deserves; a size below `smallest`, as an R2 may have, gets no more."""
     ends = [end for end in (interval.low, interval.high) if abs(end) <= _FAR * max(1.0, abs(interval.value))]
     size = max(abs(number) for number in (interval.value, *ends))
-    shown = decimals(size, digits)
+    shown = decimals(max(size, smallest), digits)
     low, high = (f"{end:.{shown}f}" if end in ends or not math.isfinite(end) else f"{end:.0e}" for end in (interval.low, interval.high))
     return f"{interval.value:.{shown}f} \\[{low}, {high}]"
