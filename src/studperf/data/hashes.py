@@ -77,9 +77,10 @@ def hash_values(values: pa.Array) -> Hashes:
     return hashes
 
 
-def have_equals(hashes: Hashes) -> bool:
-    """Whether any comes twice."""
-    ordered = np.sort(hashes)
+def have_equals(hashes: Hashes, *, may_sort: bool = False) -> bool:
+    """Whether any comes twice; hashes that are not needed in their order any more may be sorted where they lie."""
+    ordered = hashes if may_sort else hashes.copy()
+    ordered.sort()
     return bool((ordered[1:] == ordered[:-1]).any())
 
 

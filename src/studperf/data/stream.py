@@ -97,7 +97,7 @@ class StreamedTable:
     def repeated(self) -> frozenset[str]:
         """Columns of hashes, of rows or ids, in which one comes more than once: each is sorted, in a thread of its own."""
         names = [name for name in self.spool.schema.names if name == _ROWS or name.startswith(_ID)]
-        found = in_order(lambda name: have_equals(self.known_hashes(name)), names)
+        found = in_order(lambda name: have_equals(self.known_hashes(name), may_sort=True), names)
         return frozenset(name for name, is_found in zip(names, found, strict=True) if is_found)
 
     def known_hashes(self, name: str) -> Hashes:
