@@ -98,7 +98,7 @@ def _leaks(train: Table) -> Section:
     features = find_leaks(train)
     features += find_pairs(train, {leak.column for leak in features})
     marked = [name for name, column in dataset.columns.items() if column.kind == "leak" and name in train.frame]
-    prose = ["No feature gives the target away: none follows from it exactly, and none can be read back from it."]
+    prose = ["No feature gives the target away: none follows from it exactly, none can be read back from it, and no two make it together."]
     if features:
         prose = [f"{len(features)} features give the target away; training refuses them."]
     rows = [[leak.column, "feature", leak.test, leak.evidence] for leak in features]
