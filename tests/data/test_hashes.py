@@ -48,7 +48,7 @@ def test_rows_have_the_same_hash_by_their_cells_as_in_a_frame(n_columns: int) ->
     codes, levels, numbers = np.array([1, 0, -1, 1]), ["a", "b c"], np.array([0.5, np.nan, -0.0, 1e300])
     frame = pd.DataFrame({"n": numbers, "c": pd.Categorical.from_codes(codes, levels), "m": -numbers}).iloc[:, :n_columns]
     cells = [hash_numbers(numbers), hash_levels(levels)[codes], hash_numbers(-numbers)][:n_columns]
-    assert join_cells(cells, 4).tolist() == hash_rows(frame).tolist()
+    assert join_cells(cells, len(cells), 4).tolist() == hash_rows(frame).tolist()
 
 
 def test_both_zeros_are_one_number() -> None:

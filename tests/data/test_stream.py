@@ -305,10 +305,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path, make_dataset: MakeDataset) 
     pd.testing.assert_frame_equal(large, small.drop(columns="passed"))
 
 
-def test_hashes_are_those_by_which_small_tables_are_known(
-    tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("studperf.data.scan._N_BLOCK", 7)
+def test_hashes_are_those_by_which_small_tables_are_known(tmp_path: Path, make_dataset: MakeDataset) -> None:
     dataset = write(Case(), tmp_path, "parquet", describe(Case(), make_dataset))
     small = inspect_table(read_source(dataset)[0], dataset)[0]
     with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:

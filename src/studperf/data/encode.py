@@ -17,7 +17,8 @@ from studperf.data.schema import Finding, Table
 from studperf.errors import DataError
 
 _N_QUANTILES = 1000
-_N_BLOCK = 4096  # rows whose columns stay in a core's cache
+_N_BLOCK = 8192  # rows whose columns stay in a core's cache; of fewer, threads would wait for each other's turn in Python
+_N_SUMMED = 4096  # values of which a deviation's squares are summed at a time; it decides the last bit
 CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
 OTHER = "other"
 
@@ -209,8 +210,13 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
 
 def _deviation(values: np.ndarray, mean: float) -> float:
     """Standard deviation, block by block: numpy's own writes a copy of all values, which takes twice the time."""
-    blocks = (values[i : i + _N_BLOCK] - mean for i in range(0, len(values), _N_BLOCK))
-    return math.sqrt(math.fsum(float(block @ block) for block in blocks) / len(values))
+    n_even, step = len(values) // _N_SUMMED * _N_SUMMED, 8 * _N_SUMMED
+    sums: list[float] = []
+    for start in range(0, n_even, step):
+        block = (values[start : min(start + step, n_even)] - mean).reshape(-1, _N_SUMMED)
+        sums += np.vecdot(block, block).tolist()
+    rest = values[n_even:] - mean
+    return math.sqrt(math.fsum([*sums, float(rest @ rest)]) / len(values))
 
 
 def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:

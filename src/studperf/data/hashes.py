@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -40,14 +40,14 @@ def hash_levels(levels: Sequence[str]) -> Hashes:
     return np.append(np.asarray(known, dtype=np.uint64), _ABSENT)
 
 
-def join_cells(columns: Sequence[Hashes], n_rows: int) -> Hashes:
+def join_cells(columns: Iterable[Hashes], n_columns: int, n_rows: int) -> Hashes:
     """(N,) of rows, by the hashes of their cells: what `hash_rows` says of them, without a frame."""
     hashes = np.full(n_rows, 0x345678, dtype=np.uint64)
     factor = 1000003
     for i, column in enumerate(columns):
         hashes ^= column
         hashes *= np.uint64(factor)
-        factor += 82520 + 2 * (len(columns) - i)
+        factor += 82520 + 2 * (n_columns - i)
     return hashes + np.uint64(97531)
 
 

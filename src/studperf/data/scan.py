@@ -18,7 +18,6 @@ from studperf.data.schema import as_flags, drop_targetless, type_rows
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
-_N_BLOCK = 8192  # rows of a column that stay in a core's cache
 _FLAG_HASHES = hash_numbers(np.array([0.0, 1.0, np.nan]))  # FLAG_MISSING is the last one's place too
 
 
@@ -177,11 +176,8 @@ def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataTy
 def _hash(piece: Piece, dataset: Dataset) -> None:
     named = [name for name in dataset.feature_names if name in piece.columns]
     known = {name: hash_levels(levels) for name, levels in piece.levels.items()}
-    piece.features = np.empty(piece.n_rows, dtype=np.uint64)
-    for start in range(0, piece.n_rows, _N_BLOCK):
-        rows = slice(start, min(start + _N_BLOCK, piece.n_rows))
-        cells = [_hash_cells(piece.columns[name][rows], known.get(name)) for name in named]
-        piece.features[rows] = join_cells(cells, rows.stop - rows.start)
+    cells = (_hash_cells(piece.columns[name], known.get(name)) for name in named)
+    piece.features = join_cells(cells, len(named), piece.n_rows)
     piece.rows = piece.features
     if dataset.target.column in piece.columns:
         piece.rows = combine(piece.features, hash_numbers(piece.columns[dataset.target.column]))

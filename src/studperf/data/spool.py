@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +51,6 @@ class Spool:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self.starts = [0]
-        self._reading = threading.Lock()  # a file has one place at which it is read
         with _told("the typed columns"):
             self._file = open_scratch()
             self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
@@ -84,12 +82,10 @@ class Spool:
         """These columns, block after block; the others are not read. Threads may read at the same time."""
         fields = sorted(self.schema.get_field_index(name) for name in names)
         options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        with self._reading:
-            reader = ipc.open_file(pa.PythonFile(self._file, mode="r"), options=options)
-        for i in range(reader.num_record_batches):
-            with self._reading:
-                block = reader.get_batch(i)
-            yield block
+        with pa.OSFile(f"/dev/fd/{self._file.fileno()}") as file:  # of Python's own file, threads would read in turns
+            reader = ipc.open_file(file, options=options)
+            for i in range(reader.num_record_batches):
+                yield reader.get_batch(i)
 
     def column(self, name: str, index: np.ndarray | None = None) -> np.ndarray:
         """(N,) one column without missing cells; of some rows if they are given by their numbers, which must ascend."""
