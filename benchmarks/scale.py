@@ -25,7 +25,7 @@ OURS, PEER = "studperf", "pandas + ColumnTransformer"
 _MANY, _FEW = 10_000_000, 100_000
 _STEP = 500_000
 _BATCH_SIZE = 8192
-_N_ROUNDS = 2
+_N_ROUNDS = 3
 Runner = Callable[..., Values]
 _SHARE, _ABOVE = "peak MB above imports / tensors MB", "peak MB above imports"
 
