@@ -259,7 +259,7 @@ def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy |
 
     Args:
         task: takes the composed configuration.
-        check_study: see `config.overrides.find_faults`.
+        check_study: see `config.overrides.read_line`.
 
     Raises:
         ConfigError: the command line was refused.

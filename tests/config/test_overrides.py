@@ -6,7 +6,7 @@ import pytest
 
 from studperf import config
 from studperf.config import accept_overrides, load_overrides
-from studperf.config.overrides import find_faults
+from studperf.config.overrides import read_line
 from studperf.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,8 +49,8 @@ def test_every_value_of_a_sweep_is_tried() -> None:
 def test_values_of_a_sweep_are_composed_once_each_beside_the_first_of_the_others() -> None:
     seen = []
     with config._hydra():
-        faults, _ = find_faults(["seed=0,1", "batch_size=8,16"], check=lambda cfg: seen.append((cfg.seed, cfg.batch_size)) or [])
-    assert faults == []
+        line = read_line(["seed=0,1", "batch_size=8,16"], check=lambda cfg: seen.append((cfg.seed, cfg.batch_size)) or [])
+    assert line.faults == []
     assert seen == [(0, 8), (1, 8), (0, 16)]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from studperf.config.dataset import Block
     from studperf.config.faults import Fault
-    from studperf.config.overrides import CheckStudy
+    from studperf.config.overrides import CheckStudy, Line
     from studperf.config.shape import RunConfig
     from studperf.config.sweep import SweepConfig
 
@@ -119,13 +119,20 @@ def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False)
 
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
-    """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first."""
+    """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first.
+
+    Raises:
+        ConfigError: lists every fault, or says that the overrides name several configurations.
+    """
+    from hydra import compose as hydra_compose
     from hydra.errors import HydraException
 
-    try:
-        cfg = compose(accept_overrides(overrides))
-    except HydraException as error:
-        raise ConfigError(f"The configuration was refused: {error}") from error
+    with _hydra():
+        line = _read_line(overrides)
+        try:
+            cfg = line.cfg if line.cfg is not None else hydra_compose("train", overrides=line.words())
+        except HydraException as error:
+            raise ConfigError(f"The configuration was refused: {error}") from error
     return load(cfg)
 
 
@@ -134,12 +141,17 @@ def accept_overrides(overrides: Sequence[str], *, check_study: CheckStudy | None
 
     Args:
         overrides: words of the command line.
-        check_study: see `overrides.find_faults`.
+        check_study: see `overrides.read_line`.
 
     Raises:
         ConfigError: lists every fault.
     """
-    from studperf.config.overrides import find_faults
+    with _hydra():
+        return _read_line(overrides, check_study).words()
+
+
+def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) -> Line:
+    from studperf.config.overrides import read_line
     from studperf.config.secrets import secret_words
 
     words = list(overrides)
@@ -148,11 +160,10 @@ def accept_overrides(overrides: Sequence[str], *, check_study: CheckStudy | None
     if any(word.startswith("data.source.path=") and word != "data.source.path=null" for word in words):
         # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
         words += [] if any("data.source.otherwise=" in word for word in words) else ["data.source.otherwise=fail"]
-    with _hydra():
-        faults, words = find_faults(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)
-    if faults:
-        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
-    return words
+    line = read_line(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)
+    if line.faults:
+        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in line.faults]))
+    return line
 
 
 def compose_first(words: Sequence[str]) -> DictConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,29 @@ def group_names() -> set[str]:
     return {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"}
 
 
-def find_faults(overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None) -> tuple[list[Fault], list[str]]:
-    """All faults of the overrides, those of every value of a sweep included, without repeats; and the words for Hydra.
+@dataclass(frozen=True)
+class Line:
+    """The words of a command line, read and checked.
 
-    Hydra wants `+` before a key that the YAML does not hold. We check every key ourselves, so any valid one is taken without:
-    its words say `++key=value`.
+    Args:
+        overrides: the words that could be read.
+        faults: of all words, those of every value of a sweep included, without repeats.
+        groups: names of the configuration groups.
+        cfg: what the words compose to, if that is one configuration and without fault.
+    """
+
+    overrides: list[Override]
+    faults: list[Fault]
+    groups: set[str]
+    cfg: DictConfig | None
+
+    def words(self) -> list[str]:
+        """As Hydra takes them. It wants `+` before a key that the YAML does not hold; we take any valid one without: `++key=value`."""
+        return _with_plus(self.overrides, self.groups)
+
+
+def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None) -> Line:
+    """Reads a command line and finds all of its faults.
 
     Args:
         overrides: words of the command line, such as `model=mlp` or `data.allow_leaks=[passed]`.
@@ -63,10 +82,12 @@ def find_faults(overrides: Sequence[str], *, check: Check, check_study: CheckStu
         said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
         faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
     for line in _combinations(seen):
-        faults += _faults_of_line(line, groups=groups, loader=loader, check=check)
+        found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
+        faults += found
     if faults and is_study and check_study is not None:
         faults += check_study([str(o.input_line) for o in parsed if not _is_told(o, faults) and not _key(o).startswith("hydra")], sweeper)
-    return list(dict.fromkeys(faults)), [] if faults else _with_plus(parsed, groups)
+    is_one = not faults and not sweeper and not any(o.is_sweep_override() for o in parsed)
+    return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None)
 
 
 def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
@@ -170,24 +191,15 @@ def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], load
 
 def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
-    as_they_are = [o for o in overrides if _is_taken_as_it_is(o, groups)]
-    base = compose(
-        "train",
-        overrides=[
-            f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line)
-            for o in as_they_are
-            if not _key(o).startswith(_SWEEPER)
-        ],
-    )
-    words = []
-    for override in overrides:
-        text = str(override.input_line)
-        if _key(override).startswith(_SWEEPER):
-            words.append(f"++{text.lstrip('+')}")  # an unknown key is for the sweeper to refuse, which knows its neighbours
-            continue
-        is_known = override in as_they_are or OmegaConf.select(base, _key(override), default=base) is not base
-        words.append(text if is_known else f"++{text.lstrip('+')}")
-    return words
+    added = [
+        o for o in overrides if _key(o).startswith(_SWEEPER)
+    ]  # an unknown one is for the sweeper to refuse, which knows its neighbours
+    as_they_are = [o for o in overrides if o not in added and _is_taken_as_it_is(o, groups)]
+    if keys := [o for o in overrides if o not in added and o not in as_they_are]:
+        chosen = (f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line) for o in as_they_are)
+        base = compose("train", overrides=list(chosen))
+        added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
+    return [f"++{str(o.input_line).lstrip('+')}" if o in added else str(o.input_line) for o in overrides]
 
 
 def _is_range_of_numbers(override: Override) -> bool:
@@ -225,7 +237,10 @@ def _values_of(override: Override) -> list[str]:
     return list(override.sweep_string_iterator()) or [""]
 
 
-def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], loader: ConfigLoader, check: Check) -> list[Fault]:
+def _check_values(
+    line: Sequence[tuple[Override, str]], *, groups: set[str], loader: ConfigLoader, check: Check
+) -> tuple[list[Fault], DictConfig | None]:
+    """The faults of overrides with these values, and what they compose to."""
     faults: list[Fault] = []
     kept: list[str] = []
     for override, value in line:
@@ -245,11 +260,11 @@ def _faults_of_line(line: Sequence[tuple[Override, str]], *, groups: set[str], l
                 faults.append(Fault(f"{key}={value}", f"there is no {group} of this name; {unknown_key(value, options)}"))
         else:
             kept.append(f"++{key}={value}")
-    faults += _check_words(kept, check=check)
-    return faults
+    found, cfg = _check_words(kept, check=check)
+    return faults + found, cfg
 
 
-def _check_words(words: list[str], *, check: Check) -> list[Fault]:
+def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictConfig | None]:
     faults: list[Fault] = []
     cfg: DictConfig | None = None
     try:
@@ -261,9 +276,10 @@ def _check_words(words: list[str], *, check: Check) -> list[Fault]:
         if guilty:
             cfg = compose("train", overrides=[word for word in words if word not in guilty])
     try:
-        return faults if cfg is None else [*faults, *check(cfg)]
+        faults += [] if cfg is None else check(cfg)
     except ConfigError as error:
-        return [*faults, Fault("composition", str(error))]
+        faults.append(Fault("composition", str(error)))
+    return faults, cfg
 
 
 def _reason(word: str) -> str | None:
