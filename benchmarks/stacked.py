@@ -83,8 +83,9 @@ def measure(options: Options) -> list[Report]:
 
 def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
     """All contenders on one task."""
-    for name, lane in lanes.items():
-        lane.run(CONTENDERS[name], Task(task.batch_size, 2, is_quick=True))  # imports, and what torch sets up in its first steps
+    if not options.quick:
+        for name, lane in lanes.items():
+            lane.run(CONTENDERS[name], Task(task.batch_size, 2, is_quick=True))  # imports, and what torch sets up in its first steps
     rounds = interleave({name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()}, options.rounds)
     data = "the simulated table" if task.is_quick or not CSV.is_file() else "the real table"
     return Report(

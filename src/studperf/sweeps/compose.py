@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from studperf.config import compose, load
@@ -58,16 +58,15 @@ class Composer:
 
     def repeat(self, words: Sequence[Word]) -> list[str]:
         """Words that make the same run without the sweep's file, which would start the sweep again: groups, then what differs from them."""
-        groups = [word for word in [*self.fixed, *words] if self._is_group(word)]
-        with_hydra = compose([f"{word}" for word in self._last(groups)], return_hydra_config=True)
-        choices: dict[str, str] = {
-            str(k): str(v) for k, v in with_hydra.hydra.runtime.choices.items() if k in self._groups and k != "sweeps"
-        }
-        defaults = compose([], return_hydra_config=True).hydra.runtime.choices
-        chosen = [f"{key}={value}" for key, value in choices.items() if str(defaults.get(key)) != value]
         from omegaconf import OmegaConf
 
-        base = OmegaConf.to_container(compose(chosen), resolve=True)
+        composed = cache(lambda *words: compose(words, return_hydra_config=True))
+        groups = self._last([word for word in [*self.fixed, *words] if self._is_group(word)])
+        choices = composed(*map(str, groups)).hydra.runtime.choices
+        defaults = composed().hydra.runtime.choices
+        chosen = [f"{k}={v}" for k, v in choices.items() if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)]
+        cfg = composed(*chosen)
+        base = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]), resolve=True)
         wanted = {key: value for key, value in _resolve(self.plain(words)).items() if key not in FORCED}
         return [*chosen, *_difference("", wanted, base)]
 
