@@ -1,4 +1,5 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from studperf.errors import DataError
 SCHEMA = pa.schema([("number", pa.float64()), ("code", pa.int8()), ("text", pa.string())])
 
 
-@pytest.fixture
-def filled() -> Spool:
-    """A hundred rows in blocks of seven."""
+@pytest.fixture(params=["by number", "in turns"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    """A hundred rows in blocks of seven, on a system that opens a file by its number and on one that does not."""
+    if request.param == "in turns":
+        monkeypatch.setattr(spool, "_OPEN_FILES", tmp_path)
     made = Spool(SCHEMA)
     for start in range(0, 100, 7):
         n = np.arange(start, min(start + 7, 100))
@@ -43,6 +46,16 @@ def test_blocks_hold_the_columns_asked_for(filled: Spool) -> None:
     blocks = list(filled.blocks(["code"]))
     assert [block.num_rows for block in blocks] == [*[7] * 14, 2]
     assert all(block.schema.names == ["code"] for block in blocks)
+    filled.close()
+
+
+def test_threads_read_at_the_same_time(filled: Spool) -> None:
+    names = ["number", "code"] * 20
+    with ThreadPoolExecutor(4) as pool:
+        columns = list(pool.map(filled.column, names))
+    assert all(
+        (column == (np.arange(100) / 2 if name == "number" else np.arange(100))).all() for name, column in zip(names, columns, strict=True)
+    )
     filled.close()
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from studperf.errors import DataError
+
+_OPEN_FILES = Path("/dev/fd")  # of this process, by number; Windows has no such folder
 
 
 def scratch_dir() -> Path:
@@ -54,6 +57,10 @@ class Spool:
         with _told("the typed columns"):
             self._file = open_scratch()
             self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
+        by_number = _OPEN_FILES / str(self._file.fileno())
+        self._path = by_number if by_number.exists() else None
+        # Python's file has one place at which it is read; opened by its number, each thread has its own.
+        self._turns = nullcontext() if self._path is not None else threading.Lock()
 
     def append(self, columns: dict[str, np.ndarray | pa.Array]) -> None:
         """Writes the next rows.
@@ -82,10 +89,13 @@ class Spool:
         """These columns, block after block; the others are not read. Threads may read at the same time."""
         fields = sorted(self.schema.get_field_index(name) for name in names)
         options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        with pa.OSFile(f"/dev/fd/{self._file.fileno()}") as file:  # of Python's own file, threads would read in turns
+        file = pa.OSFile(str(self._path)) if self._path is not None else pa.PythonFile(self._file, mode="r")
+        with self._turns:
             reader = ipc.open_file(file, options=options)
-            for i in range(reader.num_record_batches):
-                yield reader.get_batch(i)
+        for i in range(reader.num_record_batches):
+            with self._turns:
+                block = reader.get_batch(i)
+            yield block
 
     def column(self, name: str, index: np.ndarray | None = None) -> np.ndarray:
         """(N,) one column without missing cells; of some rows if they are given by their numbers, which must ascend."""
