@@ -151,6 +151,7 @@ BAD = {
     "a constant target": Bad(csv(lambda t: t.assign(final_score="50")), ("final_score: every row has the target 50", "nothing to learn")),
     # rows
     "an empty file": Bad(raw(lambda _: b""), ("table.csv: is empty", "a header, and rows below it")),
+    "lines as on old Macs": Bad(raw(lambda text: text.replace(b"\n", b"\r")), ("table.csv: its lines end in a carriage return", "tr ")),
     "a file of blank lines": Bad(raw(lambda _: b"\n \n\n"), ("table.csv: is empty",)),
     "a header only": Bad(csv(lambda t: t[:0]), ("table: has a header but no rows",)),
     "a single row": Bad(csv(lambda t: t[:1]), ("1 rows are too few", "each part needs at least 10")),

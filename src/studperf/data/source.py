@@ -193,6 +193,9 @@ def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
     """
     if not text.strip():
         raise DataError(f"{path}: is empty; a table has a header, and rows below it")
+    if "\r" in text.strip() and "\n" not in text:
+        way_out = f"Save it with line feeds: tr '\\r' '\\n' < {path} > NEW.csv"
+        raise DataError(f"{path}: its lines end in a carriage return alone, as on old Macs. {way_out}")
     if len(source.delimiter) != 1:
         raise DataError(f"data.source.delimiter: must be one character, got {source.delimiter!r}")
     reader = csv.reader(io.StringIO(text), delimiter=source.delimiter)
