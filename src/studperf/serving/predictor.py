@@ -58,9 +58,8 @@ class Predictor:
         try:
             rows = self.request.model_validate_json(body).model_dump(by_alias=True)["rows"]
         except ValidationError as error:
-            raise RequestError(
-                [_told(fault) for fault in error.errors(include_url=False, include_context=False, include_input=False)]
-            ) from error
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            raise RequestError([f"{place}: {what}" for place, what in dict(map(_told, faults)).items()]) from error
         names = [column.name for column in self.bundle.schema.columns]
         try:
             prediction = self.bundle.predict({name: [row[name] for row in rows] for name in names})
@@ -102,6 +101,9 @@ _WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is unknown",
     "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "literal_error": "must be true, false, 0 or 1",
+    "string_type": "must be text",
     "json_invalid": "is not JSON",
     "too_long": f"holds more than {MAX_ROWS} rows",
     "too_short": "holds no row",
@@ -111,7 +113,8 @@ _BRANCHES = ("int", "float", "bool", "literal[0,1]", "constrained-str", "str")
 """What pydantic adds to the place of a value that could be of several types."""
 
 
-def _told(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _told(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDetails
+    """Its place and what is wrong there; a value that could be of two types has a fault for each, of which the last one says it all."""
     place = [part for part in fault["loc"] if part not in _BRANCHES]
     where = ".".join(str(part)[:60] for part in place) or "the body"
-    return f"{where}: {_WORDS.get(fault['type']) or fault['msg'][:1].lower() + fault['msg'][1:]}"
+    return where, _WORDS.get(fault["type"]) or fault["msg"][:1].lower() + fault["msg"][1:]
