@@ -191,9 +191,8 @@ def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], load
 
 def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
-    added = [
-        o for o in overrides if _key(o).startswith(_SWEEPER)
-    ]  # an unknown one is for the sweeper to refuse, which knows its neighbours
+    # A sweeper's unknown key is for the sweeper to refuse, which knows its neighbours.
+    added = [o for o in overrides if _key(o).startswith(_SWEEPER)]
     as_they_are = [o for o in overrides if o not in added and _is_taken_as_it_is(o, groups)]
     if keys := [o for o in overrides if o not in added and o not in as_they_are]:
         chosen = (f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line) for o in as_they_are)
