@@ -170,3 +170,19 @@ def test_an_optional_key_can_be_taken_away() -> None:
 @pytest.mark.parametrize("path", ["my dir/ü.csv", "it's.csv", "a=b.csv", "file(1).csv", r"C:\tables\x.csv"])
 def test_a_path_needs_no_quotes_beyond_the_shells(path: str) -> None:
     assert load_overrides([f"data.source.path={path}"]).data.source.path == path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("+seed=3",), ("+model=linear",), ("++model=linear",), ("model=mlp", "+model=linear"), ("data.columns={x:{kind:number}}",)],
+    ids=" ".join,
+)
+def test_what_hydra_refuses_is_refused_where_it_is_not_asked_first(words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="The configuration was refused"):
+        load_overrides(words)
+
+
+@pytest.mark.parametrize("plus", ["", "++"])
+def test_a_table_asked_for_by_name_must_be_there(plus: str) -> None:
+    assert load_overrides([f"{plus}data.source.path=/nope.csv"]).data.source.otherwise == "fail"
+    assert load_overrides([f"{plus}data.source.path=null"]).data.source.otherwise != "fail"

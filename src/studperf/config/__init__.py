@@ -157,7 +157,8 @@ def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) 
     words = list(overrides)
     if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
         raise ConfigError(listing("The configuration was refused", [str(fault) for fault in secrets]))
-    if any(word.startswith("data.source.path=") and word != "data.source.path=null" for word in words):
+    bare = [word.lstrip("+") for word in words]
+    if any(word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare):
         # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
         words += [] if any("data.source.otherwise=" in word for word in words) else ["data.source.otherwise=fail"]
     line = read_line(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)

@@ -46,7 +46,7 @@ class Line:
         overrides: the words that could be read.
         faults: of all words, those of every value of a sweep included, without repeats.
         groups: names of the configuration groups.
-        cfg: what the words compose to, if that is one configuration and without fault.
+        cfg: what the words compose to, if that is one configuration without fault, and none of them is for Hydra itself to judge.
     """
 
     overrides: list[Override]
@@ -86,7 +86,7 @@ def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy
         faults += found
     if faults and is_study and check_study is not None:
         faults += check_study([str(o.input_line) for o in parsed if not _is_told(o, faults) and not _key(o).startswith("hydra")], sweeper)
-    is_one = not faults and not sweeper and not any(o.is_sweep_override() for o in parsed)
+    is_one = not faults and not sweeper and all(_is_plain(o) for o in parsed)
     return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None)
 
 
@@ -199,6 +199,11 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
         base = compose("train", overrides=list(chosen))
         added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
     return [f"++{str(o.input_line).lstrip('+')}" if o in added else str(o.input_line) for o in overrides]
+
+
+def _is_plain(override: Override) -> bool:
+    """Whether Hydra makes of the word what it makes of `++key=value`; a plus of the user's own and a new block it may refuse."""
+    return not override.is_sweep_override() and not str(override.input_line).startswith("+") and not isinstance(override.value(), dict)
 
 
 def _is_range_of_numbers(override: Override) -> bool:
