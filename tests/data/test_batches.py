@@ -165,15 +165,40 @@ def test_blocks_are_shuffled_and_every_row_still_comes_once(monkeypatch: pytest.
     assert other != order
 
 
-def test_rows_are_prepared_before_they_are_cut_into_batches() -> None:
-    calls = []
+class Doubling:
+    """Prepares numbers by doubling them, and drops the codes."""
 
-    def double(x_num: torch.Tensor, x_cat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        calls.append(len(x_num))
+    def __init__(self) -> None:
+        self.n_rows: list[int] = []
+
+    def __call__(self, x_num: torch.Tensor, x_cat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.n_rows.append(len(x_num))
         return x_num * 2, x_cat[:, :0]
 
-    (chunk,) = Chunks(Batches(numbered(20), 8, prepare=double))
-    assert isinstance(chunk, Chunk)
-    assert calls == [20]
-    assert chunk.x_num[:, 0].tolist() == [2 * row for row in range(20)]
-    assert chunk.x_cat.shape == (20, 0)
+
+@pytest.mark.parametrize("n_values", [20, 19], ids=["at once", "by the chunk"])
+@pytest.mark.parametrize("seed", [None, 0], ids=["in order", "shuffled"])
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)], ids=["one process", "the second of two"])
+def test_rows_are_prepared_before_they_are_cut_into_batches(
+    n_values: int, seed: int | None, share: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PREPARED_VALUES", n_values)
+    prepare, epoch = Doubling(), Clock()
+    rows = torch.arange(20) + 3
+    words = {"rows": rows, "seed": seed, "epoch": epoch, "share": share}
+    prepared, plain = Batches(numbered(30), 4, prepare=prepare, **words), Batches(numbered(30), 4, **words)
+    for epoch.epoch in (0, 1):
+        (chunk,), (expected,) = Chunks(prepared), Chunks(plain)
+        assert isinstance(chunk, Chunk)
+        assert torch.equal(chunk.x_num, 2 * expected.x_num)
+        assert torch.equal(chunk.target, expected.target)
+        assert chunk.x_cat.shape == (len(chunk.target), 0)
+        assert chunk.sizes == expected.sizes
+    n_own = 20 // share[1]
+    assert prepare.n_rows == ([1, 20] if n_values == 20 else [1, n_own, 1, n_own])
+
+
+def test_single_batches_are_cut_from_prepared_rows() -> None:
+    prepare = Doubling()
+    sizes = [len(x_num) for x_num, _, _ in Batches(numbered(20), 8, prepare=prepare)]
+    assert (sizes, prepare.n_rows) == ([8, 8, 4], [1, 20])

@@ -62,7 +62,13 @@ class TableDataModule(LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         """In order, in large batches."""
-        return Batches(self._tensors, _SCORING_BATCH_SIZE, rows=self.table.rows["val"], share=self._share())
+        return Batches(
+            self._tensors,
+            _SCORING_BATCH_SIZE,
+            rows=self.table.rows["val"],
+            share=self._share(),
+            prepare=self.prepare,
+        )
 
     def first_rows(self, n_rows: int) -> Batch:
         """The first training rows."""

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from studperf.data.batches import epoch_generator
 
+_DRAWN_AHEAD = 1 << 13  # numbers a member and call: 64 KB of double precision
+
 
 class Masks:
     """One epoch's dropout masks, layer after layer, step after step.
@@ -32,6 +34,8 @@ class Masks:
         self.streams = [(members, epoch_generator(seeds[members[0]], epoch)) for members in together.values()]
         self.scales = [1 / (1 - torch.tensor(layer, dtype=torch.float64)).float().view(-1, 1, 1) for layer in rates]
         self._layers: dict[tuple[int, torch.Size], _Buffers] = {}
+        is_alike = bool(rates) and all(layer == rates[0] for layer in rates)
+        self._ahead = _Ahead(rates[0], self.streams) if is_alike and is_bernoulli_a_comparison() else None
 
     def draw(self, layer: int, shape: torch.Size) -> Tensor | None:
         """(K, B, F): 0 for dropped values, 1 / (1 - rate) for kept ones; None where no member drops any. Valid until the next step."""
@@ -41,9 +45,49 @@ class Masks:
         buffers = self._layers.get((layer, shape))
         if buffers is None:  # once: fresh tensors in each step cost more than filling them
             buffers = self._layers[layer, shape] = _Buffers(shape)
-        for members, generator in self.streams:
-            buffers.fill(members, 1 - rates[members[0]], generator)
-        return torch.mul(buffers.mask.copy_(buffers.kept), self.scales[layer], out=buffers.mask)
+        if self._ahead is not None:
+            kept = self._ahead.take(shape[1:].numel()).view(shape)
+        else:
+            for members, generator in self.streams:
+                buffers.fill(members, 1 - rates[members[0]], generator)
+            kept = buffers.kept
+        return torch.mul(buffers.mask.copy_(kept), self.scales[layer], out=buffers.mask)
+
+
+class _Ahead:
+    """What is kept, drawn for the steps to come as well, where a member has one rate in all layers: few calls for many numbers.
+
+    Args:
+        rates: (K,).
+        streams: the members that draw together, and where from.
+    """
+
+    def __init__(self, rates: Sequence[float], streams: Sequence[tuple[list[int], torch.Generator]]) -> None:
+        self.rates, self.streams = rates, streams
+        self.kept = torch.ones((len(rates), 0), dtype=torch.uint8)
+        self.uniform = torch.empty(0, dtype=torch.float64)
+
+    def take(self, n_values: int) -> Tensor:
+        """(K, n_values) uint8: the next of each member's stream."""
+        if n_values > self.kept.shape[1]:
+            self._draw(max(n_values - self.kept.shape[1], _DRAWN_AHEAD))
+        taken, self.kept = self.kept[:, :n_values], self.kept[:, n_values:]
+        return taken
+
+    def _draw(self, n_values: int) -> None:
+        n_left = self.kept.shape[1]
+        kept = torch.ones((len(self.rates), n_left + n_values), dtype=torch.uint8)
+        kept[:, :n_left] = self.kept
+        if len(self.uniform) != n_values:
+            self.uniform = torch.empty(n_values, dtype=torch.float64)
+        rows, uniform = kept.numpy().view(np.bool_), self.uniform.numpy()
+        for (first, *others), generator in self.streams:
+            if self.rates[first]:
+                self.uniform.uniform_(generator=generator)
+                np.less(uniform, 1 - self.rates[first], out=rows[first, n_left:])
+                for k in others:
+                    rows[k] = rows[first]
+        self.kept = kept
 
 
 class _Buffers:

@@ -115,6 +115,9 @@ class Stack:
 
     def _loss_gradient(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Losses (K,) and the gradient (K, B) of their sum, which by a member's values is that of its own loss."""
+        if self.loss.name == "mse":  # autograd takes a twentieth of a step at batch 32
+            error = y - z
+            return error.square().mean(1), error.mul_(2 / error.shape[1])
         leaves = [y.detach().requires_grad_()]
         if learnt := _LOG_VARIANCE in self.views:
             leaves.append(self.views[_LOG_VARIANCE].detach().requires_grad_())
