@@ -159,7 +159,8 @@ STEPWISE = {
     "accumulation": ["trainer.accumulate_grad_batches=2"],
     "limited batches": ["+trainer.limit_train_batches=3"],
     "limited steps": ["+trainer.max_steps=15"],
-    "double precision off": ["trainer.precision=bf16-mixed"],
+    "mixed precision": ["trainer.precision=bf16-mixed"],
+    "double precision": ["trainer.precision=64-true"],
 }
 
 

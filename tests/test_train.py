@@ -306,11 +306,11 @@ def test_what_lightning_refuses_leaves_no_folder(small_config: Config, word: str
     assert not Path(config.runs).exists()
 
 
-def test_the_accelerator_asked_for_must_be_there(small_config: Config) -> None:
+def test_the_accelerator_asked_for_must_be_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(Exception, match="trainer: lightning refused"):
-        run(small_config("trainer=gpu"))
+    with pytest.raises(ConfigError, match="trainer: lightning refused"):
+        run(load_overrides(["data=simulated", "trainer=gpu", f"runs={tmp_path}"]))
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def fit(
     """
     torch.manual_seed(0)
     x, target = train
-    fitted = Fitted(Net(x.shape[1], is_plain=is_plain), target.mean(), target.std(correction=0))
+    fitted = Fitted(Net(x.shape[1], is_plain=is_plain).to(x.device), target.mean(), target.std(correction=0))
     net, z = fitted.net, (target - fitted.mean) / fitted.std
     optimizer = make_optimizer(net)
     n_rows, step, best = len(x), 0, net.state_dict()
@@ -99,9 +99,9 @@ def fit(
         started = time.perf_counter()
         net.train()
         torch.manual_seed(seed_of(epoch))
-        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed_of(epoch)))
+        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed_of(epoch))).to(x.device)
         shuffled_x, shuffled_z = x[order], z[order]
-        total = torch.zeros(())
+        total = torch.zeros((), device=x.device)
         for start in range(0, n_rows, batch_size):
             set_rate(optimizer, step, n_steps)
             loss = functional.mse_loss(net(shuffled_x[start : start + batch_size]), shuffled_z[start : start + batch_size])

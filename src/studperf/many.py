@@ -180,7 +180,7 @@ def _run_stack(
     """One stack: opened, trained, and each member judged."""
     config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
     if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
-        raise NotStackableError(f"the trainer chose {device}, and a stack trains on the CPU")
+        raise NotStackableError(f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)")
     modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
     with enough_memory(config):
         stack = Stack(modules, ready.data.table.part("train"))

@@ -208,6 +208,7 @@ VALUES = {  # what a YAML may say wrongly: key, value, the message
     "no batches": ("trainer.limit_train_batches", 0, "trainer.limit_train_batches: must be greater than 0, got 0"),
     "no batches of val": ("trainer.limit_val_batches", 0.0, "trainer.limit_val_batches: must be greater than 0, got 0"),
     "steps of no batch": ("trainer.accumulate_grad_batches", 0, "trainer.accumulate_grad_batches: must be greater than 0, got 0"),
+    "half precision": ("trainer.precision", "bf16-true", "trainer.precision: bf16-true rounds the target itself, to two or three digits"),
     "no epochs, as text": ("trainer.max_epochs", "0", "trainer.max_epochs: "),
     "a layer without units": ("model.d_hidden", [64, 0], "model.d_hidden: must be greater than 0, got 0"),
     "a dropout above one": ("model.dropout", 1.7, "model.dropout: must be less than 1, got 1.7"),

@@ -300,6 +300,9 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
         for key, value in positive.items()
         if isinstance(value, int | float) and value <= 0
     ]
+    if (precision := trainer.get("precision")) in ("16-true", "bf16-true"):
+        mixed = str(precision).replace("true", "mixed")
+        faults.append(fault("trainer.precision", f"{precision} rounds the target itself, to two or three digits; take {mixed}"))
     return faults
 
 
