@@ -205,6 +205,10 @@ DATASETS = {
         "source: {path: null, otherwise: fail}",
         "data.source: there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE",
     ),
+    "a path of no letters": (
+        "source: {path: ' '}",
+        "data.source: the path is empty: set data.source.path=FILE, or data.source.path=null to simulate",
+    ),
     "a simulator without a block": ("source: {simulate: null}", "data.source: otherwise=simulate needs a `simulate` block"),
     "an unknown way out": ("source: {otherwise: download}", "data.source.otherwise: must be 'simulate' or 'fail', got 'download'"),
     "a misspelt key of the source": ("source: {pth: a.csv}", "data.source.pth: unknown; the nearest valid name is 'path'"),

@@ -134,6 +134,16 @@ def test_an_interval_without_a_study_is_refused_with_the_way_to_one() -> None:
     ]
 
 
+def test_a_study_s_key_without_a_study_is_refused_with_the_way_to_one() -> None:
+    why = "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna"
+    assert refusal("hydra.sweeper.n_trials=3", "batch_size=0") == [
+        f"hydra.sweeper.n_trials: {why}",
+        "batch_size: must be greater than 0, got 0",
+    ]
+    assert refusal("hydra.sweeper.foo=1") == [f"hydra.sweeper.foo: {why}"]
+    assert accept_overrides(["seed=0,1", "+hydra.sweeper.max_batch_size=1"])
+
+
 CALLS = {
     "an empty choice": ("choice()", "empty choice is not legal, got choice()"),
     "one end": ("interval(1)", "missing a required argument: 'end', got interval(1)"),

@@ -1,6 +1,7 @@
 """`python -m studperf.sweeps`, as it is typed; what it shows of a study is seen in test_study_command.py."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -8,7 +9,8 @@ import pytest
 
 from studperf.errors import ConfigError
 from studperf.sweeps.__main__ import main
-from studperf.sweeps.saved import Saved, repeat_command
+from studperf.sweeps.saved import Saved, find_study, repeat_command
+from studperf.sweeps.study import Plan, Study
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,15 @@ def test_a_study_whose_file_is_gone_says_so(tmp_path: Path) -> None:
     saved = Saved("old", tmp_path, study, study.trials, {"fixed": ["sweeps=gone", "model=mlp"]})
     with pytest.raises(ConfigError, match=r"^old: what it began with, sweeps=gone model=mlp, can't be composed any more: .*sweeps/gone"):
         repeat_command(saved)
+
+
+def test_a_trial_whose_worker_is_gone_is_not_called_running(make_plan: Callable[..., Plan]) -> None:
+    study = Study(make_plan(n_trials=2))
+    study.take()
+    assert counts_of(study) == {"running": 1}
+    study.liveness.leave()  # as the system does for one that is killed
+    assert counts_of(study) == {"to be put back": 1}
+
+
+def counts_of(study: Study) -> dict[str, int]:
+    return {kind: n for kind, n in find_study(str(study.plan.folder), Path()).counts.items() if n}

@@ -145,6 +145,8 @@ class Source(Block):
             raise ValueError("otherwise=simulate needs a `simulate` block")
         if self.path is None and self.otherwise == "fail":
             raise ValueError("there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE")
+        if self.path is not None and not self.path.strip():
+            raise ValueError("the path is empty: set data.source.path=FILE, or data.source.path=null to simulate")
         return self
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Check = Callable[["DictConfig"], list[Fault]]
 CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
+_OF_HYDRA = ("params", "max_batch_size")
+"""Keys of Hydra's own sweeper, which makes a multirun without a study."""
 _FUNCTIONS = ("bool", "choice", "float", "glob", "int", "interval", "range", "shuffle", "sort", "str", "tag")
 """Of Hydra's grammar."""
 
@@ -81,6 +83,7 @@ def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy
     if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
         said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
         faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
+        faults += [Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna") for o in parsed if _is_of_a_study(o)]
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
@@ -208,6 +211,10 @@ def _is_plain(override: Override) -> bool:
 
 def _is_range_of_numbers(override: Override) -> bool:
     return override.is_sweep_override() and not override.is_discrete_sweep()
+
+
+def _is_of_a_study(override: Override) -> bool:
+    return _key(override).startswith(_SWEEPER) and _key(override).removeprefix(_SWEEPER).split(".")[0] not in _OF_HYDRA
 
 
 def _is_told(override: Override, faults: Sequence[Fault]) -> bool:

@@ -35,6 +35,8 @@ class Saved:
     optuna: OptunaStudy
     trials: list[FrozenTrial]
     facts: dict[str, Any]
+    n_lost: int = 0
+    """Running trials whose worker is no more."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -53,10 +55,11 @@ class Saved:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by how they ended; one whose worker died is `put back`."""
+        """Trials by how they ended; one whose worker died is `put back`, or will be by the next worker."""
         states = Counter(t.state.name.lower() for t in self.trials)
         failed = sum(map(is_failure, self.trials))
-        return {**states, "fail": failed, "put back": states["fail"] - failed}
+        running = states["running"] - self.n_lost
+        return {**states, "running": running, "fail": failed, "put back": states["fail"] - failed, "to be put back": self.n_lost}
 
     @property
     def n_done(self) -> int:
@@ -120,13 +123,17 @@ def _open(name: str, folder: Path, url: str | None) -> Saved | None:
     import optuna
 
     hush()
+    storage = Storage(url, folder)
     try:
-        study = optuna.load_study(study_name=name, storage=Storage(url, folder).optuna)
+        study = optuna.load_study(study_name=name, storage=storage.optuna)
     except KeyError:
         return None
     if BEGUN_AS not in study.user_attrs:  # another program's, or killed in the first millisecond
         return None
-    return Saved(name, folder, study, study.get_trials(deepcopy=False), json.loads(study.user_attrs.get(FACTS, "{}")))
+    trials = study.get_trials(deepcopy=False)
+    running = [t for t in trials if t.state.name == "RUNNING"]
+    n_lost = len(storage.liveness().dead(study, running)) if running else 0
+    return Saved(name, folder, study, trials, json.loads(study.user_attrs.get(FACTS, "{}")), n_lost)
 
 
 def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
