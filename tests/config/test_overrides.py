@@ -141,7 +141,16 @@ def test_a_study_s_key_without_a_study_is_refused_with_the_way_to_one() -> None:
         "batch_size: must be greater than 0, got 0",
     ]
     assert refusal("hydra.sweeper.foo=1") == [f"hydra.sweeper.foo: {why}"]
+    assert refusal("hydra/sweeper=basic", "seed=0,1", "hydra.sweeper.n_trials=3") == [f"hydra.sweeper.n_trials: {why}"]
     assert accept_overrides(["seed=0,1", "+hydra.sweeper.max_batch_size=1"])
+
+
+def test_a_file_of_one_s_own_may_choose_the_sweeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "conf" / "trainer" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\ndefaults: [default@trainer, override /hydra/sweeper: optuna]\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert accept_overrides(["trainer=mine", "hydra.sweeper.n_trials=2", "seed=choice(1,2)"])
 
 
 CALLS = {

@@ -117,6 +117,18 @@ def test_a_chunk_is_limited_in_batches_and_rows(monkeypatch: pytest.MonkeyPatch)
     assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 100))] == [[50]]
 
 
+def test_a_chunk_of_wide_rows_is_limited_by_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PREPARED_VALUES", 0)
+    monkeypatch.setattr(module, "_CHUNK_VALUES", 1000)
+
+    def widen(x_num: torch.Tensor, x_cat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x_num.expand(-1, 100), x_cat[:, :0]
+
+    chunks = Chunks(Batches(numbered(30), 4, prepare=widen))
+    assert [chunk.sizes for chunk in chunks] == [[4, 4]] * 3 + [[4, 2]]
+    assert len(chunks) == 4
+
+
 def test_a_part_is_some_rows_of_a_table() -> None:
     rows = torch.tensor([7, 3, 5, 1])
     assert rows_of(Batches(numbered(10), 3, rows=rows)) == [[7, 3, 5, 1]]  # a last single row joins
@@ -195,7 +207,7 @@ def test_rows_are_prepared_before_they_are_cut_into_batches(
         assert chunk.x_cat.shape == (len(chunk.target), 0)
         assert chunk.sizes == expected.sizes
     n_own = 20 // share[1]
-    assert prepare.n_rows == ([1, 20] if n_values == 20 else [1, n_own, 1, n_own])
+    assert prepare.n_rows == ([1, 20] if n_values == 20 else [1, n_own, n_own])
 
 
 def test_single_batches_are_cut_from_prepared_rows() -> None:

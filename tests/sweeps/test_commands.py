@@ -1,5 +1,6 @@
 """`python -m studperf.sweeps`, as it is typed; what it shows of a study is seen in test_study_command.py."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from studperf.errors import ConfigError
 from studperf.sweeps.__main__ import main
 from studperf.sweeps.saved import Saved, find_study, repeat_command
+from studperf.sweeps.storage import JOURNAL
 from studperf.sweeps.study import Plan, Study
 
 
@@ -53,8 +55,30 @@ def test_a_trial_whose_worker_is_gone_is_not_called_running(make_plan: Callable[
     study = Study(make_plan(n_trials=2))
     study.take()
     assert counts_of(study) == {"running": 1}
-    study.liveness.leave()  # as the system does for one that is killed
+    study.liveness._lock.release()  # as the system does for one that is killed
     assert counts_of(study) == {"to be put back": 1}
+
+
+def test_of_a_copied_study_nothing_is_known_of_its_workers(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    study = Study(make_plan(n_trials=2))
+    study.take()
+    copied = tmp_path / "copied" / study.plan.name
+    copied.mkdir(parents=True)
+    shutil.copy(study.plan.folder / JOURNAL, copied)
+    assert find_study(str(copied), Path()).counts["running"] == 1
+
+
+def test_marks_that_may_not_be_opened_hide_no_study(make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(make_plan(n_trials=2))
+    study.take()
+
+    def refuse(self: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("studperf.sweeps.storage.FileLock.acquire", refuse)
+    monkeypatch.setattr("studperf.sweeps.storage._JournalLock.acquire", lambda self: True)
+    monkeypatch.setattr("studperf.sweeps.storage._JournalLock.release", lambda self: None)
+    assert find_study(str(study.plan.folder), Path()).counts["running"] == 1
 
 
 def counts_of(study: Study) -> dict[str, int]:

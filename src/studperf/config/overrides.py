@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Check = Callable[["DictConfig"], list[Fault]]
 CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
-_OF_HYDRA = ("params", "max_batch_size")
+_OF_HYDRA = ("_target_", "params", "max_batch_size")
 """Keys of Hydra's own sweeper, which makes a multirun without a study."""
 _FUNCTIONS = ("bool", "choice", "float", "glob", "int", "interval", "range", "shuffle", "sort", "str", "tag")
 """Of Hydra's grammar."""
@@ -77,13 +77,14 @@ def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy
     # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
     its_own = {str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []}
     seen = [o for o in parsed if _key(o) not in its_own]
-    is_study = bool(sweeper) and not str(sweeper.get("_target_")).startswith("hydra._internal")
+    is_study = bool(sweeper) and not _is_multirun_of_hydra(sweeper)
     if sweeper and not is_study:
         seen += _sweeper_params(sweeper, parsed, loader)
     if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
         said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
         faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
-        faults += [Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna") for o in parsed if _is_of_a_study(o)]
+    if (keys := [o for o in parsed if _is_of_a_study(o)]) and _is_multirun_of_hydra(sweeper or _sweeper_of_groups(parsed, groups)):
+        faults += [Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna") for o in keys]
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
@@ -176,13 +177,29 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
     groups = [str(o.input_line) for o in overrides if _key(o).startswith("hydra/sweeper/")]
     values = [f"++{str(o.input_line).lstrip('+')}" for o in overrides if _key(o).startswith(_SWEEPER) and not o.is_delete()]
     for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
-        try:
-            cfg = compose("train", overrides=words, return_hydra_config=True)
-            sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
-            continue  # told below, with all other faults
-        return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+        if sweeper := _composed_sweeper(words):
+            return sweeper
     return {}
+
+
+def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[str, Any]:
+    """The sweeper that stands behind the chosen groups: a file of the user's own may choose one, as those of sweeps/ do."""
+    return _composed_sweeper([str(o.input_line) for o in overrides if _key(o) in groups and not o.is_sweep_override()])
+
+
+def _composed_sweeper(words: list[str]) -> dict[str, Any]:
+    """Empty where the words can't be composed, which is told with all other faults."""
+    try:
+        cfg = compose("train", overrides=words, return_hydra_config=True)
+        sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+        return {}
+    return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
+
+
+def _is_multirun_of_hydra(sweeper: dict[str, Any]) -> bool:
+    """Whether Hydra's own sweeper goes through the values, without a study."""
+    return str(sweeper.get("_target_")).startswith("hydra._internal")
 
 
 def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:

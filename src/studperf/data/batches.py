@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ CHUNK_ROWS = 1 << 16
 """Rows a chunk at most: gathered at once they stay a small part of a large table."""
 _PREPARED_VALUES = 1 << 21
 """Of a part that is prepared once and for all, 8 MB; one that is prepared anew in each epoch costs a step at batch 256 a twentieth."""
+_CHUNK_VALUES = 1 << 22
+"""A chunk at most, with room for a table of usual width; wide one-hot rows come in smaller chunks."""
 BLOCK_ROWS = 1 << 12
 _BLOCKS_AT_ONCE = 64
 Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -110,13 +112,18 @@ class Batches:
 
     @property
     def batches_a_chunk(self) -> int:
-        """As many as stay below `CHUNK_ROWS` rows."""
-        return min(CHUNK_BATCHES, max(1, CHUNK_ROWS // self.batch_size))
+        """As many as stay below `CHUNK_ROWS` rows and `_CHUNK_VALUES` values."""
+        n_rows = min(CHUNK_ROWS, _CHUNK_VALUES // max(1, self._width))
+        return min(CHUNK_BATCHES, max(1, n_rows // self.batch_size))
+
+    @cached_property
+    def _width(self) -> int:
+        """Values of a prepared row."""
+        return sum(x.shape[1] for x in self._prepare(*(tensor[:1] for tensor in self.tensors[:2])))
 
     def _prepare_small(self) -> None:
         """Once and for all, where the part stays small by it."""
-        first = (tensor[:1] for tensor in self.tensors[:2])
-        if self.n_rows * sum(x.shape[1] for x in self._prepare(*first)) > _PREPARED_VALUES:
+        if self.n_rows * self._width > _PREPARED_VALUES:
             return
         x_num, x_cat, target = self.tensors if self.rows is None else _select(self.tensors, self.rows)
         self.tensors, self.rows, self.prepare = (*self._prepare(x_num, x_cat), target), None, as_it_is

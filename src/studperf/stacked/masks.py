@@ -33,6 +33,8 @@ class Masks:
             together.setdefault((seed, *(layer[k] for layer in rates)), []).append(k)
         self.streams = [(members, epoch_generator(seeds[members[0]], epoch)) for members in together.values()]
         self.scales = [1 / (1 - torch.tensor(layer, dtype=torch.float64)).float().view(-1, 1, 1) for layer in rates]
+        # Once for each layer and batch size: fresh tensors in each step cost more than filling them.
+        self._masks: dict[tuple[int, torch.Size], Tensor] = {}
         self._layers: dict[tuple[int, torch.Size], _Buffers] = {}
         is_alike = bool(rates) and all(layer == rates[0] for layer in rates)
         self._ahead = _Ahead(rates[0], self.streams) if is_alike and is_bernoulli_a_comparison() else None
@@ -42,16 +44,19 @@ class Masks:
         rates = self.rates[layer]
         if not any(rates):
             return None
+        mask = self._masks.get((layer, shape))
+        if mask is None:
+            mask = self._masks[layer, shape] = torch.empty(shape)
+        kept = self._draw_alone(layer, shape) if self._ahead is None else self._ahead.take(shape[1:].numel()).view(shape)
+        return torch.mul(mask.copy_(kept), self.scales[layer], out=mask)
+
+    def _draw_alone(self, layer: int, shape: torch.Size) -> Tensor:
         buffers = self._layers.get((layer, shape))
-        if buffers is None:  # once: fresh tensors in each step cost more than filling them
+        if buffers is None:
             buffers = self._layers[layer, shape] = _Buffers(shape)
-        if self._ahead is not None:
-            kept = self._ahead.take(shape[1:].numel()).view(shape)
-        else:
-            for members, generator in self.streams:
-                buffers.fill(members, 1 - rates[members[0]], generator)
-            kept = buffers.kept
-        return torch.mul(buffers.mask.copy_(kept), self.scales[layer], out=buffers.mask)
+        for members, generator in self.streams:
+            buffers.fill(members, 1 - self.rates[layer][members[0]], generator)
+        return buffers.kept
 
 
 class _Ahead:
@@ -64,37 +69,39 @@ class _Ahead:
 
     def __init__(self, rates: Sequence[float], streams: Sequence[tuple[list[int], torch.Generator]]) -> None:
         self.rates, self.streams = rates, streams
-        self.kept = torch.ones((len(rates), 0), dtype=torch.uint8)
+        self.buffer = torch.ones((len(rates), 0), dtype=torch.uint8)
+        self.kept = self.buffer
         self.uniform = torch.empty(0, dtype=torch.float64)
 
     def take(self, n_values: int) -> Tensor:
-        """(K, n_values) uint8: the next of each member's stream."""
+        """(K, n_values) uint8: the next of each member's stream. Valid until the next call."""
         if n_values > self.kept.shape[1]:
             self._draw(max(n_values - self.kept.shape[1], _DRAWN_AHEAD))
         taken, self.kept = self.kept[:, :n_values], self.kept[:, n_values:]
         return taken
 
     def _draw(self, n_values: int) -> None:
-        n_left = self.kept.shape[1]
-        kept = torch.ones((len(self.rates), n_left + n_values), dtype=torch.uint8)
-        kept[:, :n_left] = self.kept
-        if len(self.uniform) != n_values:
-            self.uniform = torch.empty(n_values, dtype=torch.float64)
-        rows, uniform = kept.numpy().view(np.bool_), self.uniform.numpy()
+        left = self.kept.clone()
+        start, stop = left.shape[1], left.shape[1] + n_values
+        if stop > self.buffer.shape[1]:
+            self.buffer = torch.ones((len(self.rates), stop), dtype=torch.uint8)
+            self.uniform = torch.empty(stop, dtype=torch.float64)
+        self.buffer[:, :start] = left
+        self.kept = self.buffer[:, :stop]
+        rows, uniform = self.kept.numpy()[:, start:].view(np.bool_), self.uniform[:n_values]
+        uniform_array = uniform.numpy()
         for (first, *others), generator in self.streams:
             if self.rates[first]:
-                self.uniform.uniform_(generator=generator)
-                np.less(uniform, 1 - self.rates[first], out=rows[first, n_left:])
+                uniform.uniform_(generator=generator)
+                np.less(uniform_array, 1 - self.rates[first], out=rows[first])
                 for k in others:
                     rows[k] = rows[first]
-        self.kept = kept
 
 
 class _Buffers:
     """What one layer's masks are made in."""
 
     def __init__(self, shape: torch.Size) -> None:
-        self.mask = torch.empty(shape)
         self.kept = torch.ones(shape, dtype=torch.uint8)  # uint8 becomes float five times as fast as bool does
         self.rows = list(self.kept.view(shape[0], -1).numpy().view(np.bool_))
         self.uniform = torch.empty(self.rows[0].size, dtype=torch.float64)

@@ -36,7 +36,7 @@ class Saved:
     trials: list[FrozenTrial]
     facts: dict[str, Any]
     n_lost: int = 0
-    """Running trials whose worker is no more."""
+    """Running trials whose worker is known to be no more."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ def _open(name: str, folder: Path, url: str | None) -> Saved | None:
         return None
     trials = study.get_trials(deepcopy=False)
     running = [t for t in trials if t.state.name == "RUNNING"]
-    n_lost = len(storage.liveness().dead(study, running)) if running else 0
+    n_lost = len(storage.liveness().lost(study, running)) if running else 0
     return Saved(name, folder, study, trials, json.loads(study.user_attrs.get(FACTS, "{}")), n_lost)
 
 

@@ -49,6 +49,9 @@ class Liveness(Protocol):
     def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """Those of the running trials whose worker is no more; called while this worker holds the study."""
 
+    def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of which somebody who only reads can tell that their worker is no more."""
+
 
 class Storage:
     """A storage, its lock and its liveness, by its address.
@@ -266,12 +269,25 @@ class Marks:
         path = self.folder / str(name)
         if not path.is_file():
             return False
-        try:
-            FileLock(path, timeout=0).acquire().lock.release()
-        except Timeout:
+        if _is_locked(path):
             return True
         path.unlink(missing_ok=True)
         return False
+
+    def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
+        """See `Liveness`. A copy of a study comes without marks, and another user's may not be opened: nothing is known then."""
+        marks = [(trial, self.folder / trial.user_attrs[WORKER]) for trial in running if WORKER in trial.user_attrs]
+        with suppress(OSError):
+            return [trial for trial, path in marks if path.is_file() and not _is_locked(path)]
+        return []
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        FileLock(path, timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 class Beats:
@@ -308,6 +324,10 @@ class Beats:
         with storage._backend.engine.connect() as connection:  # noqa: SLF001 - as above
             beaten = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
         return [t for t in running if t._trial_id in stale or t._trial_id not in beaten]  # noqa: SLF001
+
+    def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
+        """See `Liveness`."""
+        return self.dead(study, [trial for trial in running if WORKER in trial.user_attrs])
 
     @staticmethod
     def _beat(storage: Any, trial_id: int, stop: Event) -> None:  # noqa: ANN401 - Optuna's cached storage
