@@ -96,7 +96,9 @@ def main(names: list[str]) -> int:
     chosen = [m for m in MUTANTS if not names or any(name in m.name for name in names)]
     for mutant in chosen:
         is_killed = try_mutant(mutant)
-        sys.stdout.write(f"{'killed  ' if is_killed else 'SURVIVED'}  {mutant.name}  ({mutant.file}; {mutant.tests})\n")
+        sys.stdout.write(
+            f"{'killed  ' if is_killed else 'SURVIVED'}  {mutant.name}  ({mutant.file}; {mutant.tests})\n"
+        )
         sys.stdout.flush()
         if not is_killed:
             survivors.append(mutant.name)
@@ -122,13 +124,28 @@ def run_tests(tests: str, mutant: Mutant | None) -> int:
             path = copy / "src" / "studperf" / mutant.file
             text = path.read_text()
             if text.count(mutant.old) != 1:
-                raise SystemExit(f"{mutant.name}: {mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times, expected once")
+                raise SystemExit(
+                    f"{mutant.name}: {mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times, expected once"
+                )
             path.write_text(text.replace(mutant.old, mutant.new))
         where, _, expression = tests.partition(" -k ")
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", where]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-m",
+            "not slow",
+            "-p",
+            "no:cacheprovider",
+            where,
+        ]
         command += ["-k", expression] if expression else []
         environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-        return subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False).returncode
+        return subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, check=False
+        ).returncode
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ _PATTERNS = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
 
 def find_secrets(text: str) -> list[tuple[int, str]]:
     """(line, kind) of each key in a text."""
-    return [(n, kind) for n, line in enumerate(text.splitlines(), start=1) for kind, pattern in _PATTERNS.items() if pattern.search(line)]
+    return [
+        (n, kind)
+        for n, line in enumerate(text.splitlines(), start=1)
+        for kind, pattern in _PATTERNS.items()
+        if pattern.search(line)
+    ]
 
 
 def main(names: list[str]) -> int:
@@ -34,7 +39,9 @@ def main(names: list[str]) -> int:
             continue
         for line, kind in find_secrets(text):
             found += 1
-            sys.stderr.write(f"{name}:{line}: looks like {kind}. If it was ever committed or shown, it is burnt: revoke it first.\n")
+            sys.stderr.write(
+                f"{name}:{line}: looks like {kind}. If it was ever committed or shown, it is burnt: revoke it first.\n"
+            )
     return 1 if found else 0
 
 

@@ -19,7 +19,9 @@ def read_notes(tag: str, changelog: str, version: str) -> str:
         ValueError: the tag is not the package's version, or the changelog does not speak of it.
     """
     if tag != f"v{version}":
-        raise ValueError(f"the tag is {tag!r}, and pyproject.toml says version {version}: they must be v{version} and {version}")
+        raise ValueError(
+            f"the tag is {tag!r}, and pyproject.toml says version {version}: they must be v{version} and {version}"
+        )
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
     for section in sections:
         heading, _, text = section.partition("\n")
@@ -34,7 +36,9 @@ def main() -> int:
     parser.add_argument("tag")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
     try:
         notes = read_notes(given.tag, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
     except ValueError as error:

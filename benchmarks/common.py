@@ -54,11 +54,17 @@ class Bar:
     @property
     def is_met(self) -> bool:
         """Whether it holds."""
-        return (self.at_most is None or self.value <= self.at_most) and (self.at_least is None or self.value >= self.at_least)
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
 
     def __str__(self) -> str:
         """As a line below the table."""
-        bounds = [f"{word} {bound:g}" for word, bound in (("at most", self.at_most), ("at least", self.at_least)) if bound is not None]
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("at most", self.at_most), ("at least", self.at_least))
+            if bound is not None
+        ]
         return f"{self.what}: {self.value:.2f}, {' and '.join(bounds)} wanted: {'met' if self.is_met else 'MISSED'}"
 
 
@@ -93,8 +99,14 @@ class Report:
         return [
             [
                 name,
-                *(_ratio_cell(self.rounds, name, self.against, column) for column in self._ratio_columns),
-                *(_cell([values[column] for values in rounds if column in values]) for column in self.columns),
+                *(
+                    _ratio_cell(self.rounds, name, self.against, column)
+                    for column in self._ratio_columns
+                ),
+                *(
+                    _cell([values[column] for values in rounds if column in values])
+                    for column in self.columns
+                ),
             ]
             for name, rounds in self.rounds.items()
         ]
@@ -115,7 +127,9 @@ def interleave(contenders: Mapping[str, Callable[[], Values]], n_rounds: int) ->
     rounds: Rounds = {name: [] for name in contenders}
     for i in range(n_rounds):
         for name, contender in contenders.items():
-            sys.stderr.write(f"\r\033[Kround {i + 1}/{n_rounds}: {name}" if sys.stderr.isatty() else "")
+            sys.stderr.write(
+                f"\r\033[Kround {i + 1}/{n_rounds}: {name}" if sys.stderr.isatty() else ""
+            )
             rounds[name].append(contender())
     sys.stderr.write("\r\033[K" if sys.stderr.isatty() else "")
     return rounds
@@ -148,7 +162,13 @@ def open_lanes(contenders: Iterable[str], options: Options) -> Iterator[dict[str
             lane.close()
 
 
-def timed_process(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, code: int = 0) -> Values:
+def timed_process(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    code: int = 0,
+) -> Values:
     """Wall seconds, CPU seconds and peak memory (resident set, megabytes) of a command.
 
     Raises:
@@ -156,18 +176,31 @@ def timed_process(command: Sequence[str], *, cwd: Path | None = None, env: Mappi
     """
     started = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - our own commands
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     output = process.stdout.read() if process.stdout is not None else ""
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != code:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}, not {code}:\n{output}")
-    return {"wall s": wall, "CPU s": usage.ru_utime + usage.ru_stime, "peak MB": usage.ru_maxrss / 1024}
+        raise RuntimeError(
+            f"{' '.join(command)} ended with {process.returncode}, not {code}:\n{output}"
+        )
+    return {
+        "wall s": wall,
+        "CPU s": usage.ru_utime + usage.ru_stime,
+        "peak MB": usage.ru_maxrss / 1024,
+    }
 
 
-def run_script(measure: Callable[[Options], list[Report]] | Mapping[str, Callable[[Options], list[Report]]]) -> None:
+def run_script(
+    measure: Callable[[Options], list[Report]] | Mapping[str, Callable[[Options], list[Report]]],
+) -> None:
     """A benchmark's command: parses its flags, measures, prints the tables, and writes them as JSON where asked.
 
     Args:
@@ -176,11 +209,19 @@ def run_script(measure: Callable[[Options], list[Report]] | Mapping[str, Callabl
     parts = measure if isinstance(measure, Mapping) else {"all": measure}
     question = (sys.modules["__main__"].__doc__ or "").strip().splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; the times mean nothing")
-    parser.add_argument("--rounds", type=int, help="how often each contender is measured (5, or 1 with --quick)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny sizes: shows that it runs; the times mean nothing",
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="how often each contender is measured (5, or 1 with --quick)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the tables there too")
     if len(parts) > 1:
-        parser.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=f"some of {', '.join(parts)}")
+        parser.add_argument(
+            "--only", nargs="+", choices=parts, metavar="PART", help=f"some of {', '.join(parts)}"
+        )
     given = parser.parse_args()
     os.environ.update(_ENVIRONMENT)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -194,7 +235,15 @@ def run_script(measure: Callable[[Options], list[Report]] | Mapping[str, Callabl
     for report in reports:
         show(report, console)
     if given.json is not None:
-        tables = [{**asdict(r), "header": r.header(), "cells": r.cells(), "bars": [str(bar) for bar in r.bars]} for r in reports]
+        tables = [
+            {
+                **asdict(r),
+                "header": r.header(),
+                "cells": r.cells(),
+                "bars": [str(bar) for bar in r.bars],
+            }
+            for r in reports
+        ]
         content = {"question": question, "load": load, "quick": given.quick, "reports": tables}
         given.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -210,7 +259,9 @@ def show(report: Report, console: Console) -> None:
     for note in report.notes:
         console.print(note, style="dim", soft_wrap=True, markup=False)
     for bar in report.bars:
-        console.print(str(bar), style="green" if bar.is_met else "bold red", soft_wrap=True, markup=False)
+        console.print(
+            str(bar), style="green" if bar.is_met else "bold red", soft_wrap=True, markup=False
+        )
 
 
 def _ratio_cell(rounds: Rounds, name: str, against: str, column: str) -> str:
@@ -222,7 +273,11 @@ def _cell(values: Sequence[float]) -> str:
     if not values:
         return "-"
     middle = statistics.median(values)
-    return _figure(middle) if len(values) == 1 else f"{_figure(middle)} ({_figure(min(values))}-{_figure(max(values))})"
+    return (
+        _figure(middle)
+        if len(values) == 1
+        else f"{_figure(middle)} ({_figure(min(values))}-{_figure(max(values))})"
+    )
 
 
 def _figure(value: float) -> str:

@@ -48,17 +48,27 @@ def measure(options: Options) -> list[Report]:
             rounds=rounds,
             columns=("own ms", "modules"),
             against=ALL,
-            notes=("A < B: B imported A first. Times under -X importtime are a little longer than without.",),
+            notes=(
+                "A < B: B imported A first. Times under -X importtime are a little longer than without.",
+            ),
         )
     ]
 
 
 def read_run() -> list[Imported]:
     """What a run imports, in the order of completion."""
-    words = ["model=mlp", "trainer=smoke", "data=simulated", "data.source.simulate.rows=400", "trainer.accelerator=cpu"]
+    words = [
+        "model=mlp",
+        "trainer=smoke",
+        "data=simulated",
+        "data.source.simulate.rows=400",
+        "trainer.accelerator=cpu",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-X", "importtime", "-m", "studperf.train", *words]
-        done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=True)  # noqa: S603 - our own
+        done = subprocess.run(  # noqa: S603 - our own
+            command, cwd=folder, env=os.environ, capture_output=True, text=True, check=True
+        )
     found = [_LINE.match(line) for line in done.stderr.splitlines()]
     return [Imported(m[3], int(m[1]), len(m[2])) for m in found if m is not None]
 
@@ -71,7 +81,9 @@ def importers(modules: list[Imported]) -> dict[str, str]:
         while parents and parents[-1].depth >= module.depth:
             parents.pop()
         if parents and parents[-1].package not in (module.package, _STDLIB):
-            found[module.package] = parents[-1].package  # read from the end: the earliest import is the last to be noted
+            found[module.package] = parents[
+                -1
+            ].package  # read from the end: the earliest import is the last to be noted
         parents.append(module)
     return found
 
@@ -92,7 +104,10 @@ def package_values(modules: list[Imported], package: str) -> Values:
 
 def totals(modules: list[Imported]) -> Values:
     """The row of all packages."""
-    return {"own ms": sum(module.self_us for module in modules) / 1000, "modules": float(len(modules))}
+    return {
+        "own ms": sum(module.self_us for module in modules) / 1000,
+        "modules": float(len(modules)),
+    }
 
 
 if __name__ == "__main__":

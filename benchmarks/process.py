@@ -13,7 +13,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from common import CSV, Bar, Lane, Options, Report, Values, interleave, ratio, run_script, timed_process
+from common import (
+    CSV,
+    Bar,
+    Lane,
+    Options,
+    Report,
+    Values,
+    interleave,
+    ratio,
+    run_script,
+    timed_process,
+)
 
 PEERS = Path(__file__).parent / "peers"
 OURS, TEMPLATE, FLOOR = "studperf", "Lightning-Hydra template", "floor"
@@ -36,8 +47,20 @@ def write_table(folder: str, n_rows: int) -> Values:
 def commands(table: Path, batch_size: int, n_epochs: int) -> dict[str, list[str]]:
     """Contender -> its command."""
     python, epochs = sys.executable, f"trainer.max_epochs={n_epochs}"
-    ours = ["-m", "studperf.train", "model=mlp", epochs, f"batch_size={batch_size}", f"data.source.path={table}"]
-    template = [str(PEERS / "template" / "train.py"), f"data.path={table}", f"data.batch_size={batch_size}", epochs]
+    ours = [
+        "-m",
+        "studperf.train",
+        "model=mlp",
+        epochs,
+        f"batch_size={batch_size}",
+        f"data.source.path={table}",
+    ]
+    template = [
+        str(PEERS / "template" / "train.py"),
+        f"data.path={table}",
+        f"data.batch_size={batch_size}",
+        epochs,
+    ]
     return {
         OURS: [python, *ours, "trainer.accelerator=cpu", f"monitor.patience={n_epochs}"],
         TEMPLATE: [python, *template],
@@ -57,16 +80,23 @@ def measure(options: Options) -> list[Report]:
             table = folder / "table.csv"
         batch_sizes = (256,) if options.quick else (256, 32)
         n_epochs = 2 if options.quick else 30
-        runs = [whole_runs(table, batch_size, n_epochs, options, folder) for batch_size in batch_sizes]
-        questions = list(START_UP)[:1] if options.quick else START_UP  # the template imports all it has to answer one
+        runs = [
+            whole_runs(table, batch_size, n_epochs, options, folder) for batch_size in batch_sizes
+        ]
+        questions = (
+            list(START_UP)[:1] if options.quick else START_UP
+        )  # the template imports all it has to answer one
         return [*runs, *(start_up(table, what, options, folder) for what in questions)]
 
 
-def whole_runs(table: Path, batch_size: int, n_epochs: int, options: Options, folder: Path) -> Report:
+def whole_runs(
+    table: Path, batch_size: int, n_epochs: int, options: Options, folder: Path
+) -> Report:
     """Whole processes at one batch size."""
     found = commands(table, batch_size, n_epochs)
     contenders: dict[str, Callable[[], Values]] = {
-        name: partial(timed_process, command, cwd=folder, env=env_of(name)) for name, command in found.items()
+        name: partial(timed_process, command, cwd=folder, env=env_of(name))
+        for name, command in found.items()
     }
     contenders[OURS] = partial(timed_run, found[OURS], folder)
     if not options.quick:
@@ -76,7 +106,11 @@ def whole_runs(table: Path, batch_size: int, n_epochs: int, options: Options, fo
     bars: tuple[Bar, ...] = ()
     if not options.quick:
         bars = (
-            Bar(f"{OURS} / {TEMPLATE}", ratio(rounds, OURS, TEMPLATE, "wall s"), at_most=_LEAST[batch_size]),
+            Bar(
+                f"{OURS} / {TEMPLATE}",
+                ratio(rounds, OURS, TEMPLATE, "wall s"),
+                at_most=_LEAST[batch_size],
+            ),
             Bar(f"{OURS} / {FLOOR}", ratio(rounds, OURS, FLOOR, "wall s"), at_most=1.3),
         )
     data = "the real table" if table == CSV else "a simulated table"
@@ -115,13 +149,26 @@ def start_up(table: Path, what: str, options: Options, folder: Path) -> Report:
     words, code, peer_code = START_UP[what]
     peer_words = words if peer_code is not None else START_UP["--cfg job"][0]
     ours = [sys.executable, "-m", "studperf.train", *words]
-    template = [sys.executable, str(PEERS / "template" / "train.py"), f"data.path={table}", *peer_words]
+    template = [
+        sys.executable,
+        str(PEERS / "template" / "train.py"),
+        f"data.path={table}",
+        *peer_words,
+    ]
     contenders = {
         OURS: partial(timed_process, ours, cwd=folder, env=env_of(OURS), code=code),
-        TEMPLATE: partial(timed_process, template, cwd=folder, env=env_of(TEMPLATE), code=peer_code or 0),
+        TEMPLATE: partial(
+            timed_process, template, cwd=folder, env=env_of(TEMPLATE), code=peer_code or 0
+        ),
     }
     rounds = interleave(contenders, options.rounds)
-    return Report(title=what, rounds=rounds, columns=("wall s", "CPU s", "peak MB"), against=TEMPLATE, ratios=("CPU s", "peak MB"))
+    return Report(
+        title=what,
+        rounds=rounds,
+        columns=("wall s", "CPU s", "peak MB"),
+        against=TEMPLATE,
+        ratios=("CPU s", "peak MB"),
+    )
 
 
 def env_of(name: str) -> dict[str, str]:

@@ -38,7 +38,10 @@ def measure(options: Options) -> list[Report]:
         folder = Path(name)
         for n in (n_few, n_rows):
             run(write_table, folder, n)
-        encoded = [encode(run, folder / f"{n_rows}.{kind}", n_rows, n_rounds, options) for kind in ("csv", "parquet")]
+        encoded = [
+            encode(run, folder / f"{n_rows}.{kind}", n_rows, n_rounds, options)
+            for kind in ("csv", "parquet")
+        ]
         return [*encoded, epochs(run, folder, (n_few, n_rows), n_rounds, options)]
 
 
@@ -65,19 +68,29 @@ def encode(run: Runner, path: Path, n_rows: int, n_rounds: int, options: Options
     )
 
 
-def epochs(run: Runner, folder: Path, sizes: tuple[int, int], n_rounds: int, options: Options) -> Report:
+def epochs(
+    run: Runner, folder: Path, sizes: tuple[int, int], n_rounds: int, options: Options
+) -> Report:
     """An epoch's cost per training row, at few rows and at many."""
-    contenders: dict[str, Callable[[], Values]] = {f"{n:,} rows": partial(run, time_epoch, folder / f"{n}.parquet") for n in sizes}
+    contenders: dict[str, Callable[[], Values]] = {
+        f"{n:,} rows": partial(run, time_epoch, folder / f"{n}.parquet") for n in sizes
+    }
     rounds = interleave(contenders, n_rounds)
     few, many = contenders
-    bars = () if options.quick else (Bar(f"{many} / {few}", ratio(rounds, many, few, "ns/row"), at_most=1.2),)
+    bars = (
+        ()
+        if options.quick
+        else (Bar(f"{many} / {few}", ratio(rounds, many, few, "ns/row"), at_most=1.2),)
+    )
     return Report(
         title=f"an epoch of the 64-32 MLP, batch {_BATCH_SIZE}",
         rounds=rounds,
         columns=("ns/row", "epoch s", "run CPU s", "run peak MB"),
         against=few,
         bars=bars,
-        notes=("The fastest epoch but the first, validation included. The whole run holds leak tests, baselines, a judgement and plots.",),
+        notes=(
+            "The fastest epoch but the first, validation included. The whole run holds leak tests, baselines, a judgement and plots.",
+        ),
     )
 
 
@@ -134,7 +147,9 @@ def draw(n_rows: int) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     for start in range(0, n_rows, _STEP):
         n = min(_STEP, n_rows - start)
-        columns = {name: real[name].to_numpy()[rng.integers(0, len(real), n)] for name in real.columns}
+        columns = {
+            name: real[name].to_numpy()[rng.integers(0, len(real), n)] for name in real.columns
+        }
         score = plan.intercept + rng.normal(0, plan.noise_sd, n)
         for name, weight in plan.law.items():
             score = score + weight * columns[name].astype(float)
@@ -142,7 +157,9 @@ def draw(n_rows: int) -> Iterator[dict[str, Any]]:
         columns |= {"student_id": np.arange(start + 1, start + n + 1), dataset.target.column: score}
         for name, column in dataset.columns.items():
             if column.cut is not None:
-                columns[name] = np.array(column.cut.labels)[np.searchsorted(column.cut.at, score, side="right")]
+                columns[name] = np.array(column.cut.labels)[
+                    np.searchsorted(column.cut.at, score, side="right")
+                ]
         yield columns
 
 
@@ -172,14 +189,22 @@ def encode_peer(path: Path) -> Values:
 
     dataset = load_overrides([]).data
     clock = Clock()
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=False, na_values=[""])
+    frame = (
+        pd.read_parquet(path)
+        if path.suffix == ".parquet"
+        else pd.read_csv(path, keep_default_na=False, na_values=[""])
+    )
     target = frame[dataset.target.column].to_numpy(dtype=np.float32)
     train, _ = train_test_split(np.arange(len(frame)), test_size=0.2, random_state=42)
     columns = ColumnTransformer(
         [
             ("numbers", StandardScaler(), list(dataset.of_kind("number"))),
             ("flags", "passthrough", list(dataset.of_kind("flag"))),
-            ("categories", OneHotEncoder(sparse_output=False, dtype=np.float32), list(dataset.of_kind("category"))),
+            (
+                "categories",
+                OneHotEncoder(sparse_output=False, dtype=np.float32),
+                list(dataset.of_kind("category")),
+            ),
         ]
     )
     columns.fit(frame.iloc[train])
@@ -193,13 +218,30 @@ def time_epoch(path: Path) -> Values:
     from studperf.config import load_overrides
 
     clock = Clock()
-    with tempfile.TemporaryDirectory(dir=path.parent) as runs, contextlib.redirect_stdout(io.StringIO()):
-        words = [f"data.source.path={path}", f"batch_size={_BATCH_SIZE}", "trainer.max_epochs=3", "progress=false", f"runs={runs}"]
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as runs,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        words = [
+            f"data.source.path={path}",
+            f"batch_size={_BATCH_SIZE}",
+            "trainer.max_epochs=3",
+            "progress=false",
+            f"runs={runs}",
+        ]
         record = train.run(load_overrides(words))
-    epoch_s = min(float(after["seconds"]) - float(before["seconds"]) for before, after in pairwise(record.history))
+    epoch_s = min(
+        float(after["seconds"]) - float(before["seconds"])
+        for before, after in pairwise(record.history)
+    )
     spent = clock.read(1)
     per_row = epoch_s / record.data.n_train * 1e9
-    return {"ns/row": per_row, "epoch s": epoch_s, "run CPU s": spent["CPU s"], "run peak MB": spent["peak MB"]}
+    return {
+        "ns/row": per_row,
+        "epoch s": epoch_s,
+        "run CPU s": spent["CPU s"],
+        "run peak MB": spent["peak MB"],
+    }
 
 
 class Clock:
@@ -211,9 +253,20 @@ class Clock:
 
     def read(self, n_bytes: int) -> Values:
         """So far; `n_bytes` is what the tensors take."""
-        wall, cpu, peak = time.perf_counter() - self.wall, time.process_time() - self.cpu, _peak_mb()
+        wall, cpu, peak = (
+            time.perf_counter() - self.wall,
+            time.process_time() - self.cpu,
+            _peak_mb(),
+        )
         above, tensors = peak - self.held, n_bytes / 2**20
-        return {"wall s": wall, "CPU s": cpu, _SHARE: above / tensors, "tensors MB": tensors, _ABOVE: above, "peak MB": peak}
+        return {
+            "wall s": wall,
+            "CPU s": cpu,
+            _SHARE: above / tensors,
+            "tensors MB": tensors,
+            _ABOVE: above,
+            "peak MB": peak,
+        }
 
 
 def _peak_mb() -> float:

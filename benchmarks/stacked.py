@@ -14,7 +14,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common import CSV, Bar, Lane, Options, Report, Rounds, Values, interleave, open_lanes, ratio, run_script
+from common import (
+    CSV,
+    Bar,
+    Lane,
+    Options,
+    Report,
+    Rounds,
+    Values,
+    interleave,
+    open_lanes,
+    ratio,
+    run_script,
+)
 from steps import Clock, Task, run_raw, run_studperf, run_usual
 
 _COST = "CPU ms/trial"
@@ -49,10 +61,23 @@ def run_stack(task: Task, n_members: int) -> Values:
             members = []
             for config in configs[start : start + size]:
                 module = build_module(config, encoder.features, rows.target(rows.split.train))
-                opened = open_run(config, (), rows, ready.leaks, encoder, module, Path(runs) / f"seed{config.seed}")
+                opened = open_run(
+                    config,
+                    (),
+                    rows,
+                    ready.leaks,
+                    encoder,
+                    module,
+                    Path(runs) / f"seed{config.seed}",
+                )
                 members.append(Member(config, module, *opened))
             clock = Clock()
-            fit_stack(Stack([member.module for member in members], data.table.part("train")), members, data, console)
+            fit_stack(
+                Stack([member.module for member in members], data.table.part("train")),
+                members,
+                data,
+                console,
+            )
             clock.stop()
             cpu += clock.cpu
     return {_COST: 1e3 * cpu / n_members}
@@ -78,15 +103,23 @@ def measure(options: Options) -> list[Report]:
     with open_lanes(CONTENDERS, options) as lanes:
         if options.quick:
             return [compare(lanes, Task(64, 2, is_quick=True), options)]
-        return [compare(lanes, Task(batch_size, n_epochs, is_quick=False), options) for batch_size, n_epochs in _EPOCHS.items()]
+        return [
+            compare(lanes, Task(batch_size, n_epochs, is_quick=False), options)
+            for batch_size, n_epochs in _EPOCHS.items()
+        ]
 
 
 def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
     """All contenders on one task."""
     if not options.quick:
         for name, lane in lanes.items():
-            lane.run(CONTENDERS[name], Task(task.batch_size, 2, is_quick=True))  # imports, and what torch sets up in its first steps
-    rounds = interleave({name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()}, options.rounds)
+            lane.run(
+                CONTENDERS[name], Task(task.batch_size, 2, is_quick=True)
+            )  # imports, and what torch sets up in its first steps
+    rounds = interleave(
+        {name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()},
+        options.rounds,
+    )
     data = "the simulated table" if task.is_quick or not CSV.is_file() else "the real table"
     return Report(
         title=f"batch {task.batch_size}, {task.n_epochs} epochs of {data}",
@@ -105,9 +138,21 @@ def bars(task: Task, rounds: Rounds) -> tuple[Bar, ...]:
     """What must hold for 32 runs."""
     stack = "32 stacked"
     return (
-        Bar(f"trials per CPU second, {stack} / {ALONE}", ratio(rounds, ALONE, stack, _COST), at_least=_LEAST[task.batch_size]),
-        Bar(f"trials per CPU second, {stack} / {RAW}", ratio(rounds, RAW, stack, _COST), at_least=_LEAST[task.batch_size]),
-        Bar(f"trials per CPU second, {stack} / {USUAL}", ratio(rounds, USUAL, stack, _COST), at_least=_LEAST_USUAL),
+        Bar(
+            f"trials per CPU second, {stack} / {ALONE}",
+            ratio(rounds, ALONE, stack, _COST),
+            at_least=_LEAST[task.batch_size],
+        ),
+        Bar(
+            f"trials per CPU second, {stack} / {RAW}",
+            ratio(rounds, RAW, stack, _COST),
+            at_least=_LEAST[task.batch_size],
+        ),
+        Bar(
+            f"trials per CPU second, {stack} / {USUAL}",
+            ratio(rounds, USUAL, stack, _COST),
+            at_least=_LEAST_USUAL,
+        ),
     )
 
 

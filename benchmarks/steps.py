@@ -21,7 +21,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from common import CSV, Bar, Lane, Options, Report, Values, interleave, open_lanes, ratio, run_script
+from common import (
+    CSV,
+    Bar,
+    Lane,
+    Options,
+    Report,
+    Values,
+    interleave,
+    open_lanes,
+    ratio,
+    run_script,
+)
 
 _COLUMNS = ("us/step", "CPU us/step", "steady us/step", "train-only us/step", "epochs/s")
 _EPOCHS = {32: 20, 256: 60, 1024: 60}
@@ -48,9 +59,18 @@ class Task:
         """As words of studperf's command line."""
         return [
             *(_QUICK if self.is_quick else ()),
-            *("model=mlp", f"batch_size={self.batch_size}", f"trainer.max_epochs={self.n_epochs}", f"monitor.patience={self.n_epochs}"),
+            *(
+                "model=mlp",
+                f"batch_size={self.batch_size}",
+                f"trainer.max_epochs={self.n_epochs}",
+                f"monitor.patience={self.n_epochs}",
+            ),
             *("trainer.accelerator=cpu", "threads=1", "progress=false"),
-            *(("model.activation=relu", "model.dropout=0", "model.linear_skip=false") if self.is_plain else ()),
+            *(
+                ("model.activation=relu", "model.dropout=0", "model.linear_skip=false")
+                if self.is_plain
+                else ()
+            ),
         ]
 
 
@@ -66,11 +86,26 @@ class Clock:
         self.wall = time.perf_counter() - self.wall
         self.cpu = time.process_time() - self.cpu
 
-    def values(self, task: Task, n_steps: int, *, epoch_ends: list[float] | None = None, train_s: float | None = None) -> Values:
+    def values(
+        self,
+        task: Task,
+        n_steps: int,
+        *,
+        epoch_ends: list[float] | None = None,
+        train_s: float | None = None,
+    ) -> Values:
         """Microseconds a step. Steady: from the end of the first epoch to that of the last, so without what a fit costs once."""
-        values = {"us/step": 1e6 * self.wall / n_steps, "CPU us/step": 1e6 * self.cpu / n_steps, "epochs/s": task.n_epochs / self.wall}
+        values = {
+            "us/step": 1e6 * self.wall / n_steps,
+            "CPU us/step": 1e6 * self.cpu / n_steps,
+            "epochs/s": task.n_epochs / self.wall,
+        }
         if epoch_ends is not None:
-            values["steady us/step"] = 1e6 * (epoch_ends[-1] - epoch_ends[0]) / (n_steps * (task.n_epochs - 1) / task.n_epochs)
+            values["steady us/step"] = (
+                1e6
+                * (epoch_ends[-1] - epoch_ends[0])
+                / (n_steps * (task.n_epochs - 1) / task.n_epochs)
+            )
         if train_s is not None:
             values["train-only us/step"] = 1e6 * train_s / n_steps
         return values
@@ -91,8 +126,14 @@ def read_parts(is_quick: bool) -> dict[str, tuple[Any, Any]]:  # noqa: FBT001 - 
     table = check_table(read_source(config.data)[0], config.data)
     parts = split_rows(table, split_table(table))
     encoder = Encoder.fit(parts["train"], config.encode)
-    x = {name: torch.tensor(flatten(encoder.transform(part), encoder.features), dtype=torch.float32) for name, part in parts.items()}
-    return {name: (x[name], torch.tensor(part.target, dtype=torch.float32)) for name, part in parts.items()}
+    x = {
+        name: torch.tensor(flatten(encoder.transform(part), encoder.features), dtype=torch.float32)
+        for name, part in parts.items()
+    }
+    return {
+        name: (x[name], torch.tensor(part.target, dtype=torch.float32))
+        for name, part in parts.items()
+    }
 
 
 def run_studperf(task: Task) -> Values:
@@ -110,12 +151,20 @@ def run_studperf(task: Task) -> Values:
         clocks[-1].stop()
         return result
 
-    with tempfile.TemporaryDirectory() as runs, silent(), mock.patch.object(room, "fit", clocked_fit):
+    with (
+        tempfile.TemporaryDirectory() as runs,
+        silent(),
+        mock.patch.object(room, "fit", clocked_fit),
+    ):
         record = run(load_overrides([*task.overrides, f"runs={runs}"]))
     if not clocks:
-        raise RuntimeError("train.run does not call studperf.fit.fit any more: put the clock around what does")
+        raise RuntimeError(
+            "train.run does not call studperf.fit.fit any more: put the clock around what does"
+        )
     n_steps = math.ceil(record.data.n_train / task.batch_size) * len(record.history)
-    values = clocks[0].values(task, n_steps, epoch_ends=[float(row["seconds"]) for row in record.history])
+    values = clocks[0].values(
+        task, n_steps, epoch_ends=[float(row["seconds"]) for row in record.history]
+    )
     return values | {"best val RMSE": float(record.best_value or math.nan)}
 
 
@@ -137,7 +186,9 @@ def run_raw(task: Task) -> Values:
     )
     clock.stop()
     n_steps = math.ceil(len(parts["train"][1]) / task.batch_size) * task.n_epochs
-    return clock.values(task, n_steps, epoch_ends=fitted.epoch_ends, train_s=fitted.train_s) | {"best val RMSE": fitted.best_rmse}
+    return clock.values(task, n_steps, epoch_ends=fitted.epoch_ends, train_s=fitted.train_s) | {
+        "best val RMSE": fitted.best_rmse
+    }
 
 
 def run_original(task: Task) -> Values:
@@ -180,12 +231,17 @@ def run_usual(task: Task, *, with_nvml_check: bool = True) -> Values:
     from peers.template.parts import TabularModule
     from torch.utils.data import DataLoader, TensorDataset
 
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1" if with_nvml_check else "0"  # 1 is what `import lightning` sets
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
+        "1" if with_nvml_check else "0"
+    )  # 1 is what `import lightning` sets
     parts = read_parts(task.is_quick)
     with tempfile.TemporaryDirectory() as folder, silent():
         train = DataLoader(TensorDataset(*parts["train"]), batch_size=task.batch_size, shuffle=True)
         val = DataLoader(TensorDataset(*parts["val"]), batch_size=task.batch_size)
-        module, ends = TabularModule(parts["train"][0].shape[1], is_plain=task.is_plain), EpochClock()
+        module, ends = (
+            TabularModule(parts["train"][0].shape[1], is_plain=task.is_plain),
+            EpochClock(),
+        )
         clock = Clock()
         trainer = L.Trainer(
             max_epochs=task.n_epochs,
@@ -226,7 +282,11 @@ class EpochClock:
         def end(*_: object) -> None:
             self.ends.append(time.perf_counter())
 
-        hooks = {"on_train_epoch_start": start, "on_validation_start": stop_training, "on_train_epoch_end": end}
+        hooks = {
+            "on_train_epoch_start": start,
+            "on_validation_start": stop_training,
+            "on_train_epoch_end": end,
+        }
         return type("EpochClockCallback", (base,), hooks)()
 
 
@@ -256,13 +316,21 @@ def silent() -> Iterator[None]:
     """Lightning's banners and studperf's tables are not what is measured."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         yield
 
 
 OURS, RAW, ORIGINAL = "studperf", "raw torch loop", "original project's loop"
-USUAL, USUAL_OFF, SKLEARN = "usual Lightning module", "usual, NVML check off", "scikit-learn MLPRegressor"
+USUAL, USUAL_OFF, SKLEARN = (
+    "usual Lightning module",
+    "usual, NVML check off",
+    "scikit-learn MLPRegressor",
+)
 CONTENDERS: dict[str, Callable[[Task], Values]] = {
     OURS: run_studperf,
     RAW: run_raw,
@@ -278,8 +346,13 @@ def measure(options: Options) -> list[Report]:
     with open_lanes(CONTENDERS, options) as lanes:
         if options.quick:
             return [compare(lanes, Task(64, 2, is_quick=True), options)]
-        tasks = [Task(batch_size, n_epochs, is_quick=False) for batch_size, n_epochs in _EPOCHS.items()]
-        return [compare(lanes, task, options) for task in (*tasks, Task(256, 60, is_quick=False, is_plain=True))]
+        tasks = [
+            Task(batch_size, n_epochs, is_quick=False) for batch_size, n_epochs in _EPOCHS.items()
+        ]
+        return [
+            compare(lanes, task, options)
+            for task in (*tasks, Task(256, 60, is_quick=False, is_plain=True))
+        ]
 
 
 def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
@@ -287,7 +360,10 @@ def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
     warm_up = replace(task, n_epochs=2)
     for name, lane in lanes.items():
         lane.run(CONTENDERS[name], warm_up)  # imports, and what torch sets up in its first steps
-    rounds = interleave({name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()}, options.rounds)
+    rounds = interleave(
+        {name: functools.partial(lane.run, CONTENDERS[name], task) for name, lane in lanes.items()},
+        options.rounds,
+    )
     data = "the simulated table" if task.is_quick or not CSV.is_file() else "the real table"
     gap = abs(rounds[OURS][0]["best val RMSE"] - rounds[RAW][0]["best val RMSE"])
     return Report(

@@ -21,7 +21,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common import CSV, Bar, Options, Report, Rounds, Values, interleave, open_lanes, ratio, run_script, timed_process
+from common import (
+    CSV,
+    Bar,
+    Options,
+    Report,
+    Rounds,
+    Values,
+    interleave,
+    open_lanes,
+    ratio,
+    run_script,
+    timed_process,
+)
 from peers.official.environment import environment, find_python
 
 PEERS = Path(__file__).parent / "peers"
@@ -48,8 +60,19 @@ _N_ROUNDS = 3
 def fixed_words(options: Options, n_epochs: int, *, batch_size: int = 256) -> list[str]:
     """Words that every contender's trials have: no early stopping, so that all do the same work."""
     data = _QUICK if options.quick or not CSV.is_file() else ()
-    epochs = (f"trainer.max_epochs={n_epochs}", f"monitor.patience={n_epochs}", f"batch_size={batch_size}")
-    rest = ("trainer.accelerator=cpu", "threads=1", "progress=false", "plots=false", "score_on=val", "tracking.wandb.mode=disabled")
+    epochs = (
+        f"trainer.max_epochs={n_epochs}",
+        f"monitor.patience={n_epochs}",
+        f"batch_size={batch_size}",
+    )
+    rest = (
+        "trainer.accelerator=cpu",
+        "threads=1",
+        "progress=false",
+        "plots=false",
+        "score_on=val",
+        "tracking.wandb.mode=disabled",
+    )
     return [*data, "model=mlp", *epochs, *rest]
 
 
@@ -65,7 +88,13 @@ def commands(words: Sequence[str], n_trials: int, python: Path | None) -> dict[s
     }
     if python is not None:
         script, conf = PEERS / "official" / "train.py", PEERS / "official" / "conf"
-        theirs = [str(script), "-m", f"hydra.searchpath=[file://{conf}]", "hydra/sweeper=official", total]
+        theirs = [
+            str(script),
+            "-m",
+            f"hydra.searchpath=[file://{conf}]",
+            "hydra/sweeper=official",
+            total,
+        ]
         found[OFFICIAL] = [str(python), *theirs, *words, *_VARIED]
     return found
 
@@ -76,16 +105,22 @@ def trials(options: Options) -> list[Report]:
     words = fixed_words(options, n_epochs)
     python, why_not = find_python(may_build=not options.quick)
     if not options.quick:
-        for name, command in commands(words, 2, python).items():  # compiles bytecode, fills the page cache
+        for name, command in commands(
+            words, 2, python
+        ).items():  # compiles bytecode, fills the page cache
             timed_study(command, 2, env_of(name))
     contenders: dict[str, Callable[[], Values]] = {
-        name: partial(timed_study, command, n_trials, env_of(name)) for name, command in commands(words, n_trials, python).items()
+        name: partial(timed_study, command, n_trials, env_of(name))
+        for name, command in commands(words, n_trials, python).items()
     }
     rounds = interleave(contenders, min(options.rounds, _N_ROUNDS))
     bars = (
         ()
         if options.quick
-        else tuple(Bar(f"{OURS} / {peer}, {_TRIAL}", ratio(rounds, OURS, peer, _TRIAL), at_most=1.1) for peer in (PLAIN, ONCE))
+        else tuple(
+            Bar(f"{OURS} / {peer}, {_TRIAL}", ratio(rounds, OURS, peer, _TRIAL), at_most=1.1)
+            for peer in (PLAIN, ONCE)
+        )
     )
     return [
         Report(
@@ -123,24 +158,37 @@ def timed_study(command: Sequence[str], n_trials: int, env: dict[str, str]) -> V
     if len(ends) != n_trials:
         raise RuntimeError(f"{' '.join(command)}: {len(ends)} trials are finished, not {n_trials}")
     per_trial = (ends[-1] - ends[0]) / (n_trials - 1)
-    return {_TRIAL: per_trial, _WALL: values["wall s"], _REST: values["wall s"] - n_trials * per_trial, **values}
+    return {
+        _TRIAL: per_trial,
+        _WALL: values["wall s"],
+        _REST: values["wall s"] - n_trials * per_trial,
+        **values,
+    }
 
 
 def finished_runs(folder: Path) -> list[Path]:
     """Records of the runs below a folder that have finished."""
     found = sorted(folder.rglob("record.json"))
-    return [path for path in found if json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"]
+    return [
+        path
+        for path in found
+        if json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"
+    ]
 
 
 def engine(options: Options) -> list[Report]:
     """What a trial costs that returns at once: drawing, composing, checking, keeping and showing it."""
     n_trials = 3 if options.quick else 60
-    kinds = [(storage, sampler) for storage in ("journal", "sqlite") for sampler in ("tpe", "random")][: 1 if options.quick else None]
+    kinds = [
+        (storage, sampler) for storage in ("journal", "sqlite") for sampler in ("tpe", "random")
+    ][: 1 if options.quick else None]
     with open_lanes(INSTANT, options) as lanes:
         for (name, work), (storage, sampler) in itertools.product(INSTANT.items(), kinds):
             lanes[name].run(work, storage, sampler, 2)  # imports
         contenders = {
-            f"{name}, {storage}, {sampler}": partial(lanes[name].run, work, storage, sampler, n_trials)
+            f"{name}, {storage}, {sampler}": partial(
+                lanes[name].run, work, storage, sampler, n_trials
+            )
             for (storage, sampler), (name, work) in itertools.product(kinds, INSTANT.items())
         }
         rounds = interleave(contenders, min(options.rounds, _N_ROUNDS))
@@ -169,9 +217,15 @@ def instant_study(storage: str, sampler: str, n_trials: int) -> Values:
     from studperf.sweeps.crew import run_study
     from studperf.sweeps.door import read_order
 
-    node = compose([*_SWEEPER, f"hydra/sweeper/sampler={sampler}"], return_hydra_config=True).hydra.sweeper
+    node = compose(
+        [*_SWEEPER, f"hydra/sweeper/sampler={sampler}"], return_hydra_config=True
+    ).hydra.sweeper
     with tempfile.TemporaryDirectory() as folder:
-        settings = {**node, "n_trials": n_trials, "storage": f"sqlite:///{folder}/study.db" if storage == "sqlite" else None}
+        settings = {
+            **node,
+            "n_trials": n_trials,
+            "storage": f"sqlite:///{folder}/study.db" if storage == "sqlite" else None,
+        }
         order = read_order([*_VARIED, f"runs={folder}"], settings)
         clock = Clock()
         run_study(order, instant_run, Console(file=io.StringIO()), None, None)
@@ -181,7 +235,9 @@ def instant_study(storage: str, sampler: str, n_trials: int) -> Values:
 def instant_run(config: Any, **_: Any) -> Any:  # noqa: ANN401 - in the place of train.run
     """A record of a run that nobody made, with all that a study reads of one."""
     value = abs(config.optimizer.lr - 1e-2) + config.optimizer.weight_decay
-    return SimpleNamespace(n_parameters=1, best_epoch=0, history=[{"val/rmse": value}], timings_s={"fit": 0.0})
+    return SimpleNamespace(
+        n_parameters=1, best_epoch=0, history=[{"val/rmse": value}], timings_s={"fit": 0.0}
+    )
 
 
 def instant_loop(storage: str, sampler: str, n_trials: int) -> Values:
@@ -199,12 +255,24 @@ def instant_loop(storage: str, sampler: str, n_trials: int) -> Values:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")  # Optuna marks options of its sampler as experimental
-    tpe = partial(optuna.samplers.TPESampler, n_startup_trials=10, multivariate=True, group=True, constant_liar=True)
+    tpe = partial(
+        optuna.samplers.TPESampler,
+        n_startup_trials=10,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+    )
     drawer = tpe(seed=0) if sampler == "tpe" else optuna.samplers.RandomSampler(seed=0)
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
-        where = f"sqlite:///{folder}/study.db" if storage == "sqlite" else JournalStorage(JournalFileBackend(f"{folder}/study.journal"))
-        study = optuna.create_study(storage=where, sampler=drawer, pruner=optuna.pruners.NopPruner())
+        where = (
+            f"sqlite:///{folder}/study.db"
+            if storage == "sqlite"
+            else JournalStorage(JournalFileBackend(f"{folder}/study.journal"))
+        )
+        study = optuna.create_study(
+            storage=where, sampler=drawer, pruner=optuna.pruners.NopPruner()
+        )
         study.optimize(objective, n_trials=n_trials)
         return clock.per_trial(n_trials)
 
@@ -226,11 +294,22 @@ class Clock:
 
 def workers(options: Options) -> list[Report]:
     """One worker and two, on the same trials."""
-    n_trials, words = (2, fixed_words(options, 2)) if options.quick else (60, fixed_words(options, 40, batch_size=16))
-    contenders = {name: partial(timed_workers, words, n_jobs, n_trials) for n_jobs, name in enumerate(WORKERS, 1)}
+    n_trials, words = (
+        (2, fixed_words(options, 2))
+        if options.quick
+        else (60, fixed_words(options, 40, batch_size=16))
+    )
+    contenders = {
+        name: partial(timed_workers, words, n_jobs, n_trials)
+        for n_jobs, name in enumerate(WORKERS, 1)
+    }
     rounds = interleave(contenders, 1)
     one, two = WORKERS
-    bars = () if options.quick else (Bar(f"speed-up, {_WALL}", ratio(rounds, one, two, _WALL), at_least=1.6),)
+    bars = (
+        ()
+        if options.quick
+        else (Bar(f"speed-up, {_WALL}", ratio(rounds, one, two, _WALL), at_least=1.6),)
+    )
     return [
         Report(
             title=f"{n_trials} trials by one worker and by two",
@@ -239,7 +318,9 @@ def workers(options: Options) -> list[Report]:
             against=one,
             bars=bars,
             ratios=(_WORK,),
-            notes=(f"{_START}: until a worker trains, mean of the workers. {_EACH}: median of a run's fit.",),
+            notes=(
+                f"{_START}: until a worker trains, mean of the workers. {_EACH}: median of a run's fit.",
+            ),
         )
     ]
 
@@ -249,23 +330,39 @@ def timed_workers(words: Sequence[str], n_jobs: int, n_trials: int) -> Values:
     jobs = (f"hydra.sweeper.n_jobs={n_jobs}", f"hydra.sweeper.n_trials={n_trials}")
     with tempfile.TemporaryDirectory() as name:
         began = time.time()
-        values = timed_process([sys.executable, "-m", "studperf.train", "-m", *_SWEEPER, *jobs, *words, *_VARIED], cwd=Path(name))
+        values = timed_process(
+            [sys.executable, "-m", "studperf.train", "-m", *_SWEEPER, *jobs, *words, *_VARIED],
+            cwd=Path(name),
+        )
         runs = finished_runs(Path(name))
         starts = sorted((path.parent / "config.yaml").stat().st_mtime - began for path in runs)
         start = statistics.fmean(starts[:n_jobs])
         fits = [json.loads(path.read_text(encoding="utf-8"))["timings_s"]["fit"] for path in runs]
-    return {**values, _WALL: values["wall s"], _START: start, _WORK: values["wall s"] - start, _EACH: statistics.median(fits)}
+    return {
+        **values,
+        _WALL: values["wall s"],
+        _START: start,
+        _WORK: values["wall s"] - start,
+        _EACH: statistics.median(fits),
+    }
 
 
 def pruning(options: Options) -> list[Report]:
     """The shipped study of the MLP, pruned as it is shipped and not at all; a round is a seed of the sampler."""
     rounds = interleave(
-        {name: partial(timed_pruning, words, itertools.count(), options) for name, words in PRUNERS.items()}, n_seeds(options)
+        {
+            name: partial(timed_pruning, words, itertools.count(), options)
+            for name, words in PRUNERS.items()
+        },
+        n_seeds(options),
     )
     default, none = PRUNERS
     share = mean_of(rounds, default, _EPOCHS) / mean_of(rounds, none, _EPOCHS)
     excess = 100 * (mean_of(rounds, default, _BEST) / mean_of(rounds, none, _BEST) - 1)
-    bars = (Bar(f"{_EPOCHS}, {default} / {none}", share, at_most=0.5), Bar(f"{_BEST}, {default} above {none}, %", excess, at_most=0.5))
+    bars = (
+        Bar(f"{_EPOCHS}, {default} / {none}", share, at_most=0.5),
+        Bar(f"{_BEST}, {default} above {none}, %", excess, at_most=0.5),
+    )
     return [
         Report(
             title="sweeps=mlp, 50 trials, three seeds of the sampler",
@@ -290,11 +387,18 @@ def timed_pruning(words: Sequence[str], seeds: itertools.count[int], options: Op
     """A study as a process, with the next seed."""
     size = ["hydra.sweeper.n_trials=2", "trainer.max_epochs=2", *_QUICK] if options.quick else []
     size += [] if CSV.is_file() else _QUICK[:1]
-    more = ["hydra.sweeper.winner.top=0", f"hydra.sweeper.seed={next(seeds)}", "progress=false", "tracking.wandb.mode=disabled"]
+    more = [
+        "hydra.sweeper.winner.top=0",
+        f"hydra.sweeper.seed={next(seeds)}",
+        "progress=false",
+        "tracking.wandb.mode=disabled",
+    ]
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "studperf.train", "-m", "sweeps=mlp", *words, *more, *size]
         values = timed_process(command, cwd=Path(name))
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in Path(name).rglob("record.json")]
+        records = [
+            json.loads(path.read_text(encoding="utf-8")) for path in Path(name).rglob("record.json")
+        ]
     complete = [record for record in records if record["status"] == "finished"]
     return {
         _EPOCHS: sum(len(record["history"]) for record in records),

@@ -44,7 +44,12 @@ def main(words: list[str]) -> None:
     with context() as folder, tempfile.TemporaryDirectory() as work:
         for name in chosen:
             started = time.monotonic()
-            engine.build(ROOT / "docker" / f"{name}.Dockerfile", f"studperf-{name}", folder, STORE / f"build-{name}.log")
+            engine.build(
+                ROOT / "docker" / f"{name}.Dockerfile",
+                f"studperf-{name}",
+                folder,
+                STORE / f"build-{name}.log",
+            )
             say(f"{name}: built with {engine.name} in {time.monotonic() - started:.0f} s")
         if "build" in words:
             return
@@ -59,7 +64,9 @@ def main(words: list[str]) -> None:
 def lint() -> None:
     """Hadolint on each Dockerfile."""
     files = sorted(str(path) for path in (ROOT / "docker").glob("*.Dockerfile"))
-    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    hadolint = shutil.which(
+        "hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     if hadolint is None:
         raise SystemExit("hadolint is not installed; run: make setup")
     subprocess.run([hadolint, *files], check=True)
@@ -69,7 +76,12 @@ def lint() -> None:
 @contextmanager
 def context() -> Iterator[Path]:
     """A copy of what git tracks or would track, with secrets planted where people keep them."""
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for line in listed.stdout.decode().splitlines():
@@ -88,25 +100,54 @@ def inspect(engine: Engine, name: str) -> None:
     """Looks through an image: its size, its user, and what must not be in it."""
     with engine.files(f"studperf-{name}") as files:
         paths = [path for path in files.rglob("*") if not path.is_symlink()]
-        megabytes = sum(size for _, size in {(path.stat().st_ino, path.stat().st_size) for path in paths if path.is_file()}) / 1e6
-        ours = [path for path in paths if path.is_file() and files / "app" in path.parents and ".venv" not in path.parts]
-        found = [str(path.relative_to(files)) for path in ours if PLANTED.encode() in path.read_bytes()]
+        megabytes = (
+            sum(
+                size
+                for _, size in {
+                    (path.stat().st_ino, path.stat().st_size) for path in paths if path.is_file()
+                }
+            )
+            / 1e6
+        )
+        ours = [
+            path
+            for path in paths
+            if path.is_file() and files / "app" in path.parents and ".venv" not in path.parts
+        ]
+        found = [
+            str(path.relative_to(files)) for path in ours if PLANTED.encode() in path.read_bytes()
+        ]
         torch = [path for path in paths if path.name in ("torch", "lightning", "pandas", "sklearn")]
         compiled = len([path for path in ours if path.suffix == ".pyc"])
     user = engine.user(f"studperf-{name}")
     uid = user.split(":")[0]
-    demand(uid.isdigit() and int(uid) > 0, f"{name}: runs as {user!r}, which is no numeric id other than root's")
+    demand(
+        uid.isdigit() and int(uid) > 0,
+        f"{name}: runs as {user!r}, which is no numeric id other than root's",
+    )
     demand(not found, f"{name}: holds what was planted in the build context: {found}")
     demand(compiled > 0, f"{name}: its code is not compiled")
-    say(f"{name}: {megabytes:,.0f} MB unpacked, user {user}, nothing of {len(_SECRETS)} planted secrets")
+    say(
+        f"{name}: {megabytes:,.0f} MB unpacked, user {user}, nothing of {len(_SECRETS)} planted secrets"
+    )
     if name == "serve":
         demand(not torch, f"serve: holds {torch}")
-        demand(megabytes < MAX_SERVE_MB, f"serve: has {megabytes:.0f} MB unpacked, at most {MAX_SERVE_MB} were promised")
+        demand(
+            megabytes < MAX_SERVE_MB,
+            f"serve: has {megabytes:.0f} MB unpacked, at most {MAX_SERVE_MB} were promised",
+        )
 
 
 def check_serve(engine: Engine, work: Path) -> None:
     """Starts the server on a bundle and holds an answer against the command's own."""
-    words = ["data=simulated", "data.source.simulate.rows=2000", "model=linear", "trainer=smoke", "export=true", f"runs={work / 'runs'}"]
+    words = [
+        "data=simulated",
+        "data.source.simulate.rows=2000",
+        "model=linear",
+        "trainer=smoke",
+        "export=true",
+        f"runs={work / 'runs'}",
+    ]
     studperf("train", *words, "progress=false", "plots=false", "tracking.wandb.mode=disabled")
     (bundle,) = (work / "runs").glob("*/bundle")
     studperf("data", "simulate", "rows=3", f"out={work / 'rows.csv'}")
@@ -115,27 +156,49 @@ def check_serve(engine: Engine, work: Path) -> None:
     port = free_port()
     started = time.monotonic()
     words = ["/bundle", "host=127.0.0.1", f"port={port}"]
-    process = engine.start("studperf-serve", words, mounts={bundle: "/bundle:ro"}, network=True, log=STORE / "serve.log")
+    process = engine.start(
+        "studperf-serve",
+        words,
+        mounts={bundle: "/bundle:ro"},
+        network=True,
+        log=STORE / "serve.log",
+    )
     try:
         health = wait_for(f"http://127.0.0.1:{port}/health", process)
         took = time.monotonic() - started
-        answer = ask(f"http://127.0.0.1:{port}/predict", {"rows": read_rows(bundle, work / "rows.csv")})
+        answer = ask(
+            f"http://127.0.0.1:{port}/predict", {"rows": read_rows(bundle, work / "rows.csv")}
+        )
     finally:
         code = engine.stop(process)
     told = studperf("bundle", "predict", str(bundle), str(work / "rows.csv"))
     expected = [float(row["predicted"]) for row in csv.DictReader(io.StringIO(told))]
-    worst = max(abs(a["predicted"] - b) for a, b in zip(answer["predictions"], expected, strict=True))
-    demand(health["status"] == "ok" and worst < 1e-3, f"serve: predicts {answer['predictions']}, the command {expected}")  # noqa: PLR2004
+    worst = max(
+        abs(a["predicted"] - b) for a, b in zip(answer["predictions"], expected, strict=True)
+    )
+    demand(
+        health["status"] == "ok" and worst < 1e-3,  # noqa: PLR2004
+        f"serve: predicts {answer['predictions']}, the command {expected}",
+    )
     demand(took < MAX_START_S, f"serve: answered after {took:.1f} s, {MAX_START_S} were promised")
-    say(f"serve: answered {took:.2f} s after its start, the same predictions as the command; ended with {code} on SIGTERM")
+    say(
+        f"serve: answered {took:.2f} s after its start, the same predictions as the command; ended with {code} on SIGTERM"
+    )
 
 
 def read_rows(bundle: Path, file: Path) -> list[dict[str, object]]:
     """The rows of a CSV with the types that the bundle's schema names."""
     columns = json.loads((bundle / "schema.json").read_text(encoding="utf-8"))["columns"]
-    as_type: dict[str, Callable[[str], object]] = {"number": float, "flag": lambda text: int(float(text)), "category": str}
+    as_type: dict[str, Callable[[str], object]] = {
+        "number": float,
+        "flag": lambda text: int(float(text)),
+        "category": str,
+    }
     with file.open(encoding="utf-8", newline="") as lines:
-        return [{c["name"]: as_type[c["kind"]](row[c["name"]]) for c in columns} for row in csv.DictReader(lines)]
+        return [
+            {c["name"]: as_type[c["kind"]](row[c["name"]]) for c in columns}
+            for row in csv.DictReader(lines)
+        ]
 
 
 def check_train(engine: Engine, work: Path) -> None:
@@ -154,13 +217,18 @@ def check_train(engine: Engine, work: Path) -> None:
     demand(record.stat().st_uid == _UID, f"train: its files belong to {record.stat().st_uid}")
     sweep = ["-m", "sweeps=mlp", "hydra.sweeper.n_trials=2", "hydra.sweeper.winner.top=0"]
     run(engine, [*sweep, *small], runs, log, "a sweep of two trials")
-    demand(len(list(runs.glob("sweeps/*/*/record.json"))) >= 2, f"train: the sweep left no two records in {runs}; see {log}")  # noqa: PLR2004
+    demand(
+        len(list(runs.glob("sweeps/*/*/record.json"))) >= 2,  # noqa: PLR2004
+        f"train: the sweep left no two records in {runs}; see {log}",
+    )
 
 
 def run(engine: Engine, words: list[str], runs: Path, log: Path, what: str) -> None:
     """One command of the training image, to its end."""
     started = time.monotonic()
-    code = engine.start("studperf-train", words, mounts={runs: "/app/runs"}, network=False, log=log).wait()
+    code = engine.start(
+        "studperf-train", words, mounts={runs: "/app/runs"}, network=False, log=log
+    ).wait()
     demand(code == 0, f"train: {what} ended with {code}; see {log}")
     say(f"train: {what} in {time.monotonic() - started:.0f} s without a network, as user {_UID}")
 
@@ -169,7 +237,9 @@ def studperf(room: str, *words: str) -> str:
     """The output of one of our commands, run here."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", f"studperf.{room}", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def free_port() -> int:
@@ -193,7 +263,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> dict[str, str]:
 
 def ask(url: str, body: dict[str, object]) -> dict[str, list[dict[str, float]]]:
     """What a server answers to JSON."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310 - of this machine
+    request = urllib.request.Request(  # noqa: S310 - of this machine
+        url, json.dumps(body).encode(), {"content-type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - of this machine
         return dict(json.load(answer))
 

@@ -15,7 +15,13 @@ from typing import Protocol
 
 STORE = Path(os.environ.get("STUDPERF_IMAGES", "/var/tmp/studperf-images"))  # noqa: S108 - gigabytes, to be kept from one call to the next
 STAND_IN = "localhost/studperf-base"
-_UNSEEN = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
+_UNSEEN = (
+    "usr/share/doc",
+    "usr/share/locale",
+    "usr/share/man",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+)
 """What the official slim image leaves out."""
 _CA = Path("etc/ssl/certs/ca-certificates.crt")
 
@@ -32,7 +38,15 @@ class Engine(Protocol):
             SystemExit: the build failed; its log is named.
         """
 
-    def start(self, tag: str, words: Sequence[str], *, mounts: Mapping[Path, str], network: bool, log: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        tag: str,
+        words: Sequence[str],
+        *,
+        mounts: Mapping[Path, str],
+        network: bool,
+        log: Path,
+    ) -> subprocess.Popen[bytes]:
         """Starts the image's entry point as the image's user, with a read-only root where the engine can."""
 
     def stop(self, process: subprocess.Popen[bytes]) -> int:
@@ -55,10 +69,27 @@ class Docker:
         """Builds an image on the pinned base."""
         _run(["docker", "build", "--file", dockerfile, "--tag", tag, context], log)
 
-    def start(self, tag: str, words: Sequence[str], *, mounts: Mapping[Path, str], network: bool, log: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        tag: str,
+        words: Sequence[str],
+        *,
+        mounts: Mapping[Path, str],
+        network: bool,
+        log: Path,
+    ) -> subprocess.Popen[bytes]:
         """Starts a container; with a network it shares this machine's, so that its port is reached."""
-        volumes = [word for host, inside in mounts.items() for word in ("--volume", f"{host}:{inside}")]
-        options = ["--rm", "--read-only", "--tmpfs", "/tmp", "--network", "host" if network else "none"]  # noqa: S108 - inside
+        volumes = [
+            word for host, inside in mounts.items() for word in ("--volume", f"{host}:{inside}")
+        ]
+        options = [
+            "--rm",
+            "--read-only",
+            "--tmpfs",
+            "/tmp",  # noqa: S108 - inside
+            "--network",
+            "host" if network else "none",
+        ]
         return _start(["docker", "run", *options, *volumes, tag, *words], log)
 
     def stop(self, process: subprocess.Popen[bytes]) -> int:
@@ -77,7 +108,13 @@ class Docker:
         folder = STORE / "unpacked"
         folder.mkdir(parents=True)
         try:
-            _answer(["bash", "-c", f"docker export {shlex.quote(container)} | tar --extract --directory {shlex.quote(str(folder))}"])
+            _answer(
+                [
+                    "bash",
+                    "-c",
+                    f"docker export {shlex.quote(container)} | tar --extract --directory {shlex.quote(str(folder))}",
+                ]
+            )
             yield folder
         finally:
             _answer(["docker", "rm", container])
@@ -91,7 +128,9 @@ class Buildah:
 
     def __init__(self) -> None:
         if os.geteuid() != 0:
-            raise SystemExit("there is no docker engine, and buildah needs root here: sudo make docker-check")
+            raise SystemExit(
+                "there is no docker engine, and buildah needs root here: sudo make docker-check"
+            )
         self._base = ["buildah", "--root", str(STORE / "root"), "--runroot", str(STORE / "run")]
         os.environ |= {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
 
@@ -99,33 +138,71 @@ class Buildah:
         """Builds an image on a stand-in for the pinned base: Debian bookworm with its own Python 3.11."""
         if STAND_IN not in _answer([*self._base, "images", "--format", "{{.Name}}"]).split():
             self._make_base(log)
-        options = ["--format", "docker", "--pull-never", "--network", "host", "--build-arg", f"BASE={STAND_IN}"]
+        options = [
+            "--format",
+            "docker",
+            "--pull-never",
+            "--network",
+            "host",
+            "--build-arg",
+            f"BASE={STAND_IN}",
+        ]
         _run([*self._base, "build", *options, "--file", dockerfile, "--tag", tag, context], log)
 
     def _make_base(self, log: Path) -> None:
         tree = STORE / "base-tree"
         if not (tree / "usr/bin/python3.11").exists():
             packages = "python3,python3-venv,ca-certificates"
-            _run(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", tree, *_mirror()], log)
+            _run(
+                [
+                    "debootstrap",
+                    "--variant=minbase",
+                    f"--include={packages}",
+                    "bookworm",
+                    tree,
+                    *_mirror(),
+                ],
+                log,
+            )
         for folder in _UNSEEN:
             shutil.rmtree(tree / folder, ignore_errors=True)
         for link in ("python", "python3"):
             (tree / "usr/local/bin" / link).unlink(missing_ok=True)
             (tree / "usr/local/bin" / link).symlink_to("/usr/bin/python3.11")
-        if (Path("/") / _CA).is_file():  # where downloads go through a proxy with a certificate of its own, builds need it in the base
+        if (
+            Path("/") / _CA
+        ).is_file():  # where downloads go through a proxy with a certificate of its own, builds need it in the base
             shutil.copy(Path("/") / _CA, tree / _CA)
         container = _answer([*self._base, "from", "scratch"]).strip()
         _answer([*self._base, "copy", container, str(tree), "/"])
         _answer([*self._base, "config", "--env", f"SSL_CERT_FILE=/{_CA}", container])
         _answer([*self._base, "commit", "--rm", container, STAND_IN])
 
-    def start(self, tag: str, words: Sequence[str], *, mounts: Mapping[Path, str], network: bool, log: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        tag: str,
+        words: Sequence[str],
+        *,
+        mounts: Mapping[Path, str],
+        network: bool,
+        log: Path,
+    ) -> subprocess.Popen[bytes]:
         """Enters a container; one without a network gets an empty network namespace."""
         container = _answer([*self._base, "from", "--pull-never", tag]).strip()
         config = self._config(tag)
-        volumes = [word for host, inside in mounts.items() for word in ("--volume", f"{host}:{inside}")]
+        volumes = [
+            word for host, inside in mounts.items() for word in ("--volume", f"{host}:{inside}")
+        ]
         alone = [] if network else ["unshare", "--net"]
-        command = [*self._base, "run", *volumes, container, "--", *config["Entrypoint"], *(words or config.get("Cmd") or [])]
+        command = [
+            *self._base,
+            "run",
+            *volumes,
+            container,
+            "--",
+            *config["Entrypoint"],
+            *(words or config.get("Cmd") or []),
+        ]
         return _start([*alone, *command], log)
 
     def stop(self, process: subprocess.Popen[bytes]) -> int:
@@ -163,11 +240,16 @@ def find_engine() -> Engine:
     Raises:
         SystemExit: there is neither.
     """
-    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
+    if (
+        shutil.which("docker")
+        and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    ):
         return Docker()
     if shutil.which("buildah") and shutil.which("debootstrap"):
         return Buildah()
-    raise SystemExit("no docker engine answers; start one, or install what builds without: apt-get install buildah debootstrap")
+    raise SystemExit(
+        "no docker engine answers; start one, or install what builds without: apt-get install buildah debootstrap"
+    )
 
 
 def _mirror() -> list[str]:
@@ -188,10 +270,14 @@ def _descendants(pid: int) -> list[int]:
 
 def _run(command: Sequence[object], log: Path) -> None:
     with log.open("ab") as file:
-        code = subprocess.run([str(word) for word in command], stdout=file, stderr=file, check=False).returncode
+        code = subprocess.run(
+            [str(word) for word in command], stdout=file, stderr=file, check=False
+        ).returncode
     if code:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise SystemExit(f"failed: {shlex.join(str(word) for word in command)}\n{tail}\nall of it: {log}")
+        raise SystemExit(
+            f"failed: {shlex.join(str(word) for word in command)}\n{tail}\nall of it: {log}"
+        )
 
 
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

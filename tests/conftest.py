@@ -30,7 +30,9 @@ UNTRACKED = (*SMALL, "tracking.wandb.mode=disabled")
 def real_csv() -> Path:
     """The real table; it is not committed."""
     if not REAL.is_file():
-        pytest.skip(f"the real table is not at {REAL.relative_to(project_root())}; bring it with dvc pull")
+        pytest.skip(
+            f"the real table is not at {REAL.relative_to(project_root())}; bring it with dvc pull"
+        )
     return REAL
 
 
@@ -56,7 +58,18 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("all") / "runs"
     plan = (["model=linear"], ["model=mlp"], ["model=mlp", "seed=1"])
     for words in plan:
-        run(load_overrides([*UNTRACKED, "data.source.simulate.rows=600", f"runs={runs}", "trainer.max_epochs=4", *words]), overrides=words)
+        run(
+            load_overrides(
+                [
+                    *UNTRACKED,
+                    "data.source.simulate.rows=600",
+                    f"runs={runs}",
+                    "trainer.max_epochs=4",
+                    *words,
+                ]
+            ),
+            overrides=words,
+        )
     words = ["model=mlp", "optimizer.lr=1e-3"]
     nested = load_overrides([*UNTRACKED, "data.source.simulate.rows=600", f"runs={runs}", *words])
     run(nested, overrides=words, folder=runs / "a_multirun" / "0_mlp_seed0")

@@ -11,14 +11,21 @@ import pytest
 from studperf.config import project_root
 
 BENCHMARKS = project_root() / "benchmarks"
-SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("common", "run"))
+SCRIPTS = sorted(
+    path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("common", "run")
+)
 CONTENDERS = {
     "steps": {
         *("studperf", "raw torch loop", "original project's loop", "usual Lightning module"),
         *("usual, NVML check off", "scikit-learn MLPRegressor"),
     },
     "process": {"studperf", "Lightning-Hydra template", "floor"},
-    "sweeps": {"studperf", "plain Optuna", "plain Optuna, composed once", "plain Optuna, whole runs"},
+    "sweeps": {
+        "studperf",
+        "plain Optuna",
+        "plain Optuna, composed once",
+        "plain Optuna, whole runs",
+    },
 }
 """Script -> the rows that its first table must have."""
 
@@ -49,7 +56,15 @@ def test_each_script_runs_and_shows_every_contender(name: str, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_page_holds_every_table_that_was_asked_for(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--only", "imports", "--write", str(page)]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "run.py"),
+        "--quick",
+        "--only",
+        "imports",
+        "--write",
+        str(page),
+    ]
     subprocess.run(command, capture_output=True, check=True)
     text = page.read_text(encoding="utf-8")
     assert "## Which packages does a run import" in text
@@ -60,7 +75,9 @@ def test_the_page_holds_every_table_that_was_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_each_script_opens_with_its_question(name: str) -> None:
-    docstring = ast.get_docstring(ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    docstring = (
+        ast.get_docstring(ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    )
     assert docstring.splitlines()[0].endswith("?")
 
 

@@ -47,7 +47,9 @@ def folder_of(config: RunConfig) -> Path:
 
 
 def values(record: RunRecord) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in record.history]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"} for row in record.history
+    ]
 
 
 def test_short_epochs_are_written_together(small_config: Config) -> None:
@@ -58,7 +60,9 @@ def test_short_epochs_are_written_together(small_config: Config) -> None:
     assert len(RunRecord.load(folder_of(config)).history) == len(record.history) == 5
 
 
-def test_long_epochs_are_each_written(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_epochs_are_each_written(
+    small_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(callbacks, "WRITE_EVERY_S", 0.0)
     config = small_config("model=linear", "trainer.max_epochs=5")
     seen = Seen(Path(config.runs))
@@ -75,7 +79,9 @@ def test_history_file_and_record_agree(small_config: Config) -> None:
 
 
 def test_the_best_checkpoint_is_that_of_the_first_best_epoch(small_config: Config) -> None:
-    config = small_config("model=mlp", "trainer.max_epochs=8", "optimizer.lr=0.5", "scheduler.name=none")
+    config = small_config(
+        "model=mlp", "trainer.max_epochs=8", "optimizer.lr=0.5", "scheduler.name=none"
+    )
     record = run(config)
     best = torch.load(folder_of(config) / BEST, weights_only=True)
     by_epoch = [row["val/rmse"] for row in record.history]
@@ -94,10 +100,16 @@ def test_a_value_that_is_no_number_is_never_the_best(small_config: Config, tmp_p
     assert not keeper._signed(math.nan) < keeper.best["value"]
 
 
-@pytest.mark.parametrize("write_every_s", [0.0, 60.0], ids=["written each epoch", "written at the end"])
+@pytest.mark.parametrize(
+    "write_every_s", [0.0, 60.0], ids=["written each epoch", "written at the end"]
+)
 @pytest.mark.parametrize("epoch", [0, 3, 7])
 def test_a_run_stopped_anywhere_resumes_to_the_same_bits(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, write_every_s: float
+    small_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epoch: int,
+    write_every_s: float,
 ) -> None:
     words = ("model=mlp", "trainer.max_epochs=8", "optimizer.lr=0.05")
     whole = run(small_config(*words, f"runs={tmp_path / 'whole'}"))
@@ -107,7 +119,9 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_bits(
         run(config, callbacks=[Stop(epoch)])
     broken = RunRecord.load(folder_of(config))
     assert broken.status == "interrupted"
-    assert len(broken.history) == epoch + 1  # what was trained is known, though its weights may be gone
+    assert (
+        len(broken.history) == epoch + 1
+    )  # what was trained is known, though its weights may be gone
     assert (folder_of(config) / LAST).is_file() == (write_every_s == 0.0 and epoch > 0)
     resumed = resume(folder_of(config))
     assert resumed.weights_sha256 == whole.weights_sha256
@@ -115,7 +129,10 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_bits(
     assert resumed.best_epoch == whole.best_epoch
 
 
-@pytest.mark.parametrize("words", [["trainer.max_epochs=3"], ["trainer.max_epochs=30", "monitor.patience=1", "optimizer.lr=0.3"]])
+@pytest.mark.parametrize(
+    "words",
+    [["trainer.max_epochs=3"], ["trainer.max_epochs=30", "monitor.patience=1", "optimizer.lr=0.3"]],
+)
 def test_a_run_that_failed_after_training_is_not_trained_further(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:

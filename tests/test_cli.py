@@ -19,7 +19,15 @@ import studperf
 from studperf import cli, config
 from studperf.config import compose, load
 from studperf.config.shape import RunConfig
-from studperf.errors import ConfigError, DataError, Interrupted, LeakError, RunError, StudperfError, listing
+from studperf.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    LeakError,
+    RunError,
+    StudperfError,
+    listing,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -95,7 +103,9 @@ def failing(error: BaseException) -> Callable[[], int | None]:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_full_disk_is_told_in_a_line(end: Callable[..., int], capsys: pytest.CaptureFixture[str], number: int) -> None:
+def test_a_full_disk_is_told_in_a_line(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str], number: int
+) -> None:
     assert end(failing(OSError(number, os.strerror(number), "runs/x/record.json"))) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"error: runs/x/record.json: {os.strerror(number)}. Make room, or")
@@ -108,7 +118,9 @@ def test_another_fault_of_the_system_keeps_its_traceback(end: Callable[..., int]
 
 
 @pytest.mark.parametrize(("columns", "width"), [(None, 120), ("200", 200)])
-def test_tables_in_a_log_are_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
+def test_tables_in_a_log_are_as_wide_as_columns_says(
+    monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
@@ -145,19 +157,32 @@ def test_cfg_job_prints_the_configuration_as_yaml_from_any_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_shows_commands_and_keys(start: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_help_shows_commands_and_keys(
+    start: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     done = start("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for part in ("python -m studperf.train", " -m ", "resume=", "--debug", "--cfg job", "max_epochs: "):
+    for part in (
+        "python -m studperf.train",
+        " -m ",
+        "resume=",
+        "--debug",
+        "--cfg job",
+        "max_epochs: ",
+    ):
         assert part in done.stdout
     lines = done.stdout.splitlines()
-    shown = {line.split(":")[0]: line for line in lines if ": " in line and not line.startswith(" ")}
+    shown = {
+        line.split(":")[0]: line for line in lines if ": " in line and not line.startswith(" ")
+    }
     for file in sorted((ROOT / "conf").glob("*/*.yaml")):
         assert file.stem in shown[file.parent.name]
     assert set(GROUPS) <= shown.keys()
 
 
-def test_a_bad_value_of_a_sweep_is_refused_before_any_run(start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_a_bad_value_of_a_sweep_is_refused_before_any_run(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     done = start("-m", "optimizer.lr=1e-3,fast", "model=mlp,mlpp")
     assert done.returncode == 2
     assert "optimizer.lr: must be a valid number" in done.stderr
@@ -168,15 +193,26 @@ def test_a_bad_value_of_a_sweep_is_refused_before_any_run(start: Callable[..., s
 
 def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "studperf.train", "--cfg", "job"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         process.stdout.close()  # type: ignore[union-attr]
         told = process.stderr.read()  # type: ignore[union-attr]
     assert (process.returncode, told) == (0, "")
 
 
 @pytest.mark.slow
-def test_a_run_from_another_folder_lies_there(start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
-    done = start("model=linear", "trainer=smoke", "data=simulated", "data.source.simulate.rows=600", "progress=false", "threads=1")
+def test_a_run_from_another_folder_lies_there(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = start(
+        "model=linear",
+        "trainer=smoke",
+        "data=simulated",
+        "data.source.simulate.rows=600",
+        "progress=false",
+        "threads=1",
+    )
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "record.json").is_file()
@@ -203,7 +239,9 @@ def test_an_error_of_the_user_is_told_in_words(
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (1, 1)])
-def test_a_command_ends_with_what_it_returns(end: Callable[..., int], result: int | None, code: int) -> None:
+def test_a_command_ends_with_what_it_returns(
+    end: Callable[..., int], result: int | None, code: int
+) -> None:
     assert end(lambda: result) == code
 
 
@@ -217,7 +255,9 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
         cli.run_command(failing(ZeroDivisionError()))
 
 
-def test_debug_is_taken_off_the_words_and_adds_the_traceback(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_is_taken_off_the_words_and_adds_the_traceback(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     words: list[str] = []
 
     def command() -> None:
@@ -269,12 +309,16 @@ def keys_below(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
         for path in keys_below(yaml.safe_load(file.read_text())["hydra"])
     ],
 )
-def test_a_misspelt_key_of_a_sweep_file_is_refused_before_any_run(run: Run, checkout: Path, file: Path, path: tuple[str, ...]) -> None:
+def test_a_misspelt_key_of_a_sweep_file_is_refused_before_any_run(
+    run: Run, checkout: Path, file: Path, path: tuple[str, ...]
+) -> None:
     content = yaml.safe_load(file.read_text())
     node = functools.reduce(lambda inner, key: inner[key], path[:-1], content["hydra"])
     typo = path[-1][:-2] + path[-1][-1]
     node[typo] = node.pop(path[-1])
-    (checkout / "sweeps" / file.name).write_text("# @package _global_\n" + yaml.safe_dump(content, sort_keys=False))
+    (checkout / "sweeps" / file.name).write_text(
+        "# @package _global_\n" + yaml.safe_dump(content, sort_keys=False)
+    )
     with pytest.raises(ConfigError) as caught:
         run("-m", f"sweeps={file.stem}")
     assert typo in str(caught.value)
@@ -293,7 +337,9 @@ def test_a_bad_value_in_a_sweep_file_is_refused_before_any_run(run: Run, checkou
     assert run.seen == []  # type: ignore[attr-defined]
 
 
-def test_a_configuration_is_shown_by_the_words_that_would_run_it(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_is_shown_by_the_words_that_would_run_it(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["data.features=[age]", "trainer.limit_train_batches=2"]
     (ran,) = run(*words)
     run("--cfg", "job", *words)
@@ -309,7 +355,9 @@ def test_a_word_after_a_flag_is_no_override(run: Run) -> None:
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("name", ["evaluate", "compare", "data.__main__"])
-def test_every_command_shows_its_help(end: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str, flag: str) -> None:
+def test_every_command_shows_its_help(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str, flag: str
+) -> None:
     command = importlib.import_module(f"studperf.{name}")
     assert end(command.main, flag) == 0
     told = capsys.readouterr()
@@ -317,40 +365,63 @@ def test_every_command_shows_its_help(end: Callable[..., int], capsys: pytest.Ca
     assert told.err == ""
 
 
-def test_the_package_names_all_its_commands(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_package_names_all_its_commands(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     main = importlib.import_module("studperf.__main__").main
     assert end(main) == 0
     named = set(re.findall(r"python -m studperf\.(\w+)", capsys.readouterr().out))
     folder = Path(studperf.__file__).parent
-    commands = {path.stem for path in folder.glob("*.py") if "_USAGE = " in path.read_text(encoding="utf-8")} | {"train"}
-    assert named == (commands | {path.parent.name for path in folder.glob("*/__main__.py")}) - {"__main__"}
+    commands = {
+        path.stem for path in folder.glob("*.py") if "_USAGE = " in path.read_text(encoding="utf-8")
+    } | {"train"}
+    assert named == (commands | {path.parent.name for path in folder.glob("*/__main__.py")}) - {
+        "__main__"
+    }
 
 
-def test_the_package_tells_its_version_and_how_commands_are_written(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_package_tells_its_version_and_how_commands_are_written(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     main = importlib.import_module("studperf.__main__").main
     assert end(main, "--version") == 0
     assert capsys.readouterr().out == f"studperf {studperf.__version__}\n"
     assert end(main, "train", "seed=1") == 2
-    assert capsys.readouterr().err.startswith("error: train: a command is written with a dot: python -m studperf.COMMAND")
+    assert capsys.readouterr().err.startswith(
+        "error: train: a command is written with a dot: python -m studperf.COMMAND"
+    )
 
 
 ROOMS = ("bundle", "cloud", "data", "export", "report", "serving", "sweeps", "tracking")
 
 
-@pytest.mark.parametrize("name", ["evaluate", "compare", "reproduce", *(f"{room}.__main__" for room in ROOMS)])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "compare", "reproduce", *(f"{room}.__main__" for room in ROOMS)]
+)
 def test_no_command_passes_over_a_flag_that_it_does_not_know(
     end: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert end(importlib.import_module(f"studperf.{name}").main, "list", "--debgu") == 2
-    assert capsys.readouterr().err == "error: --debgu: unknown; the nearest valid name is '--debug'\n"
+    assert (
+        capsys.readouterr().err == "error: --debgu: unknown; the nearest valid name is '--debug'\n"
+    )
 
 
 FLAGS = {  # of training: the words, the message
-    "a misspelt flag": (["--multirn"], "--multirn: unknown; the nearest valid name is '--multirun'"),
+    "a misspelt flag": (
+        ["--multirn"],
+        "--multirn: unknown; the nearest valid name is '--multirun'",
+    ),
     "a part of a flag": (["--mult"], "--mult: unknown; the nearest valid name is '--multirun'"),
     "a letter": (["-x"], "-x: unknown; --help shows what there is"),
-    "a misspelt key": (["--modl"], "--modl: is no flag; a key of the configuration has no dashes: model=..."),
-    "a key": (["--optimizer.lr=3"], "--optimizer.lr: is no flag; a key of the configuration has no dashes: optimizer.lr=..."),
+    "a misspelt key": (
+        ["--modl"],
+        "--modl: is no flag; a key of the configuration has no dashes: model=...",
+    ),
+    "a key": (
+        ["--optimizer.lr=3"],
+        "--optimizer.lr: is no flag; a key of the configuration has no dashes: optimizer.lr=...",
+    ),
     "no value": (["--cfg"], "argument --cfg/-c: expected one argument"),
     "a value too few": (["-m", "--package"], "argument --package/-p: expected one argument"),
     "another value": (["--cfg", "jbo"], "argument --cfg/-c: invalid choice: 'jbo'"),
@@ -360,7 +431,9 @@ FLAGS = {  # of training: the words, the message
 
 
 @pytest.mark.parametrize(("words", "message"), FLAGS.values(), ids=FLAGS.keys())
-def test_a_wrong_flag_is_refused_in_a_sentence(run: Run, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+def test_a_wrong_flag_is_refused_in_a_sentence(
+    run: Run, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         run(*words)
     assert str(caught.value).startswith(message)
@@ -368,8 +441,13 @@ def test_a_wrong_flag_is_refused_in_a_sentence(run: Run, capsys: pytest.CaptureF
     assert run.seen == []  # type: ignore[attr-defined]
 
 
-def test_a_misspelt_flag_of_a_single_command_is_refused_with_it(end: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert end(importlib.import_module("studperf.data.__main__").main, "report", "--againts", "HEAD") == 2
+def test_a_misspelt_flag_of_a_single_command_is_refused_with_it(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        end(importlib.import_module("studperf.data.__main__").main, "report", "--againts", "HEAD")
+        == 2
+    )
     assert "the nearest valid name is '--against'" in capsys.readouterr().err
 
 
@@ -382,7 +460,9 @@ def test_every_mistake_of_the_keys_is_told() -> None:
     )
 
 
-@pytest.mark.parametrize(("words", "expected"), [([], False), (["force=true"], True), (["force=false"], False)])
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], False), (["force=true"], True), (["force=false"], False)]
+)
 def test_a_switch_is_true_or_false(words: list[str], expected: bool) -> None:  # noqa: FBT001
     assert cli.is_on(cli.read_keys(words, ["force"]), "force") is expected
 
@@ -394,10 +474,16 @@ def test_a_switch_that_is_neither_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    {"help": ("--help", 0), "a refusal": ("batch_size=0", 2), "a fault of Hydra's flags": ("--cfg=nothing", 2)}.values(),
+    {
+        "help": ("--help", 0),
+        "a refusal": ("batch_size=0", 2),
+        "a fault of Hydra's flags": ("--cfg=nothing", 2),
+    }.values(),
     ids=["help", "a refusal", "flags"],
 )
-def test_ending_at_once_keeps_the_exit_code(start: Callable[..., subprocess.CompletedProcess[str]], words: str, code: int) -> None:
+def test_ending_at_once_keeps_the_exit_code(
+    start: Callable[..., subprocess.CompletedProcess[str]], words: str, code: int
+) -> None:
     assert start(words).returncode == code
 
 
@@ -422,14 +508,25 @@ run_command(command)
     ("last", "code", "error"),
     {
         "done": ("return 0", 0, ""),
-        "a user's fault": ("from studperf.errors import DataError; raise DataError('bad table')", 2, "error: bad table"),
+        "a user's fault": (
+            "from studperf.errors import DataError; raise DataError('bad table')",
+            2,
+            "error: bad table",
+        ),
         "a fault of ours": ("raise ZeroDivisionError('ours')", 1, "ZeroDivisionError: ours"),
         "a message of Python's own exit": ("sys.exit('left')", 1, "left"),
     }.values(),
     ids=["done", "users", "ours", "sys.exit"],
 )
-def test_a_process_ends_after_its_handlers_and_takes_nothing_apart(last: str, code: int, error: str) -> None:
-    done = subprocess.run([sys.executable, "-c", ENDING.format(last=last)], capture_output=True, text=True, check=False)
+def test_a_process_ends_after_its_handlers_and_takes_nothing_apart(
+    last: str, code: int, error: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(last=last)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == code
     assert done.stdout == "command\nhandler\n"
     assert (done.stderr.splitlines() or [""])[-1] == error
@@ -445,6 +542,10 @@ def test_garbage_is_looked_for_again_once_packages_are_imported() -> None:
         "n_more = gc.get_freeze_count() - n_frozen\n"  # below 0 where something frozen was let go
         "sys.stdout.write(f'{was} {gc.isenabled()} {n_frozen > 0} {n_more < len(made_since)}')"
     )
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # coverage imports in the middle of a block
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=plain)
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith("COV")
+    }  # coverage imports in the middle of a block
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=plain
+    )
     assert done.stdout == "False True True True"

@@ -26,7 +26,10 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("compared") / "runs"
     for model, seed in (("mean", 0), ("linear", 0), ("linear", 1)):
         overrides = [f"model={model}", f"seed={seed}", "trainer.max_epochs=15"]
-        run(load_overrides([*SMALL, "optimizer.lr=0.03", f"runs={runs}", *overrides]), overrides=overrides)
+        run(
+            load_overrides([*SMALL, "optimizer.lr=0.03", f"runs={runs}", *overrides]),
+            overrides=overrides,
+        )
     return runs
 
 
@@ -50,11 +53,15 @@ def test_runs_stand_best_first_with_paired_intervals(three_runs: Path) -> None:
     assert "noise" in lines[1] or "worse" in lines[1]
     assert "mean" in lines[2]
     assert "worse" in lines[2]
-    frames = {record.model: pd.read_parquet(folder / "predictions.parquet") for folder, record in runs}
+    frames = {
+        record.model: pd.read_parquet(folder / "predictions.parquet") for folder, record in runs
+    }
     best_folder = next(folder for folder, record in runs if f"{record.name}" in lines[0])
     best = pd.read_parquet(best_folder / "predictions.parquet").query("split == 'test'")
     mean = frames["mean"].query("split == 'test'")
-    expected = metrics.paired_difference(mean["predicted"].to_numpy(), best["predicted"].to_numpy(), mean["actual"].to_numpy())
+    expected = metrics.paired_difference(
+        mean["predicted"].to_numpy(), best["predicted"].to_numpy(), mean["actual"].to_numpy()
+    )
     assert f"{expected.value:.3f} [{expected.low:.3f}, {expected.high:.3f}]" in lines[2]
 
 
@@ -73,7 +80,11 @@ def test_runs_on_other_rows_are_compared_unpaired_and_marked(small_config: Confi
 def test_the_summary_groups_by_model_and_settings(three_runs: Path) -> None:
     runs = find_runs([three_runs])
     text = text_of(summary_table(runs))
-    linear = [record.judgement.scores.rmse.value for _, record in runs if record.model == "linear" and record.judgement]
+    linear = [
+        record.judgement.scores.rmse.value
+        for _, record in runs
+        if record.model == "linear" and record.judgement
+    ]
     assert f"{sum(linear) / 2:.3f}" in text
     assert "trainer.max_epochs" not in text
     assert "no better than the mean" in text
@@ -103,13 +114,17 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: there is no such folder" in str(caught.value)
 
 
-def test_the_command_prints_the_table(three_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_table(
+    three_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["compare", str(three_runs)])
     main()
     assert "Runs, best first" in capsys.readouterr().out
 
 
-def test_the_command_wants_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_wants_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["compare"])
     with pytest.raises(RunError, match="name the runs"):
         main()

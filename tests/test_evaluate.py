@@ -28,15 +28,21 @@ def finished(small_config: Config) -> Path:
 
 @pytest.fixture
 def new_table(small_config: Config) -> pd.DataFrame:
-    return simulate(small_config("data.source.simulate.seed=9", "data.source.simulate.rows=60").data)
+    return simulate(
+        small_config("data.source.simulate.seed=9", "data.source.simulate.rows=60").data
+    )
 
 
-def test_the_recorded_scores_are_found_again_to_the_last_bit(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recorded_scores_are_found_again_to_the_last_bit(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate(FinishedRun.load(finished), {}, make_console())
     assert "IDENTICAL" in capsys.readouterr().out
 
 
-def test_scores_other_than_recorded_are_told(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_other_than_recorded_are_told(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     record = RunRecord.load(finished)
     assert record.judgement is not None
     rmse = record.judgement.scores.rmse
@@ -46,7 +52,9 @@ def test_scores_other_than_recorded_are_told(finished: Path, capsys: pytest.Capt
     assert "NOT the recorded scores" in capsys.readouterr().out
 
 
-def test_a_table_that_has_changed_since_is_told(small_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_that_has_changed_since_is_told(
+    small_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "table.csv"
     frame = simulate(small_config("data.source.simulate.rows=300").data)
     frame.to_csv(path, index=False)
@@ -58,21 +66,30 @@ def test_a_table_that_has_changed_since_is_told(small_config: Config, tmp_path: 
     frame.loc[0, "study_hours_per_day"] += 0.5
     frame.to_csv(path, index=False)
     evaluate(FinishedRun.load(folder), {}, make_console())
-    assert "These are not the rows that the run was recorded with: its table has changed since" in capsys.readouterr().out
+    assert (
+        "These are not the rows that the run was recorded with: its table has changed since"
+        in capsys.readouterr().out
+    )
     evaluate(FinishedRun.load(folder), {"data.source.path": str(path)}, make_console())
     assert "These are not the rows" not in capsys.readouterr().out
 
 
-def test_another_file_is_scored_row_by_row(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
+def test_another_file_is_scored_row_by_row(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path
+) -> None:
     new_table.to_csv(tmp_path / "new.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console()
+    )
     saved = pd.read_parquet(finished / "evaluations" / "new.parquet")
     assert saved["actual"].to_numpy() == pytest.approx(new_table["final_score"].to_numpy())
     assert (saved["low"] < saved["predicted"]).all()
     assert (saved["predicted"] < saved["high"]).all()
     one = new_table.iloc[[7]]
     one.to_csv(tmp_path / "one.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "one.csv")}, make_console())
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "one.csv")}, make_console()
+    )
     alone = pd.read_parquet(finished / "evaluations" / "one.parquet")
     assert alone["predicted"].iloc[0] == pytest.approx(saved["predicted"].iloc[7], abs=1e-4)
 
@@ -80,8 +97,12 @@ def test_another_file_is_scored_row_by_row(finished: Path, new_table: pd.DataFra
 def test_a_file_without_the_target_is_predicted_only(
     finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    new_table.drop(columns=["final_score", "passed", "performance_category", "student_id"]).to_csv(tmp_path / "new.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    new_table.drop(columns=["final_score", "passed", "performance_category", "student_id"]).to_csv(
+        tmp_path / "new.csv", index=False
+    )
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console()
+    )
     assert "no target" in capsys.readouterr().out
     assert np.isfinite(pd.read_parquet(finished / "evaluations" / "new.parquet")["predicted"]).all()
 
@@ -91,15 +112,25 @@ def test_numbers_beyond_training_are_warned_of(
 ) -> None:
     new_table.loc[3, "study_hours_per_day"] = 20.0
     new_table.to_csv(tmp_path / "new.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
-    assert re.search(r"study_hours_per_day: \d+ values? outside of the training range", capsys.readouterr().out)
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console()
+    )
+    assert re.search(
+        r"study_hours_per_day: \d+ values? outside of the training range", capsys.readouterr().out
+    )
 
 
-def test_a_file_with_an_unknown_level_is_refused(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_file_with_an_unknown_level_is_refused(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path
+) -> None:
     new_table.loc[4, "gender"] = "Unknown"
     new_table.to_csv(tmp_path / "new.csv", index=False)
     with pytest.raises(DataError, match=r"gender: unknown level in 1 row: 'Unknown' \(row 5\)"):
-        evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+        evaluate(
+            FinishedRun.load(finished),
+            {"data.source.path": str(tmp_path / "new.csv")},
+            make_console(),
+        )
 
 
 def test_changed_weights_are_refused(finished: Path) -> None:
@@ -133,7 +164,9 @@ def test_one_row_is_predicted_and_said_to_be_too_few_to_score(
     finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new_table.head(1).to_csv(tmp_path / "one.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "one.csv")}, make_console())
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "one.csv")}, make_console()
+    )
     assert "one row with a target is too few" in capsys.readouterr().out
 
 
@@ -154,13 +187,17 @@ def test_an_unfinished_run_is_refused_with_the_way_to_finish_it(finished: Path) 
         (["run=.", "data.source.pth=x"], "nearest valid name is 'data.source.path'"),
     ],
 )
-def test_the_command_refuses_what_it_does_not_know(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_refuses_what_it_does_not_know(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate", *words])
     with pytest.raises((ConfigError, RunError), match=message):
         main()
 
 
-def test_the_command_ends_with_0_when_the_scores_are_the_same(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_ends_with_0_when_the_scores_are_the_same(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate", f"run={finished}"])
     assert main() is None
 
@@ -175,8 +212,14 @@ def test_rows_that_the_run_has_seen_are_counted(
     finished: Path, small_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The run's own table shuffled: another md5, the same students, 320 + 40 of them in train or val."""
-    simulate(small_config().data).sample(frac=1, random_state=0).to_csv(tmp_path / "shuffled.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "shuffled.csv")}, make_console())
+    simulate(small_config().data).sample(frac=1, random_state=0).to_csv(
+        tmp_path / "shuffled.csv", index=False
+    )
+    evaluate(
+        FinishedRun.load(finished),
+        {"data.source.path": str(tmp_path / "shuffled.csv")},
+        make_console(),
+    )
     assert "360 of 400 rows were in the run's train or val split" in capsys.readouterr().out
 
 
@@ -184,16 +227,26 @@ def test_new_rows_are_not_taken_for_seen_ones(
     finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new_table.to_csv(tmp_path / "new.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console()
+    )
     assert "train or val split" not in capsys.readouterr().out
 
 
-def test_the_way_out_for_a_finished_run_is_to_train_again(finished: Path, new_table: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_way_out_for_a_finished_run_is_to_train_again(
+    finished: Path, new_table: pd.DataFrame, tmp_path: Path
+) -> None:
     new_table["age"] = new_table["age"].astype(object)
     new_table.loc[3, "age"] = ""
     new_table.to_csv(tmp_path / "new.csv", index=False)
-    with pytest.raises(DataError, match=r"correct the rows, or train again with data\.columns\.age\.fill=median"):
-        evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    with pytest.raises(
+        DataError, match=r"correct the rows, or train again with data\.columns\.age\.fill=median"
+    ):
+        evaluate(
+            FinishedRun.load(finished),
+            {"data.source.path": str(tmp_path / "new.csv")},
+            make_console(),
+        )
 
 
 def test_run_on_a_table_that_lies_on_disk_is_found_again_to_the_last_bit(
@@ -209,10 +262,19 @@ def test_run_on_a_table_that_lies_on_disk_is_found_again_to_the_last_bit(
 
 @pytest.mark.parametrize("name", ["new.csv", "new.parquet"])
 def test_large_file_is_scored_as_a_small_one(
-    name: str, finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    finished: Path,
+    new_table: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = simulate(FinishedRun.load(finished).config.data).iloc[:40]  # 32 or so of them in train and val
-    table = pd.concat([new_table.assign(age=[99.0, *new_table["age"][1:]]), seen]).assign(student_id=range(100))
+    seen = simulate(FinishedRun.load(finished).config.data).iloc[
+        :40
+    ]  # 32 or so of them in train and val
+    table = pd.concat([new_table.assign(age=[99.0, *new_table["age"][1:]]), seen]).assign(
+        student_id=range(100)
+    )
     write = table.to_csv if name.endswith("csv") else table.to_parquet
     write(tmp_path / name, index=False)
     said, frames = [], []
@@ -221,7 +283,9 @@ def test_large_file_is_scored_as_a_small_one(
         monkeypatch.setattr("studperf.data.rows.LARGE_N_ROWS", limit)
         monkeypatch.setattr("studperf.data.chunks.N_BYTES", 3000)
         monkeypatch.setattr("studperf.data.arrow.N_ROWS", 17)
-        evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / name)}, make_console())
+        evaluate(
+            FinishedRun.load(finished), {"data.source.path": str(tmp_path / name)}, make_console()
+        )
         said.append(capsys.readouterr().out)
         frames.append(pd.read_parquet(finished / "evaluations" / "new.parquet"))
     assert said[0] == said[1]
@@ -231,9 +295,15 @@ def test_large_file_is_scored_as_a_small_one(
 
 
 def test_large_file_without_a_target_is_predicted_only(
-    finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: Path,
+    new_table: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", 10)
     new_table.drop(columns="final_score").to_csv(tmp_path / "new.csv", index=False)
-    evaluate(FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console())
+    evaluate(
+        FinishedRun.load(finished), {"data.source.path": str(tmp_path / "new.csv")}, make_console()
+    )
     assert "Rows predicted: 60; the file has no target to score by." in capsys.readouterr().out

@@ -29,7 +29,14 @@ class Watcher(Callback):
         self.steps: list[int] = []
         self.rates: list[float] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: tuple, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: tuple,
+        batch_idx: int,
+    ) -> None:
         self.sizes.append(len(batch[2]))
         self.steps.append(trainer.global_step)
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
@@ -46,7 +53,9 @@ class EndOfEpoch(Callback):
 
 
 def history_of(record: RunRecord) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in record.history]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"} for row in record.history
+    ]
 
 
 def assert_same_either_way(config: RunConfig) -> RunRecord:
@@ -66,7 +75,10 @@ SETTINGS = {
     "one batch an epoch": ["batch_size=1000"],
     "many chunks an epoch": ["batch_size=2"],
     "clipping by norm": ["trainer.gradient_clip_val=0.05"],
-    "clipping by value": ["trainer.gradient_clip_val=0.01", "+trainer.gradient_clip_algorithm=value"],
+    "clipping by value": [
+        "trainer.gradient_clip_val=0.01",
+        "+trainer.gradient_clip_algorithm=value",
+    ],
     "no schedule": ["scheduler.name=none", "scheduler.warmup=0"],
     "sgd": ["optimizer.name=sgd", "optimizer.lr=0.05"],
     "adam": ["optimizer.name=adam"],
@@ -88,14 +100,22 @@ def test_early_stopping_was_reached_in_that_test(small_config: Config) -> None:
 
 
 def test_clipping_changes_the_weights_on_either_way(small_config: Config) -> None:
-    free, clipped = (run(small_config("model=mlp", *words)) for words in ([], ["trainer.gradient_clip_val=0.05"]))
+    free, clipped = (
+        run(small_config("model=mlp", *words)) for words in ([], ["trainer.gradient_clip_val=0.05"])
+    )
     assert free.weights_sha256 != clipped.weights_sha256
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_has_the_same_history_either_way_over_30_epochs(small_config: Config, model: str) -> None:
-    record = assert_same_either_way(small_config(f"model={model}", "batch_size=64", "trainer.max_epochs=30", "monitor.patience=30"))
+def test_every_model_has_the_same_history_either_way_over_30_epochs(
+    small_config: Config, model: str
+) -> None:
+    record = assert_same_either_way(
+        small_config(
+            f"model={model}", "batch_size=64", "trainer.max_epochs=30", "monitor.patience=30"
+        )
+    )
     assert len(record.history) == 30
 
 
@@ -119,7 +139,10 @@ def test_global_step_counts_steps_and_not_chunks(small_config: Config) -> None:
 
 def test_the_rate_rises_and_falls_by_the_step(small_config: Config) -> None:
     watcher = Watcher()
-    run(small_config("model=linear", "batch_size=32", "optimizer.lr=0.1", "scheduler.warmup=0.2"), callbacks=[watcher])
+    run(
+        small_config("model=linear", "batch_size=32", "optimizer.lr=0.1", "scheduler.warmup=0.2"),
+        callbacks=[watcher],
+    )
     assert watcher.rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
     assert watcher.rates[12] == pytest.approx(0.05)  # half of the way down
     assert watcher.rates[5:] == sorted(watcher.rates[5:], reverse=True)
@@ -131,20 +154,34 @@ REASONS = {
     "clipping": (["trainer.gradient_clip_val=1.0"], [], None),
     "one GPU by its number": (["trainer.devices=[0]"], [], None),
     "a callback with batches": ([], [Watcher()], "Watcher has on_train_batch_end"),
-    "a callback of lightning's": ([], [LearningRateMonitor()], "LearningRateMonitor has on_train_batch_start"),
-    "accumulation": (["trainer.accumulate_grad_batches=2"], [], "trainer.accumulate_grad_batches=2"),
+    "a callback of lightning's": (
+        [],
+        [LearningRateMonitor()],
+        "LearningRateMonitor has on_train_batch_start",
+    ),
+    "accumulation": (
+        ["trainer.accumulate_grad_batches=2"],
+        [],
+        "trainer.accumulate_grad_batches=2",
+    ),
     "mixed precision": (["trainer.precision=bf16-mixed"], [], "trainer.precision=bf16-mixed"),
     "a scaler": (["trainer.precision=16-mixed"], [], "trainer.precision=16-mixed"),
     "two devices": (["trainer.devices=2"], [], "trainer.devices=2"),
     "ddp": (["trainer=ddp"], [], "trainer.devices=2"),
     "a number of steps": (["+trainer.max_steps=10"], [], "trainer.max_steps is set"),
-    "a number of batches": (["+trainer.limit_train_batches=3"], [], "trainer.limit_train_batches is set"),
+    "a number of batches": (
+        ["+trainer.limit_train_batches=3"],
+        [],
+        "trainer.limit_train_batches is set",
+    ),
     "a profiler": (["+trainer.profiler=simple"], [], "trainer.profiler is set"),
 }
 
 
 @pytest.mark.parametrize(("words", "callbacks", "reason"), REASONS.values(), ids=REASONS.keys())
-def test_steps_are_made_one_by_one_where_chunks_would_not_do(words: list[str], callbacks: list[Callback], reason: str | None) -> None:
+def test_steps_are_made_one_by_one_where_chunks_would_not_do(
+    words: list[str], callbacks: list[Callback], reason: str | None
+) -> None:
     assert why_stepwise(load_overrides(words), callbacks) == reason
 
 
@@ -152,7 +189,9 @@ def test_the_log_says_once_which_way_was_taken(small_config: Config) -> None:
     config = small_config("model=linear", "trainer.accumulate_grad_batches=2")
     run(config)
     (folder,) = Path(config.runs).iterdir()
-    assert (folder / "log.txt").read_text().count("lightning is called for each step: trainer.accumulate_grad_batches=2") == 1
+    assert (folder / "log.txt").read_text().count(
+        "lightning is called for each step: trainer.accumulate_grad_batches=2"
+    ) == 1
 
 
 STEPWISE = {
@@ -165,19 +204,30 @@ STEPWISE = {
 
 
 @pytest.mark.parametrize("words", STEPWISE.values(), ids=STEPWISE.keys())
-def test_what_lightning_does_step_by_step_still_trains(small_config: Config, words: list[str]) -> None:
-    record = run(small_config("model=linear", "batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=5", *words))
+def test_what_lightning_does_step_by_step_still_trains(
+    small_config: Config, words: list[str]
+) -> None:
+    record = run(
+        small_config(
+            "model=linear", "batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=5", *words
+        )
+    )
     assert record.judgement is not None
     assert record.judgement.skill > 0.1
 
 
 def test_accumulated_batches_take_as_many_steps_fewer(small_config: Config) -> None:
     watcher = Watcher()
-    run(small_config("model=linear", "batch_size=100", "trainer.accumulate_grad_batches=2"), callbacks=[watcher])
+    run(
+        small_config("model=linear", "batch_size=100", "trainer.accumulate_grad_batches=2"),
+        callbacks=[watcher],
+    )
     assert watcher.steps[-1] == 4
 
 
-def test_on_the_cpu_no_step_looks_for_a_gpu(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_the_cpu_no_step_looks_for_a_gpu(
+    small_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -204,10 +254,24 @@ def test_the_last_checkpoint_knows_its_step(small_config: Config) -> None:
     ids=["mlp", "resnet"],
 )
 def test_two_processes_end_where_one_does(tmp_path: Path, model: list[str]) -> None:
-    words = ["data=simulated", "data.source.simulate.rows=400", *model, "batch_size=51", "trainer.max_epochs=4", "plots=false"]
+    words = [
+        "data=simulated",
+        "data.source.simulate.rows=400",
+        *model,
+        "batch_size=51",
+        "trainer.max_epochs=4",
+        "plots=false",
+    ]
     records = []
     for name, trainer in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        command = [sys.executable, "-m", "studperf.train", *words, *trainer, f"runs={tmp_path / name}"]
+        command = [
+            sys.executable,
+            "-m",
+            "studperf.train",
+            *words,
+            *trainer,
+            f"runs={tmp_path / name}",
+        ]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("Verdict:") == 1
@@ -216,12 +280,16 @@ def test_two_processes_end_where_one_does(tmp_path: Path, model: list[str]) -> N
     one, two = records
     assert [row["epoch"] for row in two.history] == [0, 1, 2, 3]
     for alone, shared in zip(one.history, two.history, strict=True):
-        assert {n: shared[n] for n in ("val/loss", "val/rmse", "val/mae", "val/r2")} == pytest.approx(
+        assert {
+            n: shared[n] for n in ("val/loss", "val/rmse", "val/mae", "val/r2")
+        } == pytest.approx(
             {n: alone[n] for n in ("val/loss", "val/rmse", "val/mae", "val/r2")}, rel=1e-5
         )
     assert one.judgement is not None
     assert two.judgement is not None
-    assert two.judgement.scores.rmse.value == pytest.approx(one.judgement.scores.rmse.value, rel=1e-5)
+    assert two.judgement.scores.rmse.value == pytest.approx(
+        one.judgement.scores.rmse.value, rel=1e-5
+    )
     assert_resumes(tmp_path / "two")
 
 
@@ -239,7 +307,15 @@ def assert_resumes(runs: Path) -> None:
 
 
 def test_several_processes_are_refused_in_a_multirun(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "studperf.train", "-m", "seed=0,1", "trainer=ddp", f"runs={tmp_path / 'runs'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "studperf.train",
+        "-m",
+        "seed=0,1",
+        "trainer=ddp",
+        f"runs={tmp_path / 'runs'}",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "without -m" in done.stderr

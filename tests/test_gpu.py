@@ -36,7 +36,9 @@ class Watcher(Callback):
 
 
 def history_of(record: RunRecord) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in record.history]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"} for row in record.history
+    ]
 
 
 class StopAt(Callback):
@@ -72,18 +74,27 @@ def test_chunks_and_single_steps_give_the_same_bits(on_gpu: Config, model: str) 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_without_dropout_the_cpu_gives_the_same_numbers(small_config: Config, model: str) -> None:
-    words = [f"model={model}", *(f"model.{key}=0" for key in small_config(f"model={model}").model if "dropout" in key)]
+    words = [
+        f"model={model}",
+        *(f"model.{key}=0" for key in small_config(f"model={model}").model if "dropout" in key),
+    ]
     # A bias before batch normalisation has no gradient but rounding, of which Adam makes whole steps.
     words += ["optimizer.name=sgd", "optimizer.lr=0.05"] if model == "resnet" else []
     cpu, gpu = (run(small_config(*words, f"trainer.accelerator={name}")) for name in ("cpu", "gpu"))
     for a, b in zip(cpu.history, gpu.history, strict=True):
-        assert {name: b[name] for name in METRICS} == pytest.approx({name: a[name] for name in METRICS}, rel=1e-3)
+        assert {name: b[name] for name in METRICS} == pytest.approx(
+            {name: a[name] for name in METRICS}, rel=1e-3
+        )
     assert cpu.judgement is not None
     assert gpu.judgement is not None
-    assert gpu.judgement.scores.rmse.value == pytest.approx(cpu.judgement.scores.rmse.value, rel=1e-3)
+    assert gpu.judgement.scores.rmse.value == pytest.approx(
+        cpu.judgement.scores.rmse.value, rel=1e-3
+    )
 
 
-def test_a_table_that_does_not_fit_gives_the_same_bits(on_gpu: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_does_not_fit_gives_the_same_bits(
+    on_gpu: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = run(on_gpu("model=mlp"))
     monkeypatch.setattr(datamodule, "_DEVICE_SHARE", 0)
     assert history_of(run(on_gpu("model=mlp"))) == history_of(there)
@@ -102,7 +113,15 @@ def test_a_run_gives_the_gpu_back(on_gpu: Config) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "64-true"])
 def test_other_precisions_train(on_gpu: Config, precision: str) -> None:
-    record = run(on_gpu("model=linear", "batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=5", f"trainer.precision={precision}"))
+    record = run(
+        on_gpu(
+            "model=linear",
+            "batch_size=32",
+            "optimizer.lr=0.05",
+            "trainer.max_epochs=5",
+            f"trainer.precision={precision}",
+        )
+    )
     assert record.judgement is not None
     assert record.judgement.skill > 0.1
 
@@ -117,7 +136,9 @@ def test_a_run_is_reproduced_to_the_bit(on_gpu: Config) -> None:
     assert is_same, captured.get()
 
 
-def test_a_run_that_was_cut_off_resumes_to_the_same_bits(on_gpu: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_cut_off_resumes_to_the_same_bits(
+    on_gpu: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(callbacks, "WRITE_EVERY_S", 0.0)
     words = ("model=mlp", "trainer.max_epochs=6")
     whole = run(on_gpu(*words))
@@ -133,11 +154,26 @@ def test_a_run_that_was_cut_off_resumes_to_the_same_bits(on_gpu: Config, tmp_pat
 
 @pytest.mark.slow
 def test_two_workers_share_the_gpu(tmp_path: Path) -> None:
-    words = ["-m", "data=simulated", "data.source.simulate.rows=400", "sweeps=mlp", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
-    small = ["trainer.accelerator=gpu", "trainer.max_epochs=2", "plots=false", f"runs={tmp_path}", "hydra.sweeper.winner.top=2"]
+    words = [
+        "-m",
+        "data=simulated",
+        "data.source.simulate.rows=400",
+        "sweeps=mlp",
+        "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.n_jobs=2",
+    ]
+    small = [
+        "trainer.accelerator=gpu",
+        "trainer.max_epochs=2",
+        "plots=false",
+        f"runs={tmp_path}",
+        "hydra.sweeper.winner.top=2",
+    ]
     command = [sys.executable, "-m", "studperf.train", *words, *small]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     records = [RunRecord.load(path.parent) for path in tmp_path.rglob("record.json")]
     assert len(records) >= 4
-    assert {record.hardware.accelerator for record in records if record.hardware is not None} == {"cuda"}
+    assert {record.hardware.accelerator for record in records if record.hardware is not None} == {
+        "cuda"
+    }

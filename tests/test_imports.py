@@ -15,9 +15,31 @@ OURS = {
 }
 """Packages that a run has a use for."""
 BROUGHT = {
-    "torch": {"sympy", "mpmath", "triton", "torchgen", "functorch", "cuda", "pydot", "psutil", "typing_extensions", "jinja2", "markupsafe"},
+    "torch": {
+        "sympy",
+        "mpmath",
+        "triton",
+        "torchgen",
+        "functorch",
+        "cuda",
+        "pydot",
+        "psutil",
+        "typing_extensions",
+        "jinja2",
+        "markupsafe",
+    },
     "lightning": {"torchmetrics", "lightning_utilities", "fsspec", "tqdm", "packaging"},
-    "matplotlib": {"PIL", "cycler", "kiwisolver", "contourpy", "pyparsing", "fontTools", "mpl_toolkits", "dateutil", "six"},
+    "matplotlib": {
+        "PIL",
+        "cycler",
+        "kiwisolver",
+        "contourpy",
+        "pyparsing",
+        "fontTools",
+        "mpl_toolkits",
+        "dateutil",
+        "six",
+    },
     "sklearn": {"joblib", "cloudpickle", "narwhals"},
     "numpy": {"charset_normalizer"},
     "hydra": {"antlr4", "colorama", "hydra_plugins"},
@@ -28,12 +50,44 @@ BROUGHT = {
 }
 """Package -> what it imports by itself, where it is installed."""
 CLOUDS = {
-    *("gcsfs", "google", "google_auth_oauthlib", "google_crc32c", "grpc", "grpc_status", "proto", "opentelemetry"),
-    *("aiohttp", "aiosignal", "aiohappyeyeballs", "frozenlist", "multidict", "propcache", "yarl", "requests", "requests_oauthlib"),
+    *(
+        "gcsfs",
+        "google",
+        "google_auth_oauthlib",
+        "google_crc32c",
+        "grpc",
+        "grpc_status",
+        "proto",
+        "opentelemetry",
+    ),
+    *(
+        "aiohttp",
+        "aiosignal",
+        "aiohappyeyeballs",
+        "frozenlist",
+        "multidict",
+        "propcache",
+        "yarl",
+        "requests",
+        "requests_oauthlib",
+    ),
     *("oauthlib", "urllib3", "idna", "certifi", "cryptography", "_cffi_backend", "decorator"),
 }
 """Clients of object storage, installed for DVC: 0.3 s for nothing."""
-HEAVY = {"torch", "lightning", "torchmetrics", "pandas", "pyarrow", "numpy", "scipy", "sklearn", "matplotlib", "wandb", "optuna", "dvc"}
+HEAVY = {
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "wandb",
+    "optuna",
+    "dvc",
+}
 RUN = """
 import sys
 from studperf.config import load_overrides
@@ -58,12 +112,23 @@ finally:
 def names_at_start() -> frozenset[str]:
     """What an installed package registers as Python starts: the name `google`, which many of them share."""
     script = "import sys; sys.stdout.write(' '.join({name.split('.')[0] for name in sys.modules}))"
-    return frozenset(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    return frozenset(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def packages_of(script: str, folder: Path, code: int = 0) -> set[str]:
     """The installed packages that a script has imported at its end."""
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == code, done.stderr
     names = done.stderr.split("MODULES ")[1].splitlines()[0].split()
     return (set(names) - names_at_start()) & importlib.metadata.packages_distributions().keys()
@@ -79,7 +144,9 @@ def test_a_plain_run_imports_what_is_listed_here_and_nothing_else(imported: set[
 
 
 def test_a_plain_run_uses_each_package_of_ours_that_is_listed(imported: set[str]) -> None:
-    assert OURS - imported <= {"studperf"}  # an editable install's name may be unknown to importlib.metadata
+    assert OURS - imported <= {
+        "studperf"
+    }  # an editable install's name may be unknown to importlib.metadata
 
 
 def test_a_plain_run_imports_no_client_of_a_cloud(imported: set[str]) -> None:
@@ -97,11 +164,16 @@ def test_a_plain_run_imports_no_client_of_a_cloud(imported: set[str]) -> None:
     }.values(),
     ids=["key", "value", "group", "help", "cfg"],
 )
-def test_an_answer_without_a_run_imports_nothing_heavy(words: list[str], code: int, tmp_path: Path) -> None:
+def test_an_answer_without_a_run_imports_nothing_heavy(
+    words: list[str], code: int, tmp_path: Path
+) -> None:
     assert packages_of(ANSWER.format(words=words), tmp_path, code) & HEAVY == set()
 
 
 def test_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
     rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.saved, studperf.sweeps.winner, studperf.sweeps.report\n"
-    script = rooms + 'sys.stderr.write("MODULES " + " ".join({name.split(".")[0] for name in sys.modules}))'
+    script = (
+        rooms
+        + 'sys.stderr.write("MODULES " + " ".join({name.split(".")[0] for name in sys.modules}))'
+    )
     assert packages_of(script, tmp_path) & {"torch", "lightning", "sklearn"} == set()

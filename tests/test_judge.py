@@ -34,7 +34,12 @@ CLEARLY_BETTER = Interval(-5.0, -5.5, -4.5)
 
 
 def scores_of(rmse: float, r2: float = 0.8) -> Scores:
-    return Scores(rmse=Interval(rmse, rmse - 0.2, rmse + 0.2), mae=Interval(4, 3.9, 4.1), r2=Interval(r2, r2, r2), bias=Interval(0, -1, 1))
+    return Scores(
+        rmse=Interval(rmse, rmse - 0.2, rmse + 0.2),
+        mae=Interval(4, 3.9, 4.1),
+        r2=Interval(r2, r2, r2),
+        bias=Interval(0, -1, 1),
+    )
 
 
 def verdict(
@@ -50,7 +55,9 @@ def verdict(
     """Of a good model like ridge, unless told otherwise."""
     against_best = against_best or Interval(0.01, -0.05, 0.07)
     data = DataFacts(**FACTS | facts)
-    return give_verdict(scores_of(rmse, r2), "ridge", scores_of(best_rmse), against_best, against_mean, skill, data)
+    return give_verdict(
+        scores_of(rmse, r2), "ridge", scores_of(best_rmse), against_best, against_mean, skill, data
+    )
 
 
 # Plain verdicts
@@ -59,7 +66,10 @@ def verdict(
 def test_difference_whose_interval_holds_zero_is_a_match() -> None:
     found = verdict()
     assert found.kind == "matches"
-    assert found.line == "Matches ridge: RMSE +0.010 points, 95 % interval -0.050 to +0.070, so the difference is noise."
+    assert (
+        found.line
+        == "Matches ridge: RMSE +0.010 points, 95 % interval -0.050 to +0.070, so the difference is noise."
+    )
 
 
 def test_interval_below_zero_beats_the_best_baseline() -> None:
@@ -74,7 +84,9 @@ def test_interval_above_zero_is_worse_than_the_best_baseline() -> None:
     assert found.line == "Worse than ridge: RMSE +0.100 points, 95 % interval +0.050 to +0.150."
 
 
-@pytest.mark.parametrize("end", [Interval(0.05, 0.0, 0.1), Interval(-0.05, -0.1, 0.0)], ids=["from zero", "up to zero"])
+@pytest.mark.parametrize(
+    "end", [Interval(0.05, 0.0, 0.1), Interval(-0.05, -0.1, 0.0)], ids=["from zero", "up to zero"]
+)
 def test_interval_that_touches_zero_is_a_match(end: Interval) -> None:
     assert verdict(against_best=end).kind == "matches"
 
@@ -105,11 +117,17 @@ def test_target_without_a_unit_leaves_no_gap() -> None:
 def test_allowed_leak_is_suspicious() -> None:
     found = verdict(allowed_leaks={"passed": "exact"})
     assert found.kind == "suspicious"
-    assert found.line == "Suspiciously good, look for a leak: passed gives the target away, allowed by data.allow_leaks."
+    assert (
+        found.line
+        == "Suspiciously good, look for a leak: passed gives the target away, allowed by data.allow_leaks."
+    )
 
 
 def test_allowed_leaks_are_all_named() -> None:
-    assert "passed, band give the target away" in verdict(allowed_leaks={"passed": "exact", "band": "exact"}).line
+    assert (
+        "passed, band give the target away"
+        in verdict(allowed_leaks={"passed": "exact", "band": "exact"}).line
+    )
 
 
 def test_allowed_leak_is_suspicious_even_where_the_model_is_no_better_than_the_mean() -> None:
@@ -119,7 +137,10 @@ def test_allowed_leak_is_suspicious_even_where_the_model_is_no_better_than_the_m
 def test_error_that_is_surely_below_the_noise_floor_is_suspicious() -> None:
     found = verdict(rmse=4.6)
     assert found.kind == "suspicious"
-    assert found.line == "Suspiciously good, look for a leak: RMSE 4.600 (at most 4.800) is below the noise floor of 4.9."
+    assert (
+        found.line
+        == "Suspiciously good, look for a leak: RMSE 4.600 (at most 4.800) is below the noise floor of 4.9."
+    )
 
 
 def test_error_whose_interval_holds_the_noise_floor_is_not_suspicious() -> None:
@@ -141,7 +162,9 @@ def test_r2_close_to_one_is_suspicious(r2: float, kind: str) -> None:
 def test_less_than_half_of_the_best_baselines_error_is_suspicious(rmse: float, kind: str) -> None:
     found = verdict(rmse=rmse, best_rmse=10.0, against_best=Interval(-5, -6, -4), noise_floor=None)
     assert found.kind == kind
-    assert ("RMSE 4.900 is less than half of ridge's 10.000" in found.line) == (kind == "suspicious")
+    assert ("RMSE 4.900 is less than half of ridge's 10.000" in found.line) == (
+        kind == "suspicious"
+    )
 
 
 # What was left out
@@ -201,7 +224,9 @@ def test_slices_by_hand() -> None:
         ("ai", "0", 2, 1.5, 1.5),
         ("ai", "1", 3, pytest.approx(8 / 3), 2.0),
     ]
-    assert [s.rmse for s in slices] == pytest.approx([np.sqrt(11 / 3), np.sqrt(10), np.sqrt(2.5), np.sqrt(26 / 3)])
+    assert [s.rmse for s in slices] == pytest.approx(
+        [np.sqrt(11 / 3), np.sqrt(10), np.sqrt(2.5), np.sqrt(26 / 3)]
+    )
 
 
 def test_slice_has_intervals() -> None:
@@ -215,7 +240,12 @@ def test_slice_has_intervals() -> None:
 
 
 def test_feature_that_is_switched_off_is_not_sliced() -> None:
-    table = table_of({"level": {"kind": "unused"}, "x": {"kind": "number"}}, level=["a"] * 4, x=np.zeros(4), y=np.zeros(4))
+    table = table_of(
+        {"level": {"kind": "unused"}, "x": {"kind": "number"}},
+        level=["a"] * 4,
+        x=np.zeros(4),
+        y=np.zeros(4),
+    )
     assert slice_errors(table, np.zeros(4)) == []
 
 
@@ -230,7 +260,13 @@ def judged(*, scored_on: str = "test", with_val: bool = True) -> tuple[Any, np.n
     reference = {"mean": np.full(200, 50.0), "ridge": actual + rng.normal(0, 6, 200)}
     val = (np.arange(1.0, 20.0), np.zeros(19)) if with_val else None
     found = judge(
-        scored_on=scored_on, table=table, predicted=predicted, reference=reference, best="ridge", val=val, data=DataFacts(**FACTS)
+        scored_on=scored_on,
+        table=table,
+        predicted=predicted,
+        reference=reference,
+        best="ridge",
+        val=val,
+        data=DataFacts(**FACTS),
     )
     return found, predicted, actual
 
@@ -241,9 +277,15 @@ def test_judgement_holds_all_scores() -> None:
     assert found.best_baseline == "ridge"
     assert found.scores == score(predicted, actual)
     assert list(found.baselines) == ["mean", "ridge"]
-    assert found.skill == pytest.approx(1 - metrics.rmse(predicted, actual) / metrics.rmse(np.full(200, 50.0), actual))
-    assert found.against_best.value == pytest.approx(found.scores.rmse.value - found.baselines["ridge"].rmse.value)
-    assert found.against_mean.value == pytest.approx(found.scores.rmse.value - found.baselines["mean"].rmse.value)
+    assert found.skill == pytest.approx(
+        1 - metrics.rmse(predicted, actual) / metrics.rmse(np.full(200, 50.0), actual)
+    )
+    assert found.against_best.value == pytest.approx(
+        found.scores.rmse.value - found.baselines["ridge"].rmse.value
+    )
+    assert found.against_mean.value == pytest.approx(
+        found.scores.rmse.value - found.baselines["mean"].rmse.value
+    )
     assert found.verdict.kind == "beats"
 
 

@@ -34,7 +34,20 @@ ORDER = (
         "judge",
         "finished",
     ),
-    *("figures", "card", "bundle", "export", "ranking", "report", "summary", "tracking", "many", "sweeps", "cloud", "serving"),
+    *(
+        "figures",
+        "card",
+        "bundle",
+        "export",
+        "ranking",
+        "report",
+        "summary",
+        "tracking",
+        "many",
+        "sweeps",
+        "cloud",
+        "serving",
+    ),
 )
 """A room imports itself and the rooms before it."""
 ENTRIES = ("train", "evaluate", "compare", "reproduce")
@@ -66,7 +79,14 @@ VENDORS = {
 LIGHT = ("errors", "config", "metrics", "bundle", "finished", "serving", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""
 HEAVY = {
-    *("torch", "lightning", "torchmetrics", "tabm", "rtdl_num_embeddings", "rtdl_revisiting_models"),
+    *(
+        "torch",
+        "lightning",
+        "torchmetrics",
+        "tabm",
+        "rtdl_num_embeddings",
+        "rtdl_revisiting_models",
+    ),
     *("pandas", "pyarrow", "sklearn", "scipy", "matplotlib"),
     *("wandb", "wandb_workspaces", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
 }
@@ -90,7 +110,9 @@ def read_sources(folder: Path) -> Sources:
     sources = {}
     for file in sorted(folder.rglob("*.py")):
         parts = file.relative_to(folder).with_suffix("").parts
-        sources[".".join(parts[:-1]) + "." if parts[-1] == "__init__" else ".".join(parts)] = file.read_text(encoding="utf-8")
+        sources[".".join(parts[:-1]) + "." if parts[-1] == "__init__" else ".".join(parts)] = (
+            file.read_text(encoding="utf-8")
+        )
     return sources
 
 
@@ -109,16 +131,24 @@ def imports_of(name: str, text: str) -> Iterator[Import]:
             yield from (Import(alias.name, node.lineno, at_once) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = (
-                [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])] if node.level else [node.module or ""]
+                [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+                if node.level
+                else [node.module or ""]
             )
-            yield from (Import(".".join([*base, alias.name]), node.lineno, at_once) for alias in node.names)
+            yield from (
+                Import(".".join([*base, alias.name]), node.lineno, at_once) for alias in node.names
+            )
         elif isinstance(node, ast.Call) and (module := imported_by_call(node)):
             yield Import(module, node.lineno, at_once)
 
 
 def imported_by_call(node: ast.Call) -> str:
     is_import = ast.unparse(node.func).endswith(("import_module", "__import__"))
-    return str(node.args[0].value) if is_import and node.args and isinstance(node.args[0], ast.Constant) else ""
+    return (
+        str(node.args[0].value)
+        if is_import and node.args and isinstance(node.args[0], ast.Constant)
+        else ""
+    )
 
 
 def is_run_later(node: ast.AST) -> bool:
@@ -142,7 +172,11 @@ def allowed(name: str) -> tuple[str, ...]:
     if name.startswith("hydra_plugins."):
         return ("sweeps.door",)
     if room in MAY_IMPORT:
-        return (*MAY_IMPORT[room], CLI, "config.faults") if name.endswith(".__main__") else MAY_IMPORT[room]
+        return (
+            (*MAY_IMPORT[room], CLI, "config.faults")
+            if name.endswith(".__main__")
+            else MAY_IMPORT[room]
+        )
     if room in ENTRIES:
         return (room, CLI, *ORDER, *TRAIN_AGAIN.get(room, ()))
     below = ORDER[: ORDER.index(room) + 1] if room in ORDER else ()
@@ -187,7 +221,9 @@ def attics(sources: Sources) -> list[str]:
 
 
 def prints(sources: Sources) -> list[str]:
-    return calls_or_statements(sources, lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) == "print")
+    return calls_or_statements(
+        sources, lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    )
 
 
 def asserts(sources: Sources) -> list[str]:
@@ -195,7 +231,12 @@ def asserts(sources: Sources) -> list[str]:
 
 
 def calls_or_statements(sources: Sources, is_wrong: Callable[[ast.AST], bool]) -> list[str]:
-    return [f"{name}:{getattr(node, 'lineno', 0)}" for name, text in sources.items() for node in parsed(text) if is_wrong(node)]
+    return [
+        f"{name}:{getattr(node, 'lineno', 0)}"
+        for name, text in sources.items()
+        for node in parsed(text)
+        if is_wrong(node)
+    ]
 
 
 def pickles(sources: Sources) -> list[str]:
@@ -216,7 +257,10 @@ def unpickles(node: ast.AST) -> bool:
     called = ast.unparse(node.func)
     if called == "torch.load" or called.endswith("load_from_checkpoint"):
         return given.get("weights_only") != "True"
-    return called.rsplit(".", 1)[-1] in {"read_pickle", "to_pickle"} or given.get("allow_pickle") == "True"
+    return (
+        called.rsplit(".", 1)[-1] in {"read_pickle", "to_pickle"}
+        or given.get("allow_pickle") == "True"
+    )
 
 
 SOURCES = read_sources(SRC)
@@ -259,16 +303,30 @@ def test_nothing_is_pickled() -> None:
 
 
 def test_light_rooms_stay_light_when_python_imports_them() -> None:
-    names = [name.removesuffix(".") for name in SOURCES if room_of(name) in LIGHT and not name.endswith("__main__")]
+    names = [
+        name.removesuffix(".")
+        for name in SOURCES
+        if room_of(name) in LIGHT and not name.endswith("__main__")
+    ]
     # An installed package may register the name `google` before anything is imported: it is shared by many of them.
     script = f"import sys\nold = set(sys.modules)\nimport {', '.join(names)}\nsys.stdout.write(' '.join(sorted({HEAVY!r} & set(sys.modules) - old)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout == ""
 
 
 PLANTED = {
-    "an arrow against the order": (wrong_arrows, "studperf.errors", "from studperf.config import load"),
-    "an arrow inside a function": (wrong_arrows, "studperf.data.split", "def f():\n    import studperf.record"),
+    "an arrow against the order": (
+        wrong_arrows,
+        "studperf.errors",
+        "from studperf.config import load",
+    ),
+    "an arrow inside a function": (
+        wrong_arrows,
+        "studperf.data.split",
+        "def f():\n    import studperf.record",
+    ),
     "an arrow for types only": (
         wrong_arrows,
         "studperf.metrics",
@@ -276,32 +334,120 @@ PLANTED = {
     ),
     "a relative arrow": (wrong_arrows, "studperf.data.split", "from ..record import RunRecord"),
     "a relative arrow to a room": (wrong_arrows, "studperf.config.", "from .. import fit"),
-    "an arrow by the package's name": (wrong_arrows, "studperf.module", "from studperf import judge"),
-    "an arrow by import_module": (wrong_arrows, "studperf.config.shape", 'import importlib\nimportlib.import_module("studperf.fit")'),
-    "an entry that imports another": (wrong_arrows, "studperf.train", "from studperf.compare import compare"),
-    "a room that imports an entry": (wrong_arrows, "studperf.report", "from studperf.train import run"),
-    "a room that imports the cli": (wrong_arrows, "studperf.fit", "from studperf.cli import make_console"),
-    "a cli that imports more": (wrong_arrows, "studperf.cli", "def f():\n    from studperf.record import RunRecord"),
-    "a model that reads the table": (wrong_arrows, "studperf.models.wide", "from studperf.data.schema import Table"),
-    "a bundle that knows tables": (wrong_arrows, "studperf.bundle.rows", "from studperf.data.schema import Table"),
-    "a server that knows runs": (wrong_arrows, "studperf.serving.api", "from studperf.record import RunRecord"),
+    "an arrow by the package's name": (
+        wrong_arrows,
+        "studperf.module",
+        "from studperf import judge",
+    ),
+    "an arrow by import_module": (
+        wrong_arrows,
+        "studperf.config.shape",
+        'import importlib\nimportlib.import_module("studperf.fit")',
+    ),
+    "an entry that imports another": (
+        wrong_arrows,
+        "studperf.train",
+        "from studperf.compare import compare",
+    ),
+    "a room that imports an entry": (
+        wrong_arrows,
+        "studperf.report",
+        "from studperf.train import run",
+    ),
+    "a room that imports the cli": (
+        wrong_arrows,
+        "studperf.fit",
+        "from studperf.cli import make_console",
+    ),
+    "a cli that imports more": (
+        wrong_arrows,
+        "studperf.cli",
+        "def f():\n    from studperf.record import RunRecord",
+    ),
+    "a model that reads the table": (
+        wrong_arrows,
+        "studperf.models.wide",
+        "from studperf.data.schema import Table",
+    ),
+    "a bundle that knows tables": (
+        wrong_arrows,
+        "studperf.bundle.rows",
+        "from studperf.data.schema import Table",
+    ),
+    "a server that knows runs": (
+        wrong_arrows,
+        "studperf.serving.api",
+        "from studperf.record import RunRecord",
+    ),
     "a server that needs pandas": (heavy_at_module_top, "studperf.serving.api", "import pandas"),
-    "dvc outside of the data": (vendors_outside_their_room, "studperf.record", "def f():\n    from dvc.repo import Repo"),
-    "a bundle that needs pandas": (heavy_at_module_top, "studperf.bundle.predictor", "import pandas as pd"),
-    "an export that draws": (wrong_arrows, "studperf.export.write", "from studperf.report.svg import Chart"),
-    "a model that reads the configuration": (wrong_arrows, "studperf.models.wide", "from studperf.config import load"),
-    "a sweeper that does more": (wrong_arrows, "hydra_plugins.studperf_sweeper.", "from studperf.sweeps.study import Study"),
+    "dvc outside of the data": (
+        vendors_outside_their_room,
+        "studperf.record",
+        "def f():\n    from dvc.repo import Repo",
+    ),
+    "a bundle that needs pandas": (
+        heavy_at_module_top,
+        "studperf.bundle.predictor",
+        "import pandas as pd",
+    ),
+    "an export that draws": (
+        wrong_arrows,
+        "studperf.export.write",
+        "from studperf.report.svg import Chart",
+    ),
+    "a model that reads the configuration": (
+        wrong_arrows,
+        "studperf.models.wide",
+        "from studperf.config import load",
+    ),
+    "a sweeper that does more": (
+        wrong_arrows,
+        "hydra_plugins.studperf_sweeper.",
+        "from studperf.sweeps.study import Study",
+    ),
     "a room without a place": (unplaced_rooms, "studperf.attic.", ""),
     "a module without a place": (unplaced_rooms, "studperf.shelf", ""),
-    "arrows out of a room without a place": (wrong_arrows, "studperf.attic.box", "import studperf.errors"),
-    "wandb in a model": (vendors_outside_their_room, "studperf.models.wide", "def f():\n    import wandb"),
-    "optuna in the training": (vendors_outside_their_room, "studperf.fit", "from optuna.trial import Trial"),
-    "google in the data": (vendors_outside_their_room, "studperf.data.source", "import google.auth"),
+    "arrows out of a room without a place": (
+        wrong_arrows,
+        "studperf.attic.box",
+        "import studperf.errors",
+    ),
+    "wandb in a model": (
+        vendors_outside_their_room,
+        "studperf.models.wide",
+        "def f():\n    import wandb",
+    ),
+    "optuna in the training": (
+        vendors_outside_their_room,
+        "studperf.fit",
+        "from optuna.trial import Trial",
+    ),
+    "google in the data": (
+        vendors_outside_their_room,
+        "studperf.data.source",
+        "import google.auth",
+    ),
     "torch in the configuration": (heavy_at_module_top, "studperf.config.shape", "import torch"),
-    "pandas in the metrics": (heavy_at_module_top, "studperf.metrics", "try:\n    from pandas import DataFrame\nexcept ImportError: ..."),
-    "lightning in an entry": (heavy_at_module_top, "studperf.train", "import lightning.pytorch as pl"),
-    "pandas in a command of a room": (heavy_at_module_top, "studperf.data.__main__", "import pandas as pd"),
-    "sklearn in a class body": (heavy_at_module_top, "studperf.errors", "class A:\n    import sklearn"),
+    "pandas in the metrics": (
+        heavy_at_module_top,
+        "studperf.metrics",
+        "try:\n    from pandas import DataFrame\nexcept ImportError: ...",
+    ),
+    "lightning in an entry": (
+        heavy_at_module_top,
+        "studperf.train",
+        "import lightning.pytorch as pl",
+    ),
+    "pandas in a command of a room": (
+        heavy_at_module_top,
+        "studperf.data.__main__",
+        "import pandas as pd",
+    ),
+    "sklearn in a class body": (
+        heavy_at_module_top,
+        "studperf.errors",
+        "class A:\n    import sklearn",
+    ),
     "a utils module": (attics, "studperf.utils", ""),
     "a utils package in a room": (attics, "studperf.data.utils.", ""),
     "a print": (prints, "studperf.fit", "def f():\n    print('done')"),
@@ -310,14 +456,24 @@ PLANTED = {
     "joblib": (pickles, "studperf.baselines", "from joblib import dump"),
     "skops": (pickles, "studperf.baselines", "import skops.io as sio"),
     "a checkpoint read whole": (pickles, "studperf.fit", "import torch\ntorch.load('best.ckpt')"),
-    "a checkpoint read on demand": (pickles, "studperf.fit", "import torch\ntorch.load('best.ckpt', weights_only=False)"),
-    "arrays of objects": (pickles, "studperf.record", "import numpy as np\nnp.load('a.npy', allow_pickle=True)"),
+    "a checkpoint read on demand": (
+        pickles,
+        "studperf.fit",
+        "import torch\ntorch.load('best.ckpt', weights_only=False)",
+    ),
+    "arrays of objects": (
+        pickles,
+        "studperf.record",
+        "import numpy as np\nnp.load('a.npy', allow_pickle=True)",
+    ),
     "a pickled table": (pickles, "studperf.record", "frame.to_pickle('a')"),
 }
 
 
 @pytest.mark.parametrize(("rule", "name", "text"), PLANTED.values(), ids=PLANTED.keys())
-def test_a_planted_violation_is_found(rule: Callable[[Sources], list[str]], name: str, text: str) -> None:
+def test_a_planted_violation_is_found(
+    rule: Callable[[Sources], list[str]], name: str, text: str
+) -> None:
     assert len(rule({name: text})) == 1
 
 
@@ -327,29 +483,55 @@ FINE = {
         "studperf.record",
         "from studperf.data.split import Split\nfrom studperf.errors import RunError",
     ),
-    "an arrow within a room": (wrong_arrows, "studperf.data.split", "from .schema import Table\nfrom studperf.data import encode"),
+    "an arrow within a room": (
+        wrong_arrows,
+        "studperf.data.split",
+        "from .schema import Table\nfrom studperf.data import encode",
+    ),
     "a model within its bounds": (
         wrong_arrows,
         "studperf.models.wide",
         "from studperf.models.flat import FlatInput\nfrom studperf.data.encode import FeatureSpec\nfrom studperf.config.types import Fraction",
     ),
-    "an entry": (wrong_arrows, "studperf.train", "from studperf import report\nfrom studperf.cli import run_command"),
-    "a command of a room": (wrong_arrows, "studperf.data.__main__", "from studperf.cli import run_command"),
+    "an entry": (
+        wrong_arrows,
+        "studperf.train",
+        "from studperf import report\nfrom studperf.cli import run_command",
+    ),
+    "a command of a room": (
+        wrong_arrows,
+        "studperf.data.__main__",
+        "from studperf.cli import run_command",
+    ),
     "the door of the sweeper": (
         wrong_arrows,
         "hydra_plugins.studperf_sweeper.",
         "def f():\n    from studperf.sweeps.door import run_sweep",
     ),
     "other packages": (wrong_arrows, "studperf.errors", "import studperfect.fit, torch"),
-    "torch when it is needed": (heavy_at_module_top, "studperf.train", "def f():\n    import torch"),
-    "pandas for types only": (heavy_at_module_top, "studperf.metrics", "import typing\nif typing.TYPE_CHECKING:\n    import pandas"),
+    "torch when it is needed": (
+        heavy_at_module_top,
+        "studperf.train",
+        "def f():\n    import torch",
+    ),
+    "pandas for types only": (
+        heavy_at_module_top,
+        "studperf.metrics",
+        "import typing\nif typing.TYPE_CHECKING:\n    import pandas",
+    ),
     "torch in a heavy room": (heavy_at_module_top, "studperf.fit", "import torch"),
     "wandb in its room": (vendors_outside_their_room, "studperf.tracking.online", "import wandb"),
     "the console's print": (prints, "studperf.report", "console.print('done')"),
-    "weights alone": (pickles, "studperf.fit", "import torch\ntorch.load('best.ckpt', weights_only=True)"),
+    "weights alone": (
+        pickles,
+        "studperf.fit",
+        "import torch\ntorch.load('best.ckpt', weights_only=True)",
+    ),
 }
 
 
 @pytest.mark.parametrize(("rule", "name", "text"), FINE.values(), ids=FINE.keys())
-def test_what_the_rules_allow_is_not_reported(rule: Callable[[Sources], list[str]], name: str, text: str) -> None:
+def test_what_the_rules_allow_is_not_reported(
+    rule: Callable[[Sources], list[str]], name: str, text: str
+) -> None:
     assert rule({name: text}) == []

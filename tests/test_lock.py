@@ -29,12 +29,21 @@ HOSTS = tuple(
 
 
 def strip(text: str) -> str:
-    done = subprocess.run([sys.executable, FILTER], input=text, capture_output=True, text=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        [sys.executable, FILTER],
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
     return done.stdout
 
 
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
+    )
 
 
 def pins(text: str) -> list[tuple[str, str | None]]:
@@ -44,7 +53,10 @@ def pins(text: str) -> list[tuple[str, str | None]]:
 def edges(text: str) -> list[list[Any]]:
     """What each package needs, without the registry that an edge may name."""
     keys = ("name", "version", "dependencies", "optional-dependencies", "dev-dependencies")
-    return [[without_sources(package.get(key)) for key in keys] for package in tomllib.loads(text)["package"]]
+    return [
+        [without_sources(package.get(key)) for key in keys]
+        for package in tomllib.loads(text)["package"]
+    ]
 
 
 def without_sources(node: Any) -> Any:
@@ -147,11 +159,19 @@ def test_the_lock_in_git_holds_no_address(checkout: Path) -> None:
 
 
 def test_no_tracked_file_names_a_registry(checkout: Path, on_disk: str) -> None:
-    hosts = {*HOSTS, *(urlsplit(address).netloc for address in re.findall(r'registry = "(https?:[^"]+)"', on_disk))}
+    hosts = {
+        *HOSTS,
+        *(
+            urlsplit(address).netloc
+            for address in re.findall(r'registry = "(https?:[^"]+)"', on_disk)
+        ),
+    }
     patterns = [word for host in sorted(hosts - {""}) for word in ("-e", host)]
     here = git("grep", "--files-with-matches", "--fixed-strings", *patterns, "--", ":!uv.lock")
     staged = git("grep", "--cached", "--files-with-matches", "--fixed-strings", *patterns)
-    assert here.returncode == staged.returncode == 1, here.stderr + staged.stderr + here.stdout + staged.stdout
+    assert here.returncode == staged.returncode == 1, (
+        here.stderr + staged.stderr + here.stdout + staged.stdout
+    )
 
 
 @pytest.mark.parametrize("host", HOSTS)

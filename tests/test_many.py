@@ -53,12 +53,21 @@ def test_stacked_runs_are_judged_as_runs_alone_are(small_config: Config, tmp_pat
     assert text_of(console).count("SIMULATED") == 4  # the table, and each verdict
     for seed, record in enumerate(records):
         folder = tmp_path / "together" / f"seed{seed}"
-        alone = train.run(config.model_copy(update={"seed": seed, "repeat": 1}), folder=tmp_path / f"alone{seed}")
+        alone = train.run(
+            config.model_copy(update={"seed": seed, "repeat": 1}), folder=tmp_path / f"alone{seed}"
+        )
         assert RunRecord.load(folder) == record
-        assert (record.status, record.seed, record.n_stacked, alone.n_stacked) == ("finished", seed, 3, 1)
+        assert (record.status, record.seed, record.n_stacked, alone.n_stacked) == (
+            "finished",
+            seed,
+            3,
+            1,
+        )
         assert record.judgement is not None
         assert alone.judgement is not None
-        assert record.judgement.scores.rmse.value == pytest.approx(alone.judgement.scores.rmse.value, rel=1e-5)
+        assert record.judgement.scores.rmse.value == pytest.approx(
+            alone.judgement.scores.rmse.value, rel=1e-5
+        )
         assert record.judgement.baselines == alone.judgement.baselines
         assert record.judgement.verdict.kind == alone.judgement.verdict.kind
         assert record.timings_s.keys() == alone.timings_s.keys() == {"fit", "judge", "plots"}
@@ -70,12 +79,16 @@ def test_stacked_runs_are_judged_as_runs_alone_are(small_config: Config, tmp_pat
 def test_scoring_on_val_leaves_the_test_split_closed(small_config: Config, tmp_path: Path) -> None:
     config = small_config("repeat=2", "engine=stacked", "score_on=val")
     for record in records_of(run_many(jobs_of(config, tmp_path), refuse, quiet())):
-        assert set(pd.read_parquet(tmp_path / record.name / "predictions.parquet")["split"]) == {"val"}
+        assert set(pd.read_parquet(tmp_path / record.name / "predictions.parquet")["split"]) == {
+            "val"
+        }
         assert "plots" not in record.timings_s
         assert not (tmp_path / record.name / "plots").exists()
 
 
-def test_runs_that_can_not_be_stacked_are_trained_one_after_another_and_it_is_said_once(small_config: Config, tmp_path: Path) -> None:
+def test_runs_that_can_not_be_stacked_are_trained_one_after_another_and_it_is_said_once(
+    small_config: Config, tmp_path: Path
+) -> None:
     console = quiet()
     trained = []
 
@@ -83,9 +96,19 @@ def test_runs_that_can_not_be_stacked_are_trained_one_after_another_and_it_is_sa
         trained.append((config.model_name, config.seed))
         raise DataError("no matter")
 
-    resnets = jobs_of(small_config("model=resnet", "repeat=2", "engine=stacked"), tmp_path / "resnet")
-    accumulating = jobs_of(small_config("trainer.accumulate_grad_batches=2", "repeat=2", "engine=stacked"), tmp_path / "mlp")
-    again = jobs_of(small_config("trainer.accumulate_grad_batches=2", "batch_size=8", "repeat=2", "engine=stacked"), tmp_path / "again")
+    resnets = jobs_of(
+        small_config("model=resnet", "repeat=2", "engine=stacked"), tmp_path / "resnet"
+    )
+    accumulating = jobs_of(
+        small_config("trainer.accumulate_grad_batches=2", "repeat=2", "engine=stacked"),
+        tmp_path / "mlp",
+    )
+    again = jobs_of(
+        small_config(
+            "trainer.accumulate_grad_batches=2", "batch_size=8", "repeat=2", "engine=stacked"
+        ),
+        tmp_path / "again",
+    )
     run_many([*resnets, *accumulating, *again], run_one, console)
     assert trained == [("resnet", 0), ("resnet", 1), ("mlp", 0), ("mlp", 1), ("mlp", 0), ("mlp", 1)]
     lines = [line for line in text_of(console).splitlines() if line.startswith("engine=stacked")]
@@ -114,15 +137,29 @@ def test_more_runs_than_a_stack_holds_are_trained_stack_after_stack(
 
 
 def test_a_member_that_diverges_fails_alone(small_config: Config, tmp_path: Path) -> None:
-    config = small_config("model=linear", "optimizer.name=sgd", "scheduler.warmup=0", "batch_size=16", "engine=stacked")
+    config = small_config(
+        "model=linear",
+        "optimizer.name=sgd",
+        "scheduler.warmup=0",
+        "batch_size=16",
+        "engine=stacked",
+    )
     rates = (1e-2, 1e30, 2e-2)
     jobs = [
-        Job(config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})}), (), tmp_path / f"{i}")
+        Job(
+            config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})}),
+            (),
+            tmp_path / f"{i}",
+        )
         for i, lr in enumerate(rates)
     ]
     results = run_many(jobs, refuse, quiet())
     assert [type(result) for result in results] == [RunRecord, DivergedError, RunRecord]
-    assert [RunRecord.load(tmp_path / f"{i}").status for i in range(3)] == ["finished", "failed", "finished"]
+    assert [RunRecord.load(tmp_path / f"{i}").status for i in range(3)] == [
+        "finished",
+        "failed",
+        "finished",
+    ]
     assert "diverged" in str(RunRecord.load(tmp_path / "1").error)
 
 
@@ -160,17 +197,24 @@ def test_an_interrupted_stack_is_begun_again_to_the_same_numbers(
         with pytest.raises(Interrupted, match=rf"resume={folder}$"):
             run_many(jobs, refuse, quiet())
     left = [RunRecord.load(folder / f"seed{seed}") for seed in range(3)]
-    assert [record.status for record in left] == (["interrupted"] * 3 if during == "fit" else ["finished", *["interrupted"] * 2])
+    assert [record.status for record in left] == (
+        ["interrupted"] * 3 if during == "fit" else ["finished", *["interrupted"] * 2]
+    )
     assert [len(record.history) for record in left] == ([1] * 3 if during == "fit" else [4] * 3)
     results = records_of(run_many(find_jobs(folder), train.run, quiet()))
     for resumed, expected in zip(results, whole, strict=True):
         assert resumed.status == "finished"
         assert resumed.overrides == [f"seed={resumed.seed}"]
-        assert [row["val/rmse"] for row in resumed.history] == pytest.approx([row["val/rmse"] for row in expected.history], rel=1e-6)
+        assert [row["val/rmse"] for row in resumed.history] == pytest.approx(
+            [row["val/rmse"] for row in expected.history], rel=1e-6
+        )
 
 
 def test_one_member_of_an_interrupted_stack_can_be_begun_again_alone(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = small_config("repeat=2", "engine=stacked", "trainer.max_epochs=4")
     whole = records_of(run_many(jobs_of(config, tmp_path / "whole"), refuse, quiet()))
@@ -186,26 +230,32 @@ def test_one_member_of_an_interrupted_stack_can_be_begun_again_alone(
     assert resumed is not None
     assert "Begun again: there is no checkpoint to go on from." in capsys.readouterr().out
     assert (resumed.status, resumed.n_stacked) == ("finished", 1)
-    assert [row["val/loss"] for row in resumed.history] == pytest.approx([row["val/loss"] for row in whole[1].history], rel=1e-6)
+    assert [row["val/loss"] for row in resumed.history] == pytest.approx(
+        [row["val/loss"] for row in whole[1].history], rel=1e-6
+    )
 
 
-def test_a_repeated_run_goes_on_with_the_seeds_that_were_not_begun(small_config: Config, tmp_path: Path) -> None:
+def test_a_repeated_run_goes_on_with_the_seeds_that_were_not_begun(
+    small_config: Config, tmp_path: Path
+) -> None:
     config = small_config("repeat=3", "seed=7")
     folder, jobs = open_repeat(config, ["repeat=3", "seed=7", "plots=false"])
     assert folder.parent == Path(config.runs)
     assert folder.name.endswith("_mlp_repeat3")
     first = train.run(jobs[0].config, overrides=jobs[0].overrides, folder=jobs[0].folder)
     found = find_jobs(folder)
-    assert [(job.config.seed, job.config.repeat, job.folder, list(job.overrides)) for job in found] == [
-        (seed, 1, folder / f"seed{seed}", ["plots=false", f"seed={seed}"]) for seed in (7, 8, 9)
-    ]
+    assert [
+        (job.config.seed, job.config.repeat, job.folder, list(job.overrides)) for job in found
+    ] == [(seed, 1, folder / f"seed{seed}", ["plots=false", f"seed={seed}"]) for seed in (7, 8, 9)]
     records = records_of(run_many(found, train.run, quiet()))
     assert records[0] == first
     assert [record.seed for record in records] == [7, 8, 9]
 
 
 @pytest.mark.parametrize("engine", ["ordinary", "stacked"])
-def test_runs_that_are_refused_before_they_begin_leave_no_folder(tmp_path: Path, engine: str) -> None:
+def test_runs_that_are_refused_before_they_begin_leave_no_folder(
+    tmp_path: Path, engine: str
+) -> None:
     process = start(tmp_path, "repeat=2", f"engine={engine}", "model.d_hidden=1000000000000000")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
@@ -223,14 +273,31 @@ def test_a_repeated_runs_folder_may_not_name_foreign_code(small_config: Config) 
 
 
 def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
-    given = ["data=simulated", "data.source.simulate.rows=600", "threads=1", "plots=false", f"runs={tmp_path / 'runs'}", *words]
+    given = [
+        "data=simulated",
+        "data.source.simulate.rows=600",
+        "threads=1",
+        "plots=false",
+        f"runs={tmp_path / 'runs'}",
+        *words,
+    ]
     command = [sys.executable, "-m", "studperf.train", *given]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+    )
 
 
 @pytest.mark.slow
 def test_a_multirun_whose_runs_can_be_stacked_is_trained_together(tmp_path: Path) -> None:
-    process = start(tmp_path, "-m", "seed=0,1", "optimizer.lr=1e-3,3e-3", "model=mlp,resnet", "trainer=smoke", "engine=stacked")
+    process = start(
+        tmp_path,
+        "-m",
+        "seed=0,1",
+        "optimizer.lr=1e-3,3e-3",
+        "model=mlp,resnet",
+        "trainer=smoke",
+        "engine=stacked",
+    )
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "4 x mlp together" in output
@@ -238,8 +305,13 @@ def test_a_multirun_whose_runs_can_be_stacked_is_trained_together(tmp_path: Path
     assert "8 runs" in output
     (folder,) = (tmp_path / "runs").iterdir()
     records = [RunRecord.load(path.parent) for path in folder.glob("*/record.json")]
-    assert sorted((r.model, r.seed, r.config["optimizer"]["lr"], r.n_stacked, r.status) for r in records) == [
-        (model, seed, lr, n, "finished") for model, n in (("mlp", 4), ("resnet", 1)) for seed in (0, 1) for lr in (1e-3, 3e-3)
+    assert sorted(
+        (r.model, r.seed, r.config["optimizer"]["lr"], r.n_stacked, r.status) for r in records
+    ) == [
+        (model, seed, lr, n, "finished")
+        for model, n in (("mlp", 4), ("resnet", 1))
+        for seed in (0, 1)
+        for lr in (1e-3, 3e-3)
     ]
 
 
@@ -249,7 +321,9 @@ def test_a_repeated_run_ends_with_mean_and_spread_over_its_seeds(tmp_path: Path)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     (folder,) = (tmp_path / "runs").iterdir()
-    values = [RunRecord.load(folder / f"seed{seed}").judgement.scores.rmse.value for seed in range(3)]  # type: ignore[union-attr]
+    values = [
+        RunRecord.load(folder / f"seed{seed}").judgement.scores.rmse.value for seed in range(3)
+    ]  # type: ignore[union-attr]
     assert "3 runs" in output
     assert f"{pd.Series(values).mean():.3f}" in output
     assert f"{pd.Series(values).std():.3f}" in output
@@ -257,8 +331,16 @@ def test_a_repeated_run_ends_with_mean_and_spread_over_its_seeds(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_a_stack_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tmp_path, "repeat=4", "trainer.max_epochs=100000", "monitor.patience=100000", "engine=stacked")
+def test_ctrl_c_ends_a_stack_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(
+        tmp_path,
+        "repeat=4",
+        "trainer.max_epochs=100000",
+        "monitor.patience=100000",
+        "engine=stacked",
+    )
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         if any('"epoch"' in path.read_text() for path in tmp_path.glob("runs/*/seed3/record.json")):
@@ -270,5 +352,7 @@ def test_ctrl_c_ends_a_stack_cleanly_and_says_how_to_go_on(tmp_path: Path, numbe
     assert "Traceback" not in output
     (folder,) = (tmp_path / "runs").iterdir()
     assert f"resume={folder}" in output
-    assert [RunRecord.load(folder / f"seed{seed}").status for seed in range(4)] == ["interrupted"] * 4
+    assert [RunRecord.load(folder / f"seed{seed}").status for seed in range(4)] == [
+        "interrupted"
+    ] * 4
     assert len(RunRecord.load(folder / "seed0").history) > 1

@@ -13,7 +13,9 @@ from studperf.metrics import FloatArray, Interval
 EMPTY = np.array([])
 
 
-def predictions(n: int = 300, seed: int = 0, *, error: float = 3.0) -> tuple[FloatArray, FloatArray]:
+def predictions(
+    n: int = 300, seed: int = 0, *, error: float = 3.0
+) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(seed)
     actual = rng.normal(57, 13, n)
     return actual + rng.normal(0.5, error, n), actual
@@ -25,13 +27,19 @@ def predictions(n: int = 300, seed: int = 0, *, error: float = 3.0) -> tuple[Flo
 @pytest.mark.parametrize("n", [1, 2, 300])
 def test_errors_are_those_of_sklearn(n: int) -> None:
     predicted, actual = predictions(n)
-    assert metrics.rmse(predicted, actual) == pytest.approx(sklearn.metrics.root_mean_squared_error(actual, predicted))
-    assert metrics.mae(predicted, actual) == pytest.approx(sklearn.metrics.mean_absolute_error(actual, predicted))
+    assert metrics.rmse(predicted, actual) == pytest.approx(
+        sklearn.metrics.root_mean_squared_error(actual, predicted)
+    )
+    assert metrics.mae(predicted, actual) == pytest.approx(
+        sklearn.metrics.mean_absolute_error(actual, predicted)
+    )
 
 
 def test_r2_is_that_of_sklearn_and_torchmetrics() -> None:
     predicted, actual = predictions()
-    assert metrics.r2(predicted, actual) == pytest.approx(sklearn.metrics.r2_score(actual, predicted))
+    assert metrics.r2(predicted, actual) == pytest.approx(
+        sklearn.metrics.r2_score(actual, predicted)
+    )
     theirs = torchmetrics.r2_score(torch.tensor(predicted), torch.tensor(actual))
     assert metrics.r2(predicted, actual) == pytest.approx(float(theirs))
 
@@ -50,10 +58,18 @@ def test_bias_is_positive_where_predictions_are_too_high() -> None:
 
 def test_perfect_predictions_have_no_error() -> None:
     actual = np.arange(10.0)
-    assert (metrics.rmse(actual, actual), metrics.mae(actual, actual), metrics.r2(actual, actual)) == (0.0, 0.0, 1.0)
+    assert (
+        metrics.rmse(actual, actual),
+        metrics.mae(actual, actual),
+        metrics.r2(actual, actual),
+    ) == (0.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("actual", [[5.0], [5.0] * 10, [50.1] * 10, [0.1] * 77], ids=["one row", "whole", "broken", "many"])
+@pytest.mark.parametrize(
+    "actual",
+    [[5.0], [5.0] * 10, [50.1] * 10, [0.1] * 77],
+    ids=["one row", "whole", "broken", "many"],
+)
 def test_r2_of_rows_that_do_not_vary_is_nan(actual: list[float]) -> None:
     rows = np.array(actual)
     predicted = rows + np.linspace(0, 1, len(rows))
@@ -62,7 +78,17 @@ def test_r2_of_rows_that_do_not_vary_is_nan(actual: list[float]) -> None:
     assert np.isnan([interval.value, interval.low, interval.high]).all()
 
 
-@pytest.mark.parametrize("function", [metrics.rmse, metrics.mae, metrics.r2, metrics.bias, metrics.scores, metrics.conformal_half_width])
+@pytest.mark.parametrize(
+    "function",
+    [
+        metrics.rmse,
+        metrics.mae,
+        metrics.r2,
+        metrics.bias,
+        metrics.scores,
+        metrics.conformal_half_width,
+    ],
+)
 @pytest.mark.parametrize(
     ("predicted", "actual"),
     [
@@ -73,7 +99,9 @@ def test_r2_of_rows_that_do_not_vary_is_nan(actual: list[float]) -> None:
         pytest.param(np.ones((3, 2)), np.ones((3, 2)), id="two columns"),
     ],
 )
-def test_arrays_that_are_no_equal_vectors_are_refused(function: Callable[..., object], predicted: FloatArray, actual: FloatArray) -> None:
+def test_arrays_that_are_no_equal_vectors_are_refused(
+    function: Callable[..., object], predicted: FloatArray, actual: FloatArray
+) -> None:
     with pytest.raises(ValueError, match="expected two equal vectors with at least one row, got "):
         function(predicted, actual)
 
@@ -117,7 +145,9 @@ def test_interval_is_that_of_scipys_bootstrap(name: str) -> None:
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.08 * (theirs.high - theirs.low))
+    assert (ours.low, ours.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.08 * (theirs.high - theirs.low)
+    )
 
 
 def test_interval_of_the_mean_error_is_the_normal_one_for_many_rows() -> None:
@@ -126,7 +156,9 @@ def test_interval_of_the_mean_error_is_the_normal_one_for_many_rows() -> None:
     errors = np.abs(predicted - actual)
     half = 1.96 * errors.std() / np.sqrt(3000)
     assert interval.value == pytest.approx(errors.mean())
-    assert (interval.low, interval.high) == pytest.approx((errors.mean() - half, errors.mean() + half), abs=0.1 * half)
+    assert (interval.low, interval.high) == pytest.approx(
+        (errors.mean() - half, errors.mean() + half), abs=0.1 * half
+    )
 
 
 def test_interval_holds_the_truth_95_times_in_100() -> None:
@@ -156,7 +188,9 @@ def test_one_row_has_an_interval_of_no_width() -> None:
     assert (interval.value, interval.low, interval.high) == (2.0, 2.0, 2.0)
 
 
-def test_blocks_of_many_rows_agree_with_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_many_rows_agree_with_the_plain_bootstrap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     predicted, actual = predictions(7000)
     in_blocks = metrics.scores(predicted, actual)
     monkeypatch.setattr(metrics, "_MAX_BLOCKS", 7000)
@@ -164,7 +198,9 @@ def test_blocks_of_many_rows_agree_with_the_plain_bootstrap(monkeypatch: pytest.
     for name, interval in plain.items():
         width = interval.high - interval.low
         assert in_blocks[name].value == interval.value
-        assert (in_blocks[name].low, in_blocks[name].high) == pytest.approx((interval.low, interval.high), abs=0.1 * width)
+        assert (in_blocks[name].low, in_blocks[name].high) == pytest.approx(
+            (interval.low, interval.high), abs=0.1 * width
+        )
 
 
 @pytest.mark.parametrize("n", [5001, 9999])
@@ -175,9 +211,20 @@ def test_every_row_counts_in_blocks(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "excludes"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.1, False), (-0.1, 0.0, False)]
+    ("low", "high", "excludes"),
+    [
+        (0.1, 0.2, True),
+        (-0.2, -0.1, True),
+        (-0.1, 0.1, False),
+        (0.0, 0.1, False),
+        (-0.1, 0.0, False),
+    ],
 )
-def test_interval_tells_whether_its_sign_is_certain(low: float, high: float, excludes: bool) -> None:  # noqa: FBT001 - a case
+def test_interval_tells_whether_its_sign_is_certain(
+    low: float,
+    high: float,
+    excludes: bool,  # noqa: FBT001 - a case
+) -> None:
     assert Interval((low + high) / 2, low, high).excludes_zero is excludes
 
 
@@ -199,10 +246,17 @@ def test_paired_difference_is_that_of_scipys_bootstrap() -> None:
 
     ours = metrics.paired_difference(first, second, actual)
     theirs = scipy.stats.bootstrap(
-        (first, second, actual), difference, paired=True, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+        (first, second, actual),
+        difference,
+        paired=True,
+        n_resamples=4000,
+        method="percentile",
+        rng=np.random.default_rng(1),
     ).confidence_interval
     assert ours.value == pytest.approx(float(difference(first, second, actual)))
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.08 * (theirs.high - theirs.low))
+    assert (ours.low, ours.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.08 * (theirs.high - theirs.low)
+    )
 
 
 def test_paired_interval_is_narrower_than_unpaired_where_predictors_err_alike() -> None:
@@ -215,8 +269,13 @@ def test_paired_interval_is_narrower_than_unpaired_where_predictors_err_alike() 
 
 def test_paired_difference_changes_its_sign_with_the_order() -> None:
     first, second, actual = correlated(300, 0)
-    there, back = metrics.paired_difference(first, second, actual), metrics.paired_difference(second, first, actual)
-    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+    there, back = (
+        metrics.paired_difference(first, second, actual),
+        metrics.paired_difference(second, first, actual),
+    )
+    assert (there.value, there.low, there.high) == pytest.approx(
+        (-back.value, -back.high, -back.low)
+    )
 
 
 def test_predictor_does_not_differ_from_itself() -> None:
@@ -265,14 +324,19 @@ def test_unpaired_samples_are_drawn_apart() -> None:
     ],
 )
 def test_half_width_by_hand(n: int, coverage: float, expected: float) -> None:
-    errors = np.random.default_rng(0).permutation(np.arange(1.0, n + 1)) * np.where(np.arange(n) % 2, 1, -1)
+    errors = np.random.default_rng(0).permutation(np.arange(1.0, n + 1)) * np.where(
+        np.arange(n) % 2, 1, -1
+    )
     assert metrics.conformal_half_width(errors, np.zeros(n), coverage=coverage) == expected
 
 
 def test_half_width_holds_a_new_error_as_often_as_promised() -> None:
     # With 19 rows the promise is exact: 18 of the 20 places that a new error can take lie within.
     rng = np.random.default_rng(0)
-    held = [metrics.conformal_half_width(rng.normal(size=19), np.zeros(19)) >= abs(rng.normal()) for _ in range(4000)]
+    held = [
+        metrics.conformal_half_width(rng.normal(size=19), np.zeros(19)) >= abs(rng.normal())
+        for _ in range(4000)
+    ]
     assert np.mean(held) == pytest.approx(0.9, abs=0.02)
 
 
@@ -291,5 +355,7 @@ def test_half_width_holds_a_new_error_as_often_as_promised() -> None:
         (np.inf, 3, 3),
     ],
 )
-def test_numbers_get_the_digits_that_their_size_deserves(size: float, digits: int, wanted: int) -> None:
+def test_numbers_get_the_digits_that_their_size_deserves(
+    size: float, digits: int, wanted: int
+) -> None:
     assert metrics.decimals(size, digits) == wanted

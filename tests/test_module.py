@@ -18,10 +18,15 @@ OPTIMIZERS: dict[str, Any] = {
 
 def groups_of(net: nn.Module) -> list[dict[str, Any]]:
     matrices = [p for p in net.parameters() if p.ndim > 1]
-    return [{"params": matrices, "weight_decay": 0.1}, {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
-def train(net: nn.Module, optimizer: torch.optim.Optimizer, *, is_lean: bool, n_steps: int = 20) -> list[torch.Tensor]:
+def train(
+    net: nn.Module, optimizer: torch.optim.Optimizer, *, is_lean: bool, n_steps: int = 20
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     for _ in range(n_steps):
         take_step = lean_step(optimizer) if is_lean else optimizer.step
@@ -37,7 +42,9 @@ def test_a_lean_step_gives_the_bits_and_the_state_of_the_whole_one(name: str) ->
     net = nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 1))
     other = copy.deepcopy(net)
     first, second = OPTIMIZERS[name](net), OPTIMIZERS[name](other)
-    assert all(map(torch.equal, train(net, first, is_lean=True), train(other, second, is_lean=False)))
+    assert all(
+        map(torch.equal, train(net, first, is_lean=True), train(other, second, is_lean=False))
+    )
     for mine, theirs in zip(first.state.values(), second.state.values(), strict=True):
         assert all(torch.equal(mine[key], theirs[key]) for key in mine if mine[key] is not None)
 

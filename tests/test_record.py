@@ -90,7 +90,12 @@ def judgement(value: float = 1 / 3) -> Judgement:
 
 
 def test_record_begins_with_what_was_asked_for(record: RunRecord, config: RunConfig) -> None:
-    assert (record.name, record.status, record.model, record.seed) == ("some run", "running", "linear", 3)
+    assert (record.name, record.status, record.model, record.seed) == (
+        "some run",
+        "running",
+        "linear",
+        3,
+    )
     assert record.overrides == ["model=linear", "seed=3"]
     assert record.monitor == config.monitor.metric
     assert RunConfig.model_validate(record.config) == config
@@ -109,7 +114,9 @@ def test_record_comes_back_as_it_was_saved(record: RunRecord, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
-def test_record_of_a_run_that_went_astray_comes_back(value: float, record: RunRecord, tmp_path: Path) -> None:
+def test_record_of_a_run_that_went_astray_comes_back(
+    value: float, record: RunRecord, tmp_path: Path
+) -> None:
     record.judgement = judgement(value)
     record.history = [{"epoch": 0, "train/loss": value}]
     record.best_value = value
@@ -166,12 +173,18 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         pytest.param(lambda text: text[: len(text) // 2], "JSON", id="cut off"),
         pytest.param(lambda _: "", "JSON", id="empty"),
         pytest.param(lambda _: "[]", "record", id="a list"),
-        pytest.param(lambda text: text.replace('"format": 1', '"format": 2'), "format", id="a later format"),
-        pytest.param(lambda text: text.replace('"seed": 3,\n "git"', '"git"'), "seed", id="a key missing"),
+        pytest.param(
+            lambda text: text.replace('"format": 1', '"format": 2'), "format", id="a later format"
+        ),
+        pytest.param(
+            lambda text: text.replace('"seed": 3,\n "git"', '"git"'), "seed", id="a key missing"
+        ),
         pytest.param(lambda text: text.replace('"name"', '"nam"', 1), "nam", id="a key misspelt"),
     ],
 )
-def test_record_that_can_not_be_read_is_refused_with_the_place(change: Any, says: str, record: RunRecord, tmp_path: Path) -> None:
+def test_record_that_can_not_be_read_is_refused_with_the_place(
+    change: Any, says: str, record: RunRecord, tmp_path: Path
+) -> None:
     record.save(tmp_path)
     path = tmp_path / RECORD
     text = path.read_text()
@@ -179,7 +192,9 @@ def test_record_that_can_not_be_read_is_refused_with_the_place(change: Any, says
     assert path.read_text() != text
     with pytest.raises(RunError) as caught:
         RunRecord.load(tmp_path)
-    head, _, reason = str(caught.value).partition("is not a record that this version of studperf reads")
+    head, _, reason = str(caught.value).partition(
+        "is not a record that this version of studperf reads"
+    )
     assert head == f"{path}: "
     assert says in (reason if says != "record" else str(caught.value))
 
@@ -209,16 +224,26 @@ def test_work_that_ends_well_is_recorded_as_finished(record: RunRecord, tmp_path
     assert RunRecord.load(tmp_path).status == "finished"
 
 
-@pytest.mark.parametrize("error", [Interrupted("stop"), KeyboardInterrupt()], ids=["SIGTERM", "Ctrl-C"])
-def test_work_that_is_stopped_is_recorded_as_interrupted(error: BaseException, record: RunRecord, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [Interrupted("stop"), KeyboardInterrupt()], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_work_that_is_stopped_is_recorded_as_interrupted(
+    error: BaseException, record: RunRecord, tmp_path: Path
+) -> None:
     with pytest.raises(type(error)), recorded(record, tmp_path):
         raise error
     again = RunRecord.load(tmp_path)
     assert (again.status, again.error) == ("interrupted", "stopped by the user or the system")
 
 
-@pytest.mark.parametrize("error", [ValueError("no such thing"), SystemExit("no such thing"), RunError("no such thing")], ids=repr)
-def test_work_that_breaks_is_recorded_as_failed_with_the_reason(error: BaseException, record: RunRecord, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no such thing"), SystemExit("no such thing"), RunError("no such thing")],
+    ids=repr,
+)
+def test_work_that_breaks_is_recorded_as_failed_with_the_reason(
+    error: BaseException, record: RunRecord, tmp_path: Path
+) -> None:
     with pytest.raises(type(error)), recorded(record, tmp_path):
         raise error
     again = RunRecord.load(tmp_path)
@@ -233,10 +258,16 @@ def test_run_that_is_opened_again_is_running(record: RunRecord, tmp_path: Path) 
     record.history = [{"epoch": 0}, {"epoch": 1}]
     record.leave(tmp_path, "failed", "ValueError: x")
     (tmp_path / LAST).parent.mkdir()
-    torch.save({"callbacks": {"another": {"n": 3}, "keeper": {"history": record.history[:1]}}}, tmp_path / LAST)
+    torch.save(
+        {"callbacks": {"another": {"n": 3}, "keeper": {"history": record.history[:1]}}},
+        tmp_path / LAST,
+    )
     again = reopen(tmp_path, record)
     assert (again.status, again.error, again.ended) == ("running", None, None)
-    assert (again.history, again.resumed_at) == ([{"epoch": 0}], [1])  # the second epoch ended after the checkpoint
+    assert (again.history, again.resumed_at) == (
+        [{"epoch": 0}],
+        [1],
+    )  # the second epoch ended after the checkpoint
 
 
 # The process that runs a run
@@ -248,13 +279,19 @@ def test_a_run_going_on_in_this_process_is_running(record: RunRecord, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"started": "an earlier process of this number"}], ids=["the process is gone", "its number came back"]
+    "changes",
+    [{}, {"started": "an earlier process of this number"}],
+    ids=["the process is gone", "its number came back"],
 )
-def test_a_run_whose_process_was_killed_is_interrupted(changes: dict[str, str], record: RunRecord, tmp_path: Path) -> None:
+def test_a_run_whose_process_was_killed_is_interrupted(
+    changes: dict[str, str], record: RunRecord, tmp_path: Path
+) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     assert record.process is not None
     started = Process.this().started
-    record.process = Process(host=record.process.host, pid=child.pid, started=changes.get("started", started))
+    record.process = Process(
+        host=record.process.host, pid=child.pid, started=changes.get("started", started)
+    )
     child.kill()
     child.wait()
     if changes:
@@ -265,20 +302,30 @@ def test_a_run_whose_process_was_killed_is_interrupted(changes: dict[str, str], 
     assert loaded.error == f"killed: process {record.process.pid}, which ran it, is gone"
 
 
-@pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"started": None}], ids=["on another machine", "where the system does not say"])
-def test_what_can_not_be_known_of_a_process_is_not_claimed(changes: dict[str, Any], record: RunRecord, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"host": "elsewhere"}, {"started": None}],
+    ids=["on another machine", "where the system does not say"],
+)
+def test_what_can_not_be_known_of_a_process_is_not_claimed(
+    changes: dict[str, Any], record: RunRecord, tmp_path: Path
+) -> None:
     assert record.process is not None
     record.process = record.process.model_copy(update={"pid": 2**22 - 1, **changes})
     record.save(tmp_path)
     assert RunRecord.load(tmp_path).status == "running"
 
 
-def test_a_run_that_goes_on_elsewhere_is_not_opened_again(record: RunRecord, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_elsewhere_is_not_opened_again(
+    record: RunRecord, tmp_path: Path
+) -> None:
     from studperf.record import _process_start
 
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert record.process is not None
-        record.process = Process(host=record.process.host, pid=child.pid, started=_process_start(child.pid))
+        record.process = Process(
+            host=record.process.host, pid=child.pid, started=_process_start(child.pid)
+        )
         record.save(tmp_path)
         with pytest.raises(RunError, match=f"is running, in process {child.pid}; let it end"):
             reopen(tmp_path, record)
@@ -293,8 +340,12 @@ def test_run_without_a_checkpoint_is_begun_again(record: RunRecord, tmp_path: Pa
     assert (again.history, again.n_stacked, again.resumed_at) == ([], 1, [0])
 
 
-@pytest.mark.parametrize(("key", "what"), [("md5", "data md5 was 0123"), ("split_sha256", "split was 4567")])
-def test_run_on_other_rows_is_not_opened_again(key: str, what: str, record: RunRecord, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "what"), [("md5", "data md5 was 0123"), ("split_sha256", "split was 4567")]
+)
+def test_run_on_other_rows_is_not_opened_again(
+    key: str, what: str, record: RunRecord, tmp_path: Path
+) -> None:
     record.save(tmp_path)
     fresh = record.model_copy(update={"data": FACTS.model_copy(update={key: "89ab"})})
     with pytest.raises(RunError, match=f"can't go on, the {what} and is now 89ab"):
@@ -313,8 +364,14 @@ def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"])
-def test_write_that_fails_leaves_the_old_file(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), KeyboardInterrupt()],
+    ids=["disk full", "Ctrl-C"],
+)
+def test_write_that_fails_leaves_the_old_file(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: int) -> None:
         raise error
 
@@ -337,15 +394,25 @@ def test_folder_of_runs_is_made_with_its_parents(tmp_path: Path) -> None:
     assert make_folder(tmp_path / "a" / "b", "run").is_dir()
 
 
-@pytest.mark.parametrize("below", ["file", "file/runs"], ids=["runs is a file", "runs lies below a file"])
+@pytest.mark.parametrize(
+    "below", ["file", "file/runs"], ids=["runs is a file", "runs lies below a file"]
+)
 def test_file_in_the_place_of_runs_is_refused(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=f"runs={tmp_path / below}: .*([Nn]ot a directory|is a file)"):
+    with pytest.raises(
+        RunError, match=f"runs={tmp_path / below}: .*([Nn]ot a directory|is a file)"
+    ):
         make_folder(tmp_path / below, "run")
 
 
-@pytest.mark.parametrize(("said", "commit"), [("a" * 40, "a" * 40), ("unknown", None), ("", None)], ids=["commit", "unknown", "nothing"])
-def test_an_image_says_what_commit_it_was_built_for(said: str, commit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "commit"),
+    [("a" * 40, "a" * 40), ("unknown", None), ("", None)],
+    ids=["commit", "unknown", "nothing"],
+)
+def test_an_image_says_what_commit_it_was_built_for(
+    said: str, commit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("studperf.config.checkout.project_root", lambda: tmp_path)  # no checkout
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setenv("STUDPERF_COMMIT", said)

@@ -37,7 +37,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tracking.wandb.mode=disabled",
     ]
     simulate(load_overrides(words).data).to_csv(place / "table.csv", index=False)
-    config = load_overrides([*words, "model=mlp", "seed=3", f"runs={place / 'runs'}", f"data.source.path={place / 'table.csv'}"])
+    config = load_overrides(
+        [
+            *words,
+            "model=mlp",
+            "seed=3",
+            f"runs={place / 'runs'}",
+            f"data.source.path={place / 'table.csv'}",
+        ]
+    )
     record = run(config, overrides=["model=mlp", "seed=3"])
     return place / "runs" / record.name
 
@@ -73,7 +81,9 @@ def test_another_lock_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(record_room, "read_lock_hash", lambda: "0" * 64)
     is_same, text = say(made)
     assert not is_same
-    assert f"packages in uv.lock: recorded {RunRecord.load(made).lock_sha256}, now {'0' * 64}" in text
+    assert (
+        f"packages in uv.lock: recorded {RunRecord.load(made).lock_sha256}, now {'0' * 64}" in text
+    )
 
 
 def test_another_version_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,11 +166,17 @@ def test_a_run_that_did_not_finish_is_refused(copied: Path) -> None:
         pytest.param(["run={}", "forse=true"], 2, "nearest valid name is 'force'", id="a typo"),
         pytest.param([], 2, "name the run", id="no run"),
         pytest.param(["run=/nowhere"], 2, "is not a run folder", id="no such run"),
-        pytest.param(["run={}", "force=maybe"], 2, "must be true or false", id="neither true nor false"),
+        pytest.param(
+            ["run={}", "force=maybe"], 2, "must be true or false", id="neither true nor false"
+        ),
         pytest.param(["--help"], 0, "Exit codes", id="help"),
     ],
 )
 def test_the_command(words: list[str], code: int, text: str, made: Path) -> None:
     command = [sys.executable, "-m", "studperf.reproduce", *(word.format(made) for word in words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
-    assert (done.returncode, text in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
+    )
+    assert (done.returncode, text in done.stdout + done.stderr) == (code, True), (
+        done.stdout + done.stderr
+    )

@@ -40,7 +40,12 @@ KEYS = {
 def test_a_planted_key_is_named_and_not_shown(kind: str, text: str, tmp_path: Path) -> None:
     file = tmp_path / "file.txt"
     file.write_text(f"fine\n{text}\n")
-    done = subprocess.run([sys.executable, ROOT / ".ci/no_secrets.py", file], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci/no_secrets.py", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert f"{file}:2: looks like {kind}" in done.stderr
     assert text not in done.stderr
@@ -48,18 +53,28 @@ def test_a_planted_key_is_named_and_not_shown(kind: str, text: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "text",
-    ["postgresql+psycopg://USER:PASSWORD@HOST/DATABASE", "https://example.org/a@b", "wandb_api_key: ${oc.env:WANDB_API_KEY}", "0a" * 20],
+    [
+        "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+        "https://example.org/a@b",
+        "wandb_api_key: ${oc.env:WANDB_API_KEY}",
+        "0a" * 20,
+    ],
 )
 def test_what_only_resembles_a_key_is_let_through(text: str) -> None:
     assert script("no_secrets").find_secrets(text) == []
 
 
 def test_no_tracked_file_holds_a_key() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("this is no git checkout")
     done = subprocess.run(
-        [sys.executable, ".ci/no_secrets.py", *listed.stdout.split("\n")[:-1]], cwd=ROOT, capture_output=True, check=False
+        [sys.executable, ".ci/no_secrets.py", *listed.stdout.split("\n")[:-1]],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
 
@@ -73,7 +88,11 @@ def test_a_release_tells_the_changelogs_words_on_it() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "version", "message"),
-    [("v1.3.0", "1.2.0", "they must be v1.2.0"), ("1.2.0", "1.2.0", "they must be v1.2.0"), ("v2.0.0", "2.0.0", "rename '## Unreleased'")],
+    [
+        ("v1.3.0", "1.2.0", "they must be v1.2.0"),
+        ("1.2.0", "1.2.0", "they must be v1.2.0"),
+        ("v2.0.0", "2.0.0", "rename '## Unreleased'"),
+    ],
 )
 def test_a_tag_that_fits_nothing_is_refused(tag: str, version: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -81,8 +100,16 @@ def test_a_tag_that_fits_nothing_is_refused(tag: str, version: str, message: str
 
 
 def test_this_version_could_be_released(tmp_path: Path) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    command = [sys.executable, ".ci/release_notes.py", f"v{version}", "--out", str(tmp_path / "notes.md")]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
+    command = [
+        sys.executable,
+        ".ci/release_notes.py",
+        f"v{version}",
+        "--out",
+        str(tmp_path / "notes.md"),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "notes.md").read_text().strip()
@@ -97,12 +124,20 @@ def test_each_hook_is_our_own_and_its_program_is_there() -> None:
             if word.startswith(".ci/"):
                 assert (ROOT / word).is_file(), word
             if word.startswith(".venv/bin/"):
-                assert Path(sys.executable).with_name(word.removeprefix(".venv/bin/")).exists(), word
+                assert Path(sys.executable).with_name(word.removeprefix(".venv/bin/")).exists(), (
+                    word
+                )
 
 
 @pytest.mark.slow
 def test_hooks_pass_on_what_is_committed() -> None:
-    done = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode or not (ROOT / ".venv").is_dir():
         pytest.skip("hooks run in a checkout with its own environment")
     command = [Path(sys.executable).with_name("pre-commit"), "run", "--all-files"]

@@ -14,13 +14,19 @@ SPEC = FeatureSpec(5, (3, 4))
 DROPPING = {
     "mlp": ["model.dropout=0.3"],
     "tabm": ["model.dropout=0.3", "model.d_block=16"],
-    "ft_transformer": ["model.attention_dropout=0.3", "model.ffn_dropout=0.2", "model.residual_dropout=0.1"],
+    "ft_transformer": [
+        "model.attention_dropout=0.3",
+        "model.ffn_dropout=0.2",
+        "model.residual_dropout=0.1",
+    ],
 }
 
 
 def draw_rows() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(N_ROWS, 5, generator=generator), torch.randint(0, 3, (N_ROWS, 2), generator=generator)
+    return torch.randn(N_ROWS, 5, generator=generator), torch.randint(
+        0, 3, (N_ROWS, 2), generator=generator
+    )
 
 
 def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
@@ -43,7 +49,9 @@ def test_shares_are_together_what_the_batch_is(name: str, n_ranks: int) -> None:
         with Share(rank, n_ranks, N_ROWS) as share:
             y = model(x_num[own], x_cat[own])
         together[own] = y.detach()
-        for total, gradient in zip(sums, gradients(model, y.square().mean() * share.weight), strict=True):
+        for total, gradient in zip(
+            sums, gradients(model, y.square().mean() * share.weight), strict=True
+        ):
             total.add_(gradient / n_ranks)
     torch.testing.assert_close(together, alone.detach(), rtol=1e-5, atol=1e-6)
     for total, gradient in zip(sums, wanted, strict=True):

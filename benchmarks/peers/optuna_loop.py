@@ -28,7 +28,12 @@ def main(journal: str, n_trials: str, how: str, *words: str) -> None:
         weight_decay = trial.suggest_float("optimizer.weight_decay", 1e-6, 1e-1, log=True)
         dropout = trial.suggest_float("model.dropout", 0.1, 0.5)
         warmup = trial.suggest_float("scheduler.warmup", 0.0, 0.3)
-        drawn = [f"optimizer.lr={lr}", f"optimizer.weight_decay={weight_decay}", f"model.dropout={dropout}", f"scheduler.warmup={warmup}"]
+        drawn = [
+            f"optimizer.lr={lr}",
+            f"optimizer.weight_decay={weight_decay}",
+            f"model.dropout={dropout}",
+            f"scheduler.warmup={warmup}",
+        ]
         if how == "once":
             config = copy.deepcopy(base)
             config["optimizer"] |= {"lr": lr, "weight_decay": weight_decay}
@@ -45,7 +50,9 @@ def main(journal: str, n_trials: str, how: str, *words: str) -> None:
     study = optuna.create_study(
         study_name="mlp",
         storage=JournalStorage(JournalFileBackend(journal)),
-        sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=10, multivariate=True, group=True, constant_liar=True),
+        sampler=optuna.samplers.TPESampler(
+            seed=0, n_startup_trials=10, multivariate=True, group=True, constant_liar=True
+        ),
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )

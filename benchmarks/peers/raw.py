@@ -27,7 +27,10 @@ class Net(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for d_before, d_hidden in ((d_in, 64), (64, 32)):
-            layers += [nn.Linear(d_before, d_hidden), *([nn.ReLU()] if is_plain else [nn.SiLU(), nn.Dropout(0.3)])]
+            layers += [
+                nn.Linear(d_before, d_hidden),
+                *([nn.ReLU()] if is_plain else [nn.SiLU(), nn.Dropout(0.3)]),
+            ]
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(32, 1)
         self.skip = None if is_plain else nn.Linear(d_in, 1, bias=False)
@@ -90,7 +93,9 @@ def fit(
     """
     torch.manual_seed(0)
     x, target = train
-    fitted = Fitted(Net(x.shape[1], is_plain=is_plain).to(x.device), target.mean(), target.std(correction=0))
+    fitted = Fitted(
+        Net(x.shape[1], is_plain=is_plain).to(x.device), target.mean(), target.std(correction=0)
+    )
     net, z = fitted.net, (target - fitted.mean) / fitted.std
     optimizer = make_optimizer(net)
     n_rows, step, best = len(x), 0, net.state_dict()
@@ -99,12 +104,16 @@ def fit(
         started = time.perf_counter()
         net.train()
         torch.manual_seed(seed_of(epoch))
-        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed_of(epoch))).to(x.device)
+        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed_of(epoch))).to(
+            x.device
+        )
         shuffled_x, shuffled_z = x[order], z[order]
         total = torch.zeros((), device=x.device)
         for start in range(0, n_rows, batch_size):
             set_rate(optimizer, step, n_steps)
-            loss = functional.mse_loss(net(shuffled_x[start : start + batch_size]), shuffled_z[start : start + batch_size])
+            loss = functional.mse_loss(
+                net(shuffled_x[start : start + batch_size]), shuffled_z[start : start + batch_size]
+            )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -114,7 +123,10 @@ def fit(
         fitted.train_s += time.perf_counter() - started
         rmse, _, _ = scores(fitted.predict(val[0]), val[1])
         if rmse < fitted.best_rmse:
-            fitted.best_rmse, best = rmse, {name: value.clone() for name, value in net.state_dict().items()}
+            fitted.best_rmse, best = (
+                rmse,
+                {name: value.clone() for name, value in net.state_dict().items()},
+            )
         fitted.epoch_ends.append(time.perf_counter())
     net.load_state_dict(best)
     return fitted

@@ -36,7 +36,9 @@ def main() -> None:
         return
     words = read_words(_USAGE, ["--version"])
     if words:
-        raise ConfigError(f"{words[0]}: a command is written with a dot: python -m studperf.COMMAND\n\n{_USAGE}")
+        raise ConfigError(
+            f"{words[0]}: a command is written with a dot: python -m studperf.COMMAND\n\n{_USAGE}"
+        )
     if words is not None:
         make_console().print(_USAGE, markup=False, soft_wrap=True)
 

@@ -71,10 +71,17 @@ class Keeper(Checkpoint):
         row |= {"lr": trainer.optimizers[0].param_groups[0]["lr"], "seconds": round(seconds, 4)}
         self._started = now
         history.append(row)
-        LOG.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, {name: round(row[name], 4) for name in _METRICS})
+        LOG.info(
+            "epoch %d of %s: %s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            {name: round(row[name], 4) for name in _METRICS},
+        )
         value = self._signed(float(row[self.monitor.metric]))
         if value < (math.inf if self.best is None else self.best["value"]):
-            state = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+            state = {
+                name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()
+            }
             self.best = {"epoch": trainer.current_epoch, "value": value, "state_dict": state}
             self._is_best_written = False
 
@@ -87,7 +94,12 @@ class Keeper(Checkpoint):
         """Everything to disk."""
         self._write(trainer)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
         """The full epochs' history; the weights have moved on, so the last checkpoint stays."""
         if trainer.is_global_zero:
             self._write_history()
@@ -125,7 +137,12 @@ class Keeper(Checkpoint):
 class LocalCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint in one step. Lightning 2.6 would first import every cloud's client to ask whether the path is in one: 0.5 s."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:  # noqa: ANN401, ARG002
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401, ARG002
+    ) -> None:
         """Replaces the file at `path`."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(path), _to_bytes(checkpoint))
@@ -153,14 +170,18 @@ class EpochBar(Callback):
         ]
         self.progress = Progress(*columns, console=self.console, transient=True)
         self.progress.start()
-        self.task = self.progress.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
+        self.task = self.progress.add_task(
+            "", total=trainer.max_epochs, completed=trainer.current_epoch
+        )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
         """Moves the bar on; an epoch that `trainer.max_steps` cut short has no row to show."""
         if len(self.keeper.record.history) <= trainer.current_epoch:
             return
         metric, best = self.keeper.monitor.metric, self.keeper.best_value
-        text = f"{metric} {self.keeper.record.history[-1][metric]:.4g}" + ("" if best is None else f" (best {best:.4g})")
+        text = f"{metric} {self.keeper.record.history[-1][metric]:.4g}" + (
+            "" if best is None else f" (best {best:.4g})"
+        )
         epoch, n_epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         if self.progress is not None:
             self.progress.update(self.task, completed=epoch, description=text)
@@ -171,7 +192,12 @@ class EpochBar(Callback):
         """Closes the bar."""
         self.close()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002 - lightning's
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
         """Closes the bar."""
         self.close()
 

@@ -37,9 +37,19 @@ def excluded_columns(record: RunRecord) -> list[Exclusion]:
         kind = str(column["kind"])
         why = _WHY.get(kind, "left out by data.features")
         if column.get("why"):
-            why = f"follows from the target: {column['why']}" if kind == "leak" else str(column["why"])
+            why = (
+                f"follows from the target: {column['why']}"
+                if kind == "leak"
+                else str(column["why"])
+            )
         share = record.data.left_out_signal.get(name)
-        excluded.append(Exclusion(name, kind, why + (f"; explains {share:.0%} of the target's variance alone" if share else "")))
+        excluded.append(
+            Exclusion(
+                name,
+                kind,
+                why + (f"; explains {share:.0%} of the target's variance alone" if share else ""),
+            )
+        )
     return excluded
 
 
@@ -48,9 +58,7 @@ def intended_use(record: RunRecord) -> list[str]:
     data = record.data
     target = f"{data.target} ({data.unit})" if data.unit else data.target
     what = f"For: an estimate of {target} for one row of a table like {data.name!r}, from {len(data.features)} columns,"
-    beyond = (
-        "Not for: decisions about a person by the number alone, other populations than the table's, values outside of what training saw,"
-    )
+    beyond = "Not for: decisions about a person by the number alone, other populations than the table's, values outside of what training saw,"
     return [
         f"{what} read together with its interval by someone who can weigh it.",
         f"{beyond} or questions of cause: a column that predicts need not be one that changes anything.",
@@ -62,7 +70,9 @@ def limits(record: RunRecord) -> list[str]:
     data, judgement, figures = record.data, record.judgement, Figures.of(record)
     said = []
     if data.is_simulated:
-        said.append("The rows are SIMULATED: scores say that the machinery works, and nothing about real ones.")
+        said.append(
+            "The rows are SIMULATED: scores say that the machinery works, and nothing about real ones."
+        )
     if judgement is None:
         return [*said, "The model was not scored, so nothing is known of its errors."]
     if judgement.verdict.kind in ("no better than the mean", "suspicious"):
@@ -75,7 +85,9 @@ def limits(record: RunRecord) -> list[str]:
         )
     if data.noise_floor is not None:
         floor = figures.with_unit(data.noise_floor)
-        said.append(f"The data hold noise that no model can predict: an RMSE below about {floor} would be a sign of a leak, not of skill.")
+        said.append(
+            f"The data hold noise that no model can predict: an RMSE below about {floor} would be a sign of a leak, not of skill."
+        )
     shown, n_hidden = published_slices(record)
     if shown:
         worst = max(shown, key=lambda part: part.mae.value)
@@ -84,9 +96,13 @@ def limits(record: RunRecord) -> list[str]:
             f"at {worst.column} = {worst.level} (n = {worst.n})."
         )
     if n_hidden:
-        said.append(f"{n_hidden} groups of fewer than {MIN_SLICE} rows are not shown; of them nothing can be said.")
+        said.append(
+            f"{n_hidden} groups of fewer than {MIN_SLICE} rows are not shown; of them nothing can be said."
+        )
     if judgement.scored_on == "val":
-        said.append("Scored on val, by which the best epoch was chosen: expect somewhat larger errors on new rows.")
+        said.append(
+            "Scored on val, by which the best epoch was chosen: expect somewhat larger errors on new rows."
+        )
     return said
 
 
@@ -101,12 +117,19 @@ def predictors(record: RunRecord) -> list[tuple[str, Scores]]:
     """The model's scores, then those of the baselines on the same rows."""
     if record.judgement is None:
         return []
-    return [(record.model, record.judgement.scores), *((f"{name} (baseline)", s) for name, s in record.judgement.baselines.items())]
+    return [
+        (record.model, record.judgement.scores),
+        *((f"{name} (baseline)", s) for name, s in record.judgement.baselines.items()),
+    ]
 
 
 def n_scored(record: RunRecord) -> int:
     """Rows of the scored split."""
-    return record.data.n_val if record.judgement is not None and record.judgement.scored_on == "val" else record.data.n_test
+    return (
+        record.data.n_val
+        if record.judgement is not None and record.judgement.scored_on == "val"
+        else record.data.n_test
+    )
 
 
 def reproduce_commands(record: RunRecord) -> list[str]:
@@ -119,7 +142,11 @@ def reproduce_commands(record: RunRecord) -> list[str]:
 def write_card(record: RunRecord) -> str:
     """The card of a run, as Markdown."""
     data, judgement = record.data, record.judgement
-    lead = judgement.verdict.line if judgement else f"This run is {record.status}; it was not scored. {record.error or ''}".rstrip()
+    lead = (
+        judgement.verdict.line
+        if judgement
+        else f"This run is {record.status}; it was not scored. {record.error or ''}".rstrip()
+    )
     simulated = "SIMULATED data. " if data.is_simulated else ""
     parts = [
         f"# Model card: {_text(record.model)} on {_text(data.name)}",
@@ -132,7 +159,12 @@ def write_card(record: RunRecord) -> str:
         _section("Data", _data(record)),
         _section("Columns left out", _exclusions(record)),
         _section("Provenance", _provenance(record)),
-        _section("Train it again", "```\n" + "\n".join(line.replace("```", "'''") for line in reproduce_commands(record)) + "\n```"),
+        _section(
+            "Train it again",
+            "```\n"
+            + "\n".join(line.replace("```", "'''") for line in reproduce_commands(record))
+            + "\n```",
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -151,15 +183,34 @@ def _scores(record: RunRecord) -> str:
         return ""
     show, unit = Figures.of(record), Figures.of(record).in_unit
     header = ["", f"RMSE{unit}", f"MAE{unit}", "R2", f"bias{unit}"]
-    rows = [[name, show.interval(s.rmse), show.interval(s.mae), interval(s.r2, 3), show.interval(s.bias)] for name, s in predictors(record)]
-    said = [f"{n_scored(record)} {judgement.scored_on} rows, with 95 % intervals. Skill over the mean: {judgement.skill:.1%}."]
+    rows = [
+        [
+            name,
+            show.interval(s.rmse),
+            show.interval(s.mae),
+            interval(s.r2, 3),
+            show.interval(s.bias),
+        ]
+        for name, s in predictors(record)
+    ]
+    said = [
+        f"{n_scored(record)} {judgement.scored_on} rows, with 95 % intervals. Skill over the mean: {judgement.skill:.1%}."
+    ]
     return "\n\n".join([_table(header, rows), *said])
 
 
 def _slices(record: RunRecord) -> str:
     shown, _ = published_slices(record)
     show = Figures.of(record)
-    rows = [[f"{part.column} = {part.level}", str(part.n), show.interval(part.mae), show.interval(part.bias)] for part in shown]
+    rows = [
+        [
+            f"{part.column} = {part.level}",
+            str(part.n),
+            show.interval(part.mae),
+            show.interval(part.bias),
+        ]
+        for part in shown
+    ]
     return _table(["group", "n", f"MAE{show.in_unit}", f"bias{show.in_unit}"], rows) if rows else ""
 
 
@@ -171,7 +222,10 @@ def _data(record: RunRecord) -> str:
         f"- {data.n_rows} rows: {data.n_train} train, {data.n_val} val, {data.n_test} test; split `{data.split_sha256[:16]}`",
         f"- {len(data.features)} columns used: {', '.join(f'`{_code(name)}`' for name in data.features)}",
     ]
-    lines += [f"- Allowed though it gives the target away: `{_code(name)}`, {_text(why)}" for name, why in data.allowed_leaks.items()]
+    lines += [
+        f"- Allowed though it gives the target away: `{_code(name)}`, {_text(why)}"
+        for name, why in data.allowed_leaks.items()
+    ]
     return "\n".join([*lines, *(f"- {_text(warning)}" for warning in data.warnings)])
 
 
@@ -181,20 +235,36 @@ def _exclusions(record: RunRecord) -> str:
 
 
 def _provenance(record: RunRecord) -> str:
-    git = f"`{record.git.commit}`{' with changes not committed' if record.git.is_dirty else ''}" if record.git else "unknown"
+    git = (
+        f"`{record.git.commit}`{' with changes not committed' if record.git.is_dirty else ''}"
+        if record.git
+        else "unknown"
+    )
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    lines = [f"- commit: {git}", f"- package lock: `{record.lock_sha256}`", f"- weights: `{record.weights_sha256}`", f"- {_text(versions)}"]
+    lines = [
+        f"- commit: {git}",
+        f"- package lock: `{record.lock_sha256}`",
+        f"- weights: `{record.weights_sha256}`",
+        f"- {_text(versions)}",
+    ]
     return "\n".join(lines)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_text(cell) if i != 1 else cell for cell in line) + " |" for i, line in enumerate(lines))
+    return "\n".join(
+        "| " + " | ".join(_text(cell) if i != 1 else cell for cell in line) + " |"
+        for i, line in enumerate(lines)
+    )
 
 
 def _text(text: str) -> str:
     """As text, whatever it holds: Markdown lets HTML through, and a bar or a line's end would break a table."""
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False)).replace("\r", " ").replace("\n", " ")
+    return (
+        re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
+        .replace("\r", " ")
+        .replace("\n", " ")
+    )
 
 
 def _code(text: str) -> str:

@@ -26,8 +26,30 @@ _DEBUG = "STUDPERF_DEBUG"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _exit_code: list[int] = []
 """What `run_command` ended with."""
-_ONLY_SHOW = {"--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version", "--shell-completion", "-sc"}
-_TAKE_VALUES = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+_ONLY_SHOW = {
+    "--cfg",
+    "-c",
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--info",
+    "-i",
+    "--version",
+    "--shell-completion",
+    "-sc",
+}
+_TAKE_VALUES = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+}
 
 
 def run_command(command: Callable[[], int | None]) -> None:
@@ -59,7 +81,9 @@ def run_command(command: Callable[[], int | None]) -> None:
         if error.errno not in _NO_ROOM:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print_error(f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER")
+        print_error(
+            f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
+        )
         code = ConfigError.exit_code
     _exit_code.append(code)
     sys.exit(code)
@@ -71,7 +95,9 @@ def end_at_once() -> None:
     Python would first take apart every object that torch and lightning made, which takes a second. mypy ends itself this way.
     """
 
-    def end() -> None:  # handlers run in reverse order, so the first to be registered is the last to run
+    def end() -> (
+        None
+    ):  # handlers run in reverse order, so the first to be registered is the last to run
         try:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -97,7 +123,9 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        if len(sys.modules) > n_modules:  # in a process that has them already, freezing would only keep its garbage
+        if (
+            len(sys.modules) > n_modules
+        ):  # in a process that has them already, freezing would only keep its garbage
             gc.freeze()
             atexit.register(gc.unfreeze)  # what is still frozen then, nanobind reports as leaks
         if was_enabled:
@@ -108,7 +136,12 @@ def make_console(*, is_quiet: bool = False) -> Console:
     """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS."""
     from rich.console import Console
 
-    return Console(quiet=is_quiet, highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+    return Console(
+        quiet=is_quiet,
+        highlight=False,
+        soft_wrap=False,
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
+    )
 
 
 def split_words() -> tuple[list[str], list[str]]:
@@ -200,7 +233,9 @@ def is_on(given: Mapping[str, str], key: str) -> bool:
     return value == "true"
 
 
-def run_command_of(commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()) -> None:
+def run_command_of(
+    commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()
+) -> None:
     """Hands the words of the command line to the command that the first one names; arguments as of `read_words`.
 
     Raises:
@@ -235,10 +270,14 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
     given = [flag for flag in flags if flag.startswith("-")]
     for name in (flag.split("=")[0] for flag in given):
         if name not in known and (key := _nearest_key(name, known)):
-            raise ConfigError(f"{name}: is no flag; a key of the configuration has no dashes: {key}=...")
+            raise ConfigError(
+                f"{name}: is no flag; a key of the configuration has no dashes: {key}=..."
+            )
     check_flags(given, known)
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args([flag for flag in flags if flag])  # one that lacks its value is followed by an empty word
+    parser.parse_args(
+        [flag for flag in flags if flag]
+    )  # one that lacks its value is followed by an empty word
 
 
 def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
@@ -254,7 +293,9 @@ def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
     return ".".join([near[0], *rest]) if near and near[0] in keys else None
 
 
-def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy | None = None) -> None:
+def run_hydra(
+    task: Callable[[DictConfig], object], *, check_study: CheckStudy | None = None
+) -> None:
     """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
 
     Args:
@@ -279,15 +320,21 @@ def run_hydra(task: Callable[[DictConfig], object], *, check_study: CheckStudy |
     flags, words = split_words()
     _check_hydra_flags(flags)
     register_resolvers()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions on instead of printing them and exiting with 1
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # hands exceptions on instead of printing them and exiting with 1
+    )
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
         sys.argv[1:] = [*flags, *accept_overrides(words, check_study=check_study)]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(with_gc)()
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(
+            with_gc
+        )()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"The configuration was refused: {error}") from error
     except ValueError as error:
-        if str(error).startswith(("Only one of --", "The --resolve flag")):  # Hydra's flags, used together
+        if str(error).startswith(
+            ("Only one of --", "The --resolve flag")
+        ):  # Hydra's flags, used together
             raise ConfigError(str(error)) from error
         raise

@@ -38,7 +38,9 @@ def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
 
     table = Table(title="Runs, best first", title_justify="left")
     for name in ("run", "model", "seed", "RMSE", "MAE", "against the best", ""):
-        table.add_column(name, justify="left" if name in ("run", "model", "") else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if name in ("run", "model", "") else "right", overflow="fold"
+        )
     for standing in rank(runs):
         scores, difference = standing.judgement.scores, standing.difference
         table.add_row(

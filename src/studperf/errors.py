@@ -61,7 +61,9 @@ class Interrupted(KeyboardInterrupt):
 
 def listing(head: str, faults: Sequence[str]) -> str:
     """One message out of several faults: the head with their number, then a line each."""
-    return "\n".join([f"{head} ({counted(len(faults), 'fault')}):", *(f"  - {fault}" for fault in faults)])
+    return "\n".join(
+        [f"{head} ({counted(len(faults), 'fault')}):", *(f"  - {fault}" for fault in faults)]
+    )
 
 
 def counted(n: int, noun: str) -> str:

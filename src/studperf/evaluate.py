@@ -46,11 +46,17 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     """
     from studperf.data.rows import is_streamed
 
-    source = run.config.data.source.model_copy(update={key.rsplit(".", 1)[-1]: value for key, value in changes.items()})
+    source = run.config.data.source.model_copy(
+        update={key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
+    )
     if changes:
         source = source.model_copy(update={"otherwise": "fail"})
     dataset = run.config.data.model_copy(update={"source": source})
-    is_same = _evaluate_large(run, dataset, console) if is_streamed(dataset) else _evaluate_small(run, dataset, console)
+    is_same = (
+        _evaluate_large(run, dataset, console)
+        if is_streamed(dataset)
+        else _evaluate_small(run, dataset, console)
+    )
     if is_same is None and "data.source.path" not in changes:
         text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
         console.print(f"warning: {text}", style="yellow", soft_wrap=True)
@@ -65,7 +71,9 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
     raw, origin = read_source(dataset)
     console.print(origin.line, soft_wrap=True)
-    is_own = origin.md5 == run.record.data.md5 and origin.is_simulated == run.record.data.is_simulated
+    is_own = (
+        origin.md5 == run.record.data.md5 and origin.is_simulated == run.record.data.is_simulated
+    )
     table = check_table(raw, dataset, for_training=is_own)
     if is_own:
         return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
@@ -118,9 +126,7 @@ def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Conso
     hashes = np.concatenate([hash_features(table) for table in tables])
     n_seen = int(np.isin(hashes, pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
     if n_seen:
-        what = (
-            f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, so a score on them says little about new rows"
-        )
+        what = f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, so a score on them says little about new rows"
         console.print(what, style="yellow", soft_wrap=True)
 
 
@@ -133,7 +139,9 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
     if judgement is None:
         return False
     if rows.split.sha256 != run.record.data.split_sha256:
-        raise RunError(f"{run.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})")
+        raise RunError(
+            f"{run.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})"
+        )
     part = vars(rows.split)[judgement.scored_on]
     tables = (rows.table(part[start : start + BLOCK]) for start in range(0, len(part), BLOCK))
     scores = score(np.concatenate([run.predict(table) for table in tables]), rows.target(part))
@@ -147,11 +155,20 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
     if is_same:
         console.print("IDENTICAL to the recorded scores.", style="bold green")
     else:
-        console.print("NOT the recorded scores: another machine, another version of torch, or a changed file.", style="bold red")
+        console.print(
+            "NOT the recorded scores: another machine, another version of torch, or a changed file.",
+            style="bold red",
+        )
     return is_same
 
 
-def _score_other_rows(run: FinishedRun, tables: Iterable[Table], warnings: Iterable[Finding], name: str, console: Console) -> None:
+def _score_other_rows(
+    run: FinishedRun,
+    tables: Iterable[Table],
+    warnings: Iterable[Finding],
+    name: str,
+    console: Console,
+) -> None:
     import numpy as np
     import pandas as pd
 
@@ -161,11 +178,16 @@ def _score_other_rows(run: FinishedRun, tables: Iterable[Table], warnings: Itera
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
     _warn_of_seen_rows(run, tables, console)
     predicted = np.concatenate([run.predict(table) for table in tables])
-    actual = np.concatenate([table.target if table.has_target else np.full(len(table), np.nan) for table in tables])
+    actual = np.concatenate(
+        [table.target if table.has_target else np.full(len(table), np.nan) for table in tables]
+    )
     frame = pd.DataFrame({"row": np.arange(1, len(predicted) + 1), "predicted": predicted})
     judgement = run.record.judgement
     if judgement is not None and judgement.conformal is not None:
-        frame["low"], frame["high"] = predicted - judgement.conformal.half_width, predicted + judgement.conformal.half_width
+        frame["low"], frame["high"] = (
+            predicted - judgement.conformal.half_width,
+            predicted + judgement.conformal.half_width,
+        )
     known = np.isfinite(actual)
     if known.sum() > 1:
         frame["actual"] = actual
@@ -174,10 +196,16 @@ def _score_other_rows(run: FinishedRun, tables: Iterable[Table], warnings: Itera
             scores["when it was trained"] = judgement.scores
         _show(run, scores, f"{name}, {int(known.sum())} rows with a target", console)
         if "low" in frame:
-            held = ((frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"]))[known].mean()
+            held = ((frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"]))[
+                known
+            ].mean()
             console.print(f"The 90 % band holds {held:.1%} of these rows.")
     else:
-        why = "one row with a target is too few to score" if known.any() else "the file has no target to score by"
+        why = (
+            "one row with a target is too few to score"
+            if known.any()
+            else "the file has no target to score by"
+        )
         console.print(f"Rows predicted: {len(predicted)}; {why}.")
     console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
 

@@ -20,7 +20,10 @@ class Figures:
     @classmethod
     def of(cls, record: RunRecord) -> Self:
         """By the size of the run's RMSE: 4.94, 123.4, 5,678, 0.0123."""
-        return cls(record.data.unit, decimals_for(record.judgement.scores.rmse.value if record.judgement else 1.0))
+        return cls(
+            record.data.unit,
+            decimals_for(record.judgement.scores.rmse.value if record.judgement else 1.0),
+        )
 
     @property
     def in_unit(self) -> str:

@@ -46,7 +46,9 @@ class FinishedRun:
 
         record = RunRecord.load(folder)
         if record.status != "finished" or record.judgement is None:
-            raise RunError(f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}")
+            raise RunError(
+                f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}"
+            )
         config = load(record.config, is_trusted=False)
         encoder = read_encoder(folder)
         module = build_module(config, encoder.features, torch.zeros(2).numpy())
@@ -54,7 +56,9 @@ class FinishedRun:
         torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
         sha256 = load_best(module, folder)
         if sha256 != record.weights_sha256:
-            raise RunError(f"{folder}: the weights have sha256 {sha256}, the record says {record.weights_sha256}: the file was changed")
+            raise RunError(
+                f"{folder}: the weights have sha256 {sha256}, the record says {record.weights_sha256}: the file was changed"
+            )
         return cls(folder, record, config, encoder, module)
 
     def predict(self, table: Table) -> FloatArray:
@@ -74,16 +78,28 @@ class FinishedRun:
         facts = self.record.data
         with open_good_rows(self.config.data) as rows:
             if (rows.origin.md5, rows.origin.is_simulated) != (facts.md5, facts.is_simulated):
-                was, now = (f"md5 {md5}" if md5 else "simulated rows" for md5 in (facts.md5, rows.origin.md5))
+                was, now = (
+                    f"md5 {md5}" if md5 else "simulated rows"
+                    for md5 in (facts.md5, rows.origin.md5)
+                )
                 raise RunError(
                     f"{self.folder}: the run was trained on {was}, and {facts.path or 'its source'} now gives {now}; bring the rows back"
                 )
             if rows.split.sha256 != facts.split_sha256:
-                raise RunError(f"{self.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})")
+                raise RunError(
+                    f"{self.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})"
+                )
             return scored_tables(rows, self.record)
 
 
 def scored_tables(rows: Rows, record: RunRecord) -> list[Table]:
     """Val and, where it was opened, test, in their order: the rows whose predictions are known; of large parts the first `_N_TRIED`."""
-    names = ["val", *(["test"] if record.judgement is not None and record.judgement.scored_on == "test" else [])]
+    names = [
+        "val",
+        *(
+            ["test"]
+            if record.judgement is not None and record.judgement.scored_on == "test"
+            else []
+        ),
+    ]
     return [rows.table(vars(rows.split)[name][:_N_TRIED]) for name in names]

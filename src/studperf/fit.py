@@ -45,7 +45,16 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
 }
 """The Trainer's arguments with which steps can be made by the chunk, the default first."""
 _NO_MATTER = frozenset(
-    ("_target_", "max_epochs", "min_epochs", "accelerator", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark")
+    (
+        "_target_",
+        "max_epochs",
+        "min_epochs",
+        "accelerator",
+        "gradient_clip_val",
+        "gradient_clip_algorithm",
+        "deterministic",
+        "benchmark",
+    )
 )
 """Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act upon, step by step."""
 _STEP_HOOKS = (
@@ -93,8 +102,14 @@ def fit(
     data.is_chunked, data.prepare = reason is None, module.flatten
     if data.is_chunked:
         module.take_chunks(len(data.train_batches()))
-    LOG.info("lightning is called for many steps at once" if reason is None else f"lightning is called for each step: {reason}")
-    trainer = build_trainer(config, folder, [early, keeper, *bar, *callbacks], environment, clips=reason is not None)
+    LOG.info(
+        "lightning is called for many steps at once"
+        if reason is None
+        else f"lightning is called for each step: {reason}"
+    )
+    trainer = build_trainer(
+        config, folder, [early, keeper, *bar, *callbacks], environment, clips=reason is not None
+    )
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)
@@ -112,7 +127,9 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
         DivergedError: no epoch gave a finite value.
     """
     if not record.history:
-        raise RunError("No epoch came to its end, so there is nothing to judge. Raise trainer.max_steps or trainer.max_time, or drop it.")
+        raise RunError(
+            "No epoch came to its end, so there is nothing to judge. Raise trainer.max_steps or trainer.max_time, or drop it."
+        )
     monitor = config.monitor
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
     record.best_value = float(record.history[record.best_epoch][monitor.metric])
@@ -127,25 +144,40 @@ def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None
     trainer = config.trainer
     for name, values in _CHUNKED.items():
         value = trainer.get(name, values[0])
-        if value not in values and not (name == "devices" and isinstance(value, list) and len(value) == 1):
+        if value not in values and not (
+            name == "devices" and isinstance(value, list) and len(value) == 1
+        ):
             return f"trainer.{name}={value}"
-    if others := sorted(name for name in trainer.keys() - _CHUNKED.keys() - _NO_MATTER if trainer[name] is not None):
+    if others := sorted(
+        name for name in trainer.keys() - _CHUNKED.keys() - _NO_MATTER if trainer[name] is not None
+    ):
         return f"trainer.{others[0]} is set"
     for callback in callbacks:
-        hooks = [name for name in _STEP_HOOKS if getattr(type(callback), name) is not getattr(Callback, name)]
+        hooks = [
+            name
+            for name in _STEP_HOOKS
+            if getattr(type(callback), name) is not getattr(Callback, name)
+        ]
         if hooks:
             return f"{type(callback).__name__} has {hooks[0]}"
     return None
 
 
-def _run_trainer(trainer: pl.Trainer, module: ScoreModule, data: TableDataModule, checkpoint: Path | None) -> None:
+def _run_trainer(
+    trainer: pl.Trainer, module: ScoreModule, data: TableDataModule, checkpoint: Path | None
+) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         # Our checkpoints hold tensors and plain values only, so that loading one can't run code.
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except (KeyboardInterrupt, SystemExit) as error:  # lightning 2.6 turns Ctrl-C into SystemExit(1)
+    except (
+        KeyboardInterrupt,
+        SystemExit,
+    ) as error:  # lightning 2.6 turns Ctrl-C into SystemExit(1)
         signal.signal(signal.SIGINT, handler)
-        raise Interrupted(f"interrupted; go on with: python -m studperf.train resume={trainer.default_root_dir}") from error
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={trainer.default_root_dir}"
+        ) from error
 
 
 def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
@@ -154,14 +186,25 @@ def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
     Raises:
         DivergedError: no epoch gave a finite value.
     """
-    finite = [(float(row[metric]), i) for i, row in enumerate(record.history) if math.isfinite(row[metric])]
+    finite = [
+        (float(row[metric]), i)
+        for i, row in enumerate(record.history)
+        if math.isfinite(row[metric])
+    ]
     if not finite:
-        raise DivergedError(f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, or set trainer.gradient_clip_val.")
+        raise DivergedError(
+            f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, or set trainer.gradient_clip_val."
+        )
     return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
 
 
 def build_trainer(
-    config: RunConfig, folder: Path, callbacks: list[Callback], environment: ClusterEnvironment | None = None, *, clips: bool = True
+    config: RunConfig,
+    folder: Path,
+    callbacks: list[Callback],
+    environment: ClusterEnvironment | None = None,
+    *,
+    clips: bool = True,
 ) -> pl.Trainer:
     """The Trainer that the configuration describes, with our callbacks.
 
@@ -176,7 +219,9 @@ def build_trainer(
         ConfigError: lightning refused the arguments, for instance a GPU where there is none, or lacks a package for them.
     """
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
-    dropped = {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
+    dropped = (
+        {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
+    )
     arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
     plugins = [LocalCheckpoints(), *([] if environment is None else [environment])]
     try:
@@ -201,7 +246,11 @@ def build_trainer(
 
 def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
     """Sets torch's threads: as asked, or by the arithmetic of one forward pass. Returns their number."""
-    n_threads = config.threads if isinstance(config.threads, int) else choose_threads(module, rows, config.batch_size)
+    n_threads = (
+        config.threads
+        if isinstance(config.threads, int)
+        else choose_threads(module, rows, config.batch_size)
+    )
     torch.set_num_threads(n_threads)
     return n_threads
 
@@ -212,7 +261,9 @@ def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
     probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe(rows[0][:batch_size], rows[1][:batch_size])
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    n_cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
     return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else n_cores
 
 
@@ -226,7 +277,9 @@ def load_best(module: ScoreModule, folder: Path) -> str:
         state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
         module.cpu().float().load_state_dict(state)
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise RunError(f"{folder / BEST}: can't be loaded, it is missing, damaged or of another model: {error}") from error
+        raise RunError(
+            f"{folder / BEST}: can't be loaded, it is missing, damaged or of another model: {error}"
+        ) from error
     module.eval()
     return weights_sha256(state)
 
@@ -236,7 +289,9 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + tensor.numpy().tobytes())
+        digest.update(
+            f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + tensor.numpy().tobytes()
+        )
     return digest.hexdigest()
 
 

@@ -17,7 +17,16 @@ from studperf.data.rows import Rows
 from studperf.data.schema import Table
 from studperf.metrics import FloatArray, Interval
 from studperf.module import ScoreModule
-from studperf.record import PREDICTIONS, Conformal, DataFacts, Judgement, RunRecord, Scores, Slice, Verdict
+from studperf.record import (
+    PREDICTIONS,
+    Conformal,
+    DataFacts,
+    Judgement,
+    RunRecord,
+    Scores,
+    Slice,
+    Verdict,
+)
 
 COVERAGE = 0.9
 _MIN_SKILL = 0.01
@@ -60,7 +69,11 @@ def judge_run(
     index = vars(rows.split)
     shown = ["val"] if scored_on == "val" else ["val", "test"]
     actual = {name: rows.target(index[name]) for name in shown}
-    fitted = {} if reference else baselines.fit(_flat(data.table.part("sample"), encoder), rows.target(rows.sample))
+    fitted = (
+        {}
+        if reference
+        else baselines.fit(_flat(data.table.part("sample"), encoder), rows.target(rows.sample))
+    )
     fresh, predicted = _predict_parts(module, data, encoder, fitted, shown)
     reference = reference or fresh
     record.judgement = judge(
@@ -74,14 +87,23 @@ def judge_run(
     )
     frames = []
     for name in shown:
-        columns = {"row": index[name] + 1, "split": name, "actual": actual[name], "predicted": predicted[name]}
+        columns = {
+            "row": index[name] + 1,
+            "split": name,
+            "actual": actual[name],
+            "predicted": predicted[name],
+        }
         frames.append(pd.DataFrame({**columns, **reference[name]}))
     pd.concat(frames).to_parquet(folder / PREDICTIONS, index=False)
     return reference
 
 
 def _predict_parts(
-    module: ScoreModule, data: TableDataModule, encoder: Encoder, predictors: Mapping[str, baselines.Predictor], parts: Sequence[str]
+    module: ScoreModule,
+    data: TableDataModule,
+    encoder: Encoder,
+    predictors: Mapping[str, baselines.Predictor],
+    parts: Sequence[str],
 ) -> tuple[Reference, dict[str, FloatArray]]:
     """Part -> baseline -> predictions, and part -> predictions of the model, block by block: a million rows need no room of their own."""
     table = data.table
@@ -106,10 +128,17 @@ def _flat(rows: Batch, encoder: Encoder) -> FloatArray:
     return flatten(Encoded(rows[0].numpy(), rows[1].numpy()), encoder.features)
 
 
-def predict_val(module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, folder: Path) -> None:
+def predict_val(
+    module: ScoreModule, data: TableDataModule, encoder: Encoder, rows: Rows, folder: Path
+) -> None:
     """Writes `predictions.parquet` with the val rows alone: all that one trial of many must leave."""
     _, predicted = _predict_parts(module, data, encoder, {}, ["val"])
-    columns = {"row": rows.split.val + 1, "split": "val", "actual": rows.target(rows.split.val), "predicted": predicted["val"]}
+    columns = {
+        "row": rows.split.val + 1,
+        "split": "val",
+        "actual": rows.target(rows.split.val),
+        "predicted": predicted["val"],
+    }
     pd.DataFrame(columns).to_parquet(folder / PREDICTIONS, index=False)
 
 
@@ -159,10 +188,16 @@ def score(predicted: FloatArray, actual: FloatArray) -> Scores:
     return Scores(**metrics.scores(predicted, actual))
 
 
-def conformal(val_predicted: FloatArray, val_actual: FloatArray, predicted: FloatArray, actual: FloatArray) -> Conformal:
+def conformal(
+    val_predicted: FloatArray, val_actual: FloatArray, predicted: FloatArray, actual: FloatArray
+) -> Conformal:
     """The 90 % half-width from val, and how many of the scored rows it holds."""
     half_width = metrics.conformal_half_width(val_predicted, val_actual, coverage=COVERAGE)
-    return Conformal(level=COVERAGE, half_width=half_width, coverage=float(np.mean(np.abs(predicted - actual) <= half_width)))
+    return Conformal(
+        level=COVERAGE,
+        half_width=half_width,
+        coverage=float(np.mean(np.abs(predicted - actual) <= half_width)),
+    )
 
 
 def slice_errors(table: Table, predicted: FloatArray) -> list[Slice]:
@@ -189,7 +224,13 @@ def slice_errors(table: Table, predicted: FloatArray) -> list[Slice]:
 
 
 def give_verdict(
-    scores: Scores, best: str, best_scores: Scores, against_best: Interval, against_mean: Interval, skill: float, data: DataFacts
+    scores: Scores,
+    best: str,
+    best_scores: Scores,
+    against_best: Interval,
+    against_mean: Interval,
+    skill: float,
+    data: DataFacts,
 ) -> Verdict:
     """One line in words. A difference counts only if its paired interval excludes zero."""
     n = metrics.decimals(max(abs(against_best.low), abs(against_best.high)), 3)
@@ -200,12 +241,17 @@ def give_verdict(
     if suspicion := _suspicion(scores, best, best_scores, data):
         return Verdict(kind="suspicious", line=f"Suspiciously good, look for a leak: {suspicion}.")
     if against_mean.high >= 0 or skill < _MIN_SKILL:
-        return Verdict(kind="no better than the mean", line=f"No better than the mean: skill {skill:+.1%}.{_left_out(data)}")
+        return Verdict(
+            kind="no better than the mean",
+            line=f"No better than the mean: skill {skill:+.1%}.{_left_out(data)}",
+        )
     if against_best.low > 0:
         return Verdict(kind="worse", line=f"Worse than {best}: {gap}.{_left_out(data)}")
     if against_best.high < 0:
         return Verdict(kind="beats", line=f"Beats {best}: {gap}.{_left_out(data)}")
-    return Verdict(kind="matches", line=f"Matches {best}: {gap}, so the difference is noise.{_left_out(data)}")
+    return Verdict(
+        kind="matches", line=f"Matches {best}: {gap}, so the difference is noise.{_left_out(data)}"
+    )
 
 
 def _suspicion(scores: Scores, best: str, best_scores: Scores, data: DataFacts) -> str | None:
@@ -225,5 +271,8 @@ def _suspicion(scores: Scores, best: str, best_scores: Scores, data: DataFacts) 
 def _left_out(data: DataFacts) -> str:
     if not data.left_out_signal:
         return ""
-    names = ", ".join(f"{name} ({share:.0%} of the variance alone)" for name, share in list(data.left_out_signal.items())[:3])
+    names = ", ".join(
+        f"{name} ({share:.0%} of the variance alone)"
+        for name, share in list(data.left_out_signal.items())[:3]
+    )
     return f" Left out though they carry signal: {names}."

@@ -23,7 +23,17 @@ from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
 from studperf.judge import Reference, judge_run, predict_val
 from studperf.module import build_module
-from studperf.record import LAST, LOG, RECORD, RunRecord, make_folder, open_run, recorded, timed, write_atomically
+from studperf.record import (
+    LAST,
+    LOG,
+    RECORD,
+    RunRecord,
+    make_folder,
+    open_run,
+    recorded,
+    timed,
+    write_atomically,
+)
 from studperf.stacked import find_obstacle, stack_key, stack_size
 from studperf.stacked.fit import Member, fit_stack
 from studperf.stacked.plan import NotStackableError
@@ -59,7 +69,14 @@ def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str
         return [Job(config, words, parent / f"{stem}{config.seed}")]
     kept = [word for word in words if not word.startswith(("repeat=", "seed="))]
     seeds = range(config.seed, config.seed + config.repeat)
-    return [Job(config.model_copy(update={"seed": s, "repeat": 1}), [*kept, f"seed={s}"], parent / f"{stem}{s}") for s in seeds]
+    return [
+        Job(
+            config.model_copy(update={"seed": s, "repeat": 1}),
+            [*kept, f"seed={s}"],
+            parent / f"{stem}{s}",
+        )
+        for s in seeds
+    ]
 
 
 def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job]]:
@@ -70,7 +87,11 @@ def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job
     """
     begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     folder = make_folder(Path(config.runs), f"{begun}_{config.model_name}_repeat{config.repeat}")
-    text = yaml.safe_dump({"overrides": list(words), "config": config.model_dump(mode="json")}, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        {"overrides": list(words), "config": config.model_dump(mode="json")},
+        sort_keys=False,
+        allow_unicode=True,
+    )
     write_atomically(folder / REPEAT, text)
     return folder, repeat_jobs(config, words, folder, "seed")
 
@@ -91,12 +112,21 @@ def find_jobs(folder: Path) -> list[Job]:
     """
     if (folder / REPEAT).is_file():
         saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
-        return repeat_jobs(load(saved["config"], is_trusted=False), saved["overrides"], folder, "seed")
-    records = {path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))}
-    return [Job(load(record.config, is_trusted=False), record.overrides, below) for below, record in records.items()]
+        return repeat_jobs(
+            load(saved["config"], is_trusted=False), saved["overrides"], folder, "seed"
+        )
+    records = {
+        path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))
+    }
+    return [
+        Job(load(record.config, is_trusted=False), record.overrides, below)
+        for below, record in records.items()
+    ]
 
 
-def run_many(jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False) -> list[Result]:
+def run_many(
+    jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
+) -> list[Result]:
     """Does each job as `run_one` would do it; with `engine=stacked`, those that can be stacked are trained together.
 
     As trials of a study, they end with their predictions for val, see `train.run`. A job whose folder holds a finished run is done already. One that fails does not stop the others.
@@ -111,32 +141,50 @@ def run_many(jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial
     told: set[str] = set()
     groups: dict[str, list[int]] = {}
     for i, job in enumerate(jobs):
-        old = RunRecord.load(job.folder) if job.folder is not None and (job.folder / RECORD).is_file() else None
+        old = (
+            RunRecord.load(job.folder)
+            if job.folder is not None and (job.folder / RECORD).is_file()
+            else None
+        )
         if old is not None and old.status == "finished":
             results[i] = old
         else:
             groups.setdefault(_group_key(job, i), []).append(i)
     try:
         for group in groups.values():
-            results.update(zip(group, _run_group([jobs[i] for i in group], run_one, console, told, is_trial=is_trial), strict=True))
+            results.update(
+                zip(
+                    group,
+                    _run_group([jobs[i] for i in group], run_one, console, told, is_trial=is_trial),
+                    strict=True,
+                )
+            )
     except Interrupted as error:
         parents = {job.folder.parent for job in jobs if job.folder is not None}
         if len(jobs) == 1 or len(parents) != 1:
             raise
-        raise Interrupted(f"interrupted; go on with: python -m studperf.train resume={parents.pop()}") from error
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={parents.pop()}"
+        ) from error
     return [results[i] for i in range(len(jobs))]
 
 
 def _group_key(job: Job, number: int) -> str:
     """Equal for jobs to be trained together; one that has a checkpoint goes on from there, alone."""
-    is_alone = job.config.engine == "ordinary" or (job.folder is not None and (job.folder / LAST).is_file())
+    is_alone = job.config.engine == "ordinary" or (
+        job.folder is not None and (job.folder / LAST).is_file()
+    )
     return str(number) if is_alone else stack_key(job.config)
 
 
-def _run_group(jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool) -> list[Result]:
+def _run_group(
+    jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool
+) -> list[Result]:
     """The results of jobs that differ in nothing that would part them."""
     config = jobs[0].config
-    obstacle = find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
+    obstacle = (
+        find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
+    )
     try:
         if obstacle is None:
             return _run_stacks(jobs, console, is_trial=is_trial)
@@ -146,7 +194,12 @@ def _run_group(jobs: Sequence[Job], run_one: RunOne, console: Console, told: set
         return [error] * len(jobs)
     if config.engine == "stacked" and obstacle not in told:
         told.add(str(obstacle))
-        console.print(f"engine=stacked: trained one after another instead: {obstacle}", style="yellow", soft_wrap=True, markup=False)
+        console.print(
+            f"engine=stacked: trained one after another instead: {obstacle}",
+            style="yellow",
+            soft_wrap=True,
+            markup=False,
+        )
     return [_run_alone(job, run_one, is_trial=is_trial) for job in jobs]
 
 
@@ -169,18 +222,27 @@ def _run_stacks(jobs: Sequence[Job], console: Console, *, is_trial: bool) -> lis
     with (prepare_again if is_trial else prepare)(jobs[0].config, console) as ready:
         size = stack_size(jobs[0].config.batch_size, len(ready.rows.split.train))
         for start in range(0, len(jobs), size):
-            done, reference = _run_stack(jobs[start : start + size], ready, reference, console, is_trial=is_trial)
+            done, reference = _run_stack(
+                jobs[start : start + size], ready, reference, console, is_trial=is_trial
+            )
             results += done
     return results
 
 
 def _run_stack(
-    jobs: Sequence[Job], ready: Prepared, reference: Reference | None, console: Console, *, is_trial: bool
+    jobs: Sequence[Job],
+    ready: Prepared,
+    reference: Reference | None,
+    console: Console,
+    *,
+    is_trial: bool,
 ) -> tuple[list[Result], Reference | None]:
     """One stack: opened, trained, and each member judged."""
     config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
     if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
-        raise NotStackableError(f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)")
+        raise NotStackableError(
+            f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)"
+        )
     modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
     with enough_memory(config):
         stack = Stack(modules, ready.data.table.part("train"))
@@ -194,7 +256,9 @@ def _run_stack(
         started = time.monotonic()
         fit_stack(stack, members, ready.data, console)
         for member in members:
-            member.record.timings_s["fit"] = round(member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3)
+            member.record.timings_s["fit"] = round(
+                member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3
+            )
         for member in members:
             try:
                 reference = _conclude(member, ready, reference, console, is_trial=is_trial)
@@ -205,12 +269,23 @@ def _run_stack(
     return results, reference
 
 
-def _conclude(member: Member, ready: Prepared, reference: Reference | None, console: Console, *, is_trial: bool) -> Reference | None:
+def _conclude(
+    member: Member,
+    ready: Prepared,
+    reference: Reference | None,
+    console: Console,
+    *,
+    is_trial: bool,
+) -> Reference | None:
     """Best weights, judgement, plots and tracking of one member; whatever ends it, its own record says so."""
     record, folder = member.record, member.folder
     with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
         with recorded(record, folder):
-            LOG.info("trained together with %d other runs: %d epochs", record.n_stacked - 1, len(record.history))
+            LOG.info(
+                "trained together with %d other runs: %d epochs",
+                record.n_stacked - 1,
+                len(record.history),
+            )
             for row in record.history:
                 tracker.log_epoch(row)
             take_best(member.module, member.config, record, folder)
@@ -218,7 +293,9 @@ def _conclude(member: Member, ready: Prepared, reference: Reference | None, cons
                 predict_val(member.module, ready.data, ready.encoder, ready.rows, folder)
                 return None
             with timed(record, "judge"):
-                reference = judge_run(member.module, ready.data, ready.encoder, ready.rows, record, folder, reference)
+                reference = judge_run(
+                    member.module, ready.data, ready.encoder, ready.rows, record, folder, reference
+                )
             if member.config.plots:
                 with timed(record, "plots"):
                     report.draw_plots(record, folder)
@@ -234,7 +311,9 @@ def _recorded_together(members: Sequence[Member]) -> Iterator[None]:
     except KeyboardInterrupt as error:
         for member in _not_concluded(members):
             member.record.leave(member.folder, "interrupted", "stopped by the user or the system")
-        raise Interrupted(f"interrupted; go on with: python -m studperf.train resume={members[0].folder}") from error
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={members[0].folder}"
+        ) from error
     except BaseException as error:
         for member in _not_concluded(members):
             member.record.leave(member.folder, "failed", f"{type(error).__name__}: {error}")

@@ -35,7 +35,9 @@ class Interval:
 
 def _check(predicted: FloatArray, actual: FloatArray) -> None:
     if predicted.shape != actual.shape or predicted.ndim != 1 or not len(actual):
-        raise ValueError(f"expected two equal vectors with at least one row, got {predicted.shape} and {actual.shape}")
+        raise ValueError(
+            f"expected two equal vectors with at least one row, got {predicted.shape} and {actual.shape}"
+        )
 
 
 def rmse(predicted: FloatArray, actual: FloatArray) -> float:
@@ -88,8 +90,12 @@ def scores(predicted: FloatArray, actual: FloatArray) -> dict[str, Interval]:
     """
     _check(predicted, actual)
     error = predicted - actual
-    centred = actual - actual.mean() if np.ptp(actual) > 0 else np.zeros_like(actual)  # squares of large targets leave no digits
-    sums = _resample(np.stack([error, np.abs(error), error**2, centred, centred**2, np.ones_like(error)], axis=1))
+    centred = (
+        actual - actual.mean() if np.ptp(actual) > 0 else np.zeros_like(actual)
+    )  # squares of large targets leave no digits
+    sums = _resample(
+        np.stack([error, np.abs(error), error**2, centred, centred**2, np.ones_like(error)], axis=1)
+    )
     n = sums[:, 5]
     spread = sums[:, 4] - sums[:, 3] ** 2 / n
     draws = {
@@ -111,7 +117,9 @@ def paired_difference(predicted: FloatArray, reference: FloatArray, actual: Floa
     return paired_differences([predicted], reference, actual)[0]
 
 
-def paired_differences(predicted: Sequence[FloatArray], reference: FloatArray, actual: FloatArray) -> list[Interval]:
+def paired_differences(
+    predicted: Sequence[FloatArray], reference: FloatArray, actual: FloatArray
+) -> list[Interval]:
     """The paired difference of each prediction to one reference; rows are drawn once for all of them.
 
     Raises:
@@ -119,10 +127,22 @@ def paired_differences(predicted: Sequence[FloatArray], reference: FloatArray, a
     """
     for values in (*predicted, reference):
         _check(values, actual)
-    sums = _resample(np.stack([*((p - actual) ** 2 for p in predicted), (reference - actual) ** 2, np.ones_like(actual)], axis=1))
+    sums = _resample(
+        np.stack(
+            [
+                *((p - actual) ** 2 for p in predicted),
+                (reference - actual) ** 2,
+                np.ones_like(actual),
+            ],
+            axis=1,
+        )
+    )
     drawn = np.sqrt(sums[:, :-1] / sums[:, -1:])
     base = rmse(reference, actual)
-    return [_interval(rmse(p, actual) - base, drawn[:, i] - drawn[:, -1]) for i, p in enumerate(predicted)]
+    return [
+        _interval(rmse(p, actual) - base, drawn[:, i] - drawn[:, -1])
+        for i, p in enumerate(predicted)
+    ]
 
 
 def paired_mean_difference(first: FloatArray, second: FloatArray, *, is_squared: bool) -> Interval:
@@ -143,7 +163,9 @@ def paired_mean_difference(first: FloatArray, second: FloatArray, *, is_squared:
     return _interval(float(root(first.mean()) - root(second.mean())), draws)
 
 
-def unpaired_difference(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> Interval:
+def unpaired_difference(
+    first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]
+) -> Interval:
     """RMSE of the first (predicted, actual) minus that of the second, on different rows.
 
     Raises:
@@ -152,12 +174,16 @@ def unpaired_difference(first: tuple[FloatArray, FloatArray], second: tuple[Floa
     draws = []
     for i, (predicted, actual) in enumerate((first, second)):
         _check(predicted, actual)
-        sums = _resample(np.stack([(predicted - actual) ** 2, np.ones_like(actual)], axis=1), seed=_SEED + i)
+        sums = _resample(
+            np.stack([(predicted - actual) ** 2, np.ones_like(actual)], axis=1), seed=_SEED + i
+        )
         draws.append(np.sqrt(sums[:, 0] / sums[:, 1]))
     return _interval(rmse(*first) - rmse(*second), draws[0] - draws[1])
 
 
-def conformal_half_width(predicted: FloatArray, actual: FloatArray, *, coverage: float = 0.9) -> float:
+def conformal_half_width(
+    predicted: FloatArray, actual: FloatArray, *, coverage: float = 0.9
+) -> float:
     """Half the width of the interval around a prediction that holds the truth with this probability.
 
     Split conformal: the ceil((n + 1) * coverage)-th smallest absolute error on rows that were not trained on (Lei et al. 2018,
@@ -189,7 +215,9 @@ def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:
     n_drawn = min(len(rows), _MAX_BLOCKS)
     if len(rows) > n_drawn:
         blocks = np.random.default_rng([seed, len(rows)]).permutation(len(rows)) % n_drawn
-        rows = np.stack([np.bincount(blocks, weights=column, minlength=n_drawn) for column in rows.T], axis=1)
+        rows = np.stack(
+            [np.bincount(blocks, weights=column, minlength=n_drawn) for column in rows.T], axis=1
+        )
     draw = _draw_few if n_drawn <= _MAX_KEPT else _draw_many
     return np.concatenate([counts.astype(np.float64) @ rows for counts in draw(n_drawn, seed)])
 
@@ -201,7 +229,10 @@ def _draw(n_rows: int, seed: int) -> list[NDArray[np.uint16]]:
     """
     rng = np.random.default_rng(seed)
     shares = np.full(n_rows, 1 / n_rows)
-    return [rng.multinomial(n_rows, shares, size=_CHUNK).astype(np.uint16) for _ in range(N_RESAMPLES // _CHUNK)]
+    return [
+        rng.multinomial(n_rows, shares, size=_CHUNK).astype(np.uint16)
+        for _ in range(N_RESAMPLES // _CHUNK)
+    ]
 
 
 _draw_few = lru_cache(maxsize=32)(_draw)

@@ -43,13 +43,17 @@ class ScoreModule(LightningModule):
     target_mean: Tensor
     target_std: Tensor
 
-    def __init__(self, model: nn.Module, config: RunConfig, *, target_mean: float, target_std: float) -> None:
+    def __init__(
+        self, model: nn.Module, config: RunConfig, *, target_mean: float, target_std: float
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.criterion = build_loss(config.loss)
         self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
-        self.register_buffer("target_std", torch.tensor(max(target_std, _MIN_STD), dtype=torch.float32))
+        self.register_buffer(
+            "target_std", torch.tensor(max(target_std, _MIN_STD), dtype=torch.float32)
+        )
         self._train_loss: list[Tensor] = []
         self._val: list[Tensor] = []
         self._n_batches: int | None = None
@@ -82,7 +86,10 @@ class ScoreModule(LightningModule):
         """(N,) float64 in the target's unit, on the CPU; the same rows in the same order give the same bits."""
         self.eval()
         starts = range(0, max(1, len(rows[0])), _SCORING_BATCH_SIZE)
-        parts = [self(rows[0][i : i + _SCORING_BATCH_SIZE], rows[1][i : i + _SCORING_BATCH_SIZE].long()) for i in starts]
+        parts = [
+            self(rows[0][i : i + _SCORING_BATCH_SIZE], rows[1][i : i + _SCORING_BATCH_SIZE].long())
+            for i in starts
+        ]
         return np.asarray(torch.cat(parts).double().numpy())
 
     def take_chunks(self, n_batches: int) -> None:
@@ -97,16 +104,27 @@ class ScoreModule(LightningModule):
             return flat(x_num, x_cat), x_cat[:, :0]
         return x_num, x_cat
 
-    def transfer_batch_to_device(self, batch: Chunk | Batch, device: torch.device, dataloader_idx: int) -> Chunk | Batch:  # noqa: ARG002
+    def transfer_batch_to_device(
+        self,
+        batch: Chunk | Batch,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002
+    ) -> Chunk | Batch:
         """Moves what does not lie there already; lightning's own way walks through every number of a chunk."""
         x_num, x_cat, target = (tensor.to(device, non_blocking=True) for tensor in batch[:3])
-        return Chunk(x_num, x_cat, target, batch.sizes) if isinstance(batch, Chunk) else (x_num, x_cat, target)
+        return (
+            Chunk(x_num, x_cat, target, batch.sizes)
+            if isinstance(batch, Chunk)
+            else (x_num, x_cat, target)
+        )
 
     def on_train_epoch_start(self) -> None:
         """Dropout depends on (seed, epoch) alone, so that a resumed run draws what the unbroken one would have drawn."""
         seed = epoch_seed(self.config.seed, self.current_epoch)
         # torch.manual_seed notes a stack trace for a GPU that is not in use yet: 1.3 ms an epoch on a machine without one.
-        torch.default_generator.manual_seed(seed) if self.device.type == "cpu" else torch.manual_seed(seed)
+        torch.default_generator.manual_seed(
+            seed
+        ) if self.device.type == "cpu" else torch.manual_seed(seed)
         self._train_loss.clear()
 
     def training_step(self, batch: Chunk | Batch, batch_idx: int) -> Tensor | None:
@@ -127,7 +145,11 @@ class ScoreModule(LightningModule):
     def _share(self, batch_idx: int) -> Share | None:
         """Of a batch, where several processes train."""
         batches = self.trainer.train_dataloader if self.trainer.world_size > 1 else None
-        return Share(batches.rank, batches.n_ranks, batches.size(batch_idx)) if isinstance(batches, Batches) else None
+        return (
+            Share(batches.rank, batches.n_ranks, batches.size(batch_idx))
+            if isinstance(batches, Batches)
+            else None
+        )
 
     def _train_chunk(self, chunk: Chunk) -> None:
         """What lightning does in a step, for each batch: the same arithmetic in the same order, without its 0.2 ms around each."""
@@ -191,11 +213,19 @@ class ScoreModule(LightningModule):
 
         They go where callbacks look for them (`trainer.callback_metrics`); `self.log` would add 1.1 ms to each epoch.
         """
-        sums = torch.stack(self._val).sum(dim=0) if self._val else torch.zeros(_N_SUMS, device=self.device)
+        sums = (
+            torch.stack(self._val).sum(dim=0)
+            if self._val
+            else torch.zeros(_N_SUMS, device=self.device)
+        )
         self._val.clear()
-        loss, squares, absolute, spread_squares, spread, n_rows = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        loss, squares, absolute, spread_squares, spread, n_rows = self.trainer.strategy.reduce(
+            sums, reduce_op="sum"
+        )
         # Validation closes the epoch's training, so the training loss is known here and every callback of the epoch's end sees it.
-        train_loss = torch.stack(self._train_loss).mean() if self._train_loss else torch.tensor(float("nan"))
+        train_loss = (
+            torch.stack(self._train_loss).mean() if self._train_loss else torch.tensor(float("nan"))
+        )
         self.trainer.callback_metrics.update(
             {
                 "train/loss": self.trainer.strategy.reduce(train_loss),
@@ -209,7 +239,11 @@ class ScoreModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer; `_set_lr` moves its learning rate."""
         is_chunked, epochs = self._n_batches is not None, self.trainer.max_epochs or 1
-        self._n_steps = (self._n_batches or 0) * epochs if is_chunked else int(self.trainer.estimated_stepping_batches)
+        self._n_steps = (
+            (self._n_batches or 0) * epochs
+            if is_chunked
+            else int(self.trainer.estimated_stepping_batches)
+        )
         return build_optimizer(self.config.optimizer, self, on_cuda=self.device.type == "cuda")
 
 
@@ -251,11 +285,15 @@ def build_loss(loss: Loss) -> nn.Module:
             return QuantileLoss(loss.quantile)
 
 
-def build_optimizer(optimizer: Optimizer, module: nn.Module, *, on_cuda: bool = False) -> torch.optim.Optimizer:
+def build_optimizer(
+    optimizer: Optimizer, module: nn.Module, *, on_cuda: bool = False
+) -> torch.optim.Optimizer:
     """Weight decay for matrices only: shrinking a bias or a norm's scale only biases the prediction."""
     matrices = [p for p in module.parameters() if p.ndim > 1]
     others = [p for p in module.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": optimizer.weight_decay}] if matrices else []
+    groups: list[dict[str, Any]] = (
+        [{"params": matrices, "weight_decay": optimizer.weight_decay}] if matrices else []
+    )
     groups.append({"params": others, "weight_decay": 0.0})
     is_cpu_or_cuda = on_cuda or all(p.device.type == "cpu" for p in module.parameters())
     match optimizer.name:
@@ -272,7 +310,9 @@ def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
 
     Before its first step, with hooks, or for an optimizer without such a kernel, this is `optimizer.step` itself.
     """
-    kernel = {torch.optim.AdamW: "_fused_adamw_", torch.optim.Adam: "_fused_adam_"}.get(type(optimizer), "")
+    kernel = {torch.optim.AdamW: "_fused_adamw_", torch.optim.Adam: "_fused_adam_"}.get(
+        type(optimizer), ""
+    )
     has_hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks  # noqa: SLF001 - torch has no other way to ask
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     is_begun = all(p.device.type == "cpu" and optimizer.state[p] for p in parameters)
@@ -282,24 +322,50 @@ def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     with torch.no_grad():
         all_counts = torch.stack([optimizer.state[p]["step"] for p in parameters])
         for i, parameter in enumerate(parameters):
-            optimizer.state[parameter]["step"] = all_counts[i]  # a view, so that one addition counts for all
+            optimizer.state[parameter]["step"] = all_counts[
+                i
+            ]  # a view, so that one addition counts for all
     groups = [
-        (group, [[optimizer.state[p][name] for p in group["params"]] for name in ("exp_avg", "exp_avg_sq", "step")])
+        (
+            group,
+            [
+                [optimizer.state[p][name] for p in group["params"]]
+                for name in ("exp_avg", "exp_avg_sq", "step")
+            ],
+        )
         for group in optimizer.param_groups
         if group["params"]
     ]
 
     @torch.no_grad()
     def step() -> None:
-        if any(p.grad is None for p in parameters):  # one that the loss did not reach is left as it is
+        if any(
+            p.grad is None for p in parameters
+        ):  # one that the loss did not reach is left as it is
             optimizer.step()
             return
         all_counts.add_(1)
         for group, (means, squares, counts) in groups:
             beta1, beta2 = group["betas"]
-            fixed = {"amsgrad": False, "beta1": beta1, "beta2": beta2, "eps": group["eps"], "maximize": False}
+            fixed = {
+                "amsgrad": False,
+                "beta1": beta1,
+                "beta2": beta2,
+                "eps": group["eps"],
+                "maximize": False,
+            }
             gradients = [p.grad for p in group["params"]]
-            run(group["params"], gradients, means, squares, [], counts, lr=group["lr"], weight_decay=group["weight_decay"], **fixed)
+            run(
+                group["params"],
+                gradients,
+                means,
+                squares,
+                [],
+                counts,
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                **fixed,
+            )
 
     return step
 
@@ -328,12 +394,16 @@ def build_module(config: RunConfig, features: FeatureSpec, train_target: FloatAr
             model = build_model(config.model, features)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    return ScoreModule(model, config, target_mean=float(train_target.mean()), target_std=float(train_target.std()))
+    return ScoreModule(
+        model, config, target_mean=float(train_target.mean()), target_std=float(train_target.std())
+    )
 
 
 def build_model(node: dict[str, Any], features: FeatureSpec) -> nn.Module:
     """The model that a checked node names."""
     module, _, name = str(node["_target_"]).rpartition(".")
-    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in node.items() if key != "_target_"}
+    arguments = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in node.items() if key != "_target_"
+    }
     model: nn.Module = getattr(importlib.import_module(module), name)(features, **arguments)
     return model

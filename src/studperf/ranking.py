@@ -35,9 +35,17 @@ def find_runs(paths: Sequence[Path]) -> list[tuple[Path, RunRecord]]:
     """
     found, faults = [], []
     for path in paths:
-        folders = [path] if (path / RECORD).is_file() else sorted(p.parent for p in path.glob(f"*/{RECORD}"))
+        folders = (
+            [path]
+            if (path / RECORD).is_file()
+            else sorted(p.parent for p in path.glob(f"*/{RECORD}"))
+        )
         if not folders:
-            why = f"holds no run (no {RECORD} in it or directly below it)" if path.is_dir() else "there is no such folder"
+            why = (
+                f"holds no run (no {RECORD} in it or directly below it)"
+                if path.is_dir()
+                else "there is no such folder"
+            )
             faults.append(f"{path}: {why}")
         found += folders
     if faults:
@@ -53,20 +61,42 @@ def rank(runs: Sequence[tuple[Path, RunRecord]]) -> list[Standing]:
     """
     for folder, record in runs:
         if record.judgement is None:
-            raise RunError(f"{folder}: is {record.status} and was not scored; go on with it first: studperf.train resume={folder}")
+            raise RunError(
+                f"{folder}: is {record.status} and was not scored; go on with it first: studperf.train resume={folder}"
+            )
     if len({(record.data.target, record.data.unit) for _, record in runs}) > 1:
-        raise RunError("these runs predict different targets: " + ", ".join(sorted({r.data.target for _, r in runs})))
-    scored = [_Scored(folder, record, j, _scored_rows(folder, j)) for folder, record in runs if (j := record.judgement) is not None]
+        raise RunError(
+            "these runs predict different targets: "
+            + ", ".join(sorted({r.data.target for _, r in runs}))
+        )
+    scored = [
+        _Scored(folder, record, j, _scored_rows(folder, j))
+        for folder, record in runs
+        if (j := record.judgement) is not None
+    ]
     scored.sort(key=lambda run: run.judgement.scores.rmse.value)
     best, *others = scored
     paired = [run for run in others if run.shares_rows_with(best)]
     intervals = paired_differences([run.predicted for run in paired], best.predicted, best.actual)
     by_run = {id(run): interval for run, interval in zip(paired, intervals, strict=True)}
-    standings = [Standing(best.folder, best.record, best.judgement, None, is_paired=True, place="best")]
+    standings = [
+        Standing(best.folder, best.record, best.judgement, None, is_paired=True, place="best")
+    ]
     for run in others:
-        difference = by_run.get(id(run)) or unpaired_difference((run.predicted, run.actual), (best.predicted, best.actual))
+        difference = by_run.get(id(run)) or unpaired_difference(
+            (run.predicted, run.actual), (best.predicted, best.actual)
+        )
         place: Literal["noise", "worse"] = "worse" if difference.low > 0 else "noise"
-        standings.append(Standing(run.folder, run.record, run.judgement, difference, is_paired=id(run) in by_run, place=place))
+        standings.append(
+            Standing(
+                run.folder,
+                run.record,
+                run.judgement,
+                difference,
+                is_paired=id(run) in by_run,
+                place=place,
+            )
+        )
     return standings
 
 

@@ -52,7 +52,18 @@ STUDIES = "sweeps"
 """Below `runs`: a folder for each study."""
 """The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 LOG = logging.getLogger("studperf")
-_PACKAGES = ("studperf", "torch", "lightning", "hydra-core", "pandas", "numpy", "scikit-learn", "pyarrow", "pydantic", "tabm")
+_PACKAGES = (
+    "studperf",
+    "torch",
+    "lightning",
+    "hydra-core",
+    "pandas",
+    "numpy",
+    "scikit-learn",
+    "pyarrow",
+    "pydantic",
+    "tabm",
+)
 
 Status = Literal["running", "finished", "interrupted", "failed", "pruned"]
 VerdictKind = Literal["no better than the mean", "worse", "matches", "beats", "suspicious"]
@@ -263,7 +274,15 @@ class RunRecord(Part):
     """Name -> sha256 of each other file of the folder, once the run has finished."""
 
     @classmethod
-    def start(cls, name: str, config: RunConfig, overrides: Sequence[str], data: DataFacts, *, n_parameters: int) -> Self:
+    def start(
+        cls,
+        name: str,
+        config: RunConfig,
+        overrides: Sequence[str],
+        data: DataFacts,
+        *,
+        n_parameters: int,
+    ) -> Self:
         """The record of a run about to begin."""
         return cls(
             name=name,
@@ -302,16 +321,31 @@ class RunRecord(Part):
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"]))
             what = f"{where}: {fault['msg']}" if where else fault["msg"]
-            raise RunError(f"{path}: is not a record that this version of studperf reads: {what}") from error
-        if record.status == "running" and record.process is not None and record.process.is_alive is False:
-            record.status, record.error = "interrupted", f"killed: process {record.process.pid}, which ran it, is gone"
+            raise RunError(
+                f"{path}: is not a record that this version of studperf reads: {what}"
+            ) from error
+        if (
+            record.status == "running"
+            and record.process is not None
+            and record.process.is_alive is False
+        ):
+            record.status, record.error = (
+                "interrupted",
+                f"killed: process {record.process.pid}, which ran it, is gone",
+            )
         return record
 
     def finish(self, folder: Path) -> None:
         """Marks the run as finished and hashes what it left."""
         self.status, self.ended, self.error = "finished", now(), None
-        left = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and path.name != RECORD)
-        self.files = {str(name): sha256_of(folder / name) for name in left if name.parts[0] != WANDB}
+        left = (
+            path.relative_to(folder)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != RECORD
+        )
+        self.files = {
+            str(name): sha256_of(folder / name) for name in left if name.parts[0] != WANDB
+        }
         self.save(folder)
 
     def leave(self, folder: Path, status: Status, error: str) -> None:
@@ -339,7 +373,9 @@ def open_run(
         RunError: the folder can't be made, or its run began with other rows.
     """
     split, left_out = rows.split, dict(left_out_signal(rows.table(rows.sample), config.data))
-    data = describe_data(rows, split, rows.origin, left_out=left_out, allowed_leaks=leaks, n_sampled=rows.n_sampled)
+    data = describe_data(
+        rows, split, rows.origin, left_out=left_out, allowed_leaks=leaks, n_sampled=rows.n_sampled
+    )
     n_parameters = sum(p.numel() for p in module.model.parameters())
     begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     name = folder.name if folder else f"{begun}_{config.model_name}_seed{config.seed}"
@@ -366,10 +402,16 @@ def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
-    LOG.info("%s %s", "going on with" if record.resumed_at else "started", " ".join(record.overrides) or "the defaults")
+    LOG.info(
+        "%s %s",
+        "going on with" if record.resumed_at else "started",
+        " ".join(record.overrides) or "the defaults",
+    )
     try:
         yield
-        LOG.info("finished: %s", record.judgement.verdict.line if record.judgement else "not judged")
+        LOG.info(
+            "finished: %s", record.judgement.verdict.line if record.judgement else "not judged"
+        )
     except KeyboardInterrupt:
         LOG.warning("interrupted after %d epochs", len(record.history))
         record.leave(folder, "interrupted", "stopped by the user or the system")
@@ -395,16 +437,27 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
         RunError: the run goes on in another process, or the rows are not those that it began with.
     """
     record = RunRecord.load(folder)
-    is_running = record.status == "running" and record.process is not None and record.process.is_alive
+    is_running = (
+        record.status == "running" and record.process is not None and record.process.is_alive
+    )
     # A further process of the run finds it opened by the first one.
-    if is_kept and is_running and (process := record.process) is not None and process.pid != os.getpid():
-        raise RunError(f"{folder}: is running, in process {process.pid}; let it end or stop it first")
+    if (
+        is_kept
+        and is_running
+        and (process := record.process) is not None
+        and process.pid != os.getpid()
+    ):
+        raise RunError(
+            f"{folder}: is running, in process {process.pid}; let it end or stop it first"
+        )
     for what, old, new in (
         ("data md5", record.data.md5, fresh.data.md5),
         ("split", record.data.split_sha256, fresh.data.split_sha256),
     ):
         if old != new:
-            raise RunError(f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run.")
+            raise RunError(
+                f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run."
+            )
     record.status, record.ended, record.error, record.process = "running", None, None, fresh.process
     if (folder / LAST).is_file():
         record.history = _kept_history(folder / LAST)
@@ -430,7 +483,9 @@ def timed(record: RunRecord, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        record.timings_s[what] = round(record.timings_s.get(what, 0.0) + time.monotonic() - started, 3)
+        record.timings_s[what] = round(
+            record.timings_s.get(what, 0.0) + time.monotonic() - started, 3
+        )
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
@@ -442,7 +497,9 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(folder / PREDICTIONS)
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder / PREDICTIONS}: can't be read, it is missing or damaged; train the run again") from error
+        raise RunError(
+            f"{folder / PREDICTIONS}: can't be read, it is missing or damaged; train the run again"
+        ) from error
 
 
 def read_encoder(folder: Path) -> Encoder:
@@ -454,7 +511,9 @@ def read_encoder(folder: Path) -> Encoder:
     try:
         return Encoder.model_validate_json((folder / ENCODER).read_bytes())
     except (OSError, ValidationError) as error:
-        raise RunError(f"{folder / ENCODER}: can't be read, it is missing or damaged; train the run again") from error
+        raise RunError(
+            f"{folder / ENCODER}: can't be read, it is missing or damaged; train the run again"
+        ) from error
 
 
 def make_folder(runs: Path, name: str) -> Path:
@@ -471,7 +530,9 @@ def make_folder(runs: Path, name: str) -> Path:
             if runs.exists() and not runs.is_dir():
                 raise RunError(f"runs={runs}: is a file; name a folder for the runs") from None
         except OSError as error:
-            raise RunError(f"runs={runs}: no run folder can be made there: {error.strerror}") from error
+            raise RunError(
+                f"runs={runs}: no run folder can be made there: {error.strerror}"
+            ) from error
         else:
             return folder
     raise RunError(f"{runs / name}: a thousand runs of this name")
@@ -479,7 +540,10 @@ def make_folder(runs: Path, name: str) -> Path:
 
 def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_json: str) -> None:
     """`config.yaml`, `overrides.yaml` and `encoder.json`: with them alone the run can be repeated or resumed."""
-    write_atomically(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_atomically(
+        folder / "config.yaml",
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+    )
     write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
     write_atomically(folder / ENCODER, encoder_json)
 
@@ -520,7 +584,9 @@ def _process_start(pid: int) -> str | None:
             return None
         return None if fields[0] in "ZX" else fields[19]
     try:
-        asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
+        asked = subprocess.run(  # noqa: S603
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return asked.stdout.strip() or None
@@ -531,7 +597,9 @@ def read_git() -> Git | None:
     if (read := read_commit()) is not None:
         return Git(commit=read[0], is_dirty=read[1])
     built_for = os.environ.get(COMMIT, "")
-    return Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
+    return (
+        Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
+    )
 
 
 def read_lock_hash() -> str | None:
@@ -560,6 +628,16 @@ def read_hardware(accelerator: str, n_threads: int) -> Hardware:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         cpu = names[0] if names else cpu
-    return Hardware(platform=platform.platform(), cpu=cpu, n_cores=os.cpu_count() or 1, accelerator=accelerator, n_threads=n_threads)
+    return Hardware(
+        platform=platform.platform(),
+        cpu=cpu,
+        n_cores=os.cpu_count() or 1,
+        accelerator=accelerator,
+        n_threads=n_threads,
+    )

@@ -44,10 +44,14 @@ class Difference:
 
     def __str__(self) -> str:
         """As a line."""
-        return f"{self.what}: recorded {self.recorded}, now {self.now}" + (f" ({self.way_back})" if self.way_back else "")
+        return f"{self.what}: recorded {self.recorded}, now {self.now}" + (
+            f" ({self.way_back})" if self.way_back else ""
+        )
 
 
-def reproduce(folder: Path, console: Console, *, is_forced: bool = False, runs: Path | None = None) -> bool:
+def reproduce(
+    folder: Path, console: Console, *, is_forced: bool = False, runs: Path | None = None
+) -> bool:
     """Compares what the run began with, runs it again, and compares what came out; True if all is the same.
 
     Args:
@@ -71,15 +75,27 @@ def reproduce(folder: Path, console: Console, *, is_forced: bool = False, runs: 
     for note in surroundings(record):
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     if causes and not is_forced:
-        console.print("NOT run again: it would be another run. force=true runs it all the same.", style="bold red")
+        console.print(
+            "NOT run again: it would be another run. force=true runs it all the same.",
+            style="bold red",
+        )
         return False
-    with tempfile.TemporaryDirectory() if runs is None else contextlib.nullcontext(str(runs)) as place:
+    with (
+        tempfile.TemporaryDirectory()
+        if runs is None
+        else contextlib.nullcontext(str(runs)) as place
+    ):
         again, again_folder = _run_again(config, record, Path(place))
         difference = next(outcome_differences(record, folder, again, again_folder), None)
     if difference is None:
-        console.print(f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, predictions and scores.", style="bold green")
+        console.print(
+            f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, predictions and scores.",
+            style="bold green",
+        )
         return not causes
-    console.print(f"DIFFERENT, first in {difference}", style="bold red", soft_wrap=True, markup=False)
+    console.print(
+        f"DIFFERENT, first in {difference}", style="bold red", soft_wrap=True, markup=False
+    )
     return False
 
 
@@ -92,7 +108,9 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
     if then != now:
         yield Difference("commit", then, now, f"git checkout {then}" if then else "")
     if record.lock_sha256 != (lock := read_lock_hash()):
-        yield Difference("packages in uv.lock", record.lock_sha256, lock, "the commit's uv.lock has them")
+        yield Difference(
+            "packages in uv.lock", record.lock_sha256, lock, "the commit's uv.lock has them"
+        )
     versions = read_versions()
     for package, version in record.versions.items():
         if versions.get(package) != version:
@@ -110,7 +128,12 @@ def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Differenc
         return
     if record.data.is_simulated != origin.is_simulated:
         kinds = {True: "a simulated table", False: "a table from a file"}
-        yield Difference("data", kinds[record.data.is_simulated], kinds[origin.is_simulated], str(record.data.path or ""))
+        yield Difference(
+            "data",
+            kinds[record.data.is_simulated],
+            kinds[origin.is_simulated],
+            str(record.data.path or ""),
+        )
     elif record.data.md5 != origin.md5:
         yield Difference("data md5", record.data.md5, origin.md5, str(origin.path))
 
@@ -131,18 +154,24 @@ def surroundings(record: RunRecord) -> Iterator[str]:
                 yield str(Difference(f"hardware, {name}", getattr(then, name), getattr(now, name)))
 
 
-def outcome_differences(record: RunRecord, folder: Path, again: RunRecord, again_folder: Path) -> Iterator[Difference]:
+def outcome_differences(
+    record: RunRecord, folder: Path, again: RunRecord, again_folder: Path
+) -> Iterator[Difference]:
     """What came out differently, in the order in which a run makes it."""
     yield from _unequal("split sha256", record.data.split_sha256, again.data.split_sha256)
     for before, after in zip(record.history, again.history, strict=False):
         for name in before:
             if name != "seconds":
-                yield from _unequal(f"history, epoch {before['epoch']}, {name}", before[name], after.get(name))
+                yield from _unequal(
+                    f"history, epoch {before['epoch']}, {name}", before[name], after.get(name)
+                )
     yield from _unequal("number of epochs", len(record.history), len(again.history))
     yield from _unequal("best epoch", record.best_epoch, again.best_epoch)
     yield from _unequal("weights sha256", record.weights_sha256, again.weights_sha256)
     yield from _prediction_differences(folder, again_folder)
-    then, now = (r.judgement.model_dump(mode="json") if r.judgement else {} for r in (record, again))
+    then, now = (
+        r.judgement.model_dump(mode="json") if r.judgement else {} for r in (record, again)
+    )
     for name in then:
         yield from _unequal(name, then[name], now.get(name))
 
@@ -152,14 +181,18 @@ def _prediction_differences(folder: Path, again_folder: Path) -> Iterator[Differ
 
     then, now = read_predictions(folder), read_predictions(again_folder)
     yield from _unequal(
-        "rows predicted", list(zip(then["split"], then["row"], strict=True)), list(zip(now["split"], now["row"], strict=True))
+        "rows predicted",
+        list(zip(then["split"], then["row"], strict=True)),
+        list(zip(now["split"], now["row"], strict=True)),
     )
     for name in then.columns:
         changed = (then[name] != now[name]) if name in now else then[name].notna()
         if changed.any():
             at = int(changed.to_numpy().argmax())
             now_value = now[name].iloc[at] if name in now else None
-            yield Difference(f"predictions, {name}, row {then['row'].iloc[at]}", then[name].iloc[at], now_value)
+            yield Difference(
+                f"predictions, {name}, row {then['row'].iloc[at]}", then[name].iloc[at], now_value
+            )
 
 
 def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - anything that can be compared
@@ -171,7 +204,10 @@ def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: A
 def _config_of(record: RunRecord) -> RunConfig:
     """The run's configuration, but tracked nowhere, and with as many threads as it had: a sum's last bits depend on them."""
     plain = {**record.config, "resume": None}
-    plain["tracking"] = {**plain["tracking"], "wandb": {**plain["tracking"]["wandb"], "mode": "disabled"}}
+    plain["tracking"] = {
+        **plain["tracking"],
+        "wandb": {**plain["tracking"]["wandb"], "mode": "disabled"},
+    }
     if record.hardware is not None:
         plain["threads"] = record.hardware.n_threads
     return load(plain, is_trusted=False)
@@ -192,7 +228,11 @@ def main() -> int | None:
     if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     runs = Path(given["runs"]) if "runs" in given else None
-    return None if reproduce(Path(given["run"]), make_console(), is_forced=is_on(given, "force"), runs=runs) else _DIFFERENT
+    return (
+        None
+        if reproduce(Path(given["run"]), make_console(), is_forced=is_on(given, "force"), runs=runs)
+        else _DIFFERENT
+    )
 
 
 if __name__ == "__main__":

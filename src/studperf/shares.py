@@ -39,18 +39,33 @@ class Share(TorchFunctionMode):
         return self.n_own * self.n_ranks / self.n_rows
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - what torch's function returns
         """Torch asks here for each of its functions."""
-        own: dict[Callable[..., Any], Callable[..., Any]] = {functional.dropout: self._drop, functional.batch_norm: _normalise}
+        own: dict[Callable[..., Any], Callable[..., Any]] = {
+            functional.dropout: self._drop,
+            functional.batch_norm: _normalise,
+        }
         return own.get(func, func)(*args, **(kwargs or {}))
 
-    def _drop(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: FBT001, FBT002 - as torch calls
+    def _drop(
+        self,
+        x: Tensor,
+        p: float = 0.5,
+        training: bool = True,  # noqa: FBT001, FBT002 - as torch calls
+        inplace: bool = False,  # noqa: FBT001, FBT002 - as torch calls
+    ) -> Tensor:
         """As `torch.nn.functional.dropout` of the whole batch; `x` begins with the rows, or with several places for each."""
         n_places, rest = divmod(len(x), self.n_own)
         if not training or p == 0 or rest:
             return functional.dropout(x, p, training, inplace)
-        kept = torch.empty(self.n_rows * n_places, *x.shape[1:], dtype=x.dtype, device=x.device).bernoulli_(1 - p)
+        kept = torch.empty(
+            self.n_rows * n_places, *x.shape[1:], dtype=x.dtype, device=x.device
+        ).bernoulli_(1 - p)
         own = kept.view(self.n_rows, -1)[self.rank :: self.n_ranks].reshape(x.shape)
         return x * own.div_(1 - p)
 
@@ -67,7 +82,9 @@ def _normalise(
 ) -> Tensor:
     """As `torch.nn.functional.batch_norm` of the whole batch: x (B, C, ...)."""
     if not training:
-        return functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        return functional.batch_norm(
+            x, running_mean, running_var, weight, bias, training, momentum, eps
+        )
     across = [0, *range(2, x.ndim)]
     n_places = _sum_over_processes(torch.full((), x.numel() / x.shape[1], device=x.device))
     mean = _sum_over_processes(x.sum(across)) / n_places

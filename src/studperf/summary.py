@@ -34,11 +34,22 @@ def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:
     for (model, settings), records in groups.items():
         judged = [r.judgement for r in records if r.judgement is not None]
         values = [j.scores.rmse.value for j in judged]
-        verdicts = sorted({j.verdict.kind for j in judged} | {r.status for r in records if r.judgement is None})
-        best = f"{judged[0].best_baseline} {judged[0].baselines[judged[0].best_baseline].rmse.value:.3f}" if judged else "-"
+        verdicts = sorted(
+            {j.verdict.kind for j in judged} | {r.status for r in records if r.judgement is None}
+        )
+        best = (
+            f"{judged[0].best_baseline} {judged[0].baselines[judged[0].best_baseline].rmse.value:.3f}"
+            if judged
+            else "-"
+        )
         mean = f"{np.mean(values):.3f}" if values else "-"
         spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
-        rows.append((np.mean(values) if values else np.inf, (model, settings, str(len(records)), mean, spread, best, ", ".join(verdicts))))
+        rows.append(
+            (
+                np.mean(values) if values else np.inf,
+                (model, settings, str(len(records)), mean, spread, best, ", ".join(verdicts)),
+            )
+        )
     for _, cells in sorted(rows, key=lambda row: row[0]):
         table.add_row(*cells)
     return table
@@ -46,4 +57,8 @@ def summary_table(runs: list[tuple[Path, RunRecord]]) -> Table:
 
 def _settings(record: RunRecord, common: set[str]) -> str:
     """What sets the run apart from the others, but for its model and seed, which have columns of their own."""
-    return " ".join(word for word in record.overrides if word not in common and not word.startswith(("model=", "seed=")))
+    return " ".join(
+        word
+        for word in record.overrides
+        if word not in common and not word.startswith(("model=", "seed="))
+    )

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studperf import sweeps
-from studperf.cli import end_at_once, importing, make_console, only_shows, print_error, run_command, run_hydra, split_words
+from studperf.cli import (
+    end_at_once,
+    importing,
+    make_console,
+    only_shows,
+    print_error,
+    run_command,
+    run_hydra,
+    split_words,
+)
 from studperf.config import load
 from studperf.errors import ConfigError, Interrupted, RunError, StudperfError
 
@@ -83,7 +92,9 @@ def run(
     with (prepare_again if is_trial else prepare)(config, console) as ready:
         config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
-        record, folder = open_run(config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first)
+        record, folder = open_run(
+            config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first
+        )
         if not is_first:
             with contextlib.suppress(Interrupted):  # which the first process tells
                 fit(module, data, config, record, folder, console, callbacks, environment)
@@ -92,7 +103,16 @@ def run(
             with recorded(record, folder), enough_memory(config):
                 report.show_start(record, folder, console)
                 with timed(record, "fit"):
-                    fit(module, data, config, record, folder, console, [LogEpochs(tracker, record), *callbacks], environment)
+                    fit(
+                        module,
+                        data,
+                        config,
+                        record,
+                        folder,
+                        console,
+                        [LogEpochs(tracker, record), *callbacks],
+                        environment,
+                    )
                 if is_trial:
                     predict_val(module, data, encoder, rows, folder)
                     return record
@@ -106,7 +126,10 @@ def run(
                 from studperf.export.write import write_bundle
                 from studperf.finished import scored_tables
 
-                console.print(f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}", soft_wrap=True)
+                console.print(
+                    f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}",
+                    soft_wrap=True,
+                )
             tracker.log_judgement(record, folder)
     return record
 
@@ -142,7 +165,9 @@ def resume(folder: Path) -> RunRecord | None:
         return None
     record = RunRecord.load(folder)
     if record.status == "finished":
-        make_console().print(f"{folder} has finished; there is nothing to go on with.", soft_wrap=True)
+        make_console().print(
+            f"{folder} has finished; there is nothing to go on with.", soft_wrap=True
+        )
         return record
     return run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
 
@@ -167,16 +192,24 @@ def _run_or_resume(cfg: DictConfig) -> None:
 
     config = load(cfg)
     if config.cloud.name != "local":
-        raise ConfigError(f"cloud: a job is asked for on the command line: cloud={config.cloud.name}")
+        raise ConfigError(
+            f"cloud: a job is asked for on the command line: cloud={config.cloud.name}"
+        )
     hydra = HydraConfig.get()
     words = [word.lstrip("+") for word in hydra.overrides.task]
     if config.resume is not None:
         if others := [word for word in words if not word.startswith("resume=")]:
-            raise RunError(f"resume goes on with the run's own configuration; drop {' '.join(others)}")
+            raise RunError(
+                f"resume goes on with the run's own configuration; drop {' '.join(others)}"
+            )
         resume(Path(config.resume))
     elif hydra.mode == RunMode.MULTIRUN:
-        if config.trainer.get("devices") not in (1, None) or "ddp" in str(config.trainer.get("strategy")):
-            raise ConfigError("-m trains one run after another on one device; start runs of several processes one by one, without -m")
+        if config.trainer.get("devices") not in (1, None) or "ddp" in str(
+            config.trainer.get("strategy")
+        ):
+            raise ConfigError(
+                "-m trains one run after another on one device; start runs of several processes one by one, without -m"
+            )
         _several.add(Path(hydra.sweep.dir))
         _run_in_multirun(config, words, hydra)
     elif config.repeat > 1:
@@ -193,7 +226,9 @@ def _run_or_resume(cfg: DictConfig) -> None:
 def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> None:
     from studperf.many import repeat_jobs
 
-    jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), f"{hydra.job.num}_{config.model_name}_seed")
+    jobs = repeat_jobs(
+        config, words, Path(hydra.sweep.dir), f"{hydra.job.num}_{config.model_name}_seed"
+    )
     # Another sweeper wants each run's result before it chooses the next; Hydra's own knows all of them from the start.
     if config.engine == "stacked" and str(hydra.sweeper._target_).endswith(".BasicSweeper"):
         _collected.extend(jobs)

@@ -28,7 +28,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "rows.csv"
-    simulate(load_overrides(["data.source.simulate.rows=5"]).data).drop(columns=["final_score"]).to_csv(path, index=False)
+    simulate(load_overrides(["data.source.simulate.rows=5"]).data).drop(
+        columns=["final_score"]
+    ).to_csv(path, index=False)
     return path
 
 
@@ -37,7 +39,9 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
     main()
 
 
-def test_a_good_bundle_is_called_good(run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_bundle_is_called_good(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     call(monkeypatch, "verify", run_folder)
     assert "Good:" in capsys.readouterr().out
 
@@ -50,28 +54,41 @@ def test_show_tells_what_to_give_and_how_good_it_is(
     metrics = json.loads((run_folder / "bundle" / "metrics.json").read_text())
     assert "Predicts final_score in points" in shown
     assert f"±{metrics['conformal']['half_width']:.2f} points" in shown
-    assert all(text in shown for text in ("22 columns", "sleep_hours", "Female, Male, Other", "SIMULATED"))
+    assert all(
+        text in shown for text in ("22 columns", "sleep_hours", "Female, Male, Other", "SIMULATED")
+    )
 
 
 def test_rows_are_predicted_with_their_interval(
-    run_folder: Path, rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_folder: Path,
+    rows: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     call(monkeypatch, "predict", run_folder, rows)
     captured = capsys.readouterr()
     lines = list(csv.DictReader(captured.out.splitlines()))
     assert [line["row"] for line in lines] == ["1", "2", "3", "4", "5"]
-    assert all(float(line["low"]) < float(line["predicted"]) < float(line["high"]) for line in lines)
-    assert captured.err == "warning: student_id, passed, performance_category: not used by the model\n"
+    assert all(
+        float(line["low"]) < float(line["predicted"]) < float(line["high"]) for line in lines
+    )
+    assert (
+        captured.err == "warning: student_id, passed, performance_category: not used by the model\n"
+    )
 
 
 def packed(text: str) -> bytes:
-    return gzip.compress(text.encode(), mtime=0)  # the same bytes in each process, for they name a test
+    return gzip.compress(
+        text.encode(), mtime=0
+    )  # the same bytes in each process, for they name a test
 
 
 FORMS: dict[str, Callable[[str], bytes]] = {
     "packed": packed,
     "parted by semicolons": lambda text: text.replace(",", ";").encode(),
-    "parted by tabs, with a byte order mark": lambda text: text.replace(",", "\t").encode("utf-8-sig"),
+    "parted by tabs, with a byte order mark": lambda text: text.replace(",", "\t").encode(
+        "utf-8-sig"
+    ),
     "lines of Windows": lambda text: text.replace("\n", "\r\n").encode(),
     "another encoding": lambda text: text.replace("student_id", "Schüler").encode("latin-1"),
 }
@@ -79,16 +96,28 @@ FORMS: dict[str, Callable[[str], bytes]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_are_read_in_every_form_that_training_reads(
-    run_folder: Path, rows: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_folder: Path,
+    rows: Path,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     call(monkeypatch, "predict", run_folder, rows)
     plain = capsys.readouterr().out
     rows.write_bytes(FORMS[form](rows.read_text(encoding="utf-8")))
-    call(monkeypatch, "predict", run_folder, rows, *(["encoding=latin-1"] if form == "another encoding" else []))
+    call(
+        monkeypatch,
+        "predict",
+        run_folder,
+        rows,
+        *(["encoding=latin-1"] if form == "another encoding" else []),
+    )
     assert capsys.readouterr().out == plain
 
 
-def test_predictions_go_to_a_file_when_asked(run_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_go_to_a_file_when_asked(
+    run_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call(monkeypatch, "predict", run_folder, rows, f"out={tmp_path / 'out.csv'}")
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
 
@@ -105,7 +134,11 @@ def test_predictions_go_to_a_file_when_asked(run_folder: Path, rows: Path, tmp_p
     ],
 )
 def test_a_file_that_holds_no_such_rows_is_refused(
-    run_folder: Path, tmp_path: Path, text: str | bytes | None, message: str, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path,
+    tmp_path: Path,
+    text: str | bytes | None,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "rows.csv"
     if text is not None:
@@ -114,11 +147,15 @@ def test_a_file_that_holds_no_such_rows_is_refused(
         call(monkeypatch, "predict", run_folder, path)
 
 
-def test_a_changed_bundle_predicts_nothing(run_folder: Path, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_bundle_predicts_nothing(
+    run_folder: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     schema = run_folder / "bundle" / "schema.json"
     genuine = schema.read_bytes()
     try:
-        schema.write_bytes(genuine.replace(b"[\n    0.0,\n    24.0\n   ]", b"[\n    0.0,\n    99.0\n   ]", 1))
+        schema.write_bytes(
+            genuine.replace(b"[\n    0.0,\n    24.0\n   ]", b"[\n    0.0,\n    99.0\n   ]", 1)
+        )
         with pytest.raises(BundleError, match=r"schema\.json: was changed"):
             call(monkeypatch, "predict", run_folder, rows)
     finally:
@@ -137,12 +174,16 @@ def test_a_changed_bundle_predicts_nothing(run_folder: Path, rows: Path, monkeyp
         ([], "name a command"),
     ],
 )
-def test_a_wrong_command_is_refused(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_command_is_refused(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=message):
         call(monkeypatch, *words)
 
 
-def test_a_folder_without_a_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_a_bundle_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(BundleError, match="holds no bundle"):
         call(monkeypatch, "verify", tmp_path)
     with pytest.raises(BundleError, match="nowhere: there is no such folder"):

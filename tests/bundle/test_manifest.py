@@ -46,13 +46,17 @@ def test_one_flipped_byte_is_found_in_every_file(bundle: Path, name: str) -> Non
     raw = bytearray((bundle / name).read_bytes())
     raw[3] ^= 1
     (bundle / name).write_bytes(raw)
-    with pytest.raises(BundleError, match=rf"{name}: was changed: its sha256 .* export the run again"):
+    with pytest.raises(
+        BundleError, match=rf"{name}: was changed: its sha256 .* export the run again"
+    ):
         seals.verify(bundle)
 
 
 def test_a_file_of_another_size_is_found(bundle: Path) -> None:
     (bundle / seals.CARD).write_text("longer than before by far")
-    with pytest.raises(BundleError, match=r"card\.md: was changed: it has 25 bytes, the manifest says 18"):
+    with pytest.raises(
+        BundleError, match=r"card\.md: was changed: it has 25 bytes, the manifest says 18"
+    ):
         seals.verify(bundle)
 
 
@@ -93,7 +97,9 @@ def test_a_path_in_the_manifest_is_refused(bundle: Path, name: str) -> None:
 
 
 def test_a_manifest_that_names_other_files_is_refused(bundle: Path) -> None:
-    rewrite(bundle, lambda plain: plain["files"].update({"extra.bin": plain["files"].pop(seals.CARD)}))
+    rewrite(
+        bundle, lambda plain: plain["files"].update({"extra.bin": plain["files"].pop(seals.CARD)})
+    )
     with pytest.raises(BundleError) as raised:
         seals.verify(bundle)
     assert "'extra.bin': is no file of a bundle" in str(raised.value)
@@ -101,9 +107,14 @@ def test_a_manifest_that_names_other_files_is_refused(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [2, "1", None, 0])
-def test_a_foreign_format_is_refused_before_anything_else_is_read(bundle: Path, number: object) -> None:
+def test_a_foreign_format_is_refused_before_anything_else_is_read(
+    bundle: Path, number: object
+) -> None:
     rewrite(bundle, lambda plain: plain.update({"format": number, "studperf": "9.9", "news": 1}))
-    with pytest.raises(BundleError, match=r"this version reads format 1; read it with the studperf that wrote it \(9\.9\)"):
+    with pytest.raises(
+        BundleError,
+        match=r"this version reads format 1; read it with the studperf that wrote it \(9\.9\)",
+    ):
         seals.verify(bundle)
 
 
@@ -123,7 +134,9 @@ def test_a_giant_manifest_is_not_parsed(bundle: Path) -> None:
 def test_a_giant_file_is_not_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (bundle / seals.SCHEMA).open("wb") as file:
         file.truncate(1 << 40)  # a terabyte of holes
-    with pytest.raises(BundleError, match=r"schema\.json: has 1099511627776 bytes, at most 16777216 are read"):
+    with pytest.raises(
+        BundleError, match=r"schema\.json: has 1099511627776 bytes, at most 16777216 are read"
+    ):
         seals.verify(bundle)
 
 

@@ -14,8 +14,12 @@ SCHEMA = Schema(
         InputColumn(name="age", kind="number", unit="years", range=(0, 120), seen=(14, 24)),
         InputColumn(name="height", kind="number", fill=170.0),
         InputColumn(name="smokes", kind="flag"),
-        InputColumn(name="city", kind="category", levels=("Bonn", "Ulm", "3"), fill="Ulm", missing=""),
-        InputColumn(name="tool", kind="category", levels=("a", "other"), unseen="other", missing=""),
+        InputColumn(
+            name="city", kind="category", levels=("Bonn", "Ulm", "3"), fill="Ulm", missing=""
+        ),
+        InputColumn(
+            name="tool", kind="category", levels=("a", "other"), unseen="other", missing=""
+        ),
     ),
     missing=("", "NA"),
     target=TargetColumn(column="y", unit="points"),
@@ -47,7 +51,16 @@ def test_text_and_values_become_the_graphs_inputs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "flag"), [("TRUE", 1.0), (" no ", 0.0), (True, 1.0), (1.0, 1.0), ("1.0", 1.0), (np.int64(0), 0.0), ("n", 0.0)]
+    ("cell", "flag"),
+    [
+        ("TRUE", 1.0),
+        (" no ", 0.0),
+        (True, 1.0),
+        (1.0, 1.0),
+        ("1.0", 1.0),
+        (np.int64(0), 0.0),
+        ("n", 0.0),
+    ],
 )
 def test_a_flag_may_be_said_in_many_words(cell: object, flag: float) -> None:
     assert read(smokes=[cell, 0])[0]["smokes"][0] == flag
@@ -68,16 +81,27 @@ def test_missing_may_be_said_in_the_datasets_words(missing: object) -> None:
     [
         ({"age": ["", 17]}, r"age: 1 missing value \(row 1\), and training had none"),
         ({"age": [17, 130]}, r"age: 1 value outside of 0 to 120 years: '130' \(row 2\)"),
-        ({"age": ["17y", "x"]}, r"age: 2 values that are no number: '17y' \(row 1\), 'x' \(row 2\)"),
+        (
+            {"age": ["17y", "x"]},
+            r"age: 2 values that are no number: '17y' \(row 1\), 'x' \(row 2\)",
+        ),
         ({"age": ["1_000", 17]}, r"age: 1 value that is no number: '1_000'"),
         ({"height": ["inf", 1]}, r"height: 1 infinite value \(row 1\)"),
-        ({"smokes": ["maybe", 0]}, r"smokes: a flag is 0/1, true/false or yes/no, got 'maybe' \(row 1\)"),
+        (
+            {"smokes": ["maybe", 0]},
+            r"smokes: a flag is 0/1, true/false or yes/no, got 'maybe' \(row 1\)",
+        ),
         ({"smokes": np.array([0.5, 0.0])}, r"smokes: a flag is .* got '0\.5' \(row 1\)"),
-        ({"city": ["Rome", "Ulm"]}, r"city: unknown level in 1 row: 'Rome' \(row 1\); known: Bonn, Ulm, 3"),
+        (
+            {"city": ["Rome", "Ulm"]},
+            r"city: unknown level in 1 row: 'Rome' \(row 1\); known: Bonn, Ulm, 3",
+        ),
         ({"city": ["Ulm"]}, r"the columns differ in their number of rows: 1, 2"),
     ],
 )
-def test_a_cell_that_the_model_was_not_made_for_is_refused(change: dict[str, Any], message: str) -> None:
+def test_a_cell_that_the_model_was_not_made_for_is_refused(
+    change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         to_feeds(GOOD | change, SCHEMA)
 
@@ -92,8 +116,12 @@ def test_extrapolation_and_levels_taken_as_another_are_warned_of() -> None:
     _, warnings = read(age=[17, 60], tool=["new", "a"], more=[1, 2], most=[1, 2])
     assert len(warnings) == 3
     assert "more, most: not used by the model" in warnings
-    assert any("age: 1 value outside of the training range 14 to 24 years (row 2)" in w for w in warnings)
-    assert any("tool: unknown level in 1 row taken as 'other': 'new' (row 1)" in w for w in warnings)
+    assert any(
+        "age: 1 value outside of the training range 14 to 24 years (row 2)" in w for w in warnings
+    )
+    assert any(
+        "tool: unknown level in 1 row taken as 'other': 'new' (row 1)" in w for w in warnings
+    )
 
 
 def test_no_rows_are_rows_too() -> None:
@@ -103,6 +131,9 @@ def test_no_rows_are_rows_too() -> None:
 
 def test_examples_are_few_and_short() -> None:
     with pytest.raises(DataError) as raised:
-        to_feeds({name: values * 50 for name, values in GOOD.items()} | {"age": ["x" * 1000] * 100}, SCHEMA)
+        to_feeds(
+            {name: values * 50 for name, values in GOOD.items()} | {"age": ["x" * 1000] * 100},
+            SCHEMA,
+        )
     assert "and 97 more" in str(raised.value)
     assert len(str(raised.value)) < 500

@@ -31,7 +31,9 @@ def more(dataset: Dataset) -> Callable[[int], pd.DataFrame]:
     def draw(n_rows: int) -> pd.DataFrame:
         plan = dataset.source.simulate
         assert plan is not None
-        source = dataset.source.model_copy(update={"simulate": plan.model_copy(update={"rows": n_rows, "seed": 99})})
+        source = dataset.source.model_copy(
+            update={"simulate": plan.model_copy(update={"rows": n_rows, "seed": 99})}
+        )
         frame = simulate(dataset.model_copy(update={"source": source}))
         frame["student_id"] = np.arange(n_rows) + 1_000_000
         return frame.astype(dict.fromkeys(frame.columns, str))
@@ -42,6 +44,8 @@ def more(dataset: Dataset) -> Callable[[int], pd.DataFrame]:
 @pytest.fixture
 def version() -> Callable[[str, pd.DataFrame], Version]:
     def make(name: str, frame: pd.DataFrame) -> Version:
-        return Version(name, f"{pd.util.hash_pandas_object(frame.astype(str)).sum():032x}"[:32], frame)
+        return Version(
+            name, f"{pd.util.hash_pandas_object(frame.astype(str)).sum():032x}"[:32], frame
+        )
 
     return make

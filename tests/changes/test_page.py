@@ -18,7 +18,9 @@ More = Callable[[int], pd.DataFrame]
 
 
 @pytest.fixture
-def told(version: Make, students: pd.DataFrame, dataset: Dataset) -> Callable[[pd.DataFrame], tuple[str, dict[str, Block]]]:
+def told(
+    version: Make, students: pd.DataFrame, dataset: Dataset
+) -> Callable[[pd.DataFrame], tuple[str, dict[str, Block]]]:
     """What is said of a new version of the students."""
 
     def tell(new: pd.DataFrame) -> tuple[str, dict[str, Block]]:
@@ -30,14 +32,20 @@ def told(version: Make, students: pd.DataFrame, dataset: Dataset) -> Callable[[p
 
 def effect_on(rows: str, blocks: dict[str, Block]) -> list[str]:
     """What is said of ridge, scored on the rows of one version."""
-    return next(row for row in blocks["Effect on a quick baseline"].rows if row[0] == "ridge" and row[1].startswith(rows))
+    return next(
+        row
+        for row in blocks["Effect on a quick baseline"].rows
+        if row[0] == "ridge" and row[1].startswith(rows)
+    )
 
 
 def drifted(blocks: dict[str, Block]) -> list[str]:
     return [row[0].strip("`") for row in blocks["Drift"].rows if "drifted" in row[-1]]
 
 
-def test_the_same_bytes_are_no_change(version: Make, students: pd.DataFrame, dataset: Dataset) -> None:
+def test_the_same_bytes_are_no_change(
+    version: Make, students: pd.DataFrame, dataset: Dataset
+) -> None:
     one = version("a", students)
     assert describe_change(one, one, dataset) == (f"No change: both have md5 {one.md5}.", [])
 
@@ -48,7 +56,11 @@ def test_rows_in_another_order_are_told_as_that(told, students: pd.DataFrame) ->
     assert drifted(blocks) == []
 
 
-def test_rows_that_came_went_and_changed_are_counted(told, students: pd.DataFrame, more: More) -> None:  # noqa: ANN001
+def test_rows_that_came_went_and_changed_are_counted(
+    told,  # noqa: ANN001 - a fixture
+    students: pd.DataFrame,
+    more: More,
+) -> None:
     new = pd.concat([students.iloc[7:], more(30)], ignore_index=True)
     new.loc[:4, "sleep_hours"] = "8.9"
     new.loc[0, "age"] = "23"
@@ -78,7 +90,10 @@ def test_too_few_rows_to_tell_are_said_to_be(told, students: pd.DataFrame, more:
     new = more(30)
     new["gender"] = "Other"
     _, blocks = told(pd.concat([students, new], ignore_index=True))
-    assert blocks["Drift"].prose[0] == "30 rows differ: too few to tell whether a column drifted; about 100 are needed."
+    assert (
+        blocks["Drift"].prose[0]
+        == "30 rows differ: too few to tell whether a column drifted; about 100 are needed."
+    )
     assert {row[-1] for row in blocks["Drift"].rows} == {"can't tell"}
 
 
@@ -97,7 +112,9 @@ def test_a_target_that_was_spoilt_or_mended_shows_on_good_rows(
     assert verdict in headline
 
 
-def test_rows_to_be_scored_are_trained_on_by_neither(students: pd.DataFrame, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_to_be_scored_are_trained_on_by_neither(
+    students: pd.DataFrame, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[set[str], set[str]]] = []
     real = effect._predict
 
@@ -125,13 +142,17 @@ def test_columns_and_levels_that_came_and_went_are_told(told, students: pd.DataF
         ["`ai_tools_used`", "`no longer there: Gemini`"],
     ]
     assert "**3 faults: training will refuse it**" in headline
-    assert blocks["Effect on a quick baseline"].prose == ["Not measured: the new version has faults, gender first."]
+    assert blocks["Effect on a quick baseline"].prose == [
+        "Not measured: the new version has faults, gender first."
+    ]
     assert ["error", "**new**"] in [[row[0], row[3]] for row in blocks["Checks"].rows]
 
 
 def test_a_baseline_does_with_the_columns_that_both_have(told, students: pd.DataFrame) -> None:  # noqa: ANN001
     _, blocks = told(students.drop(columns=["last_exam_score"]))
-    assert effect_on("new", blocks)[2:4] == [effect_on("new", blocks)[2]] * 2  # the same rows, without the column
+    assert (
+        effect_on("new", blocks)[2:4] == [effect_on("new", blocks)[2]] * 2
+    )  # the same rows, without the column
     _, blocks = told(students.drop(columns=["final_score"]))
     assert "can't be trained on" in blocks["Effect on a quick baseline"].prose[0]
 

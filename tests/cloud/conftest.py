@@ -19,7 +19,11 @@ QUICK = ("cloud=vertex", "cloud.sync_s=0.2", *PLACE)
 
 @pytest.fixture(autouse=True)
 def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "CLOUDSDK_", "STUDPERF_", "CLUSTER_SPEC"))]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("GOOGLE_", "CLOUDSDK_", "STUDPERF_", "CLUSTER_SPEC"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
@@ -49,6 +53,8 @@ def command(tmp_path: Path) -> Command:
 
     def start(room: str, *words: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", f"studperf.{room}", *words]
-        return subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=180)
+        return subprocess.run(
+            line, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=180
+        )
 
     return start

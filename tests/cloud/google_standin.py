@@ -39,7 +39,9 @@ IMAGE_PYTHON = "/app/.venv/bin/python"
 """As docker/train.Dockerfile lays it."""
 _POLL_S = 0.03
 _RESTARTS = 5
-_PASSED_ON = re.compile(r"^(PATH|LANG|LC_.*|TMPDIR|COV.*|OMP_NUM_THREADS|MKL_NUM_THREADS|WANDB_MODE)$")
+_PASSED_ON = re.compile(
+    r"^(PATH|LANG|LC_.*|TMPDIR|COV.*|OMP_NUM_THREADS|MKL_NUM_THREADS|WANDB_MODE)$"
+)
 
 
 def now() -> str:
@@ -47,13 +49,17 @@ def now() -> str:
 
 
 def error(code: int, status: str, message: str, reason: str = "") -> tuple[int, Json]:
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}] if reason else []
+    details = (
+        [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}] if reason else []
+    )
     return code, {"error": {"code": code, "status": status, "message": message, "details": details}}
 
 
 def expand(text: str, environment: dict[str, str]) -> str:
     """$(NAME) in an argument, as Kubernetes does it: $$ is one $, and a name that is unknown stays."""
-    return re.sub(r"\$\$|\$\(([^)]*)\)", lambda m: "$" if m[0] == "$$" else environment.get(m[1], m[0]), text)
+    return re.sub(
+        r"\$\$|\$\(([^)]*)\)", lambda m: "$" if m[0] == "$$" else environment.get(m[1], m[0]), text
+    )
 
 
 @dataclass
@@ -63,7 +69,12 @@ class Blob:
 
     def tell(self, name: str) -> Json:
         md5 = base64.b64encode(hashlib.md5(self.content, usedforsecurity=False).digest()).decode()
-        return {"name": name, "size": str(len(self.content)), "md5Hash": md5, "updated": self.updated}
+        return {
+            "name": name,
+            "size": str(len(self.content)),
+            "md5Hash": md5,
+            "updated": self.updated,
+        }
 
 
 @dataclass
@@ -129,7 +140,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a machine that is lost hangs up amid a word
+        if not isinstance(
+            sys.exception(), ConnectionError
+        ):  # a machine that is lost hangs up amid a word
             super().handle_error(request, client_address)
 
 
@@ -208,7 +221,12 @@ class GoogleStandin:
         if fault := _wrong(told):
             return error(400, "INVALID_ARGUMENT", fault)
         name = f"{parent}/customJobs/{random.randrange(10**18, 10**19)}"  # noqa: S311
-        self.jobs[name] = told | {"name": name, "state": "JOB_STATE_PENDING", "createTime": now(), "updateTime": now()}
+        self.jobs[name] = told | {
+            "name": name,
+            "state": "JOB_STATE_PENDING",
+            "createTime": now(),
+            "updateTime": now(),
+        }
         self._threads.append(threading.Thread(target=self._run, args=(name,), daemon=True))
         self._threads[-1].start()
         return 200, dict(self.jobs[name])
@@ -236,9 +254,16 @@ class GoogleStandin:
         for replica in replicas:
             replica.stop()
             replica.join()
-        self._set(name, state=state, endTime=now(), **({"error": {"code": 3, "message": reason}} if reason else {}))
+        self._set(
+            name,
+            state=state,
+            endTime=now(),
+            **({"error": {"code": 3, "message": reason}} if reason else {}),
+        )
 
-    def _watch(self, name: str, spec: Json, replicas: list[Replica], deadline: float) -> tuple[str, str]:
+    def _watch(
+        self, name: str, spec: Json, replicas: list[Replica], deadline: float
+    ) -> tuple[str, str]:
         scheduling = spec.get("scheduling", {})
         while True:
             time.sleep(_POLL_S)
@@ -254,7 +279,10 @@ class GoogleStandin:
                 is_lost = replica.code < 0 or replica.code > 127
                 if not is_lost or scheduling.get("disableRetries") or replica.restarts >= _RESTARTS:
                     code = replica.code if replica.code > 0 else 128 - replica.code
-                    return "JOB_STATE_FAILED", f"The replica {replica.name} exited with a non-zero status of {code}."
+                    return (
+                        "JOB_STATE_FAILED",
+                        f"The replica {replica.name} exited with a non-zero status of {code}.",
+                    )
                 for again in replicas if scheduling.get("restartJobOnWorkerRestart") else [replica]:
                     again.stop()
                     again.restarts += 1
@@ -267,34 +295,52 @@ class GoogleStandin:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         pools = spec["workerPoolSpecs"]
-        cluster = {f"workerpool{i}": [f"127.0.0.1:{port}"] * int(pool.get("replicaCount", 1)) for i, pool in enumerate(pools)}
+        cluster = {
+            f"workerpool{i}": [f"127.0.0.1:{port}"] * int(pool.get("replicaCount", 1))
+            for i, pool in enumerate(pools)
+        }
         out = spec.get("baseOutputDirectory", {}).get("outputUriPrefix", "").rstrip("/")
         for i, pool in enumerate(pools):
             for k in range(int(pool.get("replicaCount", 1))):
                 task = {"type": f"workerpool{i}", "index": k}
-                environment = {key: value for key, value in os.environ.items() if _PASSED_ON.match(key)} | {
+                environment = {
+                    key: value for key, value in os.environ.items() if _PASSED_ON.match(key)
+                } | {
                     "HOME": str(self.folder),
                     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                     "STUDPERF_GOOGLE_ENDPOINT": self.url,
                     "CLOUD_ML_PROJECT_ID": "123456789012",
                     "CLOUD_ML_JOB_ID": number,
-                    "CLUSTER_SPEC": json.dumps({"cluster": cluster, "environment": "cloud", "task": task, "job": "{}"}),
+                    "CLUSTER_SPEC": json.dumps(
+                        {"cluster": cluster, "environment": "cloud", "task": task, "job": "{}"}
+                    ),
                     # as has been seen, though it is documented nowhere
                     "RANK": str(k + (i > 0)),
                     "WORLD_SIZE": str(sum(map(len, cluster.values()))),
                 }
                 environment |= self.environment
                 if out:
-                    environment |= {"AIP_MODEL_DIR": f"{out}/model/", "AIP_CHECKPOINT_DIR": f"{out}/checkpoints/"}
+                    environment |= {
+                        "AIP_MODEL_DIR": f"{out}/model/",
+                        "AIP_CHECKPOINT_DIR": f"{out}/checkpoints/",
+                    }
                 container = pool["containerSpec"]
-                environment |= {e["name"]: expand(e.get("value", ""), environment) for e in container.get("env", [])}
+                environment |= {
+                    e["name"]: expand(e.get("value", ""), environment)
+                    for e in container.get("env", [])
+                }
                 command = [
-                    sys.executable if word == IMAGE_PYTHON else word for word in container.get("command", [])
+                    sys.executable if word == IMAGE_PYTHON else word
+                    for word in container.get("command", [])
                 ]  # the image is this environment
-                command = [expand(word, environment) for word in [*command, *container.get("args", [])]]
+                command = [
+                    expand(word, environment) for word in [*command, *container.get("args", [])]
+                ]
                 folder = self.folder / number / f"{i}-{k}"
                 folder.mkdir(parents=True, exist_ok=True)
-                yield Replica(f"workerpool{i}-{k}", command, environment, folder, self._teller(number))
+                yield Replica(
+                    f"workerpool{i}-{k}", command, environment, folder, self._teller(number)
+                )
 
     def _teller(self, number: str) -> Callable[[str, str], None]:
         entries = self.logs.setdefault(number, [])
@@ -303,14 +349,22 @@ class GoogleStandin:
             labels = {"job_id": number, "task_name": replica}
             resource = {"type": "ml_job", "labels": labels}
             entries.append(
-                {"timestamp": now(), "insertId": str(len(entries)), "severity": "INFO", "textPayload": text, "resource": resource}
+                {
+                    "timestamp": now(),
+                    "insertId": str(len(entries)),
+                    "severity": "INFO",
+                    "textPayload": text,
+                    "resource": resource,
+                }
             )
 
         return tell
 
     # All services, by their paths
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Json | bytes]:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], body: bytes
+    ) -> tuple[int, Json | bytes]:
         for fault in self.faults:
             if (found := fault(method, path)) is not None:
                 return found
@@ -322,33 +376,57 @@ class GoogleStandin:
     def _routes(self) -> list[tuple[str, Callable[..., tuple[int, Json | bytes]]]]:
         place = r"(projects/[^/]+/locations/[^/]+)"
         return [
-            (rf"POST /v1/{place}/customJobs", lambda parent, _, body: self.create(parent, json.loads(body))),
+            (
+                rf"POST /v1/{place}/customJobs",
+                lambda parent, _, body: self.create(parent, json.loads(body)),
+            ),
             (rf"GET /v1/{place}/customJobs", self._list_jobs),
-            (rf"GET /v1/({place[1:-1]}/customJobs/\d+)", lambda name, *_: self._known(name, lambda: (200, dict(self.jobs[name])))),
-            (rf"POST /v1/({place[1:-1]}/customJobs/\d+):cancel", lambda name, *_: self._known(name, lambda: self.cancel(name))),
+            (
+                rf"GET /v1/({place[1:-1]}/customJobs/\d+)",
+                lambda name, *_: self._known(name, lambda: (200, dict(self.jobs[name]))),
+            ),
+            (
+                rf"POST /v1/({place[1:-1]}/customJobs/\d+):cancel",
+                lambda name, *_: self._known(name, lambda: self.cancel(name)),
+            ),
             (r"GET /storage/v1/b/([^/]+)/o", self._list_blobs),
             (r"GET /storage/v1/b/([^/]+)/o/([^/]+)", self._get_blob),
             (r"POST /upload/storage/v1/b/([^/]+)/o", self._put_blob),
-            (r"GET /v1/projects/[^/]+/secrets/([^/]+)/versions/([^/:]+)(:access)?", self._get_secret),
+            (
+                r"GET /v1/projects/[^/]+/secrets/([^/]+)/versions/([^/:]+)(:access)?",
+                self._get_secret,
+            ),
             (r"POST /v2/entries:list", self._list_entries),
             (r"GET /v1/projects/[^/]+/services/([a-z]+)\.googleapis\.com", self._get_service),
             (r"GET /v2/(.+)/manifests/([^/]+)", self._get_image),
         ]
 
     def _known(self, name: str, answer: Callable[[], tuple[int, Json]]) -> tuple[int, Json]:
-        return answer() if name in self.jobs else error(404, "NOT_FOUND", f"CustomJob {name} is not found.")
+        return (
+            answer()
+            if name in self.jobs
+            else error(404, "NOT_FOUND", f"CustomJob {name} is not found.")
+        )
 
     def _list_jobs(self, parent: str, query: dict[str, str], _: bytes) -> tuple[int, Json]:
         found = sorted(
-            (job for name, job in self.jobs.items() if name.startswith(f"{parent}/")), key=lambda job: job["createTime"], reverse=True
+            (job for name, job in self.jobs.items() if name.startswith(f"{parent}/")),
+            key=lambda job: job["createTime"],
+            reverse=True,
         )
         for term in query.get("filter", "").split(" AND ") if query.get("filter") else []:
             match = re.fullmatch(r'(labels\.)?([\w-]+)\s*=\s*"([^"]*)"', term.strip())
             if match is None:
                 return error(400, "INVALID_ARGUMENT", f"bad filter {term}")
             key = {"display_name": "displayName"}.get(match[2], match[2])
-            found = [job for job in found if (job.get("labels", {}) if match[1] else job).get(key) == match[3]]
-        return 200, self._page("customJobs", found, query.get("pageToken"), int(query.get("pageSize", "50")))
+            found = [
+                job
+                for job in found
+                if (job.get("labels", {}) if match[1] else job).get(key) == match[3]
+            ]
+        return 200, self._page(
+            "customJobs", found, query.get("pageToken"), int(query.get("pageSize", "50"))
+        )
 
     def _page(self, key: str, found: list[Json], token: str | None, size: int) -> Json:
         start, size = int(token or 0), min(size, self.page)
@@ -361,10 +439,18 @@ class GoogleStandin:
     def _list_blobs(self, bucket: str, query: dict[str, str], _: bytes) -> tuple[int, Json]:
         if (blobs := self._bucket(bucket)) is None:
             return 404, {"error": {"code": 404, "message": "The specified bucket does not exist."}}
-        found = [blob.tell(name) for name, blob in sorted(blobs.items()) if name.startswith(query.get("prefix", ""))]
-        return 200, self._page("items", found, query.get("pageToken"), int(query.get("maxResults", "1000")))
+        found = [
+            blob.tell(name)
+            for name, blob in sorted(blobs.items())
+            if name.startswith(query.get("prefix", ""))
+        ]
+        return 200, self._page(
+            "items", found, query.get("pageToken"), int(query.get("maxResults", "1000"))
+        )
 
-    def _get_blob(self, bucket: str, name: str, query: dict[str, str], _: bytes) -> tuple[int, Json | bytes]:
+    def _get_blob(
+        self, bucket: str, name: str, query: dict[str, str], _: bytes
+    ) -> tuple[int, Json | bytes]:
         blob = (self._bucket(bucket) or {}).get(name)
         if blob is None:
             return 404, {"error": {"code": 404, "message": f"No such object: {bucket}/{name}"}}
@@ -378,16 +464,29 @@ class GoogleStandin:
 
     def _get_secret(self, name: str, version: str, access: str, *_: Any) -> tuple[int, Json]:
         if name not in self.secrets:
-            return error(404, "NOT_FOUND", f"Secret [projects/123/secrets/{name}] not found or has no versions.")
+            return error(
+                404,
+                "NOT_FOUND",
+                f"Secret [projects/123/secrets/{name}] not found or has no versions.",
+            )
         full = f"projects/123/secrets/{name}/versions/{version}"
         data = base64.b64encode(self.secrets[name].encode()).decode()
-        return 200, {"name": full, "payload": {"data": data}} if access == ":access" else {"name": full, "state": "ENABLED"}
+        return 200, {"name": full, "payload": {"data": data}} if access == ":access" else {
+            "name": full,
+            "state": "ENABLED",
+        }
 
     def _list_entries(self, _: dict[str, str], body: bytes) -> tuple[int, Json]:
         asked = json.loads(body)
         terms = dict(re.findall(r'([\w.]+)(?:=|>=)"([^"]*)"', asked["filter"]))
-        entries = [e for e in self.logs.get(terms["resource.labels.job_id"], []) if e["timestamp"] >= terms["timestamp"]]
-        return 200, self._page("entries", entries, asked.get("pageToken"), asked.get("pageSize", 50))
+        entries = [
+            e
+            for e in self.logs.get(terms["resource.labels.job_id"], [])
+            if e["timestamp"] >= terms["timestamp"]
+        ]
+        return 200, self._page(
+            "entries", entries, asked.get("pageToken"), asked.get("pageSize", 50)
+        )
 
     def _get_service(self, service: str, *_: Any) -> tuple[int, Json]:
         return 200, {
@@ -397,7 +496,9 @@ class GoogleStandin:
 
     def _get_image(self, path: str, tag: str, *_: Any) -> tuple[int, Json]:
         if self.images is not None and f"{path}:{tag}" not in self.images:
-            return 404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": f'Failed to fetch "{tag}"'}]}
+            return 404, {
+                "errors": [{"code": "MANIFEST_UNKNOWN", "message": f'Failed to fetch "{tag}"'}]
+            }
         return 200, {"schemaVersion": 2}
 
 
@@ -411,7 +512,9 @@ def _wrong(job: Json) -> str:
     if int(pools[0].get("replicaCount", 0)) != 1:
         return "The first worker pool must have replica_count 1."
     for key, value in job.get("labels", {}).items():
-        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(r"[a-z0-9_-]{0,63}", value):
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(
+            r"[a-z0-9_-]{0,63}", value
+        ):
             return f"invalid label {key}={value}"
     return ""
 
@@ -433,16 +536,24 @@ def handler_of(standin: GoogleStandin) -> type[BaseHTTPRequestHandler]:
             url = urlparse(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             standin.seen.append((method, self.path, body, self.headers.get("Authorization")))
-            query = {key: values[0] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
+            query = {
+                key: values[0]
+                for key, values in parse_qs(url.query, keep_blank_values=True).items()
+            }
             code, answer = standin.answer(method, url.path, query, body)
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.send_response(code)
-                self.send_header("Content-Type", "application/octet-stream" if isinstance(answer, bytes) else "application/json")
+                self.send_header(
+                    "Content-Type",
+                    "application/octet-stream" if isinstance(answer, bytes) else "application/json",
+                )
                 self.send_header("Content-Length", str(len(content)))
                 if isinstance(answer, bytes):
                     digest = hashlib.md5(answer, usedforsecurity=False).digest()
-                    self.send_header("x-goog-hash", f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}")
+                    self.send_header(
+                        "x-goog-hash", f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}"
+                    )
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -451,6 +562,8 @@ def handler_of(standin: GoogleStandin) -> type[BaseHTTPRequestHandler]:
 
 if __name__ == "__main__":
     with GoogleStandin(Path(sys.argv[1]).resolve()) as running:
-        sys.stdout.write(f"export STUDPERF_GOOGLE_ENDPOINT={running.url} GOOGLE_CLOUD_PROJECT=my-project STUDPERF_BUCKET=gs://my-bucket\n")
+        sys.stdout.write(
+            f"export STUDPERF_GOOGLE_ENDPOINT={running.url} GOOGLE_CLOUD_PROJECT=my-project STUDPERF_BUCKET=gs://my-bucket\n"
+        )
         sys.stdout.flush()
         signal.pause()

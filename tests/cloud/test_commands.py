@@ -36,7 +36,9 @@ def test_help_names_every_command(command: Command, words: list[str], code: int)
     ],
     ids=["command", "project", "cancel", "two jobs", "key", "cloud key", "job"],
 )
-def test_a_mistake_is_told_with_the_way_out(command: Command, standin: GoogleStandin, words: list[str], told: str) -> None:
+def test_a_mistake_is_told_with_the_way_out(
+    command: Command, standin: GoogleStandin, words: list[str], told: str
+) -> None:
     done = command("cloud", *words)
     assert done.returncode == 2
     assert told in done.stderr
@@ -45,7 +47,10 @@ def test_a_mistake_is_told_with_the_way_out(command: Command, standin: GoogleSta
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["list", "foo"], "list takes no job, got foo; for one: python -m studperf.cloud status foo"),
+        (
+            ["list", "foo"],
+            "list takes no job, got foo; for one: python -m studperf.cloud status foo",
+        ),
         (["doctor", "foo"], "doctor takes no job, got foo"),
         (["status", "runs=x"], "runs: unknown"),
         (["list", "follow=true"], "follow: unknown"),
@@ -63,8 +68,16 @@ def test_a_word_that_a_command_does_not_take_is_refused_before_anything_is_asked
 
 
 @pytest.mark.slow
-def test_the_doctor_finds_what_is_missing_and_says_what_mends_it(command: Command, standin: GoogleStandin) -> None:
-    words = ("doctor", *PLACE, IMAGE, "cloud.service_account=a@b", "cloud.secrets.WANDB_API_KEY=wandb-key")
+def test_the_doctor_finds_what_is_missing_and_says_what_mends_it(
+    command: Command, standin: GoogleStandin
+) -> None:
+    words = (
+        "doctor",
+        *PLACE,
+        IMAGE,
+        "cloud.service_account=a@b",
+        "cloud.secrets.WANDB_API_KEY=wandb-key",
+    )
     standin.images, standin.disabled = set(), {"logging"}
     del standin.buckets["my-bucket"]
     done = command("cloud", *words)
@@ -77,13 +90,20 @@ def test_the_doctor_finds_what_is_missing_and_says_what_mends_it(command: Comman
     ):
         assert remedy in done.stdout
     assert done.stdout.count("MISSING") == 4
-    standin.images, standin.disabled, standin.buckets, standin.secrets = None, set(), {"my-bucket": {}}, {"wandb-key": "planted-value"}
+    standin.images, standin.disabled, standin.buckets, standin.secrets = (
+        None,
+        set(),
+        {"my-bucket": {}},
+        {"wandb-key": "planted-value"},
+    )
     mended = command("cloud", *words)
     assert mended.returncode == 0, mended.stdout
     assert "planted-value" not in mended.stdout
 
 
-def test_the_doctor_stops_where_nobody_is_logged_in(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_stops_where_nobody_is_logged_in(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("STUDPERF_GOOGLE_ENDPOINT")
     done = command("cloud", "doctor", *PLACE)
     assert done.returncode == 1
@@ -92,13 +112,25 @@ def test_the_doctor_stops_where_nobody_is_logged_in(command: Command, monkeypatc
 
 
 @pytest.mark.slow
-def test_nothing_is_submitted_for_a_bucket_image_or_secret_that_is_not_there(command: Command, standin: GoogleStandin) -> None:
-    words = ("model=mlp", "data=simulated", "cloud=vertex", PLACE[0], IMAGE, "cloud.service_account=a@b")
+def test_nothing_is_submitted_for_a_bucket_image_or_secret_that_is_not_there(
+    command: Command, standin: GoogleStandin
+) -> None:
+    words = (
+        "model=mlp",
+        "data=simulated",
+        "cloud=vertex",
+        PLACE[0],
+        IMAGE,
+        "cloud.service_account=a@b",
+    )
     standin.images = set()
     for more, told in (
         ("cloud.bucket=gs://other", "gcloud storage buckets create gs://other"),
         (PLACE[1], "docker push"),
-        (f"{PLACE[1]} cloud.image=python:3.11 cloud.secrets.WANDB_API_KEY=wandb-key", "gcloud secrets create wandb-key"),
+        (
+            f"{PLACE[1]} cloud.image=python:3.11 cloud.secrets.WANDB_API_KEY=wandb-key",
+            "gcloud secrets create wandb-key",
+        ),
     ):
         done = command("train", *words, *more.split())
         assert done.returncode == 2
@@ -107,4 +139,6 @@ def test_nothing_is_submitted_for_a_bucket_image_or_secret_that_is_not_there(com
 
 
 def test_a_list_without_jobs_says_so(command: Command, standin: GoogleStandin) -> None:
-    assert "There are no jobs of studperf in europe-west1" in command("cloud", "list", *PLACE).stdout
+    assert (
+        "There are no jobs of studperf in europe-west1" in command("cloud", "list", *PLACE).stdout
+    )

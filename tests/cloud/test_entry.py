@@ -33,7 +33,9 @@ def test_what_changes_is_copied_once(mirror: Mirror, standin: GoogleStandin) -> 
     assert standin.files() == {"job/runs/a/record.json": b"{ }"}
 
 
-def test_the_best_epoch_in_the_bucket_is_never_older_than_the_last(mirror: Mirror, standin: GoogleStandin) -> None:
+def test_the_best_epoch_in_the_bucket_is_never_older_than_the_last(
+    mirror: Mirror, standin: GoogleStandin
+) -> None:
     """A run writes best.ckpt before last.ckpt; here it writes both again while the first of them is being sent."""
     best, last = mirror.here / "best.ckpt", mirror.here / "last.ckpt"
     best.write_bytes(b"1")
@@ -42,7 +44,12 @@ def test_the_best_epoch_in_the_bucket_is_never_older_than_the_last(mirror: Mirro
 
     def write_again(method: str, path: str) -> None:
         if method == "POST":
-            taken.append({name.rpartition("/")[2]: blob.content for name, blob in standin.buckets["my-bucket"].items()})
+            taken.append(
+                {
+                    name.rpartition("/")[2]: blob.content
+                    for name, blob in standin.buckets["my-bucket"].items()
+                }
+            )
             best.write_bytes(str(len(taken) + 1).encode())
             last.write_bytes(str(len(taken) + 1).encode())
 
@@ -54,15 +61,22 @@ def test_the_best_epoch_in_the_bucket_is_never_older_than_the_last(mirror: Mirro
     assert all(copy.get("best.ckpt", b"0") >= copy.get("last.ckpt", b"0") for copy in taken)
 
 
-def test_an_earlier_attempt_is_restored_and_not_sent_again(mirror: Mirror, standin: GoogleStandin) -> None:
-    standin.buckets["my-bucket"] = {"job/runs/x/record.json": Blob(b"{}", now()), "job/other": Blob(b"", now())}
+def test_an_earlier_attempt_is_restored_and_not_sent_again(
+    mirror: Mirror, standin: GoogleStandin
+) -> None:
+    standin.buckets["my-bucket"] = {
+        "job/runs/x/record.json": Blob(b"{}", now()),
+        "job/other": Blob(b"", now()),
+    }
     assert mirror.restore() == 1
     assert (mirror.here / "x" / "record.json").read_bytes() == b"{}"
     assert mirror.sync() == 0
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../../escaped"])
-def test_a_name_in_the_bucket_can_not_lead_out_of_the_folder(mirror: Mirror, standin: GoogleStandin, name: str) -> None:
+def test_a_name_in_the_bucket_can_not_lead_out_of_the_folder(
+    mirror: Mirror, standin: GoogleStandin, name: str
+) -> None:
     standin.buckets["my-bucket"] = {f"job/runs/{name}": Blob(b"{}", now())}
     with pytest.raises(CloudError, match="no name of a file below"):
         mirror.restore()
@@ -85,12 +99,18 @@ def test_a_run_goes_on_where_the_bucket_has_it(tmp_path: Path) -> None:
 
 def test_a_damaged_table_is_refused_before_the_run(standin: GoogleStandin) -> None:
     standin.buckets["my-bucket"]["data/abc"] = Blob(b"changed", now())
-    table = ["--table=gs://my-bucket/data/abc", f"--table-md5={'0' * 32}", "--table-path=data/x.csv"]
+    table = [
+        "--table=gs://my-bucket/data/abc",
+        f"--table-md5={'0' * 32}",
+        "--table-path=data/x.csv",
+    ]
     with pytest.raises(CloudError, match="gs://my-bucket/data/abc: is damaged"):
         enter(["--folder=gs://my-bucket/job", *table, "--", "model=mean"])
 
 
-def test_the_primary_waits_for_those_who_work_and_for_no_one_who_is_gone(google: Google, standin: GoogleStandin) -> None:
+def test_the_primary_waits_for_those_who_work_and_for_no_one_who_is_gone(
+    google: Google, standin: GoogleStandin
+) -> None:
     folder = Folder(google, "gs://my-bucket/job")
     others = [Presence(Replica(i, 3, "a:1"), folder, 0.05) for i in (1, 2)]
     for other in others:

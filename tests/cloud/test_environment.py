@@ -13,17 +13,33 @@ from studperf.errors import CloudError, ConfigError
 from studperf.fit import build_trainer
 from studperf.train import _find_environment
 
-CLUSTER = {"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"], "workerpool2": [], "workerpool10": ["d:2222"]}
+CLUSTER = {
+    "workerpool0": ["a:2222"],
+    "workerpool1": ["b:2222", "c:2222"],
+    "workerpool2": [],
+    "workerpool10": ["d:2222"],
+}
 
 
 def spec(kind: str, index: int, cluster: object = CLUSTER) -> dict[str, str]:
-    return {"CLUSTER_SPEC": json.dumps({"cluster": cluster, "environment": "cloud", "task": {"type": kind, "index": index}})}
+    return {
+        "CLUSTER_SPEC": json.dumps(
+            {"cluster": cluster, "environment": "cloud", "task": {"type": kind, "index": index}}
+        )
+    }
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> VertexEnvironment:
     """The third of four, on which variables for other launchers are set as well."""
-    for name in ("RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+    for name in (
+        "RANK",
+        "GROUP_RANK",
+        "NODE_RANK",
+        "WORLD_SIZE",
+        "MASTER_PORT",
+        "TORCHELASTIC_RUN_ID",
+    ):
         monkeypatch.setenv(name, "7")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setenv("CLUSTER_SPEC", spec("workerpool1", 1)["CLUSTER_SPEC"])
@@ -31,7 +47,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> VertexEnvironment:
 
 
 @pytest.mark.parametrize(
-    ("kind", "index", "rank"), [("workerpool0", 0, 0), ("workerpool1", 0, 1), ("workerpool1", 1, 2), ("workerpool10", 0, 3)]
+    ("kind", "index", "rank"),
+    [("workerpool0", 0, 0), ("workerpool1", 0, 1), ("workerpool1", 1, 2), ("workerpool10", 0, 3)],
 )
 def test_ranks_are_counted_over_all_pools(kind: str, index: int, rank: int) -> None:
     replica = Replica.read(spec(kind, index))
@@ -49,15 +66,29 @@ BROKEN = {
     "no task": ({"CLUSTER_SPEC": json.dumps({"cluster": CLUSTER})}, "KeyError: 'task'"),
     "no pools": (spec("workerpool0", 0, []), "AttributeError"),
     "a pool of another name": (spec("chief", 0, {"chief": ["a:1"]}), "ValueError"),
-    "a pool that is not there": (spec("workerpool3", 0), "the cluster has no machine 0 of workerpool3"),
-    "a machine that is not there": (spec("workerpool1", 2), "the cluster has no machine 2 of workerpool1"),
-    "a machine before the first": (spec("workerpool1", -1), "the cluster has no machine -1 of workerpool1"),
-    "no primary": (spec("workerpool1", 0, {"workerpool0": [], "workerpool1": ["b:2222"]}), "workerpool0, .* is empty"),
+    "a pool that is not there": (
+        spec("workerpool3", 0),
+        "the cluster has no machine 0 of workerpool3",
+    ),
+    "a machine that is not there": (
+        spec("workerpool1", 2),
+        "the cluster has no machine 2 of workerpool1",
+    ),
+    "a machine before the first": (
+        spec("workerpool1", -1),
+        "the cluster has no machine -1 of workerpool1",
+    ),
+    "no primary": (
+        spec("workerpool1", 0, {"workerpool0": [], "workerpool1": ["b:2222"]}),
+        "workerpool0, .* is empty",
+    ),
 }
 
 
 @pytest.mark.parametrize(("environment", "what"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_spec_is_refused_with_what_was_expected(environment: dict[str, str], what: str) -> None:
+def test_a_broken_spec_is_refused_with_what_was_expected(
+    environment: dict[str, str], what: str
+) -> None:
     with pytest.raises(CloudError, match=what) as caught:
         Replica.read(environment)
     assert 'Expected {"cluster": {"workerpool0": ["HOST:PORT"]' in str(caught.value)
@@ -101,7 +132,9 @@ def trainer_of(machine: VertexEnvironment, *words: str) -> Any:
     return build_trainer(config, Path("runs"), [], machine)
 
 
-@pytest.mark.parametrize("local_rank", [None, "1"], ids=["the machine's first process", "one that lightning started"])
+@pytest.mark.parametrize(
+    "local_rank", [None, "1"], ids=["the machine's first process", "one that lightning started"]
+)
 def test_each_process_of_a_machine_has_a_rank_of_its_own(
     machine: VertexEnvironment, monkeypatch: pytest.MonkeyPatch, local_rank: str | None
 ) -> None:
@@ -112,7 +145,9 @@ def test_each_process_of_a_machine_has_a_rank_of_its_own(
     assert not trainer.is_global_zero
 
 
-def test_a_run_for_another_number_of_machines_does_not_wait_for_them(machine: VertexEnvironment) -> None:
+def test_a_run_for_another_number_of_machines_does_not_wait_for_them(
+    machine: VertexEnvironment,
+) -> None:
     launcher = trainer_of(machine, "trainer.devices=1", "+trainer.num_nodes=2").strategy.launcher
     with pytest.raises(ConfigError, match=r"trainer.num_nodes=2: the job has 4 machines"):
         launcher.launch(pytest.fail)

@@ -13,7 +13,11 @@ from studperf.cloud.vertex import Job
 from studperf.cloud.wire import Google
 from studperf.errors import CloudError
 
-STUDY = {"sweeps/mlp/journal.log": b"two trials", "sweeps/mlp/0000/record.json": b"{}", "monday_mlp_seed0/record.json": b"{}"}
+STUDY = {
+    "sweeps/mlp/journal.log": b"two trials",
+    "sweeps/mlp/0000/record.json": b"{}",
+    "monday_mlp_seed0/record.json": b"{}",
+}
 
 
 def job_of(google: Google, name: str, files: dict[str, bytes]) -> Job:
@@ -21,7 +25,14 @@ def job_of(google: Google, name: str, files: dict[str, bytes]) -> Job:
     for file, content in files.items():
         folder.write(file, content)
     place = {"baseOutputDirectory": {"outputUriPrefix": f"gs://my-bucket/studperf/jobs/{name}"}}
-    return Job({"name": "projects/p/locations/r/customJobs/1", "displayName": name, "state": "JOB_STATE_RUNNING", "jobSpec": place})
+    return Job(
+        {
+            "name": "projects/p/locations/r/customJobs/1",
+            "displayName": name,
+            "state": "JOB_STATE_RUNNING",
+            "jobSpec": place,
+        }
+    )
 
 
 def bring(google: Google, job: Job, runs: Path) -> str:
@@ -31,7 +42,11 @@ def bring(google: Google, job: Job, runs: Path) -> str:
 
 
 def contents(runs: Path) -> dict[str, bytes]:
-    files = {path.relative_to(runs).as_posix(): path.read_bytes() for path in sorted(runs.rglob("*")) if path.is_file()}
+    files = {
+        path.relative_to(runs).as_posix(): path.read_bytes()
+        for path in sorted(runs.rglob("*"))
+        if path.is_file()
+    }
     files.pop(FETCHED, None)
     return files
 
@@ -45,11 +60,15 @@ def test_what_has_changed_comes_again(google: Google, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sweeps/mlp/journal.log", "monday_mlp_seed0/record.json"])
-def test_a_run_or_study_of_the_same_name_is_left_as_it_is(name: str, google: Google, tmp_path: Path) -> None:
+def test_a_run_or_study_of_the_same_name_is_left_as_it_is(
+    name: str, google: Google, tmp_path: Path
+) -> None:
     bring(google, job_of(google, "a", STUDY), tmp_path)
     other = job_of(google, "b", {name: b"another", "sweeps/mlp/0007/record.json": b"{}"})
     unit = str(Path(name).parent)
-    with pytest.raises(CloudError, match=rf"{unit}: 1 file here would be lost.*fetch b runs={tmp_path}-b"):
+    with pytest.raises(
+        CloudError, match=rf"{unit}: 1 file here would be lost.*fetch b runs={tmp_path}-b"
+    ):
         bring(google, other, tmp_path)
     assert contents(tmp_path) == STUDY
     assert bring(google, other, tmp_path / "b").startswith("2 of 2")
@@ -81,7 +100,9 @@ def test_a_place_that_can_not_be_written_is_named(google: Google, tmp_path: Path
         bring(google, job_of(google, "a", STUDY), tmp_path / "README.md")
 
 
-def test_a_file_that_breaks_off_is_asked_for_again(standin: GoogleStandin, google: Google, tmp_path: Path) -> None:
+def test_a_file_that_breaks_off_is_asked_for_again(
+    standin: GoogleStandin, google: Google, tmp_path: Path
+) -> None:
     import requests
 
     job, broken = job_of(google, "a", {"x/record.json": b"whole"}), []

@@ -31,14 +31,32 @@ TASK = {
 CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "run": (["model=mlp", "optimizer.lr=3e-3"], {"kind": "run"}),
     "run_spot_gpu": (
-        ["model=tabm", "trainer=gpu", "cloud.spot=true", "cloud.accelerator=NVIDIA_TESLA_T4", "cloud.n_accelerators=2"],
+        [
+            "model=tabm",
+            "trainer=gpu",
+            "cloud.spot=true",
+            "cloud.accelerator=NVIDIA_TESLA_T4",
+            "cloud.n_accelerators=2",
+        ],
         {"kind": "run"},
     ),
-    "run_two_nodes": (["model=ft_transformer", "trainer=ddp", "cloud.nodes=2", "cloud.machine=n1-standard-8"], {"kind": "run"}),
-    "simulated": (["data=simulated", "tracking.wandb.name='$(HOME) 100 %'"], {"kind": "run", "table_md5": None, "table_path": None}),
+    "run_two_nodes": (
+        ["model=ft_transformer", "trainer=ddp", "cloud.nodes=2", "cloud.machine=n1-standard-8"],
+        {"kind": "run"},
+    ),
+    "simulated": (
+        ["data=simulated", "tracking.wandb.name='$(HOME) 100 %'"],
+        {"kind": "run", "table_md5": None, "table_path": None},
+    ),
     "multirun": (["seed=0,1"], {"kind": "multirun", "flags": ("-m",)}),
-    "study_one_machine": (["sweeps=mlp", "cloud.workers=4"], {"kind": "study", "flags": ("-m",), "study": "mlp"}),
-    "study_eight_machines": (["sweeps=mlp", "cloud.workers=8", *SHARED], {"kind": "study", "flags": ("-m",), "study": "mlp"}),
+    "study_one_machine": (
+        ["sweeps=mlp", "cloud.workers=4"],
+        {"kind": "study", "flags": ("-m",), "study": "mlp"},
+    ),
+    "study_eight_machines": (
+        ["sweeps=mlp", "cloud.workers=8", *SHARED],
+        {"kind": "study", "flags": ("-m",), "study": "mlp"},
+    ),
 }
 
 
@@ -53,7 +71,9 @@ def body_of(words: list[str], **task: Any) -> Json:
 @pytest.mark.parametrize("name", CASES)
 def test_a_job_is_what_its_golden_file_says(name: str) -> None:
     words, task = CASES[name]
-    assert body_of(words, **task) == json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    assert body_of(words, **task) == json.loads(
+        (GOLDEN / f"{name}.json").read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
@@ -61,7 +81,10 @@ def test_the_official_types_read_each_golden_file_whole(path: Path) -> None:
     body = json.loads(path.read_text(encoding="utf-8"))
     message = json_format.ParseDict(body, CustomJob.pb()())
     again = json_format.MessageToDict(message)
-    assert again["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"] == body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
+    assert (
+        again["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
+        == body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
+    )
     assert again["labels"] == body["labels"]
 
 

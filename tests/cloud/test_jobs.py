@@ -73,32 +73,61 @@ parent = "projects/my-project/locations/europe-west1"
 job = client.get_custom_job(name=listed.name)
 print(job.display_name, job.state.name, job.job_spec.scheduling.strategy.name, job.labels["model"])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 
-def test_a_run_there_is_the_run_here(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
+def test_a_run_there_is_the_run_here(
+    command: Command, standin: GoogleStandin, tmp_path: Path
+) -> None:
     table = tmp_path / "my $(HOME) table.csv"
     assert command("data", "simulate", f"out={table}", "rows=400").returncode == 0
-    words = ("data=students", f"data.source.path='{table}'", "model=mlp", "tracking.wandb.tags=['$(HOME) 100 % ü']")
+    words = (
+        "data=students",
+        f"data.source.path='{table}'",
+        "model=mlp",
+        "tracking.wandb.tags=['$(HOME) 100 % ü']",
+    )
     job = submit(command, standin, *words)
     succeed(standin, job)
-    assert seen_by_official_client(standin) == [job["displayName"], "JOB_STATE_SUCCEEDED", "STANDARD", "mlp"]
+    assert seen_by_official_client(standin) == [
+        job["displayName"],
+        "JOB_STATE_SUCCEEDED",
+        "STANDARD",
+        "mlp",
+    ]
     fetch(command)
     there, here = the_record(tmp_path / "runs"), train_here(command, tmp_path, *words)
-    assert (there.status, there.weights_sha256, there.data.md5) == ("finished", here.weights_sha256, here.data.md5)
+    assert (there.status, there.weights_sha256, there.data.md5) == (
+        "finished",
+        here.weights_sha256,
+        here.data.md5,
+    )
     assert there.judgement is not None
     assert here.judgement is not None
-    assert (there.judgement.scores, there.judgement.verdict) == (here.judgement.scores, here.judgement.verdict)
+    assert (there.judgement.scores, there.judgement.verdict) == (
+        here.judgement.scores,
+        here.judgement.verdict,
+    )
     assert there.config["tracking"]["wandb"]["tags"] == ["$(HOME) 100 % ü"]
     assert fetch(command).stdout.startswith("0 of ")  # all is here already
     again = command("train", *NO_EXPORT, *words, *CLOUD)
     assert "Sending the table" not in again.stdout  # it is there
 
 
-def test_a_run_that_fails_says_why_and_costs_no_second_try(command: Command, standin: GoogleStandin) -> None:
-    words = ("model=linear", "optimizer.name=sgd", "optimizer.lr=1e30", "scheduler.warmup=0", "batch_size=16")
+def test_a_run_that_fails_says_why_and_costs_no_second_try(
+    command: Command, standin: GoogleStandin
+) -> None:
+    words = (
+        "model=linear",
+        "optimizer.name=sgd",
+        "optimizer.lr=1e30",
+        "scheduler.warmup=0",
+        "batch_size=16",
+    )
     job = submit(command, standin, *words)
     done = standin.wait(job)
     assert (done["state"], done["error"]["message"]) == (
@@ -112,9 +141,16 @@ def test_a_run_that_fails_says_why_and_costs_no_second_try(command: Command, sta
     assert "exited with a non-zero status" in status.stdout
 
 
-def test_a_cancelled_job_leaves_what_it_has(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
-    job = submit(command, standin, "model=mlp", *LONG, "trainer.max_epochs=100000", "monitor.patience=100000")
-    until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
+def test_a_cancelled_job_leaves_what_it_has(
+    command: Command, standin: GoogleStandin, tmp_path: Path
+) -> None:
+    job = submit(
+        command, standin, "model=mlp", *LONG, "trainer.max_epochs=100000", "monitor.patience=100000"
+    )
+    until(
+        lambda: any(name.endswith("last.ckpt") for name in standin.files()),
+        "no checkpoint reached the bucket",
+    )
     assert command("cloud", "cancel", job["displayName"][:19], *PLACE).returncode == 0
     assert standin.wait(job)["state"] == "JOB_STATE_CANCELLED"
     assert all(replica.code is not None for replica in standin.replicas[job["name"]])
@@ -123,7 +159,9 @@ def test_a_cancelled_job_leaves_what_it_has(command: Command, standin: GoogleSta
     assert "has ended already" in command("cloud", "cancel", job["displayName"], *PLACE).stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["by surprise", "with notice"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM], ids=["by surprise", "with notice"]
+)
 def test_a_run_whose_machine_is_taken_away_ends_with_the_same_weights(
     command: Command, standin: GoogleStandin, tmp_path: Path, number: int
 ) -> None:
@@ -131,7 +169,10 @@ def test_a_run_whose_machine_is_taken_away_ends_with_the_same_weights(
     assert command("data", "simulate", f"out={table}", "rows=400").returncode == 0
     words = ("model=mlp", "data=students", f"data.source.path={table}", *LONG)
     job = submit(command, standin, *words, "cloud.spot=true")
-    until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
+    until(
+        lambda: any(name.endswith("last.ckpt") for name in standin.files()),
+        "no checkpoint reached the bucket",
+    )
     standin.take_away(job, 0, number)
     log = succeed(standin, job)
     assert standin.replicas[job["name"]][0].restarts == 1
@@ -154,8 +195,19 @@ def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
         "monitor.patience=150",
         "scheduler.name=none",
     )
-    job = submit(command, standin, *words, "trainer=ddp", "trainer.devices=1", "cloud.nodes=2", "cloud.spot=true")
-    until(lambda: any(name.endswith("last.ckpt") for name in standin.files()), "no checkpoint reached the bucket")
+    job = submit(
+        command,
+        standin,
+        *words,
+        "trainer=ddp",
+        "trainer.devices=1",
+        "cloud.nodes=2",
+        "cloud.spot=true",
+    )
+    until(
+        lambda: any(name.endswith("last.ckpt") for name in standin.files()),
+        "no checkpoint reached the bucket",
+    )
     standin.take_away(job, 1)
     log = succeed(standin, job)
     assert [replica.restarts for replica in standin.replicas[job["name"]]] == [1, 1]
@@ -165,16 +217,34 @@ def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
     fetch(command)
     shared, alone = the_record(tmp_path / "runs"), train_here(command, tmp_path, *words)
     assert (len(shared.resumed_at), shared.config["trainer"]["num_nodes"]) == (1, 2)
-    assert [row["val/rmse"] for row in shared.history] == pytest.approx([row["val/rmse"] for row in alone.history], abs=1e-5)
+    assert [row["val/rmse"] for row in shared.history] == pytest.approx(
+        [row["val/rmse"] for row in alone.history], abs=1e-5
+    )
 
 
-def test_watching_ends_by_ctrl_c_and_the_job_goes_on(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
-    words = [*NO_EXPORT, "model=mlp", *LONG, "trainer.max_epochs=100000", "monitor.patience=100000", *CLOUD, "cloud.follow=true"]
+def test_watching_ends_by_ctrl_c_and_the_job_goes_on(
+    command: Command, standin: GoogleStandin, tmp_path: Path
+) -> None:
+    words = [
+        *NO_EXPORT,
+        "model=mlp",
+        *LONG,
+        "trainer.max_epochs=100000",
+        "monitor.patience=100000",
+        *CLOUD,
+        "cloud.follow=true",
+    ]
     line = [sys.executable, "-u", "-m", "studperf.train", *words]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path) as process:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+    ) as process:
         try:
             until(
-                lambda: standin.jobs and standin.job()["state"] == "JOB_STATE_RUNNING" and standin.log_of(standin.job()),
+                lambda: (
+                    standin.jobs
+                    and standin.job()["state"] == "JOB_STATE_RUNNING"
+                    and standin.log_of(standin.job())
+                ),
                 "the job did not start",
             )
             time.sleep(1)

@@ -32,7 +32,9 @@ HEAVY = {"torch", "lightning", "pandas", "optuna", "requests", "google.auth", "g
 def train(tmp_path: Path) -> Train:
     def start(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "studperf.train", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+        )
 
     return start
 
@@ -43,19 +45,26 @@ def test_a_dry_run_prints_the_job_with_its_price_and_sends_nothing(train: Train)
     assert "an hour" in done.stdout
     assert "Ceiling:  5.00 USD" in done.stdout
     body = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
-    assert body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"][-2:] == ["model=mlp", "data=simulated"]
+    assert body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"][-2:] == [
+        "model=mlp",
+        "data=simulated",
+    ]
     assert "Nothing was sent" in done.stdout
 
 
 @pytest.mark.parametrize("words", [[], ["-m", "sweeps=mlp"]], ids=["run", "study"])
-def test_nothing_heavy_is_imported_for_the_description_of_a_job(words: list[str], tmp_path: Path) -> None:
+def test_nothing_heavy_is_imported_for_the_description_of_a_job(
+    words: list[str], tmp_path: Path
+) -> None:
     script = f"""
 import sys
 from studperf.cloud.launch import plan_job
 plan_job({words[:1]}, ["data=simulated", "cloud=vertex", *{words[1:]}])
 sys.stderr.write(" ".join(sorted({HEAVY} & set(sys.modules))))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stderr == ""
 
 
@@ -84,7 +93,9 @@ def test_a_job_that_could_cost_too_much_is_refused() -> None:
 
 
 def test_a_gpu_that_is_not_rented_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"n1-standard-4 has no GPU; rent one with cloud\.accelerator="):
+    with pytest.raises(
+        ConfigError, match=r"n1-standard-4 has no GPU; rent one with cloud\.accelerator="
+    ):
         plan_job([], [*SIMULATED, "trainer=gpu"])
     for word in ("cloud.accelerator=NVIDIA_TESLA_T4", "cloud.machine=g2-standard-4"):
         assert plan_job([], [*SIMULATED, "trainer=gpu", word]).body
@@ -94,9 +105,19 @@ def test_a_gpu_that_is_not_rented_is_refused() -> None:
     ("words", "line"),
     [
         ([], "Workers:  1\n"),
-        (["cloud.workers=8"], "Workers:  8 on one machine, which shares its cores among them; for a machine each they need a database"),
+        (
+            ["cloud.workers=8"],
+            "Workers:  8 on one machine, which shares its cores among them; for a machine each they need a database",
+        ),
         (["hydra.sweeper.n_jobs=2"], "Workers:  2 on one machine"),
-        (["cloud.workers=8", "cloud.secrets.STUDPERF_STORAGE=url", f"cloud.service_account={ACCOUNT}"], "Workers:  8 on one study, by the"),
+        (
+            [
+                "cloud.workers=8",
+                "cloud.secrets.STUDPERF_STORAGE=url",
+                f"cloud.service_account={ACCOUNT}",
+            ],
+            "Workers:  8 on one study, by the",
+        ),
     ],
     ids=["one", "eight", "of the sweeper", "a database"],
 )
@@ -108,7 +129,9 @@ def test_where_workers_run_is_told(words: list[str], line: str) -> None:
 
 def test_words_arrive_as_they_were_typed() -> None:
     typed = ["tracking.wandb.name='$(HOME) 100% ü'", "model.d_hidden=[64,32]", "data=simulated"]
-    args = plan_job([], [*typed, "cloud=vertex"]).body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
+    args = plan_job([], [*typed, "cloud=vertex"]).body["jobSpec"]["workerPoolSpecs"][0][
+        "containerSpec"
+    ]["args"]
     assert [unpack(arg) for arg in args[args.index("--") + 1 :]] == typed
 
 
@@ -124,7 +147,9 @@ def test_the_table_goes_by_its_md5(tmp_path: Path) -> None:
     md5 = hashlib.md5(b"a,b\n1,2\n", usedforsecurity=False).hexdigest()
     assert plan.body["labels"]["data-md5"] == md5
     args = plan.body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
-    assert {f"--table=gs://BUCKET/data/{md5}", f"--table-md5={md5}", f"--table-path={path}"} <= set(args)
+    assert {f"--table=gs://BUCKET/data/{md5}", f"--table-md5={md5}", f"--table-path={path}"} <= set(
+        args
+    )
 
 
 def test_flags_that_change_where_the_configuration_comes_from_are_refused() -> None:
@@ -162,14 +187,20 @@ IMAGE = "europe-west1-docker.pkg.dev/p/r/train"
     ids=["no git", "dirty", "tag", "digest", "short"],
 )
 def test_code_that_the_image_may_not_hold_is_warned_of(
-    code: Code | None, image: str | None, warning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: Code | None,
+    image: str | None,
+    warning: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (line,) = warnings_about(code, image)
     assert warning in line
 
 
-def test_an_image_of_the_clean_commit_is_not_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_the_clean_commit_is_not_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert warnings_about(Code("abcdef1234567", is_dirty=False), f"{IMAGE}:abcdef1") == []
     (tmp_path / "conf").mkdir()
@@ -178,11 +209,22 @@ def test_an_image_of_the_clean_commit_is_not_warned_of(tmp_path: Path, monkeypat
 
 def test_a_study_is_checked_whole_here() -> None:
     with pytest.raises(ConfigError, match="nearest valid name is 'dropout'"):
-        plan_job(["-m"], ["data=simulated", "cloud=vertex", "sweeps=mlp", "model.dropuot=interval(0,1)"])
-    plan = plan_job(["-m"], ["data=simulated", "cloud=vertex", "sweeps=mlp", "cloud.workers=3", "optimizer.lr=1e-3"])
+        plan_job(
+            ["-m"], ["data=simulated", "cloud=vertex", "sweeps=mlp", "model.dropuot=interval(0,1)"]
+        )
+    plan = plan_job(
+        ["-m"],
+        ["data=simulated", "cloud=vertex", "sweeps=mlp", "cloud.workers=3", "optimizer.lr=1e-3"],
+    )
     assert plan.task.study == "mlp"
     args = plan.body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
-    assert args[args.index("--") + 1 :] == ["-m", "data=simulated", "sweeps=mlp", "optimizer.lr=1e-3", "hydra.sweeper.n_jobs=3"]
+    assert args[args.index("--") + 1 :] == [
+        "-m",
+        "data=simulated",
+        "sweeps=mlp",
+        "optimizer.lr=1e-3",
+        "hydra.sweeper.n_jobs=3",
+    ]
 
 
 SECRET = "planted-s3cret/of$this(shell)"  # noqa: S105
@@ -208,7 +250,9 @@ def test_no_secret_gets_into_a_request(word: str, monkeypatch: pytest.MonkeyPatc
 def test_the_time_of_a_study_is_shared_by_all_workers_but_for_the_winners() -> None:
     order = plan_job(["-m"], ["data=simulated", "cloud=vertex", "sweeps=mlp"]).order
     assert order is not None
-    estimate = Estimate(start_s=7, run_s=10, winner_s=12, n_trials=50, n_seeds=1, n_refits=15, timeout_s=None)
+    estimate = Estimate(
+        start_s=7, run_s=10, winner_s=12, n_trials=50, n_seeds=1, n_refits=15, timeout_s=None
+    )
     shared = ("cloud.workers=5", "cloud.service_account=a@b", "cloud.secrets.STUDPERF_STORAGE=db")
     for words, expected in (
         (["cloud.workers=1"], 7 + 500 + 150 + 12),
@@ -224,9 +268,13 @@ def cloud_of(*words: str) -> Vertex:
     return found
 
 
-def test_a_table_that_dvc_tracks_need_not_be_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_dvc_tracks_need_not_be_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.dvc").write_text("outs:\n- md5: 7c6c21309e648313d43b304646907cf3\n  path: data/my.csv\n")
+    (tmp_path / "data.dvc").write_text(
+        "outs:\n- md5: 7c6c21309e648313d43b304646907cf3\n  path: data/my.csv\n"
+    )
     words = ["cloud=vertex", f"data.source.path={tmp_path}/data/my.csv"]
     plan = plan_job([], words)
     assert plan.body["labels"]["data-md5"] == "7c6c21309e648313d43b304646907cf3"

@@ -46,11 +46,22 @@ def price(table: Path, *words: str) -> Quote:
         (["cloud.region=europe-west1"], 1.2 + 0.1),
         (["cloud.region=asia-east1"], 1.2 + 0.1),
         (["cloud.region=us-central1", "cloud.spot=true"], 0.25 + 0.1),
-        (["cloud.region=us-central1", "cloud.accelerator=NVIDIA_L4", "cloud.n_accelerators=2"], 2.0 + 0.1),
+        (
+            ["cloud.region=us-central1", "cloud.accelerator=NVIDIA_L4", "cloud.n_accelerators=2"],
+            2.0 + 0.1,
+        ),
         (["cloud.region=us-central1", "cloud.nodes=3"], 3 * 1.1),
         (["cloud.region=us-central1", "cloud.workers=3"], 1.1),
     ],
-    ids=["machine", "region", "unknown region", "spot", "accelerators", "nodes", "workers of one machine"],
+    ids=[
+        "machine",
+        "region",
+        "unknown region",
+        "spot",
+        "accelerators",
+        "nodes",
+        "workers of one machine",
+    ],
 )
 def test_a_price_is_the_sum_of_its_parts(table: Path, words: list[str], per_hour: float) -> None:
     found = price(table, "cloud.machine=small-1", *words)
@@ -65,13 +76,21 @@ def test_a_machine_that_holds_its_accelerator_is_not_charged_for_it_twice(table:
 
 def test_a_job_above_the_ceiling_is_refused_with_both_ways_out(table: Path) -> None:
     words = ("cloud.region=us-central1", "cloud.machine=small-1", "cloud.max_cost=1.1")
-    with pytest.raises(ConfigError, match=r"may cost 2\.20 EUR.*cloud\.max_cost=2\.20.*cloud\.timeout_s=3600"):
+    with pytest.raises(
+        ConfigError, match=r"may cost 2\.20 EUR.*cloud\.max_cost=2\.20.*cloud\.timeout_s=3600"
+    ):
         hold_ceiling(cloud(*words), price(table, *words))
-    hold_ceiling(cloud(*words, "cloud.timeout_s=3600"), price(table, *words, "cloud.timeout_s=3600"))
+    hold_ceiling(
+        cloud(*words, "cloud.timeout_s=3600"), price(table, *words, "cloud.timeout_s=3600")
+    )
 
 
 def test_the_ceiling_that_is_advised_is_high_enough(table: Path) -> None:
-    words = ("cloud.region=us-central1", "cloud.machine=small-1", "cloud.timeout_s=3607")  # a bit more than 1.10
+    words = (
+        "cloud.region=us-central1",
+        "cloud.machine=small-1",
+        "cloud.timeout_s=3607",
+    )  # a bit more than 1.10
     with pytest.raises(ConfigError, match=r"may cost 1\.11 EUR.*cloud\.max_cost=1\.11\)"):
         hold_ceiling(cloud(*words, "cloud.max_cost=1.10"), price(table, *words))
     hold_ceiling(cloud(*words, "cloud.max_cost=1.11"), price(table, *words))
@@ -86,7 +105,9 @@ def test_what_nobody_knows_the_price_of_is_refused_unless_there_is_no_ceiling(ta
 
 
 def test_a_table_says_all_that_is_wrong_with_it(tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(PRICES.replace("1.0}", "-1}").replace("spot: 0.25", "sport: 0.25"))
+    (tmp_path / "own.yaml").write_text(
+        PRICES.replace("1.0}", "-1}").replace("spot: 0.25", "sport: 0.25")
+    )
     with pytest.raises(ConfigError) as refused:
         read_prices(tmp_path / "own.yaml")
     assert "(3 faults)" in str(refused.value)

@@ -17,11 +17,23 @@ from studperf.sweeps.storage import Storage
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 STUDY = (
-    *("-m", "hydra/sweeper=optuna", "hydra.sweeper.study=small", "model=linear", "score_on=val", "optimizer.lr=interval(0.001,0.1)"),
+    *(
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.study=small",
+        "model=linear",
+        "score_on=val",
+        "optimizer.lr=interval(0.001,0.1)",
+    ),
     *SMALL,
     "export=false",
 )
-CLOUD = ("cloud=vertex", "cloud.sync_s=0.3", "cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")
+CLOUD = (
+    "cloud=vertex",
+    "cloud.sync_s=0.3",
+    "cloud.project=my-project",
+    "cloud.bucket=gs://my-bucket/studperf",
+)
 PLACE = CLOUD[2:]
 FAST_BEATS = ("hydra.sweeper.heartbeat_s=1", "hydra.sweeper.grace_s=3")
 NO_WINNER = "hydra.sweeper.winner.top=0"
@@ -54,25 +66,43 @@ def fetch(command: Command, tmp_path: Path) -> list[optuna.trial.FrozenTrial]:
     return trials_in(tmp_path / "runs" / "sweeps" / "small")
 
 
-def test_a_study_there_is_the_study_here(command: Command, standin: GoogleStandin, tmp_path: Path) -> None:
-    words = ("hydra.sweeper.n_trials=6", "hydra.sweeper.seed=3", "hydra.sweeper.winner.top=2", "hydra.sweeper.winner.seeds=2")
+def test_a_study_there_is_the_study_here(
+    command: Command, standin: GoogleStandin, tmp_path: Path
+) -> None:
+    words = (
+        "hydra.sweeper.n_trials=6",
+        "hydra.sweeper.seed=3",
+        "hydra.sweeper.winner.top=2",
+        "hydra.sweeper.winner.seeds=2",
+    )
     succeed(standin, submit(command, standin, *words))
     there = fetch(command, tmp_path)
     done = command("train", *STUDY, *words, f"runs={tmp_path / 'here'}")
     assert done.returncode == 0, done.stderr
     here = trials_in(tmp_path / "here" / "sweeps" / "small")
-    assert [(t.params, t.values, t.state) for t in there] == [(t.params, t.values, t.state) for t in here]
+    assert [(t.params, t.values, t.state) for t in there] == [
+        (t.params, t.values, t.state) for t in here
+    ]
     assert len(there) == 6
     assert "Verdict of the winner" in command("sweeps", "show", "small").stdout
     assert len(list((tmp_path / "runs" / "sweeps" / "small").glob("winner_*/record.json"))) == 1
 
 
-def test_a_dry_run_of_a_study_tells_time_and_price(command: Command, standin: GoogleStandin) -> None:
+def test_a_dry_run_of_a_study_tells_time_and_price(
+    command: Command, standin: GoogleStandin
+) -> None:
     done = command("train", *STUDY, "hydra.sweeper.n_trials=6", *CLOUD, "cloud.dry_run=true")
     assert done.returncode == 0, done.stderr
     assert "On Vertex AI: about" in done.stdout
     assert "the winner included, about 0." in done.stdout
-    late = command("train", *STUDY, "hydra.sweeper.n_trials=100000", *CLOUD, "cloud.estimate=true", "cloud.timeout_s=60")
+    late = command(
+        "train",
+        *STUDY,
+        "hydra.sweeper.n_trials=100000",
+        *CLOUD,
+        "cloud.estimate=true",
+        "cloud.timeout_s=60",
+    )
     assert late.returncode == 2
     assert "cloud.timeout_s=60 stops it before" in late.stderr
     assert not standin.jobs
@@ -81,7 +111,14 @@ def test_a_dry_run_of_a_study_tells_time_and_price(command: Command, standin: Go
 def test_without_a_database_the_workers_share_one_machine_and_go_on_when_it_is_lost(
     command: Command, standin: GoogleStandin, tmp_path: Path
 ) -> None:
-    job = submit(command, standin, "hydra.sweeper.n_trials=9", "cloud.workers=2", "cloud.spot=true", NO_WINNER)
+    job = submit(
+        command,
+        standin,
+        "hydra.sweeper.n_trials=9",
+        "cloud.workers=2",
+        "cloud.spot=true",
+        NO_WINNER,
+    )
     assert len(job["jobSpec"]["workerPoolSpecs"]) == 1
     end = time.monotonic() + 90
     while len([name for name in standin.files() if name.endswith("record.json")]) < 3:
@@ -102,7 +139,16 @@ def test_three_machines_share_a_study_and_lose_nothing_with_one_of_them(
     standin.secrets["study-database"] = postgres.url
     account = "cloud.service_account=jobs@my-project.iam.gserviceaccount.com"
     secret = "cloud.secrets.STUDPERF_STORAGE=study-database"  # noqa: S105 - its name
-    job = submit(command, standin, "hydra.sweeper.n_trials=20", "cloud.workers=3", account, secret, *FAST_BEATS, NO_WINNER)
+    job = submit(
+        command,
+        standin,
+        "hydra.sweeper.n_trials=20",
+        "cloud.workers=3",
+        account,
+        secret,
+        *FAST_BEATS,
+        NO_WINNER,
+    )
     assert [pool["replicaCount"] for pool in job["jobSpec"]["workerPoolSpecs"]] == ["1", "2"]
     storage = Storage(postgres.url, tmp_path)
     end = time.monotonic() + 120
@@ -120,19 +166,31 @@ def test_three_machines_share_a_study_and_lose_nothing_with_one_of_them(
     pids = {str(trial.user_attrs["worker"]) for trial in trials if "worker" in trial.user_attrs}
     assert len(pids) >= 3  # trials were shared
     assert all(replica.code is not None for replica in standin.replicas[job["name"]])
-    kept = [*standin.files().values(), *(line.encode() for line in log), *(path.encode() + body for _, path, body, _ in standin.seen)]
+    kept = [
+        *standin.files().values(),
+        *(line.encode() for line in log),
+        *(path.encode() + body for _, path, body, _ in standin.seen),
+    ]
     assert not [content for content in kept if postgres.password.encode() in content]
 
 
-def worker_amid_a_trial(standin: GoogleStandin, job: dict[str, Any], storage: Storage) -> int | None:
+def worker_amid_a_trial(
+    standin: GoogleStandin, job: dict[str, Any], storage: Storage
+) -> int | None:
     """The rank, other than the primary's, of a machine that runs a trial of a study that has begun."""
     studies = optuna.get_all_study_summaries(storage.optuna)
     if not studies:
         return None
-    trials = optuna.load_study(study_name="small", storage=storage.optuna).get_trials(deepcopy=False)
+    trials = optuna.load_study(study_name="small", storage=storage.optuna).get_trials(
+        deepcopy=False
+    )
     if sum(trial.state.is_finished() for trial in trials) < 3:
         return None
-    busy = {str(t.user_attrs.get("worker", "")).rpartition("-")[2] for t in trials if t.state.name == "RUNNING"}
+    busy = {
+        str(t.user_attrs.get("worker", "")).rpartition("-")[2]
+        for t in trials
+        if t.state.name == "RUNNING"
+    }
     for rank, replica in enumerate(standin.replicas[job["name"]]):
         assert replica.process is not None
         if rank and {str(pid) for pid in children_of(replica.process.pid)} & busy:
@@ -142,5 +200,7 @@ def worker_amid_a_trial(standin: GoogleStandin, job: dict[str, Any], storage: St
 
 def children_of(pid: int) -> set[int]:
     """Of a process's group: the command that the container runs, and what that started."""
-    found = subprocess.run(["ps", "-o", "pid=", "-g", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "-g", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     return {int(word) for word in found}

@@ -12,15 +12,31 @@ from studperf.cloud.vertex import Vertex
 from studperf.cloud.wire import Google
 from studperf.errors import CloudError
 
-POOL = {"machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": "1", "containerSpec": {"imageUri": "image", "command": ["true"]}}
-BODY = {"displayName": "mine", "labels": {"app": "studperf", "request": "0123"}, "jobSpec": {"workerPoolSpecs": [POOL]}}
+POOL = {
+    "machineSpec": {"machineType": "n1-standard-4"},
+    "replicaCount": "1",
+    "containerSpec": {"imageUri": "image", "command": ["true"]},
+}
+BODY = {
+    "displayName": "mine",
+    "labels": {"app": "studperf", "request": "0123"},
+    "jobSpec": {"workerPoolSpecs": [POOL]},
+}
 
 
 class Once:
     """The first n requests of a method end in a fault; with `too_late` what was asked for has been done all the same."""
 
-    def __init__(self, standin: GoogleStandin, method: str, code: int, *, n: int = 1, too_late: bool = False) -> None:
-        self.standin, self.method, self.code, self.left, self.too_late = standin, method, code, n, too_late
+    def __init__(
+        self, standin: GoogleStandin, method: str, code: int, *, n: int = 1, too_late: bool = False
+    ) -> None:
+        self.standin, self.method, self.code, self.left, self.too_late = (
+            standin,
+            method,
+            code,
+            n,
+            too_late,
+        )
 
     def __call__(self, method: str, path: str) -> Any:
         if method != self.method or not self.left:
@@ -44,7 +60,9 @@ def test_what_will_not_pass_is_not(standin: GoogleStandin, vertex: Vertex) -> No
     assert len(standin.seen) == 1
 
 
-def test_a_job_whose_submission_was_not_answered_is_not_submitted_twice(standin: GoogleStandin, vertex: Vertex) -> None:
+def test_a_job_whose_submission_was_not_answered_is_not_submitted_twice(
+    standin: GoogleStandin, vertex: Vertex
+) -> None:
     standin.faults.append(Once(standin, "POST", 503, too_late=True))
     job = vertex.submit(BODY)
     assert [job.resource] == list(standin.jobs)
@@ -61,7 +79,9 @@ def test_pages_are_read_to_the_last(standin: GoogleStandin, vertex: Vertex, goog
     for i in range(5):
         folder.write(f"{i}.txt", b"x" * i)
         vertex.submit(BODY | {"displayName": f"job-{i}"})
-    assert [(blob.name, blob.size) for blob in folder.blobs()] == [(f"{i}.txt", i) for i in range(5)]
+    assert [(blob.name, blob.size) for blob in folder.blobs()] == [
+        (f"{i}.txt", i) for i in range(5)
+    ]
     assert [job.name for job in vertex.jobs()] == [f"job-{i}" for i in (4, 3, 2, 1, 0)]
 
 
@@ -86,7 +106,9 @@ def test_a_damaged_object_is_named_and_not_kept(google: Google, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("n_damaged", [1, 100])
-def test_what_arrives_damaged_is_asked_for_again(google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_damaged: int) -> None:
+def test_what_arrives_damaged_is_asked_for_again(
+    google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_damaged: int
+) -> None:
     folder = Folder(google, "gs://my-bucket")
     folder.write("a", b"content")
     answers = iter([b"cont"] * n_damaged + [b"content"])
@@ -100,8 +122,13 @@ def test_what_arrives_damaged_is_asked_for_again(google: Google, tmp_path: Path,
     assert not list(tmp_path.glob("*a"))
 
 
-def test_a_job_is_found_by_number_name_and_beginning(standin: GoogleStandin, vertex: Vertex) -> None:
-    jobs = [vertex.submit(BODY | {"displayName": name}) for name in ("2026-11-01", "one", "one-more", "two")]
+def test_a_job_is_found_by_number_name_and_beginning(
+    standin: GoogleStandin, vertex: Vertex
+) -> None:
+    jobs = [
+        vertex.submit(BODY | {"displayName": name})
+        for name in ("2026-11-01", "one", "one-more", "two")
+    ]
     assert vertex.find("2026").id == jobs[0].id
     assert vertex.find(jobs[1].id).name == "one"
     assert vertex.find("one").id == jobs[1].id

@@ -21,8 +21,12 @@ from studperf.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
-FILES = sorted({*CONF.rglob("*.yaml"), *SWEEPS.rglob("*.yaml")} - {*(CONF / "sweeps").rglob("*.yaml")})  # that one is a link
-FILES = [file for file in FILES if not file.is_relative_to(CONF / "hydra")]  # the sweeper's, see tests/sweeps/test_door.py
+FILES = sorted(
+    {*CONF.rglob("*.yaml"), *SWEEPS.rglob("*.yaml")} - {*(CONF / "sweeps").rglob("*.yaml")}
+)  # that one is a link
+FILES = [
+    file for file in FILES if not file.is_relative_to(CONF / "hydra")
+]  # the sweeper's, see tests/sweeps/test_door.py
 COLUMNS, LAW = ("data", "columns"), ("data", "source", "simulate", "law")
 
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -86,7 +90,9 @@ def refusal(overrides: list[str]) -> list[str]:
 
 def names_both(lines: list[str], typo: str, key: str) -> bool:
     """Whether a line names the misspelt key and, in quotes, the key that was meant."""
-    return any(re.search(rf"(?<!\w){re.escape(typo)}(?!\w)", line) and repr(key) in line for line in lines)
+    return any(
+        re.search(rf"(?<!\w){re.escape(typo)}(?!\w)", line) and repr(key) in line for line in lines
+    )
 
 
 def walk_values(value: Any) -> Iterator[Any]:
@@ -119,7 +125,9 @@ def test_every_value_that_a_yaml_says_holds(file: Path) -> None:
     for path in keys_of(file):
         value = OmegaConf.select(said, ".".join(path[len(prefix_of(file)) :]))
         if not OmegaConf.is_config(value):
-            assert functools.reduce(lambda node, key: node[key], path, plain_of(file)) == value, ".".join(path)
+            assert functools.reduce(lambda node, key: node[key], path, plain_of(file)) == value, (
+                ".".join(path)
+            )
 
 
 @every_file
@@ -131,7 +139,16 @@ def test_every_yaml_loads_again_from_what_a_run_records(file: Path) -> None:
 @every_file
 def test_nothing_but_plain_values_passes_load(file: Path) -> None:
     for value in walk_values(load(composed(file))):
-        assert isinstance(value, BaseModel) or type(value) in {dict, list, tuple, str, int, float, bool, type(None)}
+        assert isinstance(value, BaseModel) or type(value) in {
+            dict,
+            list,
+            tuple,
+            str,
+            int,
+            float,
+            bool,
+            type(None),
+        }
 
 
 @every_file
@@ -161,9 +178,15 @@ def test_a_loaded_configuration_keeps_no_hold_on_what_it_was_loaded_from() -> No
 
 @pytest.mark.parametrize(
     ("file", "path"),
-    [pytest.param(file, path, id=f"{file.relative_to(ROOT)}-{'.'.join(path)}") for file in FILES for path in keys_of(file)],
+    [
+        pytest.param(file, path, id=f"{file.relative_to(ROOT)}-{'.'.join(path)}")
+        for file in FILES
+        for path in keys_of(file)
+    ],
 )
-def test_a_misspelt_key_of_a_yaml_is_refused_with_the_nearest_name(file: Path, path: tuple[str, ...]) -> None:
+def test_a_misspelt_key_of_a_yaml_is_refused_with_the_nearest_name(
+    file: Path, path: tuple[str, ...]
+) -> None:
     plain = plain_of(file)
     node = functools.reduce(lambda inner, key: inner[key], path[:-1], plain)
     typo = misspelt(path[-1])
@@ -174,27 +197,75 @@ def test_a_misspelt_key_of_a_yaml_is_refused_with_the_nearest_name(file: Path, p
 
 
 @pytest.mark.parametrize(
-    "file", [file for file in FILES if keys_of(file)], ids=lambda file: f"{file.relative_to(ROOT)}" if isinstance(file, Path) else None
+    "file",
+    [file for file in FILES if keys_of(file)],
+    ids=lambda file: f"{file.relative_to(ROOT)}" if isinstance(file, Path) else None,
 )
 def test_misspelt_keys_added_on_the_command_line_are_all_listed_at_once(file: Path) -> None:
-    paths = [path for path in keys_of(file) if path[: len(LAW)] != LAW or path == LAW]  # the law's keys name columns
+    paths = [
+        path for path in keys_of(file) if path[: len(LAW)] != LAW or path == LAW
+    ]  # the law's keys name columns
     typos = {path: ".".join([*path[:-1], misspelt(path[-1])]) for path in paths}
     lines = refusal([*choice(file), *(f"+{typo}=1" for typo in typos.values())])
-    assert [typo for path, typo in typos.items() if not names_both(lines, typo.rsplit(".", 1)[-1], path[-1])] == []
+    assert [
+        typo
+        for path, typo in typos.items()
+        if not names_both(lines, typo.rsplit(".", 1)[-1], path[-1])
+    ] == []
     assert f"({len(set(typos.values()))} faults)" in lines[0] or len(typos) == 1
 
 
 VALUES = {  # what a YAML may say wrongly: key, value, the message
-    "a misspelt key of lightning's": ("trainer.max_epoch", 5, "trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'"),
-    "a misspelt key of ours": ("optimizer.lrr", 1, "optimizer.lrr: unknown; the nearest valid name is 'lr'"),
-    "a misspelt key of a column": ("data.columns.age.rnge", [0, 1], "data.columns.age.rnge: unknown; the nearest valid name is 'range'"),
-    "a key far from any": ("model.colour", "red", "model.colour: unknown; valid: activation, d_hidden, dropout, linear_skip"),
-    "text for a number": ("optimizer.lr", "fast", "optimizer.lr: must be a valid number, got 'fast'"),
-    "text among numbers": ("model.d_hidden", [64, "x"], "model.d_hidden: must be a valid integer, got 'x'"),
-    "text for widths": ("model.d_hidden", "ü", "model.d_hidden: must be a whole number, or a list of them such as [64,32], got 'ü'"),
-    "a true for a width": ("model.d_hidden", True, "model.d_hidden: must be a whole number, or a list of them such as [64,32], got True"),
-    "text for a list": ("tracking.wandb.tags", "x", "tracking.wandb.tags: must be a list, such as [a,b], got 'x'"),
-    "an empty tag": ("tracking.wandb.tags", [""], "tracking.wandb.tags.0: must be at least 1 character long, got ''"),
+    "a misspelt key of lightning's": (
+        "trainer.max_epoch",
+        5,
+        "trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'",
+    ),
+    "a misspelt key of ours": (
+        "optimizer.lrr",
+        1,
+        "optimizer.lrr: unknown; the nearest valid name is 'lr'",
+    ),
+    "a misspelt key of a column": (
+        "data.columns.age.rnge",
+        [0, 1],
+        "data.columns.age.rnge: unknown; the nearest valid name is 'range'",
+    ),
+    "a key far from any": (
+        "model.colour",
+        "red",
+        "model.colour: unknown; valid: activation, d_hidden, dropout, linear_skip",
+    ),
+    "text for a number": (
+        "optimizer.lr",
+        "fast",
+        "optimizer.lr: must be a valid number, got 'fast'",
+    ),
+    "text among numbers": (
+        "model.d_hidden",
+        [64, "x"],
+        "model.d_hidden: must be a valid integer, got 'x'",
+    ),
+    "text for widths": (
+        "model.d_hidden",
+        "ü",
+        "model.d_hidden: must be a whole number, or a list of them such as [64,32], got 'ü'",
+    ),
+    "a true for a width": (
+        "model.d_hidden",
+        True,
+        "model.d_hidden: must be a whole number, or a list of them such as [64,32], got True",
+    ),
+    "text for a list": (
+        "tracking.wandb.tags",
+        "x",
+        "tracking.wandb.tags: must be a list, such as [a,b], got 'x'",
+    ),
+    "an empty tag": (
+        "tracking.wandb.tags",
+        [""],
+        "tracking.wandb.tags.0: must be at least 1 character long, got ''",
+    ),
     "a project with a slash": (
         "tracking.wandb.project",
         "a/b",
@@ -205,19 +276,47 @@ VALUES = {  # what a YAML may say wrongly: key, value, the message
     "half an epoch": ("trainer.max_epochs", 1.5, "trainer.max_epochs: must be a valid integer"),
     "no rows": ("batch_size", 0, "batch_size: must be greater than 0, got 0"),
     "no epochs": ("trainer.max_epochs", 0, "trainer.max_epochs: must be at least 1, got 0"),
-    "no batches": ("trainer.limit_train_batches", 0, "trainer.limit_train_batches: must be greater than 0, got 0"),
-    "no batches of val": ("trainer.limit_val_batches", 0.0, "trainer.limit_val_batches: must be greater than 0, got 0"),
-    "steps of no batch": ("trainer.accumulate_grad_batches", 0, "trainer.accumulate_grad_batches: must be greater than 0, got 0"),
-    "half precision": ("trainer.precision", "bf16-true", "trainer.precision: bf16-true rounds the target itself, to two or three digits"),
+    "no batches": (
+        "trainer.limit_train_batches",
+        0,
+        "trainer.limit_train_batches: must be greater than 0, got 0",
+    ),
+    "no batches of val": (
+        "trainer.limit_val_batches",
+        0.0,
+        "trainer.limit_val_batches: must be greater than 0, got 0",
+    ),
+    "steps of no batch": (
+        "trainer.accumulate_grad_batches",
+        0,
+        "trainer.accumulate_grad_batches: must be greater than 0, got 0",
+    ),
+    "half precision": (
+        "trainer.precision",
+        "bf16-true",
+        "trainer.precision: bf16-true rounds the target itself, to two or three digits",
+    ),
     "no epochs, as text": ("trainer.max_epochs", "0", "trainer.max_epochs: "),
-    "a layer without units": ("model.d_hidden", [64, 0], "model.d_hidden: must be greater than 0, got 0"),
+    "a layer without units": (
+        "model.d_hidden",
+        [64, 0],
+        "model.d_hidden: must be greater than 0, got 0",
+    ),
     "a dropout above one": ("model.dropout", 1.7, "model.dropout: must be less than 1, got 1.7"),
-    "a rate that is no number": ("optimizer.lr", float("nan"), "optimizer.lr: must be a finite number, got nan"),
+    "a rate that is no number": (
+        "optimizer.lr",
+        float("nan"),
+        "optimizer.lr: must be a finite number, got nan",
+    ),
     "a true for a number": ("optimizer.lr", True, "optimizer.lr: "),
     "a true for a count": ("trainer.max_epochs", True, "trainer.max_epochs: "),
     "a seed below zero": ("seed", -1, "seed: must be greater than or equal to 0, got -1"),
     "a seed beyond 32 bits": ("seed", 2**32, "seed: must be less than 4294967296, got 4294967296"),
-    "an unknown activation": ("model.activation", "geluu", "model.activation: must be 'relu', 'gelu' or 'silu', got 'geluu'"),
+    "an unknown activation": (
+        "model.activation",
+        "geluu",
+        "model.activation: must be 'relu', 'gelu' or 'silu', got 'geluu'",
+    ),
     "an unknown metric": (
         "monitor.metric",
         "val/rms",
@@ -233,15 +332,27 @@ VALUES = {  # what a YAML may say wrongly: key, value, the message
         "studperf.models.mlpp.MLP",
         "model._target_: there is no module 'studperf.models.mlpp'; unknown; the nearest valid name is 'mlp'",
     ),
-    "an unknown package": ("model._target_", "nowhere.at.All", "model._target_: there is no module 'nowhere.at'"),
+    "an unknown package": (
+        "model._target_",
+        "nowhere.at.All",
+        "model._target_: there is no module 'nowhere.at'",
+    ),
     "a target without a module": ("model._target_", "MLP", "model._target_: there is no module"),
-    "an empty target": ("trainer._target_", None, "trainer: names no class to build: _target_ is missing"),
+    "an empty target": (
+        "trainer._target_",
+        None,
+        "trainer: names no class to build: _target_ is missing",
+    ),
     "a name where a model belongs": ("model", "mlp", "model: must be a block of keys, got 'mlp'"),
     "no data": ("data", None, "data: must be a block of keys"),
     "a logger": ("trainer.logger", True, "trainer.logger: is set by studperf itself; drop it"),
     "callbacks": ("trainer.callbacks", [], "trainer.callbacks: is set by studperf itself; drop it"),
     "the features": ("model.features", 3, "model.features: is set by studperf itself; drop it"),
-    "rarer validation": ("trainer.check_val_every_n_epoch", 2, "trainer.check_val_every_n_epoch: is set by studperf itself; drop it"),
+    "rarer validation": (
+        "trainer.check_val_every_n_epoch",
+        2,
+        "trainer.check_val_every_n_epoch: is set by studperf itself; drop it",
+    ),
 }
 
 
@@ -256,14 +367,26 @@ def test_a_wrong_value_is_refused_in_words(key: str, value: Any, expected: str) 
 
 
 LINES = {  # what a command line may say wrongly: the override, the message
-    "a misspelt key": ("trainer.max_epoch=5", "trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'"),
-    "a misspelt key with a plus": ("+trainer.max_epoch=5", "trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'"),
+    "a misspelt key": (
+        "trainer.max_epoch=5",
+        "trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'",
+    ),
+    "a misspelt key with a plus": (
+        "+trainer.max_epoch=5",
+        "trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'",
+    ),
     "a split above one": (
         "data.split={train: 0.9, val: 0.9, test: 0.1, seed: 1}",
         "data.split: train + val + test must be 1, got 0.9 + 0.9 + 0.1 = 1.9",
     ),
-    "a split as a list": ("data.split=[0.9,0.9,0.1]", "data.split=[0.9,0.9,0.1]: a list and a block of keys can't take each other's place"),
-    "widths as a block": ("model.d_hidden={a:1}", "model.d_hidden={a:1}: a list and a block of keys can't take each other's place"),
+    "a split as a list": (
+        "data.split=[0.9,0.9,0.1]",
+        "data.split=[0.9,0.9,0.1]: a list and a block of keys can't take each other's place",
+    ),
+    "widths as a block": (
+        "model.d_hidden={a:1}",
+        "model.d_hidden={a:1}: a list and a block of keys can't take each other's place",
+    ),
     "no target": ("~model._target_", "model: names no class to build: _target_ is missing"),
     "no model": ("~model", "model: is missing"),
     "a key taken away": ("~optimizer.lr", "optimizer.lr: is missing"),
@@ -337,7 +460,12 @@ def test_a_key_of_a_model_that_is_no_text_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("model.linear_skip", "no"), ("model.linear_skip", "off"), ("model.dropout", "0.2"), ("trainer.max_epochs", "5")],
+    [
+        ("model.linear_skip", "no"),
+        ("model.linear_skip", "off"),
+        ("model.dropout", "0.2"),
+        ("trainer.max_epochs", "5"),
+    ],
 )
 def test_an_argument_given_as_text_is_turned_into_its_type_or_refused(key: str, text: str) -> None:
     block, name = key.split(".")
@@ -360,7 +488,8 @@ def test_code_of_another_package_is_refused_where_a_run_folder_names_it(
     plain[block] = {"_target_": "planted_by_a_run_folder.build"}
     load(plain)
     with pytest.raises(
-        ConfigError, match=rf"{block}\._target_: a run folder could name any code; only .* is taken from one, got 'planted_by"
+        ConfigError,
+        match=rf"{block}\._target_: a run folder could name any code; only .* is taken from one, got 'planted_by",
     ):
         load(plain, is_trusted=False)
     assert "planted_by_a_run_folder" not in sys.modules
@@ -368,7 +497,12 @@ def test_code_of_another_package_is_refused_where_a_run_folder_names_it(
 
 def test_a_function_that_runs_the_code_of_a_folder_is_refused_where_a_run_folder_names_it() -> None:
     plain = plain_of()
-    plain["trainer"] = {"_target_": "torch.hub.load", "repo_or_dir": "their/folder", "model": "build", "source": "local"}
+    plain["trainer"] = {
+        "_target_": "torch.hub.load",
+        "repo_or_dir": "their/folder",
+        "model": "build",
+        "source": "local",
+    }
     with pytest.raises(ConfigError, match=r"trainer\._target_"):
         load(plain, is_trusted=False)
 
@@ -399,7 +533,9 @@ def test_a_yaml_that_cannot_be_parsed_is_refused_by_name(checkout: Path) -> None
 
 
 def test_a_new_yaml_is_an_option_of_its_group(checkout: Path) -> None:
-    (checkout / "conf" / "model" / "wide.yaml").write_text((CONF / "model" / "linear.yaml").read_text())
+    (checkout / "conf" / "model" / "wide.yaml").write_text(
+        (CONF / "model" / "linear.yaml").read_text()
+    )
     assert load_overrides(["model=wide"]).model == load_overrides(["model=linear"]).model
 
 

@@ -10,7 +10,10 @@ from studperf.config.overrides import read_line
 from studperf.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = {file.parent.name: file.stem for file in sorted([*ROOT.glob("conf/*/*.yaml"), *ROOT.glob("sweeps/*.yaml")])}
+OPTIONS = {
+    file.parent.name: file.stem
+    for file in sorted([*ROOT.glob("conf/*/*.yaml"), *ROOT.glob("sweeps/*.yaml")])
+}
 
 
 def refusal(*words: str) -> list[str]:
@@ -26,8 +29,21 @@ def refusal(*words: str) -> list[str]:
     "words",
     [
         [],
-        ["seed=3", "model=tabm", "optimizer.lr=3e-3", "trainer.max_epochs=2", "model.d_embedding=8", "runs=some/where"],
-        ["+trainer.limit_train_batches=2", "++seed=1", "~trainer.deterministic", "data.source.path=null", "+data.features=[age, gender]"],
+        [
+            "seed=3",
+            "model=tabm",
+            "optimizer.lr=3e-3",
+            "trainer.max_epochs=2",
+            "model.d_embedding=8",
+            "runs=some/where",
+        ],
+        [
+            "+trainer.limit_train_batches=2",
+            "++seed=1",
+            "~trainer.deterministic",
+            "data.source.path=null",
+            "+data.features=[age, gender]",
+        ],
         ["model=linear,mlp", "optimizer.lr=choice(1e-3,1e-2)", "seed=range(0,2)"],
         ["sweeps=mlp", "hydra.sweep.dir=some/where"],
     ],
@@ -49,7 +65,10 @@ def test_every_value_of_a_sweep_is_tried() -> None:
 def test_values_of_a_sweep_are_composed_once_each_beside_the_first_of_the_others() -> None:
     seen = []
     with config._hydra():
-        line = read_line(["seed=0,1", "batch_size=8,16"], check=lambda cfg: seen.append((cfg.seed, cfg.batch_size)) or [])
+        line = read_line(
+            ["seed=0,1", "batch_size=8,16"],
+            check=lambda cfg: seen.append((cfg.seed, cfg.batch_size)) or [],
+        )
     assert line.faults == []
     assert seen == [(0, 8), (1, 8), (0, 16)]
 
@@ -92,7 +111,10 @@ def test_a_misspelt_option_hides_no_other_fault() -> None:
 
 def test_words_that_are_no_overrides_are_refused_each() -> None:
     words = ["model.dropout", "foo bar=3", "seed=[1", "seed={a", "a b", "model.=3", "3=3"]
-    assert refusal(*words) == [f"{word}: is not of the form key=value (quote it if the shell takes parts of it away)" for word in words]
+    assert refusal(*words) == [
+        f"{word}: is not of the form key=value (quote it if the shell takes parts of it away)"
+        for word in words
+    ]
 
 
 @pytest.mark.parametrize("word", ["model=null", "model=3", "model=true"])
@@ -113,7 +135,12 @@ def test_a_word_without_a_key_is_refused() -> None:
 
 def test_a_word_that_cannot_be_composed_hides_no_other_fault() -> None:
     faults = refusal("hydra.nonsense=1", "data.split=[0.9,0.9,0.1]", "+sead=1", "batch_size=0")
-    for key in ("hydra.nonsense", "data.split", "sead: unknown; the nearest valid name is 'seed'", "batch_size: must be greater than 0"):
+    for key in (
+        "hydra.nonsense",
+        "data.split",
+        "sead: unknown; the nearest valid name is 'seed'",
+        "batch_size: must be greater than 0",
+    ):
         assert any(key in fault for fault in faults)
 
 
@@ -141,14 +168,21 @@ def test_a_study_s_key_without_a_study_is_refused_with_the_way_to_one() -> None:
         "batch_size: must be greater than 0, got 0",
     ]
     assert refusal("hydra.sweeper.foo=1") == [f"hydra.sweeper.foo: {why}"]
-    assert refusal("hydra/sweeper=basic", "seed=0,1", "hydra.sweeper.n_trials=3") == [f"hydra.sweeper.n_trials: {why}"]
+    assert refusal("hydra/sweeper=basic", "seed=0,1", "hydra.sweeper.n_trials=3") == [
+        f"hydra.sweeper.n_trials: {why}"
+    ]
     assert accept_overrides(["seed=0,1", "+hydra.sweeper.max_batch_size=1"])
 
 
-def test_a_file_of_one_s_own_may_choose_the_sweeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_one_s_own_may_choose_the_sweeper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = tmp_path / "conf" / "trainer" / "mine.yaml"
     own.parent.mkdir(parents=True)
-    own.write_text("# @package _global_\ndefaults: [default@trainer, override /hydra/sweeper: optuna]\n", encoding="utf-8")
+    own.write_text(
+        "# @package _global_\ndefaults: [default@trainer, override /hydra/sweeper: optuna]\n",
+        encoding="utf-8",
+    )
     monkeypatch.chdir(tmp_path)
     assert accept_overrides(["trainer=mine", "hydra.sweeper.n_trials=2", "seed=choice(1,2)"])
 
@@ -156,9 +190,15 @@ def test_a_file_of_one_s_own_may_choose_the_sweeper(tmp_path: Path, monkeypatch:
 CALLS = {
     "an empty choice": ("choice()", "empty choice is not legal, got choice()"),
     "one end": ("interval(1)", "missing a required argument: 'end', got interval(1)"),
-    "a misspelt function": ("intervall(1,2)", "intervall: unknown; the nearest valid name is 'interval'; got intervall(1,2)"),
+    "a misspelt function": (
+        "intervall(1,2)",
+        "intervall: unknown; the nearest valid name is 'interval'; got intervall(1,2)",
+    ),
     "an open bracket": ("choice(1,2", "can't be read, do its brackets match? got choice(1,2"),
-    "null among others": ("choice(null,1)", "choice(...) takes no null in Hydra; list the values without it: null,1"),
+    "null among others": (
+        "choice(null,1)",
+        "choice(...) takes no null in Hydra; list the values without it: null,1",
+    ),
     "an empty range": ("range(3,3)", "the range is empty, got range(3,3)"),
     "a range without steps": ("range(0,3,0)", "a range's step must not be 0, got range(0,3,0)"),
 }
@@ -186,14 +226,22 @@ def test_an_optional_key_can_be_taken_away() -> None:
     assert "deterministic" not in load_overrides(["~trainer.deterministic"]).trainer
 
 
-@pytest.mark.parametrize("path", ["my dir/ü.csv", "it's.csv", "a=b.csv", "file(1).csv", r"C:\tables\x.csv"])
+@pytest.mark.parametrize(
+    "path", ["my dir/ü.csv", "it's.csv", "a=b.csv", "file(1).csv", r"C:\tables\x.csv"]
+)
 def test_a_path_needs_no_quotes_beyond_the_shells(path: str) -> None:
     assert load_overrides([f"data.source.path={path}"]).data.source.path == path
 
 
 @pytest.mark.parametrize(
     "words",
-    [("+seed=3",), ("+model=linear",), ("++model=linear",), ("model=mlp", "+model=linear"), ("data.columns={x:{kind:number}}",)],
+    [
+        ("+seed=3",),
+        ("+model=linear",),
+        ("++model=linear",),
+        ("model=mlp", "+model=linear"),
+        ("data.columns={x:{kind:number}}",),
+    ],
     ids=" ".join,
 )
 def test_what_hydra_refuses_is_refused_where_it_is_not_asked_first(words: tuple[str, ...]) -> None:

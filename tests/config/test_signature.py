@@ -16,7 +16,12 @@ from studperf.config import signature
 from studperf.config.signature import Signature, TargetNotFoundError, check_node, read_signature
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = sorted({yaml.safe_load(file.read_text())["_target_"] for file in (ROOT / "conf" / "model").glob("*.yaml")})
+TARGETS = sorted(
+    {
+        yaml.safe_load(file.read_text())["_target_"]
+        for file in (ROOT / "conf" / "model").glob("*.yaml")
+    }
+)
 
 Plant = Callable[[dict[str, str]], None]
 
@@ -59,7 +64,11 @@ def as_python_sees(constructor: Callable[..., Any]) -> tuple[list[str], set[str]
     parameters = list(inspect.signature(constructor).parameters.values())
     kinds = {p.kind for p in parameters}
     named = [p for p in parameters if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}]
-    return [p.name for p in named], {p.name for p in named if p.default is p.empty}, inspect.Parameter.VAR_KEYWORD in kinds
+    return (
+        [p.name for p in named],
+        {p.name for p in named if p.default is p.empty},
+        inspect.Parameter.VAR_KEYWORD in kinds,
+    )
 
 
 def as_read(found: Signature) -> tuple[list[str], set[str], bool]:
@@ -77,7 +86,9 @@ def test_signatures_of_our_models_are_those_that_python_sees(target: str) -> Non
         assert found.annotations[argument] == hints[argument]
 
 
-@pytest.mark.parametrize("name", ["Trainer", "callbacks.EarlyStopping", "callbacks.ModelCheckpoint", "loggers.CSVLogger"])
+@pytest.mark.parametrize(
+    "name", ["Trainer", "callbacks.EarlyStopping", "callbacks.ModelCheckpoint", "loggers.CSVLogger"]
+)
 def test_signatures_of_lightning_are_those_that_python_sees(name: str) -> None:
     import lightning.pytorch as pl
 
@@ -99,8 +110,13 @@ def test_the_nearest_argument_of_the_trainer_is_named_without_importing_anything
         heavy = {"torch", "lightning", "pandas", "sklearn", "scipy", "matplotlib", "tabm", "wandb", "optuna"} & set(sys.modules)
         sys.stdout.write(f"\\nheavy: {sorted(heavy)}")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[1:] == ["  - trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'", "heavy: []"]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1:] == [
+        "  - trainer.max_epoch: unknown; the nearest valid name is 'max_epochs'",
+        "heavy: []",
+    ]
 
 
 def test_required_arguments_are_those_without_a_default(read: Callable[[str], Signature]) -> None:
@@ -174,7 +190,8 @@ def test_relative_imports_are_followed(plant: Plant) -> None:
             "house/ground.py": "class Ground:\n" + constructor.format("depth"),
             "house/rooms/__init__.py": "from .wide import Wide\n",
             "house/rooms/wide.py": "from ..ground import Ground\n\nclass Wide(Ground): ...\n",
-            "house/rooms/inner.py": "from . import Wide\nfrom .. import ground\n\nclass Narrow(Wide):\n" + constructor.format("width"),
+            "house/rooms/inner.py": "from . import Wide\nfrom .. import ground\n\nclass Narrow(Wide):\n"
+            + constructor.format("width"),
             "house/rooms/third.py": "from . import Wide\n\nclass Third(Wide): ...\n",
         }
     )
@@ -183,7 +200,9 @@ def test_relative_imports_are_followed(plant: Plant) -> None:
     assert list(read_signature("house.Slim").annotations) == ["width"]
 
 
-def test_a_class_with_open_keywords_takes_any_name_but_checks_the_ones_it_states(read: Callable[[str], Signature]) -> None:
+def test_a_class_with_open_keywords_takes_any_name_but_checks_the_ones_it_states(
+    read: Callable[[str], Signature],
+) -> None:
     assert read("""
         class Wide:
             def __init__(self, depth: int, **kwargs) -> None: ...
@@ -195,8 +214,12 @@ def test_a_class_with_open_keywords_takes_any_name_but_checks_the_ones_it_states
 
 def test_a_function_is_a_target_too(plant: Plant) -> None:
     plant({"planted.py": "def build(features, depth: int = 3): ...\n"})
-    assert read_signature("planted.build") == Signature({"features": None, "depth": int}, frozenset({"features"}))
-    assert faults_of({"_target_": "planted.build", "dpth": 1}, "features") == ["model.dpth: unknown; the nearest valid name is 'depth'"]
+    assert read_signature("planted.build") == Signature(
+        {"features": None, "depth": int}, frozenset({"features"})
+    )
+    assert faults_of({"_target_": "planted.build", "dpth": 1}, "features") == [
+        "model.dpth: unknown; the nearest valid name is 'depth'"
+    ]
 
 
 READABLE = {
@@ -234,8 +257,14 @@ READABLE = {
 }
 
 
-@pytest.mark.parametrize(("annotation", "good", "bad"), [(a, good, bad) for a, (good, bad) in READABLE.items()], ids=READABLE.keys())
-def test_a_value_is_checked_against_its_annotation(read: Callable[[str], Signature], annotation: str, good: object, bad: object) -> None:
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [(a, good, bad) for a, (good, bad) in READABLE.items()],
+    ids=READABLE.keys(),
+)
+def test_a_value_is_checked_against_its_annotation(
+    read: Callable[[str], Signature], annotation: str, good: object, bad: object
+) -> None:
     read(f"class Wide:\n    def __init__(self, size: {annotation}) -> None: ...\n")
     assert faults_of({"_target_": "planted.Wide", "size": good}) == []
     (fault,) = faults_of({"_target_": "planted.Wide", "size": bad})
@@ -261,7 +290,9 @@ def test_a_value_is_checked_against_its_annotation(read: Callable[[str], Signatu
         "int if wide else str",
     ],
 )
-def test_an_annotation_that_cannot_be_read_checks_the_name_only(read: Callable[[str], Signature], annotation: str) -> None:
+def test_an_annotation_that_cannot_be_read_checks_the_name_only(
+    read: Callable[[str], Signature], annotation: str
+) -> None:
     read(f"class Wide:\n    def __init__(self, size: {annotation}) -> None: ...\n")
     assert faults_of({"_target_": "planted.Wide", "size": object()}) == []
     assert faults_of({"_target_": "planted.Wide", "sise": 1}) == [
@@ -276,7 +307,14 @@ def test_an_argument_without_annotation_takes_any_value(read: Callable[[str], Si
 
 
 def test_all_faults_of_a_node_are_listed() -> None:
-    node = {"_target_": "studperf.models.mlp.MLP", "features": 1, "d_hiden": [64], "dropout": 2, "activation": "relu", "linear_skip": 5}
+    node = {
+        "_target_": "studperf.models.mlp.MLP",
+        "features": 1,
+        "d_hiden": [64],
+        "dropout": 2,
+        "activation": "relu",
+        "linear_skip": 5,
+    }
     assert faults_of(node, "features") == [
         "model.features: is set by studperf itself; drop it",
         "model.d_hiden: unknown; the nearest valid name is 'd_hidden'",
@@ -305,8 +343,14 @@ def test_a_node_that_lacks_its_target_is_not_said_to_have_an_unknown_key() -> No
     ("target", "message"),
     [
         ("studperf.models.mlp.Mlp", "'studperf.models.mlp' defines no 'Mlp'; unknown"),
-        ("studperf.models.mlp.MLPs", "'studperf.models.mlp' defines no 'MLPs'; unknown; the nearest valid name is 'MLP'"),
-        ("studperf.models.mpl.MLP", "there is no module 'studperf.models.mpl'; unknown; the nearest valid name is 'mlp'"),
+        (
+            "studperf.models.mlp.MLPs",
+            "'studperf.models.mlp' defines no 'MLPs'; unknown; the nearest valid name is 'MLP'",
+        ),
+        (
+            "studperf.models.mpl.MLP",
+            "there is no module 'studperf.models.mpl'; unknown; the nearest valid name is 'mlp'",
+        ),
         ("studperf.models.mlp.MLP.forward", "there is no module 'studperf.models.mlp.MLP'"),
         ("lightning.pytorch.Trainr", "'lightning.pytorch' defines no 'Trainr'"),
         ("os.system", "there is no module 'os'"),

@@ -29,7 +29,9 @@ def order_of(batches: Batches) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", [None, 0], ids=["in order", "shuffled"])
-@pytest.mark.parametrize(("n", "batch_size"), [(1, 1), (1, 8), (7, 3), (8, 4), (9, 4), (100, 1), (100, 1000)])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(1, 1), (1, 8), (7, 3), (8, 4), (9, 4), (100, 1), (100, 1000)]
+)
 def test_every_row_comes_once_an_epoch(n: int, batch_size: int, seed: int | None) -> None:
     batches = Batches(numbered(n), batch_size, seed=seed)
     assert sorted(order_of(batches)) == list(range(n))
@@ -99,12 +101,16 @@ def test_generator_is_the_same_for_the_same_epoch() -> None:
 
 
 @pytest.mark.parametrize("seed", [None, 7], ids=["in order", "shuffled"])
-@pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (1, 4), (9, 4), (1000, 3), (300, 1), (70, 64)])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(0, 4), (1, 4), (9, 4), (1000, 3), (300, 1), (70, 64)]
+)
 def test_chunks_hold_the_very_batches(n: int, batch_size: int, seed: int | None) -> None:
     batches = Batches(numbered(n), batch_size, seed=seed)
     chunks = Chunks(batches)
     assert len(list(chunks)) == len(chunks)
-    cut = [target.div(100).int().tolist() for chunk in chunks for _, _, target in split_chunk(chunk)]
+    cut = [
+        target.div(100).int().tolist() for chunk in chunks for _, _, target in split_chunk(chunk)
+    ]
     assert cut == rows_of(batches)
     assert all(sum(chunk.sizes) == len(chunk.target) for chunk in chunks)
 
@@ -112,7 +118,11 @@ def test_chunks_hold_the_very_batches(n: int, batch_size: int, seed: int | None)
 def test_a_chunk_is_limited_in_batches_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK_BATCHES", 4)
     monkeypatch.setattr(module, "CHUNK_ROWS", 30)
-    assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 5))] == [[5] * 4, [5] * 4, [5] * 2]
+    assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 5))] == [
+        [5] * 4,
+        [5] * 4,
+        [5] * 2,
+    ]
     assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 20))] == [[20], [20], [10]]
     assert [chunk.sizes for chunk in Chunks(Batches(numbered(50), 100))] == [[50]]
 
@@ -150,7 +160,9 @@ def test_codes_of_any_width_come_out_as_int64() -> None:
 @pytest.mark.parametrize("seed", [None, 0], ids=["in order", "shuffled"])
 @pytest.mark.parametrize("n_ranks", [2, 3])
 @pytest.mark.parametrize("n", [12, 13, 47, 48, 49, 50, 100])
-def test_processes_share_every_batch_without_overlap(n: int, n_ranks: int, seed: int | None) -> None:
+def test_processes_share_every_batch_without_overlap(
+    n: int, n_ranks: int, seed: int | None
+) -> None:
     shares = [Batches(numbered(n), 16, seed=seed, share=(rank, n_ranks)) for rank in range(n_ranks)]
     seen = [rows_of(share) for share in shares]
     assert sorted(row for share in seen for batch in share for row in batch) == list(range(n))
@@ -162,10 +174,16 @@ def test_processes_share_every_batch_without_overlap(n: int, n_ranks: int, seed:
 
 
 def test_a_process_without_a_row_of_a_small_part_gets_no_batch() -> None:
-    assert [rows_of(Batches(numbered(2), 8, share=(rank, 3))) for rank in range(3)] == [[[0]], [[1]], []]
+    assert [rows_of(Batches(numbered(2), 8, share=(rank, 3))) for rank in range(3)] == [
+        [[0]],
+        [[1]],
+        [],
+    ]
 
 
-def test_blocks_are_shuffled_and_every_row_still_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_shuffled_and_every_row_still_comes_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "BLOCK_ROWS", 10)
     monkeypatch.setattr(module, "_BLOCKS_AT_ONCE", 3)
     order = order_of(Batches(numbered(205), 8, seed=0, in_blocks=True))
@@ -183,7 +201,9 @@ class Doubling:
     def __init__(self) -> None:
         self.n_rows: list[int] = []
 
-    def __call__(self, x_num: torch.Tensor, x_cat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, x_num: torch.Tensor, x_cat: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         self.n_rows.append(len(x_num))
         return x_num * 2, x_cat[:, :0]
 
@@ -198,7 +218,10 @@ def test_rows_are_prepared_before_they_are_cut_into_batches(
     prepare, epoch = Doubling(), Clock()
     rows = torch.arange(20) + 3
     words = {"rows": rows, "seed": seed, "epoch": epoch, "share": share}
-    prepared, plain = Batches(numbered(30), 4, prepare=prepare, **words), Batches(numbered(30), 4, **words)
+    prepared, plain = (
+        Batches(numbered(30), 4, prepare=prepare, **words),
+        Batches(numbered(30), 4, **words),
+    )
     for epoch.epoch in (0, 1):
         (chunk,), (expected,) = Chunks(prepared), Chunks(plain)
         assert isinstance(chunk, Chunk)

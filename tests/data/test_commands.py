@@ -30,7 +30,9 @@ def test_check_says_what_is_good(command) -> None:  # noqa: ANN001
 def test_check_refuses_leaks(command) -> None:  # noqa: ANN001
     with pytest.raises(LeakError, match="passed"):
         command("check", *SIMULATED, "data.columns.passed.kind=flag")
-    assert "allowed leak: passed" in command("check", *SIMULATED, "data.columns.passed.kind=flag", "data.allow_leaks=[passed]")
+    assert "allowed leak: passed" in command(
+        "check", *SIMULATED, "data.columns.passed.kind=flag", "data.allow_leaks=[passed]"
+    )
 
 
 def test_check_lists_all_faults(command, tmp_path: Path) -> None:  # noqa: ANN001
@@ -44,15 +46,24 @@ def test_check_lists_all_faults(command, tmp_path: Path) -> None:  # noqa: ANN00
     assert "gender: unknown level in 1 row: 'M' (row 5)" in str(error.value)
 
 
-def test_check_of_a_large_table_says_the_same(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_check_of_a_large_table_says_the_same(
+    command,  # noqa: ANN001 - a fixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     command("simulate", "rows=300", "out=t.csv")
     small = command("check", "data.source.path=t.csv")
-    monkeypatch.setattr("studperf.data.progress._PATIENCE_S", 1000)  # a busy machine tells how long it took
+    monkeypatch.setattr(
+        "studperf.data.progress._PATIENCE_S", 1000
+    )  # a busy machine tells how long it took
     monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", 10)
     monkeypatch.setattr("studperf.data.chunks.N_BYTES", 5000)
     assert command("check", "data.source.path=t.csv") == small
     monkeypatch.setattr("studperf.data.rows.N_SAMPLED", 100)
-    assert "300 rows, 22 features, no fault and no leak in a sample of 100 training rows" in command("check", "data.source.path=t.csv")
+    assert (
+        "300 rows, 22 features, no fault and no leak in a sample of 100 training rows"
+        in command("check", "data.source.path=t.csv")
+    )
     with pytest.raises(LeakError, match="passed"):
         command("check", "data.source.path=t.csv", "data.columns.passed.kind=flag")
 
@@ -61,12 +72,22 @@ def test_report_writes_two_pages_that_ask_no_other_site(command, tmp_path: Path)
     command("report", *SIMULATED, "out=page")
     page = (tmp_path / "page" / "index.html").read_text()
     assert "http" not in page
-    for title in ("Overview", "Leaks", "Target", "Balance of the split", "Missing values", "Correlations", "Numbers"):
+    for title in (
+        "Overview",
+        "Leaks",
+        "Target",
+        "Balance of the split",
+        "Missing values",
+        "Correlations",
+        "Numbers",
+    ):
         assert f"<h2>{title}</h2>" in page
     assert page.count("data:image/png;base64") == 4
     text = (tmp_path / "page" / "report.md").read_text()
     assert "| passed | marked as leak | exact |" in text
-    pictures = [line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    pictures = [
+        line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")
+    ]
     assert all((tmp_path / "page" / name).stat().st_size > 5000 for name in pictures)
 
 
@@ -76,7 +97,11 @@ def test_report_tells_of_columns_left_out_and_of_missing_values(command, tmp_pat
     table["age"] = table["age"].astype(object)
     table.loc[:29, "age"] = ""
     table.to_csv("t.csv", index=False)
-    words = ("data.source.path=t.csv", "data.columns.age.fill=median", "data.columns.last_exam_score.kind=unused")
+    words = (
+        "data.source.path=t.csv",
+        "data.columns.age.fill=median",
+        "data.columns.last_exam_score.kind=unused",
+    )
     command("report", *words, "out=page")
     text = (tmp_path / "page" / "report.md").read_text()
     assert "| age | 30 | 10.0% | filled with median |" in text
@@ -87,7 +112,10 @@ def test_infer_then_check_then_no_overwriting(command, tmp_path: Path) -> None: 
     command("simulate", "rows=200", "out=t.parquet")
     output = command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml")
     assert "check data=mine" in output
-    assert yaml.safe_load(Path("conf/data/mine.yaml").read_text())["columns"]["passed"]["kind"] == "leak"
+    assert (
+        yaml.safe_load(Path("conf/data/mine.yaml").read_text())["columns"]["passed"]["kind"]
+        == "leak"
+    )
     assert "no fault and no leak" in command("check", "data=mine")
     with pytest.raises(DataError, match="is there already; force=true"):
         command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml")

@@ -37,7 +37,9 @@ def test_training_rows_are_shuffled_anew_each_epoch(data: TableDataModule) -> No
 
 
 def test_val_rows_come_in_order(data: TableDataModule) -> None:
-    assert torch.equal(torch.cat([target for _, _, target in data.val_dataloader()]), data.table.part("val")[2])
+    assert torch.equal(
+        torch.cat([target for _, _, target in data.val_dataloader()]), data.table.part("val")[2]
+    )
 
 
 def test_first_rows_are_those_of_the_training_split(data: TableDataModule) -> None:

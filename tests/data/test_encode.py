@@ -18,7 +18,10 @@ from studperf.data.split import split_table
 from studperf.errors import DataError
 
 MakeDataset = Callable[..., Dataset]
-STYLES = [Encode(numbers=n, categories=c) for n, c in itertools.product(("standard", "quantile"), ("codes", "onehot"))]
+STYLES = [
+    Encode(numbers=n, categories=c)
+    for n, c in itertools.product(("standard", "quantile"), ("codes", "onehot"))
+]
 STANDARD, ONEHOT, QUANTILE = STYLES[0], STYLES[1], STYLES[2]
 MIXED: dict[str, dict[str, Any]] = {
     "a": {"kind": "number", "fill": "median"},
@@ -35,8 +38,16 @@ def id_of(encode: Encode) -> str:
 
 def table_of(dataset: Dataset, **columns: list[Any]) -> Table:
     n = len(next(iter(columns.values())))
-    levels = {name: pd.Series(values, dtype=object) for name, values in columns.items() if name in dataset.of_kind("category")}
-    numbers = {name: np.array(values, dtype=float) for name, values in columns.items() if name not in levels}
+    levels = {
+        name: pd.Series(values, dtype=object)
+        for name, values in columns.items()
+        if name in dataset.of_kind("category")
+    }
+    numbers = {
+        name: np.array(values, dtype=float)
+        for name, values in columns.items()
+        if name not in levels
+    }
     return Table(pd.DataFrame({**numbers, **levels, "y": np.arange(n, dtype=float)}), dataset)
 
 
@@ -52,7 +63,9 @@ def mixed_table(dataset: Dataset, n: int, seed: int) -> Table:
     )
 
 
-def encode_one(dataset: Dataset, train: list[Any], later: list[Any] | None = None, encode: Encode = STANDARD) -> Encoded:
+def encode_one(
+    dataset: Dataset, train: list[Any], later: list[Any] | None = None, encode: Encode = STANDARD
+) -> Encoded:
     """The only column `v`, learnt from `train`, encoded for the rows of `later`."""
     encoder = Encoder.fit(table_of(dataset, v=train), encode)
     return encoder.transform(table_of(dataset, v=train if later is None else later))
@@ -67,7 +80,9 @@ def test_rows_outside_of_train_teach_nothing(encode: Encode, students_table: Tab
     held = np.concatenate([split.val, split.test])
     permuted, other = students_table.frame.copy(), students_table.frame.copy()
     names = list(students_table.dataset.feature_names)
-    permuted.loc[held, names] = students_table.frame.loc[np.random.default_rng(0).permutation(held), names].to_numpy()
+    permuted.loc[held, names] = students_table.frame.loc[
+        np.random.default_rng(0).permutation(held), names
+    ].to_numpy()
     for name in students_table.dataset.of_kind("number", "flag"):
         other.loc[held, name] = 99.0
     expected = Encoder.fit(students_table.rows(split.train), encode)
@@ -79,7 +94,9 @@ def test_rows_outside_of_train_teach_nothing(encode: Encode, students_table: Tab
 
 @settings(deadline=None, max_examples=25)
 @given(n=st.integers(2, 60), seed=st.integers(0, 10_000), encode=st.sampled_from(STYLES))
-def test_encoder_comes_back_from_json_as_it_was(n: int, seed: int, encode: Encode, make_dataset: MakeDataset) -> None:
+def test_encoder_comes_back_from_json_as_it_was(
+    n: int, seed: int, encode: Encode, make_dataset: MakeDataset
+) -> None:
     dataset = make_dataset(MIXED)
     train = mixed_table(dataset, n, seed)
     if train.frame[["a", "flag", "level"]].isna().all().any():
@@ -90,13 +107,17 @@ def test_encoder_comes_back_from_json_as_it_was(n: int, seed: int, encode: Encod
     # Levels of `grade` that these training rows lack would be refused.
     later = mixed_table(dataset, 200, seed + 1)
     later = later.rows(np.flatnonzero(later.frame["grade"].isin(train.frame["grade"].unique())))
-    for before, after in zip(vars(encoder.transform(later)).values(), vars(again.transform(later)).values(), strict=True):
+    for before, after in zip(
+        vars(encoder.transform(later)).values(), vars(again.transform(later)).values(), strict=True
+    ):
         assert before.tobytes() == after.tobytes()
 
 
 @settings(deadline=None, max_examples=100)
 @given(values=st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=20))
-def test_numbers_come_back_from_json_to_the_last_bit(values: list[float], make_dataset: MakeDataset) -> None:
+def test_numbers_come_back_from_json_to_the_last_bit(
+    values: list[float], make_dataset: MakeDataset
+) -> None:
     encoder = Encoder.fit(table_of(make_dataset({"v": {"kind": "number"}}), v=values), QUANTILE)
     assert Encoder.model_validate_json(encoder.model_dump_json()) == encoder
 
@@ -108,7 +129,9 @@ def test_encoder_is_plain_json(make_dataset: MakeDataset) -> None:
 
 
 @pytest.mark.parametrize("encode", STYLES, ids=id_of)
-def test_blocks_of_rows_end_as_all_rows_at_once(encode: Encode, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_rows_end_as_all_rows_at_once(
+    encode: Encode, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = mixed_table(make_dataset(MIXED), 200, 3)
     seen = []
     for n_rows in (200, 7):
@@ -127,23 +150,33 @@ def test_standardised_numbers_are_those_of_sklearn(students_table: Table) -> Non
     names = list(students_table.dataset.of_kind("number"))
     scaler = StandardScaler().fit(train.frame[names])
     encoded = Encoder.fit(train, STANDARD).transform(students_table)
-    np.testing.assert_allclose(encoded.x_num[:, : len(names)], scaler.transform(students_table.frame[names]), atol=1e-5)
+    np.testing.assert_allclose(
+        encoded.x_num[:, : len(names)], scaler.transform(students_table.frame[names]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("n", [4095, 4096, 4097, 32768, 36864, 40000, 70001])
 def test_deviation_of_many_numbers_is_that_of_numpy(n: int, make_dataset: MakeDataset) -> None:
     values = np.random.default_rng(n).normal(1e4, 3, n)
-    code = Encoder.fit(table_of(make_dataset({"v": {"kind": "number"}}), v=values.tolist()), STANDARD).numbers[0]
+    code = Encoder.fit(
+        table_of(make_dataset({"v": {"kind": "number"}}), v=values.tolist()), STANDARD
+    ).numbers[0]
     assert code.std == pytest.approx(values.std(), rel=1e-13)
 
 
 def test_quantile_numbers_are_those_of_sklearn(make_dataset: MakeDataset) -> None:
     rng = np.random.default_rng(0)
     train, later = rng.gamma(1, 3, 1500), rng.gamma(1, 4, 500)
-    sklearn = QuantileTransformer(output_distribution="normal", n_quantiles=1000).fit(train[:, None])
-    encoded = encode_one(make_dataset({"v": {"kind": "number"}}), train.tolist(), later.tolist(), QUANTILE)
+    sklearn = QuantileTransformer(output_distribution="normal", n_quantiles=1000).fit(
+        train[:, None]
+    )
+    encoded = encode_one(
+        make_dataset({"v": {"kind": "number"}}), train.tolist(), later.tolist(), QUANTILE
+    )
     assert later.max() > train.max()
-    np.testing.assert_allclose(encoded.x_num[:, 0], sklearn.transform(later[:, None])[:, 0], atol=1e-5)
+    np.testing.assert_allclose(
+        encoded.x_num[:, 0], sklearn.transform(later[:, None])[:, 0], atol=1e-5
+    )
 
 
 def test_repeated_values_share_the_middle_of_their_ranks(make_dataset: MakeDataset) -> None:
@@ -156,9 +189,13 @@ def test_repeated_values_share_the_middle_of_their_ranks(make_dataset: MakeDatas
 @pytest.mark.parametrize("encode", [STANDARD, QUANTILE], ids=id_of)
 @pytest.mark.parametrize("n", [1, 2, 10, 50, 77, 200])
 @pytest.mark.parametrize("value", [0.0, 0.1, 7.7, 1e9 + 0.1])
-def test_constant_column_stays_small(value: float, n: int, encode: Encode, make_dataset: MakeDataset) -> None:
+def test_constant_column_stays_small(
+    value: float, n: int, encode: Encode, make_dataset: MakeDataset
+) -> None:
     # numpy's standard deviation of seventy-seven times 0.1 is 4e-17, and not zero.
-    encoded = encode_one(make_dataset({"v": {"kind": "number"}}), [value] * n, [value, value + 1], encode)
+    encoded = encode_one(
+        make_dataset({"v": {"kind": "number"}}), [value] * n, [value, value + 1], encode
+    )
     assert np.abs(encoded.x_num).max() < 6
 
 
@@ -177,7 +214,9 @@ def test_numbers_outside_of_training_are_told(make_dataset: MakeDataset) -> None
 
 
 def test_flags_stay_as_they_are(make_dataset: MakeDataset) -> None:
-    assert encode_one(make_dataset({"v": {"kind": "flag"}}), [0.0, 1.0, 1.0]).x_num[:, 0].tolist() == [0.0, 1.0, 1.0]
+    assert encode_one(make_dataset({"v": {"kind": "flag"}}), [0.0, 1.0, 1.0]).x_num[
+        :, 0
+    ].tolist() == [0.0, 1.0, 1.0]
 
 
 # Missing values
@@ -188,22 +227,34 @@ def test_flags_stay_as_they_are(make_dataset: MakeDataset) -> None:
     # known: 1, 1, 4, 10; mean and sd of the six values with two filled in
     [("median", 2.5), ("mode", 1.0), (7, 7.0)],
 )
-def test_missing_number_is_filled_and_flagged(fill: float | str, filled: float, make_dataset: MakeDataset) -> None:
+def test_missing_number_is_filled_and_flagged(
+    fill: float | str, filled: float, make_dataset: MakeDataset
+) -> None:
     train = [1.0, 1.0, 4.0, 10.0, np.nan, np.nan]
-    encoded = encode_one(make_dataset({"v": {"kind": "number", "fill": fill}}), train, [np.nan, 4.0])
+    encoded = encode_one(
+        make_dataset({"v": {"kind": "number", "fill": fill}}), train, [np.nan, 4.0]
+    )
     whole = np.array([1, 1, 4, 10, filled, filled])
-    assert encoded.x_num[:, 0] == pytest.approx((np.array([filled, 4.0]) - whole.mean()) / whole.std(), abs=1e-6)
+    assert encoded.x_num[:, 0] == pytest.approx(
+        (np.array([filled, 4.0]) - whole.mean()) / whole.std(), abs=1e-6
+    )
     assert encoded.x_num[:, 1].tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(("fill", "filled"), [("mode", 1.0), (0, 0.0), (1, 1.0)])
-def test_missing_flag_is_filled_and_flagged(fill: float | str, filled: float, make_dataset: MakeDataset) -> None:
-    encoded = encode_one(make_dataset({"v": {"kind": "flag", "fill": fill}}), [1.0, 1.0, 0.0, np.nan], [np.nan, 0.0])
+def test_missing_flag_is_filled_and_flagged(
+    fill: float | str, filled: float, make_dataset: MakeDataset
+) -> None:
+    encoded = encode_one(
+        make_dataset({"v": {"kind": "flag", "fill": fill}}), [1.0, 1.0, 0.0, np.nan], [np.nan, 0.0]
+    )
     assert encoded.x_num.tolist() == [[filled, 1.0], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize(("fill", "code"), [("mode", 1), ("a", 0), ("none given", 2)])
-def test_missing_category_is_filled_and_flagged(fill: str, code: int, make_dataset: MakeDataset) -> None:
+def test_missing_category_is_filled_and_flagged(
+    fill: str, code: int, make_dataset: MakeDataset
+) -> None:
     column = {"kind": "category", "levels": ["a", "b"], "fill": fill}
     encoded = encode_one(make_dataset({"v": column}), ["b", "b", "a", None], [None, "a"])
     assert encoded.x_cat[:, 0].tolist() == [code, 0]
@@ -251,7 +302,10 @@ def test_levels_are_learnt_where_the_dataset_names_none(make_dataset: MakeDatase
 
 
 def test_unseen_level_is_refused_by_name(make_dataset: MakeDataset) -> None:
-    with pytest.raises(DataError, match=r"v: levels that no training row has: d, e\. Name them in `levels`, or set unseen: other"):
+    with pytest.raises(
+        DataError,
+        match=r"v: levels that no training row has: d, e\. Name them in `levels`, or set unseen: other",
+    ):
         encode_one(make_dataset({"v": {"kind": "category"}}), ["a", "b"], ["a", "e", "d", "d"])
 
 
@@ -262,7 +316,9 @@ def test_unseen_level_becomes_other_where_train_taught_it(make_dataset: MakeData
     assert encoder.transform(table_of(dataset, v=["z", "q", "a"])).x_cat[:, 0].tolist() == [2, 2, 0]
 
 
-def test_unseen_level_becomes_the_most_frequent_where_train_taught_no_other(make_dataset: MakeDataset) -> None:
+def test_unseen_level_becomes_the_most_frequent_where_train_taught_no_other(
+    make_dataset: MakeDataset,
+) -> None:
     dataset = make_dataset({"v": {"kind": "category", "levels": ["a", "b"], "unseen": "other"}})
     encoder = Encoder.fit(table_of(dataset, v=["a", "b", "b"]), STANDARD)
     assert encoder.categories[0].levels == ("a", "b")
@@ -276,7 +332,13 @@ def test_level_named_other_takes_the_unseen(make_dataset: MakeDataset) -> None:
 
 
 def test_one_hot_columns_are_named_by_their_levels(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset({"n": {"kind": "number"}, "v": {"kind": "category", "levels": ["a", "b"]}, "w": {"kind": "category"}})
+    dataset = make_dataset(
+        {
+            "n": {"kind": "number"},
+            "v": {"kind": "category", "levels": ["a", "b"]},
+            "w": {"kind": "category"},
+        }
+    )
     table = table_of(dataset, n=[1.0, 2.0, 3.0], v=["b", "a", "b"], w=["p", "q", "r"])
     encoder = Encoder.fit(table, ONEHOT)
     encoded = encoder.transform(table)
@@ -291,7 +353,9 @@ def test_one_hot_columns_are_named_by_their_levels(make_dataset: MakeDataset) ->
 
 @pytest.mark.parametrize("encode", STYLES, ids=id_of)
 @pytest.mark.parametrize("n", [0, 1, 7])
-def test_encoded_rows_have_the_sizes_of_the_features(n: int, encode: Encode, make_dataset: MakeDataset) -> None:
+def test_encoded_rows_have_the_sizes_of_the_features(
+    n: int, encode: Encode, make_dataset: MakeDataset
+) -> None:
     dataset = make_dataset(MIXED)
     table = mixed_table(dataset, 100, 0)
     encoder = Encoder.fit(table, encode)
@@ -315,18 +379,32 @@ def test_target_is_not_looked_at(make_dataset: MakeDataset) -> None:
     table = table_of(dataset, v=[1.0, 2.0, 4.0])
     bare = Table(table.frame.drop(columns="y"), dataset)
     assert Encoder.fit(bare, STANDARD) == Encoder.fit(table, STANDARD)
-    np.testing.assert_array_equal(Encoder.fit(table, STANDARD).transform(bare).x_num, Encoder.fit(table, STANDARD).transform(table).x_num)
+    np.testing.assert_array_equal(
+        Encoder.fit(table, STANDARD).transform(bare).x_num,
+        Encoder.fit(table, STANDARD).transform(table).x_num,
+    )
 
 
 def test_flattened_rows_are_those_of_the_one_hot_style(make_dataset: MakeDataset) -> None:
     table = mixed_table(make_dataset(MIXED), 50, 0)
     codes, onehot = Encoder.fit(table, STANDARD), Encoder.fit(table, ONEHOT)
-    np.testing.assert_array_equal(flatten(codes.transform(table), codes.features), onehot.transform(table).x_num.astype(np.float64))
-    np.testing.assert_array_equal(flatten(onehot.transform(table), onehot.features), onehot.transform(table).x_num.astype(np.float64))
+    np.testing.assert_array_equal(
+        flatten(codes.transform(table), codes.features),
+        onehot.transform(table).x_num.astype(np.float64),
+    )
+    np.testing.assert_array_equal(
+        flatten(onehot.transform(table), onehot.features),
+        onehot.transform(table).x_num.astype(np.float64),
+    )
 
 
-def test_csv_and_parquet_of_one_table_encode_alike(students: Dataset, students_raw: pd.DataFrame) -> None:
-    typed, text = check_table(students_raw, students), check_table(students_raw.astype(str), students)
+def test_csv_and_parquet_of_one_table_encode_alike(
+    students: Dataset, students_raw: pd.DataFrame
+) -> None:
+    typed, text = (
+        check_table(students_raw, students),
+        check_table(students_raw.astype(str), students),
+    )
     first, second = (Encoder.fit(table, STANDARD).transform(table) for table in (typed, text))
     np.testing.assert_array_equal(first.x_num, second.x_num)
     np.testing.assert_array_equal(first.x_cat, second.x_cat)

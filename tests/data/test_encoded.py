@@ -21,7 +21,12 @@ def encoder(parts: dict[str, Table]) -> Encoder:
 
 def test_parts_hold_encoded_rows_and_targets(parts: dict[str, Table], encoder: Encoder) -> None:
     table = encode_parts(parts, encoder)
-    assert {name: len(rows) for name, rows in table.rows.items()} == {"train": 160, "val": 20, "test": 20, "sample": 160}
+    assert {name: len(rows) for name, rows in table.rows.items()} == {
+        "train": 160,
+        "val": 20,
+        "test": 20,
+        "sample": 160,
+    }
     x_num, x_cat, target = table.part("val")
     assert (x_num.dtype, x_cat.dtype, target.dtype) == (torch.float32, torch.int64, torch.float32)
     np.testing.assert_array_equal(x_num.numpy(), encoder.transform(parts["val"]).x_num)
@@ -36,7 +41,10 @@ def test_rows_without_a_target_get_zeros(parts: dict[str, Table], encoder: Encod
 
 
 def test_a_part_is_a_choice_of_rows_and_its_codes_are_int64() -> None:
-    x_num, x_cat = torch.arange(6.0).reshape(3, 2), torch.tensor([[7], [200], [9]], dtype=torch.uint8)
+    x_num, x_cat = (
+        torch.arange(6.0).reshape(3, 2),
+        torch.tensor([[7], [200], [9]], dtype=torch.uint8),
+    )
     table = EncodedTable(x_num, x_cat, torch.tensor([1.0, 2.0, 3.0]), {"val": torch.tensor([2, 0])})
     numbers, codes, target = table.part("val")
     assert numbers.tolist() == [[4.0, 5.0], [0.0, 1.0]]

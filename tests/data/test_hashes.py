@@ -7,11 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studperf.data.hashes import combine, group_rows, hash_levels, hash_numbers, hash_rows, hash_values, have_equals, join_cells
+from studperf.data.hashes import (
+    combine,
+    group_rows,
+    hash_levels,
+    hash_numbers,
+    hash_rows,
+    hash_values,
+    have_equals,
+    join_cells,
+)
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=60), st.integers(0, 5))
-def test_texts_have_equal_hashes_exactly_when_they_are_equal(texts: list[str | None], n_cut: int) -> None:
+def test_texts_have_equal_hashes_exactly_when_they_are_equal(
+    texts: list[str | None], n_cut: int
+) -> None:
     texts = [None if text is None else text.encode(errors="replace").decode() for text in texts]
     values = pa.array(texts, pa.string())[n_cut:]  # a slice begins within its buffers
     hashes = hash_values(values)
@@ -20,7 +31,9 @@ def test_texts_have_equal_hashes_exactly_when_they_are_equal(texts: list[str | N
     assert [known[text] for text in texts[n_cut:]] == hashes.tolist()
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
 def test_hash_of_a_text_does_not_depend_on_how_it_is_stored(kind: pa.DataType) -> None:
     texts = ["", "a", "seven77", "eight888", "nine99999", "a much longer text than that", None]
     assert hash_values(pa.array(texts).cast(kind)).tolist() == hash_values(pa.array(texts)).tolist()
@@ -45,8 +58,14 @@ def test_values_of_any_type_are_told_apart(values: pa.Array) -> None:
 
 @pytest.mark.parametrize("n_columns", range(4))
 def test_rows_have_the_same_hash_by_their_cells_as_in_a_frame(n_columns: int) -> None:
-    codes, levels, numbers = np.array([1, 0, -1, 1]), ["a", "b c"], np.array([0.5, np.nan, -0.0, 1e300])
-    frame = pd.DataFrame({"n": numbers, "c": pd.Categorical.from_codes(codes, levels), "m": -numbers}).iloc[:, :n_columns]
+    codes, levels, numbers = (
+        np.array([1, 0, -1, 1]),
+        ["a", "b c"],
+        np.array([0.5, np.nan, -0.0, 1e300]),
+    )
+    frame = pd.DataFrame(
+        {"n": numbers, "c": pd.Categorical.from_codes(codes, levels), "m": -numbers}
+    ).iloc[:, :n_columns]
     cells = [hash_numbers(numbers), hash_levels(levels)[codes], hash_numbers(-numbers)][:n_columns]
     assert join_cells(cells, len(cells), 4).tolist() == hash_rows(frame).tolist()
 
@@ -75,4 +94,6 @@ def test_all_bits_of_a_hash_are_used() -> None:
     ones = np.unpackbits(hashes.view(np.uint8)).mean()
     assert ones == pytest.approx(0.5, abs=0.002)
     assert len(np.unique(hashes)) == 200_000
-    assert len(np.unique(hashes >> np.uint64(32))) > 199_970  # n^2 / 2^33 = 5 pairs meet in half of the bits
+    assert (
+        len(np.unique(hashes >> np.uint64(32))) > 199_970
+    )  # n^2 / 2^33 = 5 pairs meet in half of the bits

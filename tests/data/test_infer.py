@@ -35,7 +35,9 @@ def make_table(n_rows: int = 300, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def drafted(table: pd.DataFrame, path: Path, target: str = "price", **options: object) -> dict[str, object]:
+def drafted(
+    table: pd.DataFrame, path: Path, target: str = "price", **options: object
+) -> dict[str, object]:
     table.to_csv(path, index=False, **options)
     return yaml.safe_load(to_yaml(infer(path, target)))
 
@@ -104,13 +106,21 @@ def test_rows_without_target_are_to_be_left_out(tmp_path: Path) -> None:
 
 
 def test_counting_numbers_are_an_id_and_others_are_not(tmp_path: Path) -> None:
-    table = make_table()[["fuel", "price"]].assign(n=range(7, 307), mileage=np.random.default_rng(1).permutation(10**6)[:300])
-    kinds = {name: column["kind"] for name, column in drafted(table, tmp_path / "cars.csv")["columns"].items()}
+    table = make_table()[["fuel", "price"]].assign(
+        n=range(7, 307), mileage=np.random.default_rng(1).permutation(10**6)[:300]
+    )
+    kinds = {
+        name: column["kind"]
+        for name, column in drafted(table, tmp_path / "cars.csv")["columns"].items()
+    }
     assert kinds["n"] == "id"
     assert kinds["mileage"] == "number"
 
 
-@pytest.mark.parametrize(("target", "message"), [("cost", "no such column; it has car_id"), ("fuel", "not a column of numbers")])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("cost", "no such column; it has car_id"), ("fuel", "not a column of numbers")],
+)
 def test_a_target_that_can_not_be_one_is_refused(tmp_path: Path, target: str, message: str) -> None:
     make_table().to_csv(tmp_path / "cars.csv", index=False)
     with pytest.raises(DataError, match=message):
@@ -130,7 +140,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_real_table_is_drafted_with_both_leaks(real_csv: Path) -> None:
     columns = infer(real_csv, "final_score").columns
-    assert {name for name, column in columns.items() if column["kind"] == "leak"} == {"passed", "performance_category"}
+    assert {name for name, column in columns.items() if column["kind"] == "leak"} == {
+        "passed",
+        "performance_category",
+    }
     assert {name for name, column in columns.items() if column["kind"] == "id"} == {"student_id"}
     assert "None" in columns["ai_tools_used"]["levels"]
 
@@ -149,22 +162,32 @@ def test_dates_codes_and_free_text_are_told_from_numbers_and_ids(tmp_path: Path)
     columns = drafted(table, tmp_path / "cars.csv")["columns"]
     assert columns["area"] == {"kind": "category", "levels": ["00501", "98103", "98104"]}
     assert columns["part"] == {"kind": "id"}
-    assert {name: columns[name]["kind"] for name in ("listed", "sold", "plant", "note")} == dict.fromkeys(
-        ("listed", "sold", "plant", "note"), "unused"
-    )
+    assert {
+        name: columns[name]["kind"] for name in ("listed", "sold", "plant", "note")
+    } == dict.fromkeys(("listed", "sold", "plant", "note"), "unused")
     assert (
-        columns["listed"]["why"] == columns["sold"]["why"] == "dates; a number made of them, such as days since the first, can be a feature"
+        columns["listed"]["why"]
+        == columns["sold"]["why"]
+        == "dates; a number made of them, such as days since the first, can be a feature"
     )
     assert "different codes in 300 rows" in columns["plant"]["why"]
     assert columns["note"]["why"] == "free text, different in each row"
     dataset = Dataset.model_validate(drafted(table, tmp_path / "cars.csv"))
-    assert set(check_table(read_source(dataset)[0], dataset).frame["area"]) == {"00501", "98103", "98104"}
+    assert set(check_table(read_source(dataset)[0], dataset).frame["area"]) == {
+        "00501",
+        "98103",
+        "98104",
+    }
 
 
-def test_a_path_from_above_holds_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_from_above_holds_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_table().to_csv(tmp_path / "cars.csv", index=False)
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    assert infer(Path("../cars.csv"), "price").source["path"] == str(tmp_path.resolve() / "cars.csv")
+    assert infer(Path("../cars.csv"), "price").source["path"] == str(
+        tmp_path.resolve() / "cars.csv"
+    )
     monkeypatch.chdir(tmp_path)
     assert infer(Path("cars.csv"), "price").source["path"] == "cars.csv"

@@ -26,7 +26,10 @@ def students_2000() -> Table:
 def table_of(make_dataset: MakeDataset, target: np.ndarray, **columns: Any) -> Table:
     """Numbers are numbers, text is a category."""
     arrays = {name: np.asarray(values) for name, values in columns.items()}
-    kinds = {name: {"kind": "category" if a.dtype.kind in "OU" else "number", "fill": "mode"} for name, a in arrays.items()}
+    kinds = {
+        name: {"kind": "category" if a.dtype.kind in "OU" else "number", "fill": "mode"}
+        for name, a in arrays.items()
+    }
     return Table(pd.DataFrame({**columns, "y": target}), make_dataset(kinds))
 
 
@@ -72,7 +75,9 @@ def test_evidence_names_where_the_steps_are(make_dataset: MakeDataset) -> None:
         pytest.param(lambda y: np.where(y < 40, 5.0, 10.0), id="one step"),
     ],
 )
-def test_monotone_function_of_the_target_is_an_exact_leak(function: Callable[[np.ndarray], np.ndarray], make_dataset: MakeDataset) -> None:
+def test_monotone_function_of_the_target_is_an_exact_leak(
+    function: Callable[[np.ndarray], np.ndarray], make_dataset: MakeDataset
+) -> None:
     target = np.clip(scores(), 0, 100)
     (leak,) = find_leaks(table_of(make_dataset, target, x=function(target)))
     assert leak.test == "exact"
@@ -109,12 +114,21 @@ def flip(values: np.ndarray, share: float) -> np.ndarray:
 @pytest.mark.parametrize(
     "noisy",
     [
-        pytest.param(lambda y: flip((y >= 40).astype(float), 0.01), id="passed with 1 % of labels flipped"),
-        pytest.param(lambda y: y + np.random.default_rng(1).normal(size=len(y)), id="target + N(0, 1)"),
-        pytest.param(lambda y: np.round((y + np.random.default_rng(1).normal(0, 0.3, len(y))) / 10), id="about target / 10, rounded"),
+        pytest.param(
+            lambda y: flip((y >= 40).astype(float), 0.01), id="passed with 1 % of labels flipped"
+        ),
+        pytest.param(
+            lambda y: y + np.random.default_rng(1).normal(size=len(y)), id="target + N(0, 1)"
+        ),
+        pytest.param(
+            lambda y: np.round((y + np.random.default_rng(1).normal(0, 0.3, len(y))) / 10),
+            id="about target / 10, rounded",
+        ),
     ],
 )
-def test_noisy_copy_of_the_target_is_a_leak(noisy: Callable[[np.ndarray], np.ndarray], make_dataset: MakeDataset) -> None:
+def test_noisy_copy_of_the_target_is_a_leak(
+    noisy: Callable[[np.ndarray], np.ndarray], make_dataset: MakeDataset
+) -> None:
     target = scores(4000)
     (leak,) = find_leaks(table_of(make_dataset, target, x=noisy(target)))
     assert leak.test == "reverse"
@@ -122,14 +136,18 @@ def test_noisy_copy_of_the_target_is_a_leak(noisy: Callable[[np.ndarray], np.nda
 
 
 def test_real_passed_with_flipped_labels_is_a_leak(real_table: Table) -> None:
-    frame = real_table.frame.assign(passed=flip(real_table.frame["passed"].astype(float).to_numpy(), 0.01))
+    frame = real_table.frame.assign(
+        passed=flip(real_table.frame["passed"].astype(float).to_numpy(), 0.01)
+    )
     (leak,) = find_leaks(Table(frame, real_table.dataset), ["passed"])
     assert leak.test == "reverse"
 
 
 def test_level_read_back_from_a_band_of_targets_is_a_leak(make_dataset: MakeDataset) -> None:
     target = scores()
-    (leak,) = find_leaks(table_of(make_dataset, target, x=((target > 50) & (target < 60)).astype(float)))
+    (leak,) = find_leaks(
+        table_of(make_dataset, target, x=((target > 50) & (target < 60)).astype(float))
+    )
     assert leak.test == "reverse"
 
 
@@ -140,10 +158,14 @@ def test_level_that_is_read_back_always_scores_one() -> None:
 
 def test_level_that_has_nothing_to_do_with_the_target_scores_about_zero() -> None:
     rng = np.random.default_rng(0)
-    assert reverse_score(rng.integers(0, 3, 3000), rng.normal(size=3000)) == pytest.approx(0.0, abs=0.05)
+    assert reverse_score(rng.integers(0, 3, 3000), rng.normal(size=3000)) == pytest.approx(
+        0.0, abs=0.05
+    )
 
 
-@pytest.mark.parametrize("codes", [[0] * 50, [0] * 48 + [1] * 2], ids=["one level", "one level and a rare one"])
+@pytest.mark.parametrize(
+    "codes", [[0] * 50, [0] * 48 + [1] * 2], ids=["one level", "one level and a rare one"]
+)
 def test_nothing_to_tell_apart_scores_zero(codes: list[int]) -> None:
     assert reverse_score(np.array(codes), np.arange(50.0)) == 0.0
 
@@ -155,7 +177,9 @@ def test_missingness_that_gives_the_target_away_is_a_leak(make_dataset: MakeData
     target = scores()
     values = np.where(target < 40, np.nan, np.random.default_rng(1).normal(size=400))
     (leak,) = find_leaks(table_of(make_dataset, target, x=values))
-    assert leak.evidence.startswith("whether it is missing gives the target away: it is an exact step function of the target")
+    assert leak.evidence.startswith(
+        "whether it is missing gives the target away: it is an exact step function of the target"
+    )
 
 
 def test_category_missing_below_a_score_is_a_leak(make_dataset: MakeDataset) -> None:
@@ -169,7 +193,16 @@ def test_category_missing_below_a_score_is_a_leak(make_dataset: MakeDataset) -> 
 
 def test_values_missing_at_random_are_no_leak(make_dataset: MakeDataset) -> None:
     rng = np.random.default_rng(1)
-    assert find_leaks(table_of(make_dataset, scores(), x=np.where(rng.random(400) < 0.3, np.nan, rng.normal(size=400)))) == []
+    assert (
+        find_leaks(
+            table_of(
+                make_dataset,
+                scores(),
+                x=np.where(rng.random(400) < 0.3, np.nan, rng.normal(size=400)),
+            )
+        )
+        == []
+    )
 
 
 # No false alarm
@@ -194,17 +227,26 @@ def random_table(make_dataset: MakeDataset, seed: int) -> Table:
         "strong": strong.round(int(rng.integers(0, 4))),
         "few": rng.integers(0, rng.integers(2, 8), n).astype(float),
         "rare": (rng.random(n) < rng.uniform(0.01, 0.1)).astype(float),
-        "holes": np.where(rng.random(n) < rng.uniform(0.02, 0.3), np.nan, rng.gamma(1, size=n).round(1)),
+        "holes": np.where(
+            rng.random(n) < rng.uniform(0.02, 0.3), np.nan, rng.gamma(1, size=n).round(1)
+        ),
         "level": rng.choice(list("abcdefgh")[: rng.integers(2, 9)], n).astype(object),
     }
     explained = rng.uniform(0, 1.5) * strong + 0.5 * columns["few"] * rng.integers(0, 2)
     target = np.round(rng.integers(1, 10) * (explained + rng.normal(size=n)))
-    return table_of(make_dataset, target, **{name: columns[name] for name in rng.choice(list(columns), 2, replace=False)})
+    return table_of(
+        make_dataset,
+        target,
+        **{name: columns[name] for name in rng.choice(list(columns), 2, replace=False)},
+    )
 
 
 @pytest.mark.parametrize("first_seed", range(0, 200, 50))
 def test_honest_random_tables_raise_no_alarm(first_seed: int, make_dataset: MakeDataset) -> None:
-    alarms = {seed: find_leaks(random_table(make_dataset, seed)) for seed in range(first_seed, first_seed + 50)}
+    alarms = {
+        seed: find_leaks(random_table(make_dataset, seed))
+        for seed in range(first_seed, first_seed + 50)
+    }
     assert {seed: leaks for seed, leaks in alarms.items() if leaks} == {}
 
 
@@ -243,14 +285,19 @@ def test_rows_without_a_target_are_left_aside(make_dataset: MakeDataset) -> None
 PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
     "first + second": lambda target, share: (target * share, target * (1 - share)),
     "first - second": lambda target, share: (target + 200 * share, 200 * share),
-    "first * second": lambda target, share: (100 * share + 20, np.round(target / (100 * share + 20), 3)),
+    "first * second": lambda target, share: (
+        100 * share + 20,
+        np.round(target / (100 * share + 20), 3),
+    ),
     "first / second": lambda target, share: (target * (share + 1), share + 1),
     "second / first": lambda target, share: (share + 1, target * (share + 1)),
 }
 
 
 @pytest.mark.parametrize("formula", PAIRS)
-def test_two_columns_that_make_the_target_are_found(formula: str, make_dataset: MakeDataset) -> None:
+def test_two_columns_that_make_the_target_are_found(
+    formula: str, make_dataset: MakeDataset
+) -> None:
     target = scores()
     share = np.random.default_rng(5).uniform(0.1, 0.9, len(target))
     first, second = PAIRS[formula](target, share)
@@ -262,13 +309,18 @@ def test_two_columns_that_make_the_target_are_found(formula: str, make_dataset: 
         guard(table)
 
 
-def test_a_pair_is_found_where_values_are_missing_and_targets_unknown(make_dataset: MakeDataset) -> None:
+def test_a_pair_is_found_where_values_are_missing_and_targets_unknown(
+    make_dataset: MakeDataset,
+) -> None:
     target = scores()
     share = np.random.default_rng(5).uniform(0.1, 0.9, len(target))
     first, second = target * share, target * (1 - share)
     first[::3], second[::5] = np.nan, np.nan
     target[:20] = np.nan
-    assert [leak.column for leak in find_pairs(table_of(make_dataset, target, first=first, second=second))] == ["second"]
+    assert [
+        leak.column
+        for leak in find_pairs(table_of(make_dataset, target, first=first, second=second))
+    ] == ["second"]
 
 
 def test_parts_that_leave_something_to_learn_are_no_pair(make_dataset: MakeDataset) -> None:
@@ -281,8 +333,15 @@ def test_parts_that_leave_something_to_learn_are_no_pair(make_dataset: MakeDatas
 def test_an_allowed_pair_is_returned(make_dataset: MakeDataset) -> None:
     target = scores()
     share = np.random.default_rng(5).uniform(0.1, 0.9, len(target))
-    dataset = make_dataset({"first": {"kind": "number"}, "second": {"kind": "number"}}, allow_leaks=["second"])
-    (leak,) = guard(Table(pd.DataFrame({"first": target * share, "second": target * (1 - share), "y": target}), dataset))
+    dataset = make_dataset(
+        {"first": {"kind": "number"}, "second": {"kind": "number"}}, allow_leaks=["second"]
+    )
+    (leak,) = guard(
+        Table(
+            pd.DataFrame({"first": target * share, "second": target * (1 - share), "y": target}),
+            dataset,
+        )
+    )
     assert (leak.column, leak.test) == ("second", "pair")
 
 
@@ -291,7 +350,9 @@ def test_an_allowed_pair_is_returned(make_dataset: MakeDataset) -> None:
 
 def test_guard_names_every_leak_and_the_ways_out(make_dataset: MakeDataset) -> None:
     target = scores()
-    table = table_of(make_dataset, target, copy=target * 2, honest=scores(seed=1), tens=np.floor(target / 10))
+    table = table_of(
+        make_dataset, target, copy=target * 2, honest=scores(seed=1), tens=np.floor(target / 10)
+    )
     with pytest.raises(LeakError) as caught:
         guard(table)
     message = str(caught.value)
@@ -306,14 +367,20 @@ def test_guard_names_every_leak_and_the_ways_out(make_dataset: MakeDataset) -> N
 
 def test_guard_lets_through_what_is_allowed_and_returns_it(make_dataset: MakeDataset) -> None:
     target = scores()
-    dataset = make_dataset({"copy": {"kind": "number"}, "honest": {"kind": "number"}}, allow_leaks=["copy", "honest"])
-    (leak,) = guard(Table(pd.DataFrame({"copy": target, "honest": scores(seed=1), "y": target}), dataset))
+    dataset = make_dataset(
+        {"copy": {"kind": "number"}, "honest": {"kind": "number"}}, allow_leaks=["copy", "honest"]
+    )
+    (leak,) = guard(
+        Table(pd.DataFrame({"copy": target, "honest": scores(seed=1), "y": target}), dataset)
+    )
     assert (leak.column, leak.test) == ("copy", "exact")
 
 
 def test_guard_refuses_the_leak_beside_an_allowed_one(make_dataset: MakeDataset) -> None:
     target = scores()
-    dataset = make_dataset({"first": {"kind": "number"}, "second": {"kind": "number"}}, allow_leaks=["first"])
+    dataset = make_dataset(
+        {"first": {"kind": "number"}, "second": {"kind": "number"}}, allow_leaks=["first"]
+    )
     with pytest.raises(LeakError, match="second: ") as caught:
         guard(Table(pd.DataFrame({"first": target, "second": -target, "y": target}), dataset))
     assert "first:" not in str(caught.value)
@@ -333,7 +400,9 @@ def test_guard_asks_about_features_alone(students_2000: Table) -> None:
 
 def without(table: Table, *names: str) -> Dataset:
     features = [name for name in table.dataset.feature_names if name not in names]
-    return Dataset.model_validate(table.dataset.model_dump(exclude_unset=True) | {"features": features})
+    return Dataset.model_validate(
+        table.dataset.model_dump(exclude_unset=True) | {"features": features}
+    )
 
 
 def test_strongest_column_that_was_left_out_is_found(students_2000: Table) -> None:
@@ -345,14 +414,25 @@ def test_strongest_column_that_was_left_out_is_found(students_2000: Table) -> No
 
 
 def test_real_columns_that_were_left_out_come_strongest_first(real_table: Table) -> None:
-    found = left_out_signal(real_table, without(real_table, "assignment_scores_avg", "last_exam_score", "concept_understanding_score"))
-    assert [name for name, _ in found] == ["last_exam_score", "assignment_scores_avg", "concept_understanding_score"]
+    found = left_out_signal(
+        real_table,
+        without(
+            real_table, "assignment_scores_avg", "last_exam_score", "concept_understanding_score"
+        ),
+    )
+    assert [name for name, _ in found] == [
+        "last_exam_score",
+        "assignment_scores_avg",
+        "concept_understanding_score",
+    ]
     assert [share for _, share in found] == pytest.approx([0.68**2, 0.45**2, 0.42**2], abs=0.01)
 
 
 def test_column_of_kind_unused_counts_as_left_out(make_dataset: MakeDataset) -> None:
     target = scores()
-    dataset = make_dataset({"x": {"kind": "number"}, "copy": {"kind": "unused"}, "id": {"kind": "id"}})
+    dataset = make_dataset(
+        {"x": {"kind": "number"}, "copy": {"kind": "unused"}, "id": {"kind": "id"}}
+    )
     frame = pd.DataFrame({"x": scores(seed=1), "copy": target, "id": target, "y": target})
     assert left_out_signal(Table(frame, dataset), dataset) == [("copy", pytest.approx(1.0))]
 
@@ -366,7 +446,9 @@ def test_category_that_was_left_out_explains_its_adjusted_share(make_dataset: Ma
     levels = rng.integers(0, 4, 200)
     target = levels % 3 + rng.normal(size=200)
     dataset = make_dataset({"x": {"kind": "number"}, "level": {"kind": "unused"}})
-    frame = pd.DataFrame({"x": rng.normal(size=200), "level": np.array(list("abcd"))[levels], "y": target})
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), "level": np.array(list("abcd"))[levels], "y": target}
+    )
     (found,) = left_out_signal(Table(frame, dataset), dataset)
     dummies = np.eye(4)[levels][:, 1:]
     share = LinearRegression().fit(dummies, target).score(dummies, target)
@@ -376,7 +458,9 @@ def test_category_that_was_left_out_explains_its_adjusted_share(make_dataset: Ma
 def test_unused_numbers_in_text_are_read_as_numbers(make_dataset: MakeDataset) -> None:
     dataset = make_dataset({"x": {"kind": "number"}, "note": {"kind": "unused"}})
     values = np.arange(100.0)
-    frame = pd.DataFrame({"x": values, "note": [*values[:-3].astype(str), None, None, None], "y": values})
+    frame = pd.DataFrame(
+        {"x": values, "note": [*values[:-3].astype(str), None, None, None], "y": values}
+    )
     assert left_out_signal(Table(frame, dataset), dataset) == [("note", pytest.approx(1.0))]
 
 
@@ -390,7 +474,9 @@ def test_unused_numbers_in_text_are_read_as_numbers(make_dataset: MakeDataset) -
         pytest.param(["a", None] * 6, id="one value and holes"),
     ],
 )
-def test_unused_column_that_says_nothing_is_passed_over(note: list[Any], make_dataset: MakeDataset) -> None:
+def test_unused_column_that_says_nothing_is_passed_over(
+    note: list[Any], make_dataset: MakeDataset
+) -> None:
     dataset = make_dataset({"x": {"kind": "number"}, "note": {"kind": "unused"}})
     target = np.random.default_rng(3).normal(size=12)
     table = Table(pd.DataFrame({"x": np.arange(12.0), "note": note, "y": target}), dataset)

@@ -33,7 +33,9 @@ def test_available_memory_is_less_than_there_is() -> None:
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("max\n", None), ("1000\n", 400), ("500\n", 0)])
-def test_limit_of_a_container_counts(limit: str, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_of_a_container_counts(
+    limit: str, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "memory.max").write_text(limit)
     (tmp_path / "memory.current").write_text("600\n")
     without = available_bytes()
@@ -58,5 +60,8 @@ def test_disk_that_is_too_full_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(memory, "_reserve", refuse)
-    with pytest.raises(DataError, match=r"can't hold 0\.4 GB of tensors: No space left on device\. Name a folder .* TMPDIR=FOLDER"):
+    with pytest.raises(
+        DataError,
+        match=r"can't hold 0\.4 GB of tensors: No space left on device\. Name a folder .* TMPDIR=FOLDER",
+    ):
         make_array((10**8,), np.float32, on_disk=True)

@@ -12,7 +12,9 @@ Config = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def large_config(small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+def large_config(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RunConfig:
     """A file of 400 rows that is taken for a large one."""
     simulate(small_config().data).to_csv(tmp_path / "large.csv", index=False)
     monkeypatch.setattr("studperf.data.rows.is_large", lambda path: path is not None)

@@ -22,7 +22,10 @@ def test_small_file_is_read_without_a_word(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_line_tells_the_rows_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read(is_terminal=False, patience_s=0, monkeypatch=monkeypatch) == "Read 10,000 rows in 0.0 s\n"
+    assert (
+        read(is_terminal=False, patience_s=0, monkeypatch=monkeypatch)
+        == "Read 10,000 rows in 0.0 s\n"
+    )
 
 
 def test_bar_shows_the_rows_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from studperf.data.report import bin_edges
 
 
 @pytest.mark.parametrize(
-    ("step", "n_levels", "start"), [(1.0, 2, 0.0), (1.0, 13, 13.0), (0.1, 601, 40.0), (0.5, 97, -3.0), (1.0, 1000, 0.0)]
+    ("step", "n_levels", "start"),
+    [(1.0, 2, 0.0), (1.0, 13, 13.0), (0.1, 601, 40.0), (0.5, 97, -3.0), (1.0, 1000, 0.0)],
 )
 def test_bins_hold_equally_many_values_of_a_grid(step: float, n_levels: int, start: float) -> None:
     levels = np.round(start + step * np.arange(n_levels), 6)
@@ -17,7 +18,11 @@ def test_bins_hold_equally_many_values_of_a_grid(step: float, n_levels: int, sta
     assert 0 < counts[-1] <= counts[0]
 
 
-@pytest.mark.parametrize("values", [np.random.default_rng(0).normal(size=500), np.array([0.3, 0.1 + 0.2, 1.0])], ids=["any", "rounding"])
+@pytest.mark.parametrize(
+    "values",
+    [np.random.default_rng(0).normal(size=500), np.array([0.3, 0.1 + 0.2, 1.0])],
+    ids=["any", "rounding"],
+)
 def test_values_on_no_grid_are_binned_evenly(values: np.ndarray) -> None:
     assert len(bin_edges(values, 40)) == 41
 

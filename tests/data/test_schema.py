@@ -22,7 +22,12 @@ def whats(table: Table) -> dict[str, str]:
 
 
 def test_checked_table_has_its_types(make_dataset: MakeDataset) -> None:
-    raw = text_table(number=["1", "2.5", "-3e2"], level=["a", "b", "a"], flag=["0", "1", "1"], y=["5", "6.5", "7"])
+    raw = text_table(
+        number=["1", "2.5", "-3e2"],
+        level=["a", "b", "a"],
+        flag=["0", "1", "1"],
+        y=["5", "6.5", "7"],
+    )
     frame = check_table(raw, make_dataset(ABC)).frame
     assert frame["number"].dtype == frame["flag"].dtype == frame["y"].dtype == np.float64
     assert frame["number"].tolist() == [1.0, 2.5, -300.0]
@@ -45,8 +50,12 @@ def test_checked_table_has_its_types(make_dataset: MakeDataset) -> None:
     ],
     ids=repr,
 )
-def test_flag_is_known_by_any_of_its_spellings(no: object, yes: object, make_dataset: MakeDataset) -> None:
-    table = check_table(pd.DataFrame({"flag": [no, yes], "y": [1, 2]}), make_dataset({"flag": {"kind": "flag"}}))
+def test_flag_is_known_by_any_of_its_spellings(
+    no: object, yes: object, make_dataset: MakeDataset
+) -> None:
+    table = check_table(
+        pd.DataFrame({"flag": [no, yes], "y": [1, 2]}), make_dataset({"flag": {"kind": "flag"}})
+    )
     assert table.frame["flag"].tolist() == [0.0, 1.0]
 
 
@@ -56,15 +65,29 @@ def test_missing_cells_become_nan_and_none(make_dataset: MakeDataset) -> None:
         "level": {"kind": "category", "fill": "mode"},
         "flag": {"kind": "flag", "fill": "mode"},
     }
-    raw = text_table(number=["1", "", "3"], level=["", "b", "a"], flag=["0", "1", ""], y=["5", "6", "7"])
+    raw = text_table(
+        number=["1", "", "3"], level=["", "b", "a"], flag=["0", "1", ""], y=["5", "6", "7"]
+    )
     frame = check_table(raw, make_dataset(columns)).frame
-    assert frame.isna().to_numpy().tolist() == [[False, True, False, False], [True, False, False, False], [False, False, True, False]]
+    assert frame.isna().to_numpy().tolist() == [
+        [False, True, False, False],
+        [True, False, False, False],
+        [False, False, True, False],
+    ]
 
 
 def test_only_the_words_that_the_dataset_names_are_missing(make_dataset: MakeDataset) -> None:
     source = {"path": "table.csv", "otherwise": "fail", "missing": ["", "-", "NA"]}
-    dataset = make_dataset({"level": {"kind": "category", "fill": "mode"}, "number": {"kind": "number", "fill": "median"}}, source=source)
-    table = check_table(text_table(level=["NA", "None", "nan"], number=["-", "1", "2"], y=["1", "2", "3"]), dataset)
+    dataset = make_dataset(
+        {
+            "level": {"kind": "category", "fill": "mode"},
+            "number": {"kind": "number", "fill": "median"},
+        },
+        source=source,
+    )
+    table = check_table(
+        text_table(level=["NA", "None", "nan"], number=["-", "1", "2"], y=["1", "2", "3"]), dataset
+    )
     assert table.frame["level"].isna().tolist() == [True, False, False]
     assert table.frame["level"].tolist()[1:] == ["None", "nan"]
     assert np.isnan(table.frame["number"][0])
@@ -72,16 +95,23 @@ def test_only_the_words_that_the_dataset_names_are_missing(make_dataset: MakeDat
 
 def test_whole_floats_and_integers_are_one_level(make_dataset: MakeDataset) -> None:
     dataset = make_dataset({"grade": {"kind": "category", "levels": [1, 2, 3], "fill": "mode"}})
-    frame = check_table(pd.DataFrame({"grade": [1.0, np.nan, 3.0], "y": [1.0, 2.0, 3.0]}), dataset).frame
+    frame = check_table(
+        pd.DataFrame({"grade": [1.0, np.nan, 3.0], "y": [1.0, 2.0, 3.0]}), dataset
+    ).frame
     assert frame["grade"].dropna().to_dict() == {0: "1", 2: "3"}
 
 
 def test_broken_floats_keep_their_digits_as_levels(make_dataset: MakeDataset) -> None:
-    frame = check_table(pd.DataFrame({"grade": [1.5, 2.0], "y": [1.0, 2.0]}), make_dataset({"grade": {"kind": "category"}})).frame
+    frame = check_table(
+        pd.DataFrame({"grade": [1.5, 2.0], "y": [1.0, 2.0]}),
+        make_dataset({"grade": {"kind": "category"}}),
+    ).frame
     assert frame["grade"].tolist() == ["1.5", "2.0"]
 
 
-@pytest.mark.parametrize("dtype", ["int8", "Int64", "float32", "uint16", "bool", "category", "object"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "Int64", "float32", "uint16", "bool", "category", "object"]
+)
 def test_parquet_types_become_numbers(dtype: str, make_dataset: MakeDataset) -> None:
     raw = pd.DataFrame({"number": pd.Series([0, 1, 1]).astype(dtype), "y": [1.0, 2.0, 3.0]})
     number = check_table(raw, make_dataset({"number": {"kind": "number"}})).frame["number"]
@@ -90,26 +120,42 @@ def test_parquet_types_become_numbers(dtype: str, make_dataset: MakeDataset) -> 
 
 
 def test_ends_of_a_range_lie_within_it(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset({"number": {"kind": "number", "range": [0, 10]}}, target={"column": "y", "range": [1, 2]})
+    dataset = make_dataset(
+        {"number": {"kind": "number", "range": [0, 10]}}, target={"column": "y", "range": [1, 2]}
+    )
     assert len(check_table(text_table(number=["0", "10"], y=["1", "2"]), dataset)) == 2
 
 
 def test_columns_of_other_kinds_are_kept_as_they_are(make_dataset: MakeDataset) -> None:
-    columns = {"number": {"kind": "number"}, "note": {"kind": "unused"}, "passed": {"kind": "leak"}, "id": {"kind": "id"}}
-    raw = text_table(number=["1", "2"], note=["x", ""], passed=["maybe", "1"], id=["a", "b"], y=["1", "2"])
+    columns = {
+        "number": {"kind": "number"},
+        "note": {"kind": "unused"},
+        "passed": {"kind": "leak"},
+        "id": {"kind": "id"},
+    }
+    raw = text_table(
+        number=["1", "2"], note=["x", ""], passed=["maybe", "1"], id=["a", "b"], y=["1", "2"]
+    )
     frame = check_table(raw, make_dataset(columns)).frame
     assert frame["note"].dropna().to_dict() == {0: "x"}
     assert frame["passed"].tolist() == ["maybe", "1"]
 
 
 def test_feature_that_is_switched_off_is_not_checked(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset({"a": {"kind": "number"}, "b": {"kind": "number", "range": [0, 1]}}, features=["a"])
+    dataset = make_dataset(
+        {"a": {"kind": "number"}, "b": {"kind": "number", "range": [0, 1]}}, features=["a"]
+    )
     assert len(check_table(text_table(a=["1", "2"], b=["9", "x"], y=["1", "2"]), dataset)) == 2
 
 
 def test_rows_without_an_id_are_no_repetition(make_dataset: MakeDataset) -> None:
     dataset = make_dataset({"a": {"kind": "number"}, "id": {"kind": "id"}})
-    assert len(check_table(text_table(a=["1", "2", "3"], id=["", "", "7"], y=["1", "2", "3"]), dataset)) == 3
+    assert (
+        len(
+            check_table(text_table(a=["1", "2", "3"], id=["", "", "7"], y=["1", "2", "3"]), dataset)
+        )
+        == 3
+    )
 
 
 def test_message_counts_rows_from_one_below_the_header(make_dataset: MakeDataset) -> None:
@@ -120,7 +166,10 @@ def test_message_counts_rows_from_one_below_the_header(make_dataset: MakeDataset
 
 def test_message_shows_three_rows_and_counts_the_others(make_dataset: MakeDataset) -> None:
     raw = text_table(a=["p", "q", "r", "s", "t", "1"], y=list("123456"))
-    with pytest.raises(DataError, match=r"5 values are not numbers: 'p' \(row 1\), 'q' \(row 2\), 'r' \(row 3\) and 2 more"):
+    with pytest.raises(
+        DataError,
+        match=r"5 values are not numbers: 'p' \(row 1\), 'q' \(row 2\), 'r' \(row 3\) and 2 more",
+    ):
         check_table(raw, make_dataset({"a": {"kind": "number"}}))
 
 
@@ -133,18 +182,27 @@ def test_category_of_few_levels_in_few_rows_is_no_identifier(make_dataset: MakeD
 
 
 def test_constant_column_is_warned_of(make_dataset: MakeDataset) -> None:
-    table = check_table(text_table(number=["7", "7"], level=["a", "b"], flag=["1", "0"], y=["1", "2"]), make_dataset(ABC))
+    table = check_table(
+        text_table(number=["7", "7"], level=["a", "b"], flag=["1", "0"], y=["1", "2"]),
+        make_dataset(ABC),
+    )
     assert list(whats(table)) == ["number"]
     assert whats(table)["number"] == "every row has the value 7: the column carries no information"
 
 
 def test_repeated_rows_are_warned_of(make_dataset: MakeDataset) -> None:
-    table = check_table(text_table(number=["1", "2", "1"], y=["5", "6", "5"]), make_dataset({"number": {"kind": "number"}}))
+    table = check_table(
+        text_table(number=["1", "2", "1"], y=["5", "6", "5"]),
+        make_dataset({"number": {"kind": "number"}}),
+    )
     assert "1 copy of another row, target included (row 3)" in whats(table)["table"]
 
 
 def test_unused_column_that_is_not_there_is_warned_of(make_dataset: MakeDataset) -> None:
-    table = check_table(text_table(number=["1", "2"], y=["5", "6"]), make_dataset({"number": {"kind": "number"}, "id": {"kind": "id"}}))
+    table = check_table(
+        text_table(number=["1", "2"], y=["5", "6"]),
+        make_dataset({"number": {"kind": "number"}, "id": {"kind": "id"}}),
+    )
     assert whats(table) == {"id": "the column, of kind id, is not in the file"}
 
 
@@ -173,7 +231,9 @@ def test_table_whose_rows_all_lack_a_target_has_no_rows(make_dataset: MakeDatase
 
 
 def test_table_to_predict_for_needs_no_target(make_dataset: MakeDataset) -> None:
-    table = check_table(text_table(number=["1"]), make_dataset({"number": {"kind": "number"}}), for_training=False)
+    table = check_table(
+        text_table(number=["1"]), make_dataset({"number": {"kind": "number"}}), for_training=False
+    )
     assert not table.has_target
     assert table.warnings == ()
 
@@ -217,19 +277,27 @@ def test_finding_reads_as_a_line() -> None:
 
 
 def test_rows_keep_the_order_asked_for(make_dataset: MakeDataset) -> None:
-    table = check_table(text_table(number=["0", "1", "2", "3"], y=["5", "6", "7", "8"]), make_dataset({"number": {"kind": "number"}}))
+    table = check_table(
+        text_table(number=["0", "1", "2", "3"], y=["5", "6", "7", "8"]),
+        make_dataset({"number": {"kind": "number"}}),
+    )
     part = table.rows(np.array([3, 0]))
     assert part.frame["number"].tolist() == [3.0, 0.0]
     assert part.target.tolist() == [8.0, 5.0]
     assert len(table.rows(np.array([], dtype=int))) == 0
 
 
-@pytest.mark.parametrize(("values", "kind"), [(["1", "2", ""], "number"), (["a", "b", "1"], "category"), ([1.5, 2.5, None], "number")])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [(["1", "2", ""], "number"), (["a", "b", "1"], "category"), ([1.5, 2.5, None], "number")],
+)
 def test_suggested_line_tells_numbers_from_text(values: list[object], kind: str) -> None:
     assert suggest_line("shoe", pd.Series(values)).startswith(f"shoe: {{kind: {kind}}}")
 
 
-def test_check_leaves_the_raw_table_as_it_was(students: Dataset, students_raw: pd.DataFrame) -> None:
+def test_check_leaves_the_raw_table_as_it_was(
+    students: Dataset, students_raw: pd.DataFrame
+) -> None:
     before = students_raw.copy()
     check_table(students_raw, students)
     pd.testing.assert_frame_equal(students_raw, before)

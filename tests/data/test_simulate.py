@@ -23,8 +23,16 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 
 
-def planned(make_dataset: MakeDataset, columns: dict[str, dict[str, Any]] = COLUMNS, **plan: Any) -> Dataset:
-    whole = {"rows": 500, "seed": 0, "noise_sd": 1.0, "intercept": 3.0, "law": {"a": 2.0, "b": -5.0, "flag": 4.0}} | plan
+def planned(
+    make_dataset: MakeDataset, columns: dict[str, dict[str, Any]] = COLUMNS, **plan: Any
+) -> Dataset:
+    whole = {
+        "rows": 500,
+        "seed": 0,
+        "noise_sd": 1.0,
+        "intercept": 3.0,
+        "law": {"a": 2.0, "b": -5.0, "flag": 4.0},
+    } | plan
     return make_dataset(columns, source={"path": None, "otherwise": "simulate", "simulate": whole})
 
 
@@ -78,7 +86,11 @@ def test_values_are_equally_likely(make_dataset: MakeDataset) -> None:
 def test_target_is_clipped_to_its_range(make_dataset: MakeDataset) -> None:
     plan = {"rows": 500, "seed": 0, "noise_sd": 30.0, "intercept": 50.0, "law": {}}
     source = {"path": None, "otherwise": "simulate", "simulate": plan}
-    table = simulate(make_dataset({"x": {"kind": "number"}}, source=source, target={"column": "y", "range": [0, 100]}))
+    table = simulate(
+        make_dataset(
+            {"x": {"kind": "number"}}, source=source, target={"column": "y", "range": [0, 100]}
+        )
+    )
     assert (table["y"].min(), table["y"].max()) == (0, 100)
 
 
@@ -97,7 +109,9 @@ def test_target_on_the_cut_belongs_to_the_upper_level(make_dataset: MakeDataset)
     assert set(table["passed"]) == {"at least"}
 
 
-def test_simulated_students_pass_their_own_check(students: Dataset, students_raw: pd.DataFrame) -> None:
+def test_simulated_students_pass_their_own_check(
+    students: Dataset, students_raw: pd.DataFrame
+) -> None:
     assert check_table(students_raw, students).warnings == ()
 
 
@@ -108,20 +122,31 @@ def test_column_of_the_law_may_be_switched_off(make_dataset: MakeDataset) -> Non
 
 
 def test_leak_without_a_cut_is_refused(make_dataset: MakeDataset) -> None:
-    with pytest.raises(DataError, match=r"data\.columns\.passed: to simulate a leak column, .*`cut`"):
+    with pytest.raises(
+        DataError, match=r"data\.columns\.passed: to simulate a leak column, .*`cut`"
+    ):
         simulate(planned(make_dataset, COLUMNS | {"passed": {"kind": "leak"}}))
 
 
 def test_dataset_without_a_plan_is_refused(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset({"x": {"kind": "number"}}, source={"path": "table.csv", "otherwise": "fail"})
-    with pytest.raises(DataError, match=r"data\.source\.simulate: dataset 'small' says nothing about simulation"):
+    dataset = make_dataset(
+        {"x": {"kind": "number"}}, source={"path": "table.csv", "otherwise": "fail"}
+    )
+    with pytest.raises(
+        DataError, match=r"data\.source\.simulate: dataset 'small' says nothing about simulation"
+    ):
         simulate(dataset)
 
 
 @pytest.mark.skipif(available_bytes() is None, reason="this system does not tell its memory")
 @pytest.mark.parametrize("rows", [10**15, 10**30])
-def test_more_rows_than_memory_holds_are_refused_with_their_size(make_dataset: MakeDataset, rows: int) -> None:
-    with pytest.raises(DataError, match=r"data\.source\.simulate\.rows: 1[0,]+ rows take about [\d,]+\.\d GB, and there are"):
+def test_more_rows_than_memory_holds_are_refused_with_their_size(
+    make_dataset: MakeDataset, rows: int
+) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"data\.source\.simulate\.rows: 1[0,]+ rows take about [\d,]+\.\d GB, and there are",
+    ):
         simulate(planned(make_dataset, rows=rows))
 
 

@@ -29,7 +29,10 @@ def read_text(tmp_path: Path, content: bytes, **keys: object) -> pd.DataFrame:
 
 def dataset_of(make_dataset: MakeDataset, path: Path, otherwise: str = "fail") -> Dataset:
     plan = {"rows": 20, "seed": 0, "noise_sd": 1.0, "intercept": 0.0, "law": {}}
-    return make_dataset({"x": {"kind": "number"}}, source={"path": str(path), "otherwise": otherwise, "simulate": plan})
+    return make_dataset(
+        {"x": {"kind": "number"}},
+        source={"path": str(path), "otherwise": otherwise, "simulate": plan},
+    )
 
 
 def test_every_cell_of_a_csv_is_text(tmp_path: Path) -> None:
@@ -52,8 +55,12 @@ def test_every_cell_of_a_csv_is_text(tmp_path: Path) -> None:
         pytest.param(CSV.replace("Bob", '"Bob"').encode(), {}, id="quotes"),
     ],
 )
-def test_form_of_a_csv_makes_no_difference(content: bytes, keys: dict[str, str], tmp_path: Path) -> None:
-    pd.testing.assert_frame_equal(read_text(tmp_path, content, **keys), read_text(tmp_path, CSV.encode()))
+def test_form_of_a_csv_makes_no_difference(
+    content: bytes, keys: dict[str, str], tmp_path: Path
+) -> None:
+    pd.testing.assert_frame_equal(
+        read_text(tmp_path, content, **keys), read_text(tmp_path, CSV.encode())
+    )
 
 
 def test_quoted_cell_may_hold_delimiters_and_line_ends(tmp_path: Path) -> None:
@@ -71,7 +78,9 @@ def test_csv_of_one_column_is_read(tmp_path: Path) -> None:
 
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
-    table = pd.DataFrame({"n": [1, 2], "x": [0.5, 1.5], "level": ["None", "b"], "flag": [True, False]})
+    table = pd.DataFrame(
+        {"n": [1, 2], "x": [0.5, 1.5], "level": ["None", "b"], "flag": [True, False]}
+    )
     path = tmp_path / "table.parquet"
     table.to_parquet(path)
     pd.testing.assert_frame_equal(read_file(path, source(path)), table)
@@ -88,18 +97,29 @@ def test_provenance_names_path_and_md5(tmp_path: Path, make_dataset: MakeDataset
     path.write_text("x,y\n1,2\n")
     frame, origin = read_source(dataset_of(make_dataset, path))
     assert frame.to_dict("list") == {"x": ["1"], "y": ["2"]}
-    assert (origin.path, origin.md5, origin.is_simulated, origin.is_tracked) == (str(path), md5_of(path), False, False)
+    assert (origin.path, origin.md5, origin.is_simulated, origin.is_tracked) == (
+        str(path),
+        md5_of(path),
+        False,
+        False,
+    )
     assert origin.line == f"Data: {path} (md5 {md5_of(path)})"
 
 
-def test_file_that_is_not_there_is_simulated_and_says_so(tmp_path: Path, make_dataset: MakeDataset) -> None:
-    frame, origin = read_source(dataset_of(make_dataset, tmp_path / "gone.csv", otherwise="simulate"))
+def test_file_that_is_not_there_is_simulated_and_says_so(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    frame, origin = read_source(
+        dataset_of(make_dataset, tmp_path / "gone.csv", otherwise="simulate")
+    )
     assert len(frame) == 20
     assert (origin.path, origin.md5, origin.is_simulated) == (None, None, True)
     assert "SIMULATED" in origin.line
 
 
-def test_file_that_is_there_is_read_though_it_might_be_simulated(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_file_that_is_there_is_read_though_it_might_be_simulated(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
     assert not read_source(dataset_of(make_dataset, path, otherwise="simulate"))[1].is_simulated
@@ -109,7 +129,9 @@ def test_dataset_without_a_path_is_simulated(make_dataset: MakeDataset) -> None:
     assert read_source(make_dataset({"x": {"kind": "number"}}))[1].is_simulated
 
 
-def test_relative_path_is_found_from_the_working_folder(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_found_from_the_working_folder(
+    tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "table.csv").write_text("x,y\n1,2\n")
     monkeypatch.chdir(tmp_path)
     assert read_source(dataset_of(make_dataset, Path("table.csv")))[1].path == "table.csv"
@@ -127,7 +149,9 @@ def test_relative_path_is_found_below_the_project_from_any_folder(
 
 
 @pytest.mark.parametrize("name", ["data.dvc", "table.csv.dvc"])
-def test_file_that_dvc_tracks_is_known_as_such(name: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_file_that_dvc_tracks_is_known_as_such(
+    name: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
     (tmp_path / name).write_text(f"outs:\n- md5: {md5_of(path)}\n  size: 8\n  path: table.csv\n")
@@ -136,7 +160,9 @@ def test_file_that_dvc_tracks_is_known_as_such(name: str, tmp_path: Path, make_d
     assert origin.line.endswith(", as data.dvc says)")
 
 
-def test_file_in_a_folder_below_data_dvc_is_known_as_tracked(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_file_in_a_folder_below_data_dvc_is_known_as_tracked(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "table.csv"
     path.write_text("x,y\n1,2\n")
@@ -144,8 +170,14 @@ def test_file_in_a_folder_below_data_dvc_is_known_as_tracked(tmp_path: Path, mak
     assert read_source(dataset_of(make_dataset, path))[1].is_tracked
 
 
-@pytest.mark.parametrize("content", ["", "outs: []\n", "outs:\n- md5: 1234\n  path: other.csv\n"], ids=["empty", "no outs", "another file"])
-def test_data_dvc_of_other_files_says_nothing(content: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["", "outs: []\n", "outs:\n- md5: 1234\n  path: other.csv\n"],
+    ids=["empty", "no outs", "another file"],
+)
+def test_data_dvc_of_other_files_says_nothing(
+    content: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
     (tmp_path / "data.dvc").write_text(content)

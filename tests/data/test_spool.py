@@ -14,14 +14,22 @@ SCHEMA = pa.schema([("number", pa.float64()), ("code", pa.int8()), ("text", pa.s
 
 
 @pytest.fixture(params=["by number", "in turns"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+def filled(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Spool:
     """A hundred rows in blocks of seven, on a system that opens a file by its number and on one that does not."""
     if request.param == "in turns":
         monkeypatch.setattr(spool, "_OPEN_FILES", tmp_path)
     made = Spool(SCHEMA)
     for start in range(0, 100, 7):
         n = np.arange(start, min(start + 7, 100))
-        made.append({"number": n / 2, "code": n.astype(np.int8), "text": pa.array([None if i % 3 else str(i) for i in n], pa.string())})
+        made.append(
+            {
+                "number": n / 2,
+                "code": n.astype(np.int8),
+                "text": pa.array([None if i % 3 else str(i) for i in n], pa.string()),
+            }
+        )
     made.seal()
     return made
 
@@ -54,7 +62,8 @@ def test_threads_read_at_the_same_time(filled: Spool) -> None:
     with ThreadPoolExecutor(4) as pool:
         columns = list(pool.map(filled.column, names))
     assert all(
-        (column == (np.arange(100) / 2 if name == "number" else np.arange(100))).all() for name, column in zip(names, columns, strict=True)
+        (column == (np.arange(100) / 2 if name == "number" else np.arange(100))).all()
+        for name, column in zip(names, columns, strict=True)
     )
     filled.close()
 
@@ -64,7 +73,9 @@ def test_disk_that_is_full_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     full = io.FileIO("/dev/full", "r+")
     monkeypatch.setattr(spool, "open_scratch", lambda: full)
     made = Spool(SCHEMA)
-    with pytest.raises(DataError, match=r"can't hold the typed columns: .*No space left.* TMPDIR=FOLDER"):
+    with pytest.raises(
+        DataError, match=r"can't hold the typed columns: .*No space left.* TMPDIR=FOLDER"
+    ):
         made.append({"number": np.zeros(1), "code": np.zeros(1, np.int8), "text": pa.array(["a"])})
     made.close()
 

@@ -67,11 +67,15 @@ def test_a_faulty_chunk_of_many_rows_may_hold_text_that_is_kept(
     end: str, tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("studperf.data.chunks.N_BYTES", 32 << 20)
-    table = good(140_000).assign(note="a text\nof two lines")  # more than 2 ** 20 cells, which pandas reads in several pieces
+    table = good(140_000).assign(
+        note="a text\nof two lines"
+    )  # more than 2 ** 20 cells, which pandas reads in several pieces
     path = tmp_path / "table.csv"
     cells("age", "17y", start=30_000)(table).to_csv(path, index=False, lineterminator=end)
     dataset = make_dataset(COLUMNS, memory="disk")
-    dataset = dataset.model_copy(update={"source": dataset.source.model_copy(update={"path": str(path)})})
+    dataset = dataset.model_copy(
+        update={"source": dataset.source.model_copy(update={"path": str(path)})}
+    )
     with open_rows(dataset) as rows:
         (fault,) = [str(finding) for finding in rows.findings if finding.level == "error"]
     assert fault.startswith("age: 1 value is not a number: '17y' (row 30001)")
@@ -89,7 +93,9 @@ def cells(column: str, *values: object, start: int = 150) -> Callable[[pd.DataFr
 def doubled(table: pd.DataFrame) -> pd.DataFrame:
     """A quarter of the rows again, under ids of their own."""
     again = table.sample(frac=0.25, random_state=1).assign(id=lambda part: "again-" + part["id"])
-    return pd.concat([table, again], ignore_index=True).sample(frac=1, random_state=2, ignore_index=True)
+    return pd.concat([table, again], ignore_index=True).sample(
+        frac=1, random_state=2, ignore_index=True
+    )
 
 
 @dataclass(frozen=True)
@@ -110,27 +116,43 @@ def filled(column: str, fill: object) -> dict[str, dict[str, Any]]:
 
 CASES = {
     "a good table": Case(),
-    "missing numbers, filled by the median": Case(cells("age", "", "", ""), filled("age", "median")),
+    "missing numbers, filled by the median": Case(
+        cells("age", "", "", ""), filled("age", "median")
+    ),
     "missing numbers, filled by the mode": Case(cells("age", ""), filled("age", "mode")),
     "missing numbers, filled by a number": Case(cells("age", ""), filled("age", 7)),
     "missing categories": Case(cells("town", "", ""), filled("town", "mode")),
     "missing flags": Case(cells("works", "", "", start=0), filled("works", "mode")),
     "words for missing": Case(
-        cells("age", "-", "NA"), filled("age", "median") | filled("town", "mode"), {"missing": ["", "-", "NA", "None"]}
+        cells("age", "-", "NA"),
+        filled("age", "median") | filled("town", "mode"),
+        {"missing": ["", "-", "NA", "None"]},
     ),
-    "unseen levels as other": Case(cells("grade", "9", "8"), {"grade": {**COLUMNS["grade"], "unseen": "other"}}),
+    "unseen levels as other": Case(
+        cells("grade", "9", "8"), {"grade": {**COLUMNS["grade"], "unseen": "other"}}
+    ),
     "levels as other that training never saw": Case(
-        cells("town", "Ulm"), {"town": {"kind": "category", "levels": ["Bonn", "Köln", "None"], "unseen": "other"}}
+        cells("town", "Ulm"),
+        {"town": {"kind": "category", "levels": ["Bonn", "Köln", "None"], "unseen": "other"}},
     ),
     "flags as yes and no": Case(lambda t: t.assign(works=t["works"].map({0: "no", 1: " YES"}))),
-    "rows without a target left out": Case(cells("y", "", "", ""), blocks={"drop_missing_target": True}),
-    "a chunk of rows without a target": Case(cells("y", *[""] * 120), blocks={"drop_missing_target": True}),
+    "rows without a target left out": Case(
+        cells("y", "", "", ""), blocks={"drop_missing_target": True}
+    ),
+    "a chunk of rows without a target": Case(
+        cells("y", *[""] * 120), blocks={"drop_missing_target": True}
+    ),
     "equal rows": Case(doubled),
     "quantiles": Case(encode=Encode(numbers="quantile", categories="codes")),
     "quantiles of repeated numbers": Case(
-        lambda t: t.assign(year=np.round(t["year"] * 5000) / 5000), encode=Encode(numbers="quantile", categories="codes")
+        lambda t: t.assign(year=np.round(t["year"] * 5000) / 5000),
+        encode=Encode(numbers="quantile", categories="codes"),
     ),
-    "one-hot": Case(cells("town", ""), filled("town", "mode"), encode=Encode(numbers="standard", categories="onehot")),
+    "one-hot": Case(
+        cells("town", ""),
+        filled("town", "mode"),
+        encode=Encode(numbers="standard", categories="onehot"),
+    ),
     "blanks around numbers": Case(cells("age", " 7", "8 ")),
     "a number with a plus sign": Case(cells("age", "+7")),
     "a constant": Case(lambda t: t.assign(age=3)),
@@ -138,7 +160,9 @@ CASES = {
     "features narrowed": Case(blocks={"features": ["age", "town"]}),
     "line ends of Windows": Case(csv={"lineterminator": "\r\n"}),
     "semicolons": Case(csv={"sep": ";"}, blocks={"delimiter": ";"}),
-    "a line end within quotes": Case(cells("note", "one\ntwo", "three\n\nfour", *["five\nsix"] * 40)),
+    "a line end within quotes": Case(
+        cells("note", "one\ntwo", "three\n\nfour", *["five\nsix"] * 40)
+    ),
     "every cell in quotes": Case(csv={"quoting": 1}),
     "blank lines": Case(csv={"lineterminator": "\n\n"}),
     "latin-1": Case(encoding="latin-1"),
@@ -146,7 +170,9 @@ CASES = {
     "a byte order mark": Case(encoding="utf-8-sig", blocks={"encoding": "utf-8"}),
 }
 FAULTS = {
-    "numbers at fault in many chunks": Case(lambda t: t.assign(age=["x" if i % 45 == 30 else age for i, age in enumerate(t["age"])])),
+    "numbers at fault in many chunks": Case(
+        lambda t: t.assign(age=["x" if i % 45 == 30 else age for i, age in enumerate(t["age"])])
+    ),
     "a number out of range": Case(cells("age", 101, 250, -3, 101, 5, start=300)),
     "infinite numbers": Case(cells("year", "inf", "-inf", start=250)),
     "the text nan": Case(cells("year", "nan", start=250)),
@@ -161,7 +187,11 @@ FAULTS = {
     "a constant target": Case(lambda t: t.assign(y=5)),
     "every level once": Case(lambda t: t.assign(town=t["id"])),
     "many faults in one table": Case(
-        lambda t: cells("works", "?")(cells("grade", "4", start=7)(cells("age", 999, start=399)(t.drop(columns="year").assign(shoe=41))))
+        lambda t: cells("works", "?")(
+            cells("grade", "4", start=7)(
+                cells("age", 999, start=399)(t.drop(columns="year").assign(shoe=41))
+            )
+        )
     ),
     "all features alike": Case(lambda t: t.assign(age=1, year=1, town="Bonn", grade=2, works=0)),
 }
@@ -180,7 +210,9 @@ def write(case: Case, folder: Path, kind: str, dataset: Dataset) -> Dataset:
                 table[name] = numbers if fits else table[name].astype(str)
         table.to_parquet(path)
     else:
-        raw = table.to_csv(index=False, **({"lineterminator": "\n"} | case.csv)).encode(case.encoding)
+        raw = table.to_csv(index=False, **({"lineterminator": "\n"} | case.csv)).encode(
+            case.encoding
+        )
         path.write_bytes(gzip.compress(raw) if kind == "csv.gz" else raw)
     source = dataset.source.model_copy(update={"path": str(path), "otherwise": "fail"})
     return dataset.model_copy(update={"source": source})
@@ -189,9 +221,15 @@ def write(case: Case, folder: Path, kind: str, dataset: Dataset) -> Dataset:
 def describe(case: Case, make_dataset: MakeDataset) -> Dataset:
     plain = make_dataset(COLUMNS | case.columns)
     in_source = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in case.blocks.items() if key in ("missing", "delimiter", "encoding")
+        key: tuple(v) if isinstance(v, list) else v
+        for key, v in case.blocks.items()
+        if key in ("missing", "delimiter", "encoding")
     }
-    own = {key: tuple(v) if isinstance(v, list) else v for key, v in case.blocks.items() if key not in in_source}
+    own = {
+        key: tuple(v) if isinstance(v, list) else v
+        for key, v in case.blocks.items()
+        if key not in in_source
+    }
     if case.encoding != "utf-8" and "encoding" not in in_source:
         in_source["encoding"] = case.encoding
     return plain.model_copy(update={**own, "source": plain.source.model_copy(update=in_source)})
@@ -208,7 +246,9 @@ KINDS = ("csv", "parquet", "csv.gz")
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
-def test_chunks_give_the_same_split_encoder_and_tensors(case: str, kind: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_chunks_give_the_same_split_encoder_and_tensors(
+    case: str, kind: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     dataset = write(CASES[case], tmp_path, kind, describe(CASES[case], make_dataset))
     seen = []
     for rows in both(dataset):
@@ -216,7 +256,17 @@ def test_chunks_give_the_same_split_encoder_and_tensors(case: str, kind: str, tm
         table = rows.encode(encoder)
         parts = {name: table.part(name) for name in ("train", "val", "test")}
         index = np.concatenate([rows.split.train, rows.split.val])
-        seen.append((type(rows), rows.origin, rows.findings, rows.split, encoder.model_dump(), parts, rows.hashes(index)))
+        seen.append(
+            (
+                type(rows),
+                rows.origin,
+                rows.findings,
+                rows.split,
+                encoder.model_dump(),
+                parts,
+                rows.hashes(index),
+            )
+        )
     (small_kind, *small), (large_kind, *large) = seen
     assert (small_kind, large_kind) == (SmallRows, LargeRows)
     assert small[:2] == large[:2]
@@ -239,7 +289,9 @@ def approximately(value: Any) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", FAULTS)
-def test_chunks_give_the_same_findings(case: str, kind: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_chunks_give_the_same_findings(
+    case: str, kind: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     dataset = write(FAULTS[case], tmp_path, kind, describe(FAULTS[case], make_dataset))
     expected = inspect_table(read_source(dataset)[0], dataset)[1]
     with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
@@ -250,17 +302,29 @@ def test_chunks_give_the_same_findings(case: str, kind: str, tmp_path: Path, mak
 
 TYPES: dict[str, tuple[str, Callable[[pd.Series], Any]]] = {
     "numbers of 8 bits": ("age", lambda v: v.astype("int8")),
-    "numbers with gaps in a type of their own": ("age", lambda v: v.astype("Int64").where(v.index != 55)),
+    "numbers with gaps in a type of their own": (
+        "age",
+        lambda v: v.astype("Int64").where(v.index != 55),
+    ),
     "short floats": ("age", lambda v: v.astype("float32") / 3),
     "truth values as numbers": ("age", lambda v: v > 40),
     "text as numbers": ("age", lambda v: v.astype(str)),
     "decimals as numbers": ("age", lambda v: [Decimal(int(one)) / 4 for one in v]),
     "truth values as flags": ("works", lambda v: v.astype(bool)),
     "floats with gaps as flags": ("works", lambda v: v.astype(float).where(v.index != 120)),
-    "whole floats as levels": ("town", lambda v: pd.Series(np.arange(len(v)) % 5, dtype=float).where(v.index != 3)),
-    "floats that break in a late chunk as levels": ("town", lambda v: pd.Series([1.0, 2.0] * 199 + [2.5, np.nan])),
+    "whole floats as levels": (
+        "town",
+        lambda v: pd.Series(np.arange(len(v)) % 5, dtype=float).where(v.index != 3),
+    ),
+    "floats that break in a late chunk as levels": (
+        "town",
+        lambda v: pd.Series([1.0, 2.0] * 199 + [2.5, np.nan]),
+    ),
     "truth values as levels": ("town", lambda v: v == "Bonn"),
-    "dates as levels": ("town", lambda v: pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(len(v)) % 3, unit="D")),
+    "dates as levels": (
+        "town",
+        lambda v: pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(len(v)) % 3, unit="D"),
+    ),
     "categories as levels": ("town", lambda v: v.astype("category")),
     "numbers as ids": ("id", lambda v: np.arange(len(v))),
     "dates in an unused column": ("note", lambda v: pd.date_range("2026-01-01", periods=len(v))),
@@ -270,14 +334,24 @@ TYPES: dict[str, tuple[str, Callable[[pd.Series], Any]]] = {
 
 
 @pytest.mark.parametrize("case", TYPES)
-def test_chunks_of_any_type_give_the_same(case: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_chunks_of_any_type_give_the_same(
+    case: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     name, cast = TYPES[case]
     table = good()
     table.assign(**{name: cast(table[name])}).to_parquet(tmp_path / "table.parquet")
     fills = filled("age", "median") | filled("works", "mode") | filled("town", "mode")
-    dataset = make_dataset(COLUMNS | fills, source={"path": str(tmp_path / "table.parquet"), "otherwise": "fail"})
+    dataset = make_dataset(
+        COLUMNS | fills, source={"path": str(tmp_path / "table.parquet"), "otherwise": "fail"}
+    )
     small, large = (
-        (rows.findings, rows.split.sha256, rows.fit(STANDARD).model_dump(), rows.hashes(rows.split.val), rows.table(rows.split.val).frame)
+        (
+            rows.findings,
+            rows.split.sha256,
+            rows.fit(STANDARD).model_dump(),
+            rows.hashes(rows.split.val),
+            rows.table(rows.split.val).frame,
+        )
         for rows in both(dataset)
     )
     assert small[:2] == large[:2]
@@ -289,9 +363,13 @@ def test_chunks_of_any_type_give_the_same(case: str, tmp_path: Path, make_datase
 
 def test_last_line_may_end_without_a_line_end(tmp_path: Path, make_dataset: MakeDataset) -> None:
     lines = [f'{i},{i % 7},"plain"' for i in range(200)]
-    (tmp_path / "table.csv").write_text("\n".join(["y,age,note", *lines, '200,4,"two\nlines"']), encoding="utf-8")
+    (tmp_path / "table.csv").write_text(
+        "\n".join(["y,age,note", *lines, '200,4,"two\nlines"']), encoding="utf-8"
+    )
     columns = {"age": {"kind": "number"}, "note": {"kind": "unused"}}
-    dataset = make_dataset(columns, source={"path": str(tmp_path / "table.csv"), "otherwise": "fail"})
+    dataset = make_dataset(
+        columns, source={"path": str(tmp_path / "table.csv"), "otherwise": "fail"}
+    )
     notes = [rows.table(np.array([199, 200])).frame["note"].tolist() for rows in both(dataset)]
     assert notes == [["plain", "two\nlines"]] * 2
 
@@ -305,14 +383,18 @@ def test_rows_come_back_as_they_were(tmp_path: Path, make_dataset: MakeDataset) 
     pd.testing.assert_frame_equal(large, small.drop(columns="passed"))
 
 
-def test_hashes_are_those_by_which_small_tables_are_known(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_hashes_are_those_by_which_small_tables_are_known(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     dataset = write(Case(), tmp_path, "parquet", describe(Case(), make_dataset))
     small = inspect_table(read_source(dataset)[0], dataset)[0]
     with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
         np.testing.assert_array_equal(rows.hashes(np.arange(len(rows))), hash_features(small))
 
 
-def test_level_that_no_training_row_has_is_refused_in_the_same_words(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_level_that_no_training_row_has_is_refused_in_the_same_words(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset))
     for rows in both(dataset):
         place = int(rows.split.test[0])
@@ -320,21 +402,26 @@ def test_level_that_no_training_row_has_is_refused_in_the_same_words(tmp_path: P
     messages = []
     for rows in both(dataset):
         encoder = rows.fit(STANDARD)
-        with pytest.raises(DataError, match=r"town: levels that no training row has: Ulm\.") as caught:
+        with pytest.raises(
+            DataError, match=r"town: levels that no training row has: Ulm\."
+        ) as caught:
             rows.encode(encoder)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
 
 
 @pytest.mark.parametrize("n_levels", [2, 256, 257])
-def test_codes_take_the_smallest_type_that_holds_them(n_levels: int, tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_codes_take_the_smallest_type_that_holds_them(
+    n_levels: int, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
     levels = [f"level {i}" for i in range(n_levels)]
     table = pd.DataFrame({"level": levels * 6, "y": np.arange(6.0 * n_levels)})
     if len(table) < 200:
         table = pd.concat([table] * 20, ignore_index=True).assign(y=np.arange(20.0 * len(table)))
     table.to_csv(tmp_path / "table.csv", index=False)
     dataset = make_dataset(
-        {"level": {"kind": "category", "levels": levels}}, source={"path": str(tmp_path / "table.csv"), "otherwise": "fail"}
+        {"level": {"kind": "category", "levels": levels}},
+        source={"path": str(tmp_path / "table.csv"), "otherwise": "fail"},
     )
     with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
         encoded = rows.encode(rows.fit(STANDARD))
@@ -348,7 +435,9 @@ def encoded_rows(dataset: Dataset) -> EncodedTable:
         return rows.encode(rows.fit(STANDARD))
 
 
-def test_tensors_on_disk_are_those_in_memory(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_on_disk_are_those_in_memory(
+    tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset))
     on_disk = encoded_rows(dataset.model_copy(update={"memory": "disk"}))
     monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", 100)
@@ -359,21 +448,31 @@ def test_tensors_on_disk_are_those_in_memory(tmp_path: Path, make_dataset: MakeD
         assert one.dtype == other.dtype
 
 
-def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_in_the_scratch_folder(
+    tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr("tempfile.tempdir", None)
     assert scratch_dir() == scratch
-    dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset)).model_copy(update={"memory": "disk"})
+    dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset)).model_copy(
+        update={"memory": "disk"}
+    )
     with open_rows(dataset) as rows:
         tensors = rows.encode(rows.fit(STANDARD))
         assert tensors.on_disk
         assert not list(scratch.iterdir())  # the files have no name: a kill leaves nothing either
 
 
-def test_large_file_is_streamed_and_a_small_one_is_not(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind, limit in (("csv", "LARGE_CSV_BYTES"), ("csv.gz", "LARGE_GZIP_BYTES"), ("parquet", "LARGE_N_ROWS")):
+def test_large_file_is_streamed_and_a_small_one_is_not(
+    tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, limit in (
+        ("csv", "LARGE_CSV_BYTES"),
+        ("csv.gz", "LARGE_GZIP_BYTES"),
+        ("parquet", "LARGE_N_ROWS"),
+    ):
         dataset = write(Case(), tmp_path, kind, describe(Case(), make_dataset))
         with open_rows(dataset) as rows:
             assert isinstance(rows, SmallRows)
@@ -385,7 +484,9 @@ def test_large_file_is_streamed_and_a_small_one_is_not(tmp_path: Path, make_data
 def test_leak_tests_and_baselines_see_a_sample_of_training_rows(
     tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset)).model_copy(update={"memory": "disk"})
+    dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset)).model_copy(
+        update={"memory": "disk"}
+    )
     with open_rows(dataset) as rows:
         assert rows.n_sampled is None
         np.testing.assert_array_equal(rows.sample, rows.split.train)
@@ -394,25 +495,35 @@ def test_leak_tests_and_baselines_see_a_sample_of_training_rows(
     for _ in range(2):
         with open_rows(dataset) as rows:
             assert rows.n_sampled == 50
-            assert str(rows.warnings[-1]) == "table: leak tests and baselines saw 50 of 320 training rows"
+            assert (
+                str(rows.warnings[-1])
+                == "table: leak tests and baselines saw 50 of 320 training rows"
+            )
             assert len(set(rows.sample)) == 50
             assert set(rows.sample) <= set(rows.split.train)
             samples.append(rows.sample)
             sampled = rows.encode(rows.fit(STANDARD)).part("sample")
-            np.testing.assert_array_equal(sampled[2].numpy(), rows.target(rows.sample).astype(np.float32))
+            np.testing.assert_array_equal(
+                sampled[2].numpy(), rows.target(rows.sample).astype(np.float32)
+            )
     np.testing.assert_array_equal(*samples)
 
 
 def test_quote_that_is_never_closed_does_not_fill_the_memory(
     tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset)).model_copy(update={"memory": "disk"})
+    dataset = write(Case(), tmp_path, "csv", describe(Case(), make_dataset)).model_copy(
+        update={"memory": "disk"}
+    )
     path = Path(str(dataset.source.path))
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([*lines[:50], '"' + lines[50], *lines[51:]]), encoding="utf-8")
     monkeypatch.setattr("studperf.data.chunks.MAX_QUOTED", 4000)
     with (
-        pytest.raises(DataError, match=r"table\.csv: is not a regular table: a quote below line \d+ is not closed within .* 9 cells"),
+        pytest.raises(
+            DataError,
+            match=r"table\.csv: is not a regular table: a quote below line \d+ is not closed within .* 9 cells",
+        ),
         open_rows(dataset),
     ):
         pass

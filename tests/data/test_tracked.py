@@ -16,7 +16,9 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_dvc_file_names_files_beside_it(tmp_path: Path) -> None:
-    (file,) = read_movable(write(tmp_path, f"outs:\n- md5: {MD5}\n  size: 8\n  hash: md5\n  path: data/table.csv\n"))
+    (file,) = read_movable(
+        write(tmp_path, f"outs:\n- md5: {MD5}\n  size: 8\n  hash: md5\n  path: data/table.csv\n")
+    )
     assert (file.path, file.md5, file.size) == (tmp_path.resolve() / "data" / "table.csv", MD5, 8)
 
 
@@ -32,7 +34,10 @@ def test_the_projects_own_dvc_file_names_the_real_table(real_csv: Path) -> None:
         "no path": (f"outs:\n- md5: {MD5}\n", "is not a file that DVC wrote: 'path'"),
         "a list": ("- 1", "is not a file that DVC wrote"),
         "nothing": ("outs: []", "tracks nothing"),
-        "a folder": (f"outs:\n- md5: {MD5}.dir\n  path: data\n", "tracks the folder data/; use dvc pull"),
+        "a folder": (
+            f"outs:\n- md5: {MD5}.dir\n  path: data\n",
+            "tracks the folder data/; use dvc pull",
+        ),
         "a path for an md5": ("outs:\n- md5: ../../../../etc/passwd\n  path: a.csv\n", "is no md5"),
         "a way out": (f"outs:\n- md5: {MD5}\n  path: ../a.csv\n", "lies outside"),
         "an absolute path": (f"outs:\n- md5: {MD5}\n  path: /etc/passwd\n", "lies outside"),
@@ -45,10 +50,15 @@ def test_what_can_not_be_moved_is_refused(tmp_path: Path, text: str, message: st
 
 
 def test_a_tracked_folder_is_no_fault_for_who_only_reads(tmp_path: Path) -> None:
-    assert read_tracked(write(tmp_path, f"outs:\n- md5: {MD5}.dir\n  path: data\n"))[0].path == tmp_path.resolve() / "data"
+    assert (
+        read_tracked(write(tmp_path, f"outs:\n- md5: {MD5}.dir\n  path: data\n"))[0].path
+        == tmp_path.resolve() / "data"
+    )
 
 
-def test_the_dvc_file_is_found_from_a_folder_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dvc_file_is_found_from_a_folder_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path, "outs: []")
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")

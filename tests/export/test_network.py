@@ -13,14 +13,20 @@ from studperf.export.network import export_network
 from studperf.module import ScoreModule, build_model
 
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
-SPECS = {"mixed": FeatureSpec(5, (3, 2)), "numbers_only": FeatureSpec(4), "categories_only": FeatureSpec(0, (4, 3))}
+SPECS = {
+    "mixed": FeatureSpec(5, (3, 2)),
+    "numbers_only": FeatureSpec(4),
+    "categories_only": FeatureSpec(0, (4, 3)),
+}
 
 
 def build(name: str, features: FeatureSpec) -> ScoreModule:
     """Weights away from where some models start, at zero; moments of batch normalisation too."""
     config = load_overrides([f"model={name}"])
     torch.manual_seed(0)
-    module = ScoreModule(build_model(config.model, features), config, target_mean=58.0, target_std=13.0).eval()
+    module = ScoreModule(
+        build_model(config.model, features), config, target_mean=58.0, target_std=13.0
+    ).eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -37,7 +43,9 @@ def compare(name: str, features: FeatureSpec) -> None:
     generator = torch.Generator().manual_seed(1)
     for n_rows in (0, 1, 2, 300):
         x_num = torch.randn(n_rows, features.n_numbers, generator=generator)
-        codes = [torch.randint(0, n, (n_rows, 1), generator=generator) for n in features.cardinalities]
+        codes = [
+            torch.randint(0, n, (n_rows, 1), generator=generator) for n in features.cardinalities
+        ]
         x_cat = torch.cat(codes, dim=1) if codes else torch.zeros(n_rows, 0, dtype=torch.int64)
         (y,) = session.run(["y"], {"x_num": x_num.numpy(), "x_cat": x_cat.numpy()})
         assert y.shape == (n_rows,)
@@ -57,7 +65,9 @@ def test_every_model_is_exported_for_every_kind_of_input(name: str, kind: str) -
     compare(name, SPECS[kind])
 
 
-def test_the_exporter_is_quiet_and_leaves_logging_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_exporter_is_quiet_and_leaves_logging_as_it_was(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     logging.getLogger("onnxscript").setLevel(logging.INFO)
     export_network(build("mean", SPECS["mixed"]), SPECS["mixed"])
     assert logging.getLogger("onnxscript").level == logging.INFO

@@ -36,7 +36,20 @@ MODELS = [
     pytest.param(name, marks=[] if name in FAST else pytest.mark.slow)
     for name in sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 ]
-BLOCKED = ("torch", "lightning", "pandas", "pyarrow", "sklearn", "scipy", "wandb", "optuna", "hydra", "omegaconf", "onnx", "safetensors")
+BLOCKED = (
+    "torch",
+    "lightning",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+    "wandb",
+    "optuna",
+    "hydra",
+    "omegaconf",
+    "onnx",
+    "safetensors",
+)
 ALONE = f"""
 import csv, json, sys
 class Block:
@@ -62,7 +75,9 @@ print(json.dumps([prediction.predicted.tolist(), prediction.low.tolist(), predic
 @pytest.fixture(scope="session", params=MODELS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of each model with its bundle."""
-    config = load_overrides([*SMALL, f"model={request.param}", f"runs={tmp_path_factory.mktemp('runs')}", "export=true"])
+    config = load_overrides(
+        [*SMALL, f"model={request.param}", f"runs={tmp_path_factory.mktemp('runs')}", "export=true"]
+    )
     run(config)
     (folder,) = Path(config.runs).iterdir()
     return folder
@@ -87,7 +102,9 @@ def test_the_bundle_alone_gives_the_recorded_predictions(exported: Path, tmp_pat
     raw, recorded = scored_rows(exported)
     raw.to_csv(tmp_path / "rows.csv", index=False)
     command = [sys.executable, "-c", ALONE, str(exported / "bundle"), str(tmp_path / "rows.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": ""})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": ""}
+    )
     assert done.returncode == 0, done.stderr
     predicted, low, high = (np.array(values) for values in json.loads(done.stdout))
     assert len(predicted) == len(recorded) == 40
@@ -101,9 +118,13 @@ def test_the_bundle_alone_gives_the_recorded_predictions(exported: Path, tmp_pat
 @pytest.mark.parametrize("n_rows", [0, 1, 3])
 def test_the_bare_graph_takes_any_number_of_rows(exported: Path, n_rows: int) -> None:
     raw, recorded = scored_rows(exported)
-    session = onnxruntime.InferenceSession((exported / "bundle" / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        (exported / "bundle" / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"]
+    )
     feeds = {
-        i.name: raw[i.name].to_numpy(dtype=object if i.type == "tensor(string)" else np.float64)[:n_rows, None]
+        i.name: raw[i.name].to_numpy(dtype=object if i.type == "tensor(string)" else np.float64)[
+            :n_rows, None
+        ]
         for i in session.get_inputs()
     }
     (predicted,) = session.run(["prediction"], feeds)
@@ -117,13 +138,17 @@ def test_a_hundred_thousand_rows_are_predicted(exported: Path) -> None:
     columns = {str(name): np.tile(raw[name].to_numpy(), 2500) for name in raw}
     prediction = Bundle.open(exported / "bundle", threads=2).predict(columns)
     assert prediction.predicted.shape == (100_000,)
-    assert np.abs(prediction.predicted - np.tile(recorded["predicted"].to_numpy(), 2500)).max() <= 1e-4
+    assert (
+        np.abs(prediction.predicted - np.tile(recorded["predicted"].to_numpy(), 2500)).max() <= 1e-4
+    )
 
 
 def test_the_weights_are_those_of_the_run(exported: Path) -> None:
     module = FinishedRun.load(exported).module
     state = load_file(exported / "bundle" / "weights.safetensors")
-    assert {name: tensor.shape for name, tensor in state.items()} == {name: tensor.shape for name, tensor in module.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in state.items()} == {
+        name: tensor.shape for name, tensor in module.state_dict().items()
+    }
     assert all(torch.equal(tensor, module.state_dict()[name]) for name, tensor in state.items())
 
 
@@ -165,11 +190,17 @@ def test_the_graph_carries_where_it_comes_from(linear_run: FinishedRun) -> None:
     export_run(linear_run.folder)
     model = onnx.load(linear_run.folder / "bundle" / "model.onnx")
     facts = {prop.key: prop.value for prop in model.metadata_props}
-    assert (facts["run"], facts["target"], facts["format"]) == (linear_run.record.name, "final_score", "1")
+    assert (facts["run"], facts["target"], facts["format"]) == (
+        linear_run.record.name,
+        "final_score",
+        "1",
+    )
     assert [value.name for value in model.graph.output] == ["prediction"]
 
 
-def test_a_graph_that_is_not_the_model_is_refused_and_nothing_stays(linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_is_not_the_model_is_refused_and_nothing_stays(
+    linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export_run(linear_run.folder)
     before = verify(linear_run.folder / "bundle")
     parts = linear_run.read_scored()
@@ -183,13 +214,20 @@ def test_a_graph_that_is_not_the_model_is_refused_and_nothing_stays(linear_run: 
             module.target_mean -= 1e-3
 
     monkeypatch.setattr(write, "export_network", biased)
-    with pytest.raises(ExportError, match=r"predictions differ by up to 0\.00\d+, 0\.0001 is allowed \(row \d+ of 8\d:"):
-        write_bundle(linear_run.module, linear_run.encoder, parts, linear_run.record, linear_run.folder)
+    with pytest.raises(
+        ExportError,
+        match=r"predictions differ by up to 0\.00\d+, 0\.0001 is allowed \(row \d+ of 8\d:",
+    ):
+        write_bundle(
+            linear_run.module, linear_run.encoder, parts, linear_run.record, linear_run.folder
+        )
     assert verify(linear_run.folder / "bundle") == before
     assert not list(linear_run.folder.glob(".bundle*"))
 
 
-def test_a_write_that_fails_leaves_the_old_bundle(linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_bundle(
+    linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export_run(linear_run.folder)
     before = verify(linear_run.folder / "bundle")
 
@@ -203,42 +241,70 @@ def test_a_write_that_fails_leaves_the_old_bundle(linear_run: FinishedRun, monke
     assert not list(linear_run.folder.glob(".bundle*"))
 
 
-def test_a_model_that_torch_cannot_export_is_told_in_one_line(linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_torch_cannot_export_is_told_in_one_line(
+    linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forward(x_num: torch.Tensor, x_cat: torch.Tensor) -> torch.Tensor:
         return x_num[:, 0] * (1 if float(x_num.sum()) > 0 else 2)
 
     monkeypatch.setattr(linear_run.module.model, "forward", forward)
     with pytest.raises(ExportError, match="Linear: torch can't export it to ONNX"):
-        write_bundle(linear_run.module, linear_run.encoder, linear_run.read_scored(), linear_run.record, linear_run.folder)
+        write_bundle(
+            linear_run.module,
+            linear_run.encoder,
+            linear_run.read_scored(),
+            linear_run.record,
+            linear_run.folder,
+        )
 
 
 def test_a_run_that_was_not_judged_has_no_bundle(linear_run: FinishedRun) -> None:
     record = linear_run.record.model_copy(update={"judgement": None, "status": "interrupted"})
     with pytest.raises(ExportError, match="is interrupted and was not judged"):
-        write_bundle(linear_run.module, linear_run.encoder, linear_run.read_scored(), record, linear_run.folder)
+        write_bundle(
+            linear_run.module,
+            linear_run.encoder,
+            linear_run.read_scored(),
+            record,
+            linear_run.folder,
+        )
 
 
 def test_other_rows_than_the_runs_are_refused(linear_run: FinishedRun) -> None:
-    facts = linear_run.record.data.model_copy(update={"md5": "0" * 32, "is_simulated": False, "path": "old.csv"})
+    facts = linear_run.record.data.model_copy(
+        update={"md5": "0" * 32, "is_simulated": False, "path": "old.csv"}
+    )
     changed = FinishedRun(
-        linear_run.folder, linear_run.record.model_copy(update={"data": facts}), linear_run.config, linear_run.encoder, linear_run.module
+        linear_run.folder,
+        linear_run.record.model_copy(update={"data": facts}),
+        linear_run.config,
+        linear_run.encoder,
+        linear_run.module,
     )
     with pytest.raises(RunError, match=r"trained on md5 0+, and old\.csv now gives simulated rows"):
         changed.read_scored()
 
 
-def test_a_run_scored_on_val_leaves_test_closed(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_scored_on_val_leaves_test_closed(
+    small_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = small_config("model=linear", "score_on=val", "export=true")
     seen: list[int] = []
     genuine = write.check_parity
-    monkeypatch.setattr(write, "check_parity", lambda *given: seen.append(sum(map(len, given[-1]))) or genuine(*given))
+    monkeypatch.setattr(
+        write,
+        "check_parity",
+        lambda *given: seen.append(sum(map(len, given[-1]))) or genuine(*given),
+    )
     run(config)
     (folder,) = Path(config.runs).iterdir()
     assert seen == [40]
     assert Bundle.open(folder / "bundle").metrics.conformal is None
 
 
-def test_the_command_writes_a_bundle(linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_bundle(
+    linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["export", f"run={linear_run.folder}"])
     main()
     assert "Try it: python -m studperf.bundle show" in capsys.readouterr().out
@@ -246,11 +312,17 @@ def test_the_command_writes_a_bundle(linear_run: FinishedRun, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("style", ["codes", "onehot"])
-def test_gaps_unseen_levels_and_odd_names_go_through_a_whole_run(tmp_path: Path, style: str) -> None:
+def test_gaps_unseen_levels_and_odd_names_go_through_a_whole_run(
+    tmp_path: Path, style: str
+) -> None:
     """A table of its own, with a column named as the graph's output would be, and cells that only its rules can read."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
-        {"prediction": rng.normal(1e5, 30, 300), "~ a|b": rng.integers(0, 4, 300), "smokes": rng.choice(["yes", "no"], 300)}
+        {
+            "prediction": rng.normal(1e5, 30, 300),
+            "~ a|b": rng.integers(0, 4, 300),
+            "smokes": rng.choice(["yes", "no"], 300),
+        }
     )
     frame["city"] = rng.choice(["Bonn", "Ulm", "", "3"], 300, p=[0.5, 0.2, 0.1, 0.2])
     frame["y"] = (frame["prediction"] - 1e5) / 10 + frame["~ a|b"] * 3 + rng.normal(0, 1, 300)
@@ -263,7 +335,15 @@ def test_gaps_unseen_levels_and_odd_names_go_through_a_whole_run(tmp_path: Path,
         "smokes": {"kind": "flag"},
         "city": {"kind": "category", "levels": ["Bonn", "Ulm"], "unseen": "other", "fill": "mode"},
     }
-    plain = load_overrides([*SMALL, "model=mlp", f"runs={tmp_path / 'runs'}", "encode.numbers=quantile", f"encode.categories={style}"])
+    plain = load_overrides(
+        [
+            *SMALL,
+            "model=mlp",
+            f"runs={tmp_path / 'runs'}",
+            "encode.numbers=quantile",
+            f"encode.categories={style}",
+        ]
+    )
     dataset = {
         "name": "odd",
         "source": {"path": str(tmp_path / "table.csv"), "otherwise": "fail"},
@@ -277,7 +357,9 @@ def test_gaps_unseen_levels_and_odd_names_go_through_a_whole_run(tmp_path: Path,
     bundle = Bundle.open(folder / "bundle")
     assert bundle.schema.output == "prediction~"
     test = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
-    given = pd.read_csv(tmp_path / "table.csv", dtype=str, keep_default_na=False).iloc[test["row"].to_numpy() - 1]
+    given = pd.read_csv(tmp_path / "table.csv", dtype=str, keep_default_na=False).iloc[
+        test["row"].to_numpy() - 1
+    ]
     prediction = bundle.predict({str(name): given[name].tolist() for name in given if name != "y"})
     assert np.abs(prediction.predicted - test["predicted"].to_numpy()).max() <= 1e-4
     assert any("taken as" in warning for warning in prediction.warnings)

@@ -88,7 +88,12 @@ def test_model_learns_a_line(name: str) -> None:
     target = 50 + 8 * x_num[:, 0] - 5 * x_num[:, 1] + 6 * (x_cat[:, 0] == 1)
     config = load_overrides([f"model={name}"])
     torch.manual_seed(0)
-    module = ScoreModule(build_model(config.model, features), config, target_mean=float(target.mean()), target_std=float(target.std()))
+    module = ScoreModule(
+        build_model(config.model, features),
+        config,
+        target_mean=float(target.mean()),
+        target_std=float(target.std()),
+    )
     optimizer = torch.optim.AdamW(module.parameters(), lr=5e-3)
     for step in range(150):
         rows = torch.arange(step * 128, step * 128 + 128) % 512

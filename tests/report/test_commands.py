@@ -13,14 +13,18 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     main()
 
 
-def test_one_run_gets_its_page_and_card(run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run_gets_its_page_and_card(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     call(monkeypatch, f"run={run_folder}")
     assert (run_folder / "report.html").read_text().startswith("<!doctype html>")
     assert (run_folder / "card.md").read_text().startswith("# Model card: mlp")
     assert capsys.readouterr().out.count("Wrote ") == 2
 
 
-def test_a_folder_of_runs_gets_one_page(runs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_runs_gets_one_page(
+    runs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call(monkeypatch, f"runs={runs_folder}", f"out={tmp_path / 'all.html'}")
     assert "Leaderboard" in (tmp_path / "all.html").read_text()
 
@@ -43,12 +47,16 @@ def test_the_page_is_opened_when_asked(run_folder: Path, monkeypatch: pytest.Mon
         (["runs=nowhere"], "nowhere: there is no such folder"),
     ],
 )
-def test_what_can_not_be_shown_is_refused(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_not_be_shown_is_refused(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises((ConfigError, RunError), match=message):
         call(monkeypatch, *words)
 
 
-def test_a_place_that_can_not_be_written_is_told(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_can_not_be_written_is_told(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(RunError, match="can't be written"):
         call(monkeypatch, f"run={run_folder}", "out=/nowhere/at/all.html")
 

@@ -18,7 +18,9 @@ from studperf.report.svg import cut
 
 from .conftest import Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 def parse(folder: Path) -> Page:
@@ -59,7 +61,10 @@ def test_all_runs_are_ranked_those_of_a_multirun_too(runs_folder: Path) -> None:
 def table_of(folder: Path) -> list[list[str]]:
     """The leaderboard's cells, as HTML."""
     source = render_runs(find_all(folder), folder)
-    return [re.findall(r"<t[dh].*?</t[dh]>", row) for row in re.findall(r"<tr data-run=.*?</tr>", source)]
+    return [
+        re.findall(r"<t[dh].*?</t[dh]>", row)
+        for row in re.findall(r"<tr data-run=.*?</tr>", source)
+    ]
 
 
 def test_what_is_tied_with_the_best_is_what_compare_says(runs_folder: Path) -> None:
@@ -69,7 +74,9 @@ def test_what_is_tied_with_the_best_is_what_compare_says(runs_folder: Path) -> N
     text = parse(runs_folder).text
     n_tied = expected.count("tied")
     assert f"{standings[0].record.model} leads" in text
-    assert (f"{n_tied} of 3 others are tied with it" if n_tied else "No other run is tied with it") in text
+    assert (
+        f"{n_tied} of 3 others are tied with it" if n_tied else "No other run is tied with it"
+    ) in text
 
 
 def test_runs_on_other_rows_are_not_called_paired(copied: Path) -> None:
@@ -104,7 +111,9 @@ def test_only_the_pages_own_script_may_run_and_nothing_is_loaded(runs_folder: Pa
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in source
     addresses = [value for _, a in page.tags for key, value in a.items() if key in ("src", "href")]
-    assert [value for value in addresses if re.match(r"[a-z]+:|//", value or "") and value != "data:,"] == []
+    assert [
+        value for value in addresses if re.match(r"[a-z]+:|//", value or "") and value != "data:,"
+    ] == []
 
 
 def test_a_run_with_a_page_of_its_own_is_linked(copied: Path) -> None:
@@ -208,9 +217,13 @@ document.title = "probe:" + out.join("|");
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser_it_sorts_and_filters_and_never_scrolls_sideways(runs_folder: Path, tmp_path: Path, width: int) -> None:
+def test_in_a_browser_it_sorts_and_filters_and_never_scrolls_sideways(
+    runs_folder: Path, tmp_path: Path, width: int
+) -> None:
     source = render_runs(find_all(runs_folder), runs_folder)
-    bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source).replace("</body>", PROBE)
+    bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source).replace(
+        "</body>", PROBE
+    )
     (tmp_path / "page.html").write_text(bare)
     command = [
         CHROMIUM or "",
@@ -221,8 +234,16 @@ def test_in_a_browser_it_sorts_and_filters_and_never_scrolls_sideways(runs_folde
         f"--window-size={width},900",
         "--dump-dom",
     ]
-    done = subprocess.run([*command, f"file://{tmp_path / 'page.html'}"], capture_output=True, text=True, check=True, timeout=120)
-    overflow, best, worst, shown = re.findall(r"<title>probe:(.*?)</title>", done.stdout)[0].split("|")
+    done = subprocess.run(
+        [*command, f"file://{tmp_path / 'page.html'}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    overflow, best, worst, shown = re.findall(r"<title>probe:(.*?)</title>", done.stdout)[0].split(
+        "|"
+    )
     assert int(overflow) <= 0
     assert float(best) < float(worst)
     assert shown == "3 shown"

@@ -19,7 +19,9 @@ from studperf.report.terminal import score_table
     ],
     ids=["plain", "large numbers", "small numbers", "an end far off"],
 )
-def test_an_interval_keeps_the_digits_of_its_value(interval: Interval, digits: int, text: str) -> None:
+def test_an_interval_keeps_the_digits_of_its_value(
+    interval: Interval, digits: int, text: str
+) -> None:
     assert interval_text(interval, digits=digits) == text
 
 
@@ -31,7 +33,10 @@ def test_an_r2_of_nothing_is_shown_as_others_are() -> None:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_digit_of_a_score_is_cut_off(width: int) -> None:
     wide = Interval(187_892.4, 163_011.2, 215_725.9)
-    rows = {name: Scores(rmse=wide, mae=wide, r2=Interval(0.5, 0.4, 0.6), bias=wide) for name in ("mlp", "boosting (baseline)")}
+    rows = {
+        name: Scores(rmse=wide, mae=wide, r2=Interval(0.5, 0.4, 0.6), bias=wide)
+        for name in ("mlp", "boosting (baseline)")
+    }
     file = io.StringIO()
     Console(file=file, width=width).print(score_table(rows, title="", unit="EUR"))
     assert "…" not in file.getvalue()

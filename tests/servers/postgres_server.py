@@ -29,11 +29,26 @@ class PostgresServer:
     def run(self, *words: str) -> None:
         # The server refuses to be root.
         user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        subprocess.run([*user, str(self.binaries / words[0]), *words[1:]], check=True, stdout=subprocess.DEVNULL, cwd="/tmp")  # noqa: S108
+        subprocess.run(
+            [*user, str(self.binaries / words[0]), *words[1:]],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/tmp",  # noqa: S108
+        )
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+        self.run(
+            "pg_ctl",
+            "-D",
+            str(self.folder / "data"),
+            "-w",
+            "-l",
+            str(self.folder / "log"),
+            "-o",
+            options,
+            "start",
+        )
 
     def stop(self) -> None:
         self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop")
@@ -56,7 +71,17 @@ def postgres() -> Iterator[PostgresServer]:
         port = probe.getsockname()[1]
     server = PostgresServer(BINARIES[-1], folder, port)
     password = f"--pwfile={folder / 'password'}"
-    server.run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "scram-sha-256", password, "--no-sync")
+    server.run(
+        "initdb",
+        "-D",
+        str(folder / "data"),
+        "-U",
+        "postgres",
+        "-A",
+        "scram-sha-256",
+        password,
+        "--no-sync",
+    )
     server.start()
     yield server
     server.stop()

@@ -41,7 +41,10 @@ def app(bundle_folder: Path) -> Starlette:
 def rows(bundle_folder: Path) -> list[dict[str, Any]]:
     """Five records as a client would send them."""
     table = simulate(load_overrides(["data.source.simulate.rows=5"]).data)
-    names = [column["name"] for column in json.loads((bundle_folder / "schema.json").read_text())["columns"]]
+    names = [
+        column["name"]
+        for column in json.loads((bundle_folder / "schema.json").read_text())["columns"]
+    ]
     frame: pd.DataFrame = table[names]
     return list(json.loads(frame.to_json(orient="records")))
 
@@ -51,13 +54,21 @@ def ask(app: Starlette) -> Callable[..., Answer]:
     """Sends a request; the body is JSON's value, bytes, or pieces of them."""
 
     def call(method: str, path: str, body: Any = b"", **headers: str) -> Answer:
-        pieces = body if isinstance(body, list | Iterator) else [body if isinstance(body, bytes) else json.dumps(body).encode()]
-        return asyncio.run(exchange(app, method, path, pieces, {"content_type": "application/json", **headers}))
+        pieces = (
+            body
+            if isinstance(body, list | Iterator)
+            else [body if isinstance(body, bytes) else json.dumps(body).encode()]
+        )
+        return asyncio.run(
+            exchange(app, method, path, pieces, {"content_type": "application/json", **headers})
+        )
 
     return call
 
 
-async def exchange(app: Starlette, method: str, path: str, pieces: Any, headers: dict[str, str]) -> Answer:
+async def exchange(
+    app: Starlette, method: str, path: str, pieces: Any, headers: dict[str, str]
+) -> Answer:
     coming = iter([*pieces])
     sent: list[dict[str, Any]] = []
     scope = {
@@ -72,7 +83,9 @@ async def exchange(app: Starlette, method: str, path: str, pieces: Any, headers:
         "scheme": "http",
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        ],
     }
 
     async def receive() -> dict[str, Any]:
@@ -92,4 +105,8 @@ async def exchange(app: Starlette, method: str, path: str, pieces: Any, headers:
         if not sent:
             raise
     answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:])), answered
+    return (
+        sent[0]["status"],
+        json.loads(b"".join(message.get("body", b"") for message in sent[1:])),
+        answered,
+    )

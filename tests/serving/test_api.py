@@ -17,7 +17,9 @@ Ask = Callable[..., tuple[int, Any, dict[str, str]]]
 
 def test_predictions_are_those_of_the_bundle(ask: Ask, rows: Rows, bundle_folder: Path) -> None:
     status, answer, _ = ask("POST", "/predict", {"rows": rows})
-    expected = Bundle.open(bundle_folder).predict({name: [row[name] for row in rows] for name in rows[0]})
+    expected = Bundle.open(bundle_folder).predict(
+        {name: [row[name] for row in rows] for name in rows[0]}
+    )
     assert status == 200
     assert expected.low is not None
     assert [p["predicted"] for p in answer["predictions"]] == list(expected.predicted)
@@ -27,7 +29,10 @@ def test_predictions_are_those_of_the_bundle(ask: Ask, rows: Rows, bundle_folder
 
 def test_a_value_that_may_be_missing_may_be_null_or_left_out(ask: Ask, rows: Rows) -> None:
     without = {name: value for name, value in rows[0].items() if name not in ("age", "gender")}
-    answers = [ask("POST", "/predict", {"rows": [row]}) for row in (without, {**without, "age": None, "gender": None})]
+    answers = [
+        ask("POST", "/predict", {"rows": [row]})
+        for row in (without, {**without, "age": None, "gender": None})
+    ]
     assert [status for status, _, _ in answers] == [200, 200]
     assert answers[0][1]["predictions"] == answers[1][1]["predictions"]
 
@@ -51,7 +56,9 @@ BAD_CELLS = {
 
 
 @pytest.mark.parametrize(("change", "faults"), BAD_CELLS.values(), ids=BAD_CELLS.keys())
-def test_a_cell_that_the_model_was_not_made_for_is_named(ask: Ask, rows: Rows, change: dict[str, Any], faults: list[str]) -> None:
+def test_a_cell_that_the_model_was_not_made_for_is_named(
+    ask: Ask, rows: Rows, change: dict[str, Any], faults: list[str]
+) -> None:
     row = {name: value for name, value in {**rows[0], **change}.items() if value is not ...}
     status, answer, _ = ask("POST", "/predict", {"rows": [row]})
     assert status == 422
@@ -60,7 +67,11 @@ def test_a_cell_that_the_model_was_not_made_for_is_named(ask: Ask, rows: Rows, c
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_what_is_no_finite_number_is_refused(ask: Ask, rows: Rows, word: str) -> None:
-    text = str({"rows": [{**rows[0], "sleep_hours": 7}]}).replace("'", '"').replace('"sleep_hours": 7', f'"sleep_hours": {word}')
+    text = (
+        str({"rows": [{**rows[0], "sleep_hours": 7}]})
+        .replace("'", '"')
+        .replace('"sleep_hours": 7', f'"sleep_hours": {word}')
+    )
     status, answer, _ = ask("POST", "/predict", text.encode())
     assert status == 422
     assert answer["faults"] == ["rows.0.sleep_hours: must be a finite number"]
@@ -100,7 +111,9 @@ def test_a_flood_of_faults_is_told_in_part(ask: Ask) -> None:
 LARGE = [b"x" * (1 << 18)] * 5
 
 
-@pytest.mark.parametrize("told", [{"content_length": str(2 << 20)}, {}], ids=["by its header", "by its bytes"])
+@pytest.mark.parametrize(
+    "told", [{"content_length": str(2 << 20)}, {}], ids=["by its header", "by its bytes"]
+)
 def test_a_body_larger_than_the_limit_is_refused(ask: Ask, told: dict[str, str]) -> None:
     status, answer, headers = ask("POST", "/predict", LARGE, **told)
     assert (status, answer["error"], headers["connection"]) == (
@@ -120,9 +133,15 @@ def test_a_body_that_does_not_arrive_is_given_up(ask: Ask, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
-    [("POST", "/predict", {"content_type": "text/csv"}, 415), ("GET", "/predict", {}, 405), ("GET", "/docs", {}, 404)],
+    [
+        ("POST", "/predict", {"content_type": "text/csv"}, 415),
+        ("GET", "/predict", {}, 405),
+        ("GET", "/docs", {}, 404),
+    ],
 )
-def test_another_door_is_shut(ask: Ask, method: str, path: str, headers: dict[str, str], status: int) -> None:
+def test_another_door_is_shut(
+    ask: Ask, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
     assert ask(method, path, b"", **headers)[0] == status
 
 
@@ -150,17 +169,31 @@ def test_a_fault_of_ours_shows_nothing_of_the_inside(
     assert "/secret/path" in caplog.text
 
 
-def test_names_that_python_keeps_for_itself_are_names_of_columns_too(bundle_folder: Path, rows: Rows) -> None:
+def test_names_that_python_keeps_for_itself_are_names_of_columns_too(
+    bundle_folder: Path, rows: Rows
+) -> None:
     bundle = Bundle.open(bundle_folder)
     schema = bundle.schema.model_copy(
-        update={"columns": tuple(c.model_copy(update={"name": "model_config"}) if c.name == "age" else c for c in bundle.schema.columns)}
+        update={
+            "columns": tuple(
+                c.model_copy(update={"name": "model_config"}) if c.name == "age" else c
+                for c in bundle.schema.columns
+            )
+        }
     )
-    request = Predictor.of(Bundle(bundle.folder, bundle.manifest, schema, bundle.metrics, bundle.session)).request
+    request = Predictor.of(
+        Bundle(bundle.folder, bundle.manifest, schema, bundle.metrics, bundle.session)
+    ).request
     row = {("model_config" if name == "age" else name): value for name, value in rows[0].items()}
-    assert request.model_validate({"rows": [row]}).model_dump(by_alias=True)["rows"][0]["model_config"] == rows[0]["age"]
+    assert (
+        request.model_validate({"rows": [row]}).model_dump(by_alias=True)["rows"][0]["model_config"]
+        == rows[0]["age"]
+    )
 
 
 def test_each_row_gets_its_own_prediction(ask: Ask, rows: Rows) -> None:
     together = ask("POST", "/predict", {"rows": rows})[1]["predictions"]
     alone = [ask("POST", "/predict", {"rows": [row]})[1]["predictions"][0] for row in rows]
-    np.testing.assert_allclose([p["predicted"] for p in together], [p["predicted"] for p in alone], rtol=1e-6)
+    np.testing.assert_allclose(
+        [p["predicted"] for p in together], [p["predicted"] for p in alone], rtol=1e-6
+    )

@@ -30,19 +30,25 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
         (("a", "port=http"), "got 'http'"),
     ],
 )
-def test_wrong_words_are_refused(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str) -> None:
+def test_wrong_words_are_refused(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         call(monkeypatch, *words)
 
 
-def test_a_folder_without_bundle_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_without_bundle_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(BundleError, match="holds no bundle"):
         call(monkeypatch, tmp_path)
     signal.signal(signal.SIGTERM, before)
 
 
-def test_help_names_the_routes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_routes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     call(monkeypatch, "--help")
     assert "POST /predict" in capsys.readouterr().out
 
@@ -54,18 +60,26 @@ def test_a_server_that_is_not_there_is_not_healthy() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_served_bundle_answers_over_http_and_ends_when_asked(bundle_folder: Path, rows: list[dict[str, Any]]) -> None:
+def test_a_served_bundle_answers_over_http_and_ends_when_asked(
+    bundle_folder: Path, rows: list[dict[str, Any]]
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "studperf.serving", str(bundle_folder.parent)]
-    process = subprocess.Popen(command, env={**os.environ, "PORT": str(port)}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env={**os.environ, "PORT": str(port)}, stderr=subprocess.PIPE, text=True
+    )
     try:
         deadline = time.monotonic() + 30
-        while not health.is_healthy(port) and time.monotonic() < deadline and process.poll() is None:
+        while (
+            not health.is_healthy(port) and time.monotonic() < deadline and process.poll() is None
+        ):
             time.sleep(0.05)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("POST", "/predict", json.dumps({"rows": rows}), {"content-type": "application/json"})
+        connection.request(
+            "POST", "/predict", json.dumps({"rows": rows}), {"content-type": "application/json"}
+        )
         answer = connection.getresponse()
         assert answer.status == 200
         assert answer.getheader("server") is None
@@ -85,4 +99,9 @@ def test_a_server_imports_nothing_of_what_trains(bundle_folder: Path) -> None:
         f"create_app(Predictor.of(Bundle.open(Path({str(bundle_folder)!r}))))\n"
         "print(' '.join(sorted({'torch', 'lightning', 'pandas', 'sklearn', 'hydra', 'omegaconf', 'wandb', 'optuna'} & set(sys.modules))))"
     )
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+        == "\n"
+    )

@@ -14,7 +14,9 @@ def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=GENERATOR)
 
 
-def autograd(function: Callable[..., Tensor], inputs: list[Tensor], gradient: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def autograd(
+    function: Callable[..., Tensor], inputs: list[Tensor], gradient: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     y = function(*leaves)
     return y.detach(), torch.autograd.grad(y, leaves, gradient)
@@ -25,10 +27,15 @@ def autograd(function: Callable[..., Tensor], inputs: list[Tensor], gradient: Te
 def test_a_linear_layer_has_autograds_gradients(n_out: int, has_bias: bool) -> None:  # noqa: FBT001
     x, weight, gradient = draw(K, B, I), draw(K, I, n_out), draw(K, B, n_out)
     bias = draw(K, n_out) if has_bias else None
-    for_weight, for_bias = torch.empty_like(weight), None if bias is None else torch.empty_like(bias)
+    for_weight, for_bias = (
+        torch.empty_like(weight),
+        None if bias is None else torch.empty_like(bias),
+    )
     layer = Linear(weight, bias, (for_weight, for_bias), is_first=False)
     y, (for_x, *others) = autograd(
-        lambda x, w, *b: torch.bmm(x, w) + (b[0].unsqueeze(1) if b else 0), [x, weight, *([] if bias is None else [bias])], gradient
+        lambda x, w, *b: torch.bmm(x, w) + (b[0].unsqueeze(1) if b else 0),
+        [x, weight, *([] if bias is None else [bias])],
+        gradient,
     )
     with torch.no_grad():
         torch.testing.assert_close(layer.forward(x, is_training=True), y)
@@ -58,7 +65,9 @@ UNARY: dict[str, tuple[Layer, Callable[[Tensor], Tensor]]] = {
 
 
 @pytest.mark.parametrize(("layer", "function"), UNARY.values(), ids=UNARY.keys())
-def test_what_works_value_by_value_has_autograds_gradients(layer: Layer, function: Callable[[Tensor], Tensor]) -> None:
+def test_what_works_value_by_value_has_autograds_gradients(
+    layer: Layer, function: Callable[[Tensor], Tensor]
+) -> None:
     x, gradient = draw(K, B, I), draw(K, B, I)
     y, (for_x,) = autograd(function, [x], gradient)
     with torch.no_grad():

@@ -16,12 +16,18 @@ RATES = {
 
 def dropped_alone(seed: int, rates: list[float], epoch: int, n_steps: int) -> list[torch.Tensor]:
     torch.manual_seed(epoch_seed(seed, epoch))
-    return [functional.dropout(torch.ones(shape[1:]), rate) for _ in range(n_steps) for shape, rate in zip(SHAPES, rates, strict=True)]
+    return [
+        functional.dropout(torch.ones(shape[1:]), rate)
+        for _ in range(n_steps)
+        for shape, rate in zip(SHAPES, rates, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("rates", RATES.values(), ids=RATES.keys())
 @pytest.mark.parametrize("n_ahead", [1, 500, 1 << 13])
-@pytest.mark.parametrize("is_comparison", [True, False], ids=["by comparison", "by torch's sampler"])
+@pytest.mark.parametrize(
+    "is_comparison", [True, False], ids=["by comparison", "by torch's sampler"]
+)
 def test_each_member_drops_what_it_drops_alone(
     is_comparison: bool,  # noqa: FBT001
     n_ahead: int,

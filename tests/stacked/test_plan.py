@@ -16,7 +16,9 @@ FEATURES = FeatureSpec(n_numbers=3, cardinalities=(2, 4))
 STACKABLE = {"mean", "linear", "mlp"}
 
 
-@pytest.mark.parametrize("path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_it_is_known_which_models_can_be_stacked(path: Path) -> None:
     model = build_model(load_overrides([f"model={path.stem}"]).model, FEATURES)
     if path.stem in STACKABLE:
@@ -57,8 +59,15 @@ def stack_of(make: Callable[[], nn.Module], n_members: int = 3) -> tuple[list[Sc
 
 def rows(n: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    x_cat = torch.stack([torch.randint(0, levels, (n,), generator=generator) for levels in FEATURES.cardinalities], dim=1)
-    return torch.randn(n, FEATURES.n_numbers, generator=generator), x_cat, torch.randn(n, generator=generator)
+    x_cat = torch.stack(
+        [torch.randint(0, levels, (n,), generator=generator) for levels in FEATURES.cardinalities],
+        dim=1,
+    )
+    return (
+        torch.randn(n, FEATURES.n_numbers, generator=generator),
+        x_cat,
+        torch.randn(n, generator=generator),
+    )
 
 
 def test_a_model_of_ones_own_is_stacked_by_its_structure() -> None:
@@ -77,8 +86,12 @@ def test_a_model_of_ones_own_is_stacked_by_its_structure() -> None:
         loss.backward()
         assert losses[k] == pytest.approx(loss.item(), rel=1e-6)
         for name, parameter in module.named_parameters():
-            decayed = parameter.grad + 0.01 * parameter.detach() if parameter.ndim > 1 else parameter.grad
-            torch.testing.assert_close(stack.gradient_views[name][k].t(), decayed, rtol=1e-5, atol=1e-6)
+            decayed = (
+                parameter.grad + 0.01 * parameter.detach() if parameter.ndim > 1 else parameter.grad
+            )
+            torch.testing.assert_close(
+                stack.gradient_views[name][k].t(), decayed, rtol=1e-5, atol=1e-6
+            )
 
 
 class Unused(Own):
@@ -130,12 +143,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("make", "what"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_can_not_be_stacked_is_refused_by_name(make: Callable[[], nn.Module], what: str) -> None:
+def test_what_can_not_be_stacked_is_refused_by_name(
+    make: Callable[[], nn.Module], what: str
+) -> None:
     with pytest.raises(NotStackableError, match=what):
         stack_of(make)
 
 
-def test_a_forward_pass_that_is_read_wrongly_is_found_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forward_pass_that_is_read_wrongly_is_found_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from studperf.stacked.layers import Add
 
     monkeypatch.setattr(Add, "forward", lambda self, *inputs, is_training: inputs[0] - inputs[1])
@@ -147,7 +164,13 @@ def test_models_of_different_sizes_are_refused() -> None:
     sizes = iter((4, 5))
 
     def make() -> nn.Module:
-        node = {"_target_": "studperf.models.mlp.MLP", "d_hidden": [next(sizes)], "dropout": 0.0, "activation": "relu", "linear_skip": True}
+        node = {
+            "_target_": "studperf.models.mlp.MLP",
+            "d_hidden": [next(sizes)],
+            "dropout": 0.0,
+            "activation": "relu",
+            "linear_skip": True,
+        }
         return build_model(node, FEATURES)
 
     with pytest.raises(NotStackableError, match="differ in names or shapes"):

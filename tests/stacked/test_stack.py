@@ -37,17 +37,34 @@ def test_what_a_stack_does_not_follow_is_named(word: str) -> None:
     assert find_obstacle(load_overrides([word])) == f"it does not follow {word}"
 
 
-@pytest.mark.parametrize("words", [[], ["trainer.gradient_clip_val=1.0"], ["trainer.accelerator=cpu", "trainer=smoke"]])
+@pytest.mark.parametrize(
+    "words", [[], ["trainer.gradient_clip_val=1.0"], ["trainer.accelerator=cpu", "trainer=smoke"]]
+)
 def test_what_a_stack_follows_is_no_obstacle(words: list[str]) -> None:
     assert find_obstacle(load_overrides(words)) is None
 
 
-ALIKE = {"seed=3": True, "optimizer.lr=0.1": True, "optimizer.weight_decay=0": True, "model.dropout=0.1": True, "runs=elsewhere": True}
-APART = {"batch_size=32": False, "model.d_hidden=[8]": False, "model=linear": False, "loss.name=huber": False, "data.split.seed=1": False}
+ALIKE = {
+    "seed=3": True,
+    "optimizer.lr=0.1": True,
+    "optimizer.weight_decay=0": True,
+    "model.dropout=0.1": True,
+    "runs=elsewhere": True,
+}
+APART = {
+    "batch_size=32": False,
+    "model.d_hidden=[8]": False,
+    "model=linear": False,
+    "loss.name=huber": False,
+    "data.split.seed=1": False,
+}
 
 
 @pytest.mark.parametrize(("word", "is_alike"), (ALIKE | APART).items(), ids=str)
-def test_runs_that_differ_in_seed_lr_decay_or_dropout_alone_are_alike(word: str, is_alike: bool) -> None:  # noqa: FBT001
+def test_runs_that_differ_in_seed_lr_decay_or_dropout_alone_are_alike(
+    word: str,
+    is_alike: bool,  # noqa: FBT001
+) -> None:
     assert (stack_key(load_overrides([word])) == stack_key(load_overrides([]))) == is_alike
 
 

@@ -42,4 +42,9 @@ def test_steps_are_those_of_torchs_optimizers(name: str) -> None:
         update.step(values, gradients, factor)
     for k, module in enumerate(modules):
         for parameter_name, parameter in module.named_parameters():
-            torch.testing.assert_close(layout.split(values)[parameter_name][k].t(), parameter.detach(), rtol=2e-6, atol=1e-7)
+            torch.testing.assert_close(
+                layout.split(values)[parameter_name][k].t(),
+                parameter.detach(),
+                rtol=2e-6,
+                atol=1e-7,
+            )

@@ -8,7 +8,9 @@ import pytest
 
 from studperf.sweeps.study import Plan
 
-_SPEC = importlib.util.spec_from_file_location("worker_process", Path(__file__).parent / "worker_process.py")
+_SPEC = importlib.util.spec_from_file_location(
+    "worker_process", Path(__file__).parent / "worker_process.py"
+)
 worker_process = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(worker_process)
 

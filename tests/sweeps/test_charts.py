@@ -31,8 +31,12 @@ def test_of_many_trials_those_that_never_learnt_are_beyond_the_chart(*, is_max: 
 
 
 @pytest.mark.parametrize(("far", "n_arrows"), [(5.1, 0), (900.0, 1)])
-def test_a_trial_beyond_the_chart_is_an_arrow_that_tells_its_value(far: float, n_arrows: int) -> None:
-    drawn = history_chart(trials([*(5 + i / 100 for i in range(15)), far]), "val/rmse", is_max=False)
+def test_a_trial_beyond_the_chart_is_an_arrow_that_tells_its_value(
+    far: float, n_arrows: int
+) -> None:
+    drawn = history_chart(
+        trials([*(5 + i / 100 for i in range(15)), far]), "val/rmse", is_max=False
+    )
     assert drawn.count("beyond the chart") == n_arrows
     assert len(re.findall("<circle", drawn)) == 16 - n_arrows
     assert f"trial 15, complete: {far:.4g}" in drawn

@@ -21,7 +21,9 @@ PACKAGES_S, BESIDE_S, EPOCH_S, JUDGE_S = 6.0, 1.0, 0.2, 3.0
 
 
 def order_of(**settings: object) -> Order:
-    node = OmegaConf.to_container(compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True)
+    node = OmegaConf.to_container(
+        compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True
+    )
     params = {"optimizer.lr": "interval(0.001,0.002)", "trainer.max_epochs": 50}
     return read_order(["data=simulated"], {**node, "params": params, **settings})
 
@@ -33,13 +35,19 @@ class Runs:
         self.seen: list[tuple[RunConfig, Path, bool]] = []
         self.now = 0.0
 
-    def __call__(self, config: RunConfig, *, folder: Path, callbacks: Sequence[object], is_trial: bool) -> SimpleNamespace:
+    def __call__(
+        self, config: RunConfig, *, folder: Path, callbacks: Sequence[object], is_trial: bool
+    ) -> SimpleNamespace:
         self.now += PACKAGES_S * (not self.seen) + BESIDE_S + 6 * EPOCH_S + JUDGE_S * (not is_trial)
         self.seen.append((config, folder, is_trial))
-        return SimpleNamespace(n_parameters=7, history=[{"seconds": EPOCH_S * n} for n in (3, 4, 5, 6)])
+        return SimpleNamespace(
+            n_parameters=7, history=[{"seconds": EPOCH_S * n} for n in (3, 4, 5, 6)]
+        )
 
 
-def test_an_estimate_holds_start_epochs_what_is_beside_them_and_the_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_estimate_holds_start_epochs_what_is_beside_them_and_the_winner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     runs, order = Runs(), order_of(repeat=2, winner={"top": 3, "seeds": 4}, n_trials=20)
     monkeypatch.setattr(dry, "time", SimpleNamespace(monotonic=lambda: runs.now))
     monkeypatch.setattr(sweeps.handed(), "since", -2)
@@ -68,11 +76,19 @@ def test_a_dry_run_is_not_tracked_keeps_nothing_and_leaves_test_closed() -> None
         ({"objectives": ["val/rmse", "n_parameters"]}, 0),
         ({"winner": {"top": 5, "seeds": 3}, "n_trials": 2}, 6),
         ({"winner": {"top": 2, "seeds": 3}, "params": {"model": "choice(linear,mlp)"}}, 12),
-        ({"sampler": {"_target_": "optuna.samplers.GridSampler"}, "params": {"batch_size": "64,128,256"}}, 9),
+        (
+            {
+                "sampler": {"_target_": "optuna.samplers.GridSampler"},
+                "params": {"batch_size": "64,128,256"},
+            },
+            9,
+        ),
     ],
     ids=["none", "two objectives", "few trials", "one of each model", "a grid"],
 )
-def test_as_many_runs_are_counted_as_choose_the_winner(settings: dict[str, object], n_refits: int) -> None:
+def test_as_many_runs_are_counted_as_choose_the_winner(
+    settings: dict[str, object], n_refits: int
+) -> None:
     estimate = dry.dry_run(order_of(**settings), Runs(), Console(quiet=True))
     assert estimate.n_refits == n_refits
     assert (estimate.winner_s > 0) == (n_refits > 0)
@@ -83,11 +99,20 @@ ESTIMATE = {"start_s": 5.0, "run_s": 2.0, "winner_s": 4.0, "n_seeds": 3, "n_refi
 
 @pytest.mark.parametrize(
     ("n_trials", "n_workers", "timeout_s", "total_s"),
-    [(8, 1, None, 5 + 48 + 20 + 4), (8, 3, None, 10 + 18 + 20 + 4), (8, 1, 12.0, 5 + 18 + 20 + 4), (1, 1, 12.0, 5 + 6 + 20 + 4)],
+    [
+        (8, 1, None, 5 + 48 + 20 + 4),
+        (8, 3, None, 10 + 18 + 20 + 4),
+        (8, 1, 12.0, 5 + 18 + 20 + 4),
+        (1, 1, 12.0, 5 + 6 + 20 + 4),
+    ],
     ids=["alone", "three workers", "a timeout", "a timeout that is not reached"],
 )
-def test_the_parts_of_a_study_add_up(n_trials: int, n_workers: int, timeout_s: float | None, total_s: float) -> None:
-    assert Estimate(**ESTIMATE, n_trials=n_trials, timeout_s=timeout_s).total_s(n_workers) == total_s
+def test_the_parts_of_a_study_add_up(
+    n_trials: int, n_workers: int, timeout_s: float | None, total_s: float
+) -> None:
+    assert (
+        Estimate(**ESTIMATE, n_trials=n_trials, timeout_s=timeout_s).total_s(n_workers) == total_s
+    )
 
 
 def test_the_estimate_says_what_it_holds() -> None:
@@ -95,5 +120,11 @@ def test_the_estimate_says_what_it_holds() -> None:
     order = order_of(winner={"top": 5, "seeds": 2}, n_trials=8)
     dry.tell(Estimate(**ESTIMATE, n_trials=8, timeout_s=None), plan_of(order), console)
     text = console.export_text()
-    assert "8 trials on one worker: about 1 min 17 s at most: 5 s to start, 48 s for the trials, " in text
-    assert "20 s to train 5 candidates again on 2 seeds each, 4 s for the winner's own run and judgement." in text
+    assert (
+        "8 trials on one worker: about 1 min 17 s at most: 5 s to start, 48 s for the trials, "
+        in text
+    )
+    assert (
+        "20 s to train 5 candidates again on 2 seeds each, 4 s for the winner's own run and judgement."
+        in text
+    )

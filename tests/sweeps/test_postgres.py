@@ -19,18 +19,32 @@ SCRIPT = Path(__file__).parent / "worker_process.py"
 
 
 @pytest.mark.slow
-def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(postgres: PostgresServer, make_plan: Callable[..., Plan]) -> None:
+def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(
+    postgres: PostgresServer, make_plan: Callable[..., Plan]
+) -> None:
     total = 40
     study = Study(make_plan(n_trials=total, storage=postgres.url, heartbeat_s=1, grace_s=6))
     more = [f"storage={postgres.url}", "heartbeat_s=1", "grace_s=6"]
 
     def start(seconds: float) -> subprocess.Popen[str]:
-        command = [sys.executable, str(SCRIPT), str(study.plan.folder), str(total), str(seconds), *more]
+        command = [
+            sys.executable,
+            str(SCRIPT),
+            str(study.plan.folder),
+            str(total),
+            str(seconds),
+            *more,
+        ]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
     workers = [start(600), start(0.5), start(0.5), start(0.5)]
     first = f"-{workers[0].pid}"
-    wait_until(lambda: study.n_done() >= 6 and any(t.user_attrs.get(WORKER, "").endswith(first) for t in study.trials()))
+    wait_until(
+        lambda: (
+            study.n_done() >= 6
+            and any(t.user_attrs.get(WORKER, "").endswith(first) for t in study.trials())
+        )
+    )
     os.kill(workers[0].pid, signal.SIGKILL)
     wait_until(lambda: study.n_done() >= 12)
     postgres.stop()
@@ -47,9 +61,16 @@ def test_four_workers_a_kill_and_a_restart_end_with_exactly_the_total(postgres: 
     assert len(lost) >= 1
     assert back.keys() == lost.keys()
     # One that is lost again before it drew its parameters has them in its order all the same.
-    assert all(lost[n].params.items() <= {**back[n].system_attrs["fixed_params"], **back[n].params}.items() for n in lost)
+    assert all(
+        lost[n].params.items() <= {**back[n].system_attrs["fixed_params"], **back[n].params}.items()
+        for n in lost
+    )
     assert all(postgres.password not in error for error in errors)
-    assert not [path for path in study.plan.folder.rglob("*") if path.is_file() and postgres.password in path.read_text(errors="replace")]
+    assert not [
+        path
+        for path in study.plan.folder.rglob("*")
+        if path.is_file() and postgres.password in path.read_text(errors="replace")
+    ]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -64,14 +85,19 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 def test_a_wrong_password_is_refused_at_once_and_not_shown(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studperf.sweeps.patience.time.sleep", lambda _: pytest.fail("waited for a server that said no"))
+    monkeypatch.setattr(
+        "studperf.sweeps.patience.time.sleep",
+        lambda _: pytest.fail("waited for a server that said no"),
+    )
     with pytest.raises(ConfigError, match="can't be opened") as refusal:
         Storage(postgres.url.replace(postgres.password, "wrong-password"), tmp_path)
     assert "wrong-password" not in str(refusal.value)
     assert refusal.value.__cause__ is None
 
 
-@pytest.mark.parametrize("url", ["mysql://u:hush@h/d", "postgres://u:hush@h/d", "sqlite://", "study.db"])
+@pytest.mark.parametrize(
+    "url", ["mysql://u:hush@h/d", "postgres://u:hush@h/d", "sqlite://", "study.db"]
+)
 def test_a_storage_that_workers_cannot_share_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a journal") as refusal:
         Storage(url, tmp_path)
@@ -81,4 +107,7 @@ def test_a_storage_that_workers_cannot_share_is_refused(url: str, tmp_path: Path
 def test_a_password_is_hidden_wherever_it_stands() -> None:
     url = "postgresql+psycopg://me:p@ss@host/db"
     assert "p@ss" not in without_password(f"no {url} here")
-    assert hide("connection as me with s3cret failed", "postgresql://me:s3cret@host/db") == "connection as me with *** failed"
+    assert (
+        hide("connection as me with s3cret failed", "postgresql://me:s3cret@host/db")
+        == "connection as me with *** failed"
+    )

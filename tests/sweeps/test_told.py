@@ -19,9 +19,17 @@ WORDS = [
 
 
 def study(folder: Path, n_trials: int, *words: str) -> str:
-    words = (*WORDS, "tracking.wandb.mode=offline", "hydra.sweeper.study=s", f"hydra.sweeper.n_trials={n_trials}", *words)
+    words = (
+        *WORDS,
+        "tracking.wandb.mode=offline",
+        "hydra.sweeper.study=s",
+        f"hydra.sweeper.n_trials={n_trials}",
+        *words,
+    )
     command = [sys.executable, "-m", "studperf.train", "-m", *words, "runs=runs"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=240, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -40,7 +48,12 @@ def test_each_trial_is_a_run_of_the_studys_group_and_one_run_sums_it_up(tmp_path
     for number in range(3):
         (trial,) = logs(folder / f"{number:04d}")
         ids.add(trial.id)
-        assert (trial.group, trial.job_type, trial.name, trial.exit_code) == ("s", "trial", f"s-{number:04d}", 0)
+        assert (trial.group, trial.job_type, trial.name, trial.exit_code) == (
+            "s",
+            "trial",
+            f"s-{number:04d}",
+            0,
+        )
         assert [row["epoch"] for row in trial.rows] == [0, 1, 2]
     assert len(ids) == 3
     (refit,) = logs(next((folder / "refits").iterdir()))
@@ -53,11 +66,17 @@ def test_each_trial_is_a_run_of_the_studys_group_and_one_run_sums_it_up(tmp_path
     assert (told.group, told.job_type) == ("s", "sweep-summary")
     assert [row["trial"] for row in told.rows if "trial" in row] == [0, 1, 2]
     values = [row["trial/value"] for row in told.rows if "trial" in row]
-    assert [row["study/best"] for row in told.rows if "trial" in row] == [min(values[: i + 1]) for i in range(3)]
+    assert [row["study/best"] for row in told.rows if "trial" in row] == [
+        min(values[: i + 1]) for i in range(3)
+    ]
     assert told.summary["best/value"] == min(values)
     assert told.summary["study/complete"] == 3
     assert told.summary["winner/command"].startswith("python -m studperf.train")
-    assert told.config["space"] == {"optimizer.lr": "interval(0.001,0.1)", "data": "simulated", **told.config["space"]}
+    assert told.config["space"] == {
+        "optimizer.lr": "interval(0.001,0.1)",
+        "data": "simulated",
+        **told.config["space"],
+    }
 
     study(tmp_path, 3, "hydra.sweeper.winner={top:1,seeds:1}")
     assert len(logs(folder)) == 1  # nothing new to say

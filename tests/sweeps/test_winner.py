@@ -14,11 +14,21 @@ def candidate(trial: int, difference: float, *, is_tied: bool = True) -> Candida
     [
         ([candidate(1, 0.2, is_tied=False)], 0, "no other candidate is tied with it."),
         ([candidate(1, 0.2)], 0, "and the best; the difference to trial 1 is noise."),
-        ([candidate(1, 0.2), candidate(2, 0.3)], 0, "and the best; the differences to trials 1, 2 are noise."),
+        (
+            [candidate(1, 0.2), candidate(2, 0.3)],
+            0,
+            "and the best; the differences to trials 1, 2 are noise.",
+        ),
         ([candidate(1, 0.2)], 1, "it is 0.200 behind trial 0, which is noise."),
-        ([candidate(1, 0.2), candidate(2, 0.3)], 1, "it is 0.200 behind trial 0, which is noise. Also tied: 2."),
+        (
+            [candidate(1, 0.2), candidate(2, 0.3)],
+            1,
+            "it is 0.200 behind trial 0, which is noise. Also tied: 2.",
+        ),
     ],
 )
-def test_the_winner_is_told_with_those_that_are_tied(others: list[Candidate], winner: int, told: str) -> None:
+def test_the_winner_is_told_with_those_that_are_tied(
+    others: list[Candidate], winner: int, told: str
+) -> None:
     candidates = [candidate(0, 0.0), *others]
     assert sentence(candidates, candidates[winner], "mlp").endswith(told)

@@ -34,7 +34,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
     return STORAGES[request.param](tmp_path)
 
 
-def test_a_worker_brings_the_study_to_exactly_its_total(make_plan: MakePlan, storage: str | None) -> None:
+def test_a_worker_brings_the_study_to_exactly_its_total(
+    make_plan: MakePlan, storage: str | None
+) -> None:
     study = Study(make_plan(n_trials=7, storage=storage))
     assert work(study, square) == Next.DONE.value
     assert states(study) == {"COMPLETE": 7}
@@ -49,7 +51,9 @@ def test_a_second_command_goes_on_to_the_same_total(make_plan: MakePlan) -> None
     assert states(study) == {"COMPLETE": 6}
 
 
-def test_several_workers_share_one_total_and_run_no_trial_twice(make_plan: MakePlan, storage: str | None) -> None:
+def test_several_workers_share_one_total_and_run_no_trial_twice(
+    make_plan: MakePlan, storage: str | None
+) -> None:
     done: list[int] = []
 
     def task(job: Job) -> list[float]:
@@ -58,7 +62,9 @@ def test_several_workers_share_one_total_and_run_no_trial_twice(make_plan: MakeP
         return square(job)
 
     plan = make_plan(n_trials=20, storage=storage)
-    workers = [threading.Thread(target=lambda: work(Study(plan), task), daemon=True) for _ in range(4)]
+    workers = [
+        threading.Thread(target=lambda: work(Study(plan), task), daemon=True) for _ in range(4)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -67,11 +73,15 @@ def test_several_workers_share_one_total_and_run_no_trial_twice(make_plan: MakeP
     assert states(Study(make_plan(n_trials=20, storage=storage))) == {"COMPLETE": 20}
 
 
-def test_a_seeded_study_draws_the_same_points_again_even_in_two_parts(make_plan: MakePlan, tmp_path: Path) -> None:
+def test_a_seeded_study_draws_the_same_points_again_even_in_two_parts(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
     def points(folder: str, *parts: int) -> list[dict[str, object]]:
         for n in parts:
             plan = make_plan(n_trials=n, sampler={"_target_": "optuna.samplers.RandomSampler"})
-            study = Study(Plan(plan.name, tmp_path / folder, plan.settings, plan.objectives, plan.space))
+            study = Study(
+                Plan(plan.name, tmp_path / folder, plan.settings, plan.objectives, plan.space)
+            )
             work(study, square)
         return [t.params for t in study.trials()]
 
@@ -142,21 +152,34 @@ def test_trials_that_are_worse_are_pruned_and_count(make_plan: MakePlan) -> None
     assert {t.last_step for t in study.trials() if t.state.name == "PRUNED"} == {3}
 
 
-def test_with_several_objectives_nothing_is_pruned_and_the_pareto_front_is_found(make_plan: MakePlan) -> None:
+def test_with_several_objectives_nothing_is_pruned_and_the_pareto_front_is_found(
+    make_plan: MakePlan,
+) -> None:
     values = [(1.0, 9.0), (2.0, 5.0), (3.0, 6.0), (4.0, 1.0), (4.0, 1.0)]
 
     def task(job: Job) -> tuple[float, float]:
         job.report(99.0, 0)
         return values[job.number]
 
-    study = Study(make_plan(n_trials=5, objectives=["val/rmse", "n_parameters"], sampler={"_target_": "optuna.samplers.NSGAIISampler"}))
+    study = Study(
+        make_plan(
+            n_trials=5,
+            objectives=["val/rmse", "n_parameters"],
+            sampler={"_target_": "optuna.samplers.NSGAIISampler"},
+        )
+    )
     work(study, task)
     assert states(study) == {"COMPLETE": 5}
     assert [t.number for t in pareto(study.trials(), study.plan.directions)] == [0, 1, 3, 4]
 
 
 SAMPLERS = {
-    "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True, "group": True},
+    "tpe": {
+        "_target_": "optuna.samplers.TPESampler",
+        "n_startup_trials": 2,
+        "multivariate": True,
+        "group": True,
+    },
     "random": {"_target_": "optuna.samplers.RandomSampler"},
     "qmc": {"_target_": "optuna.samplers.QMCSampler"},
     "gp": {"_target_": "optuna.samplers.GPSampler", "n_startup_trials": 3},
@@ -166,9 +189,17 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_goes_on_after_a_restart_with_new_points(make_plan: MakePlan, name: str) -> None:
+def test_every_sampler_goes_on_after_a_restart_with_new_points(
+    make_plan: MakePlan, name: str
+) -> None:
     for n in (3, 6):
-        study = Study(make_plan(n_trials=n, sampler=SAMPLERS[name], params={"x": "interval(-1,1)", "z": "interval(0,1)"}))
+        study = Study(
+            make_plan(
+                n_trials=n,
+                sampler=SAMPLERS[name],
+                params={"x": "interval(-1,1)", "z": "interval(0,1)"},
+            )
+        )
         work(study, square)
     assert states(study) == {"COMPLETE": 6}
     assert len({tuple(t.params.values()) for t in study.trials()}) == 6
@@ -176,7 +207,11 @@ def test_every_sampler_goes_on_after_a_restart_with_new_points(make_plan: MakePl
 
 def test_a_grid_has_each_combination_once_though_a_worker_is_stopped(make_plan: MakePlan) -> None:
     def plan() -> Plan:
-        return make_plan(n_trials=99, sampler={"_target_": "optuna.samplers.GridSampler"}, params={"x": "1,2,3", "y": "choice(a,b)"})
+        return make_plan(
+            n_trials=99,
+            sampler={"_target_": "optuna.samplers.GridSampler"},
+            params={"x": "1,2,3", "y": "choice(a,b)"},
+        )
 
     def task(job: Job) -> list[float]:
         if job.number == 2:
@@ -209,7 +244,9 @@ def test_no_trial_begins_after_the_timeout(make_plan: MakePlan) -> None:
     assert states(study) == {"COMPLETE": 2}
 
 
-def test_an_interrupted_trial_is_told_at_once_and_put_back_with_its_parameters(make_plan: MakePlan, storage: str | None) -> None:
+def test_an_interrupted_trial_is_told_at_once_and_put_back_with_its_parameters(
+    make_plan: MakePlan, storage: str | None
+) -> None:
     def task(job: Job) -> list[float]:
         if job.number == 1:
             raise Interrupted("Ctrl-C")
@@ -232,7 +269,10 @@ def test_a_trial_whose_worker_dies_too_often_is_given_up(make_plan: MakePlan) ->
             study.take()
     work(study, square)
     assert states(study) == {"FAIL": 2, "COMPLETE": 2}
-    assert [t.user_attrs.get(ERROR) for t in study.trials()][:2] == [None, "its worker died 2 times"]
+    assert [t.user_attrs.get(ERROR) for t in study.trials()][:2] == [
+        None,
+        "its worker died 2 times",
+    ]
 
 
 def test_a_changed_space_is_refused_with_the_way_out(make_plan: MakePlan) -> None:
@@ -253,13 +293,21 @@ def test_a_changed_space_is_refused_with_the_way_out(make_plan: MakePlan) -> Non
 
 def test_total_sampler_and_pruner_may_change(make_plan: MakePlan) -> None:
     Study(make_plan(n_trials=2))
-    study = Study(make_plan(n_trials=3, sampler=SAMPLERS["random"], pruner={"_target_": "optuna.pruners.NopPruner"}))
+    study = Study(
+        make_plan(
+            n_trials=3, sampler=SAMPLERS["random"], pruner={"_target_": "optuna.pruners.NopPruner"}
+        )
+    )
     work(study, square)
     assert states(study) == {"COMPLETE": 3}
 
 
-def start_worker(folder: Path, n_trials: int, seconds: float, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(folder), str(n_trials), str(seconds), *more])
+def start_worker(
+    folder: Path, n_trials: int, seconds: float, *more: str
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder), str(n_trials), str(seconds), *more]
+    )
 
 
 def wait_for(study: Study, is_so: Callable[[Counter[str]], bool]) -> None:
@@ -300,7 +348,9 @@ def test_sigterm_tells_the_running_trial_and_the_next_worker_does_it(make_plan: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STORAGES)
-def test_killing_one_of_two_workers_loses_nothing(make_plan: MakePlan, tmp_path: Path, kind: str) -> None:
+def test_killing_one_of_two_workers_loses_nothing(
+    make_plan: MakePlan, tmp_path: Path, kind: str
+) -> None:
     url = STORAGES[kind](tmp_path)
     more = [f"storage={url}"] if url else []
     study = Study(make_plan(n_trials=12, storage=url))
@@ -314,7 +364,9 @@ def test_killing_one_of_two_workers_loses_nothing(make_plan: MakePlan, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STORAGES)
-def test_killing_everything_ten_times_loses_nothing(make_plan: MakePlan, tmp_path: Path, kind: str) -> None:
+def test_killing_everything_ten_times_loses_nothing(
+    make_plan: MakePlan, tmp_path: Path, kind: str
+) -> None:
     import random
 
     url = STORAGES[kind](tmp_path)
@@ -324,7 +376,12 @@ def test_killing_everything_ten_times_loses_nothing(make_plan: MakePlan, tmp_pat
     for _ in range(10):
         workers = [start_worker(study.plan.folder, total, 0.05, *more) for _ in range(2)]
         n_before = len(study.trials())
-        wait_for(study, lambda s, n=n_before: s.total() > n or sum(s[x] for x in ("COMPLETE", "PRUNED")) >= total)
+        wait_for(
+            study,
+            lambda s, n=n_before: (
+                s.total() > n or sum(s[x] for x in ("COMPLETE", "PRUNED")) >= total
+            ),
+        )
         time.sleep(when.uniform(0.0, 0.25))
         for worker in workers:
             os.kill(worker.pid, signal.SIGKILL)

@@ -16,11 +16,19 @@ PARAMS = {"x": "interval(-1,1)", "y": "choice(a,b,c)"}
 
 def read_plan(folder: Path, **settings: object) -> Plan:
     """A plan over two made-up keys, with the shipped settings where none are given."""
-    node = OmegaConf.to_container(compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True)
+    node = OmegaConf.to_container(
+        compose(["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper, resolve=True
+    )
     faults, checked = check_sweeper({**node, "params": PARAMS, **settings})
     if checked is None:
         raise ValueError(faults)
-    return Plan("toy", folder, checked, checked.objectives or ("val/rmse",), read_space([], checked.params, checked.conditional).space)
+    return Plan(
+        "toy",
+        folder,
+        checked,
+        checked.objectives or ("val/rmse",),
+        read_space([], checked.params, checked.conditional).space,
+    )
 
 
 def sleep_task(seconds: float) -> Task:
@@ -36,5 +44,11 @@ def sleep_task(seconds: float) -> Task:
 
 if __name__ == "__main__":
     folder, n_trials, seconds, *more = sys.argv[1:]
-    settings = {key: int(value) if value.isdigit() else value for key, value in (word.split("=", 1) for word in more)}
-    work(Study(read_plan(Path(folder), n_trials=int(n_trials), **settings)), sleep_task(float(seconds)))
+    settings = {
+        key: int(value) if value.isdigit() else value
+        for key, value in (word.split("=", 1) for word in more)
+    }
+    work(
+        Study(read_plan(Path(folder), n_trials=int(n_trials), **settings)),
+        sleep_task(float(seconds)),
+    )

@@ -53,7 +53,14 @@ def train(tmp_path: Path) -> Train:
     """`python -m studperf.train` on a small table, below tmp_path."""
 
     def start(*overrides: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command(tmp_path, *overrides), capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+        return subprocess.run(
+            command(tmp_path, *overrides),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            timeout=120,
+        )
 
     return start
 
@@ -65,7 +72,12 @@ def start_train(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]
 
     def start(*overrides: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            command(tmp_path, *overrides), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, start_new_session=True
+            command(tmp_path, *overrides),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=tmp_path,
+            start_new_session=True,
         )
         started.append(process)
         return process

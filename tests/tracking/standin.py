@@ -149,8 +149,23 @@ class Standin:
 
     def op_Viewer(self, _: Json) -> Json:
         team = {"edges": [{"node": {"name": ENTITY}}]}
-        viewer = {"id": gid("User", 1), "entity": ENTITY, "username": ENTITY, "name": ENTITY, "email": "t@example.invalid", "flags": "{}"}
-        return {"viewer": {**viewer, "admin": False, "deletedAt": None, "apiKeys": {"edges": []}, "teams": team}}
+        viewer = {
+            "id": gid("User", 1),
+            "entity": ENTITY,
+            "username": ENTITY,
+            "name": ENTITY,
+            "email": "t@example.invalid",
+            "flags": "{}",
+        }
+        return {
+            "viewer": {
+                **viewer,
+                "admin": False,
+                "deletedAt": None,
+                "apiKeys": {"edges": []},
+                "teams": team,
+            }
+        }
 
     op_GetViewer = op_GetDefaultEntity = op_Viewer
 
@@ -173,11 +188,29 @@ class Standin:
             run = self.runs.setdefault(key, Run(key))
         run.config = json.loads(v["config"]) if v.get("config") else run.config
         run.summary = json.loads(v["summaryMetrics"]) if v.get("summaryMetrics") else run.summary
-        run.facts |= {name: v[name] for name in ("groupName", "jobType", "displayName", "tags") if v.get(name) is not None}
+        run.facts |= {
+            name: v[name]
+            for name in ("groupName", "jobType", "displayName", "tags")
+            if v.get(name) is not None
+        }
         entity, project, name = run.key
-        place = {"id": gid("Project", project), "name": project, "entity": {"id": gid("Entity", entity), "name": entity}}
-        bucket = {"id": run.gid, "name": name, "displayName": run.facts.get("displayName") or name, "description": "", "sweepName": None}
-        bucket |= {"config": json.dumps(run.config), "project": place, "historyLineCount": len(run.history)}
+        place = {
+            "id": gid("Project", project),
+            "name": project,
+            "entity": {"id": gid("Entity", entity), "name": entity},
+        }
+        bucket = {
+            "id": run.gid,
+            "name": name,
+            "displayName": run.facts.get("displayName") or name,
+            "description": "",
+            "sweepName": None,
+        }
+        bucket |= {
+            "config": json.dumps(run.config),
+            "project": place,
+            "historyLineCount": len(run.history),
+        }
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
     def op_RunResumeStatus(self, v: Json) -> Json:
@@ -185,18 +218,45 @@ class Standin:
         bucket = None
         if run is not None:
             tails = {"historyTail": run.history, "eventsTail": run.events}
-            counts = {"historyLineCount": run.history, "eventsLineCount": run.events, "logLineCount": run.output}
-            bucket = {"id": run.gid, "name": v["name"], "displayName": run.facts.get("displayName"), "notes": None, "tags": []}
-            bucket |= {"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config), "wandbConfig": json.dumps({"t": 1})}
-            bucket |= {name: json.dumps([json.dumps(row) for row in rows[-1:]]) for name, rows in tails.items()}
+            counts = {
+                "historyLineCount": run.history,
+                "eventsLineCount": run.events,
+                "logLineCount": run.output,
+            }
+            bucket = {
+                "id": run.gid,
+                "name": v["name"],
+                "displayName": run.facts.get("displayName"),
+                "notes": None,
+                "tags": [],
+            }
+            bucket |= {
+                "summaryMetrics": json.dumps(run.summary),
+                "config": json.dumps(run.config),
+                "wandbConfig": json.dumps({"t": 1}),
+            }
+            bucket |= {
+                name: json.dumps([json.dumps(row) for row in rows[-1:]])
+                for name, rows in tails.items()
+            }
             bucket |= {name: len(rows) for name, rows in counts.items()}
-        return {"model": {"id": "x", "name": v["project"], "entity": {"id": "e", "name": ENTITY}, "bucket": bucket}}
+        return {
+            "model": {
+                "id": "x",
+                "name": v["project"],
+                "entity": {"id": "e", "name": ENTITY},
+                "bucket": bucket,
+            }
+        }
 
     def op_RunStoppedStatus(self, _: Json) -> Json:
         return {"project": {"run": {"stopped": False}}}
 
     def op_CreateRunFiles(self, v: Json) -> Json:
-        files = [{"name": name, "uploadUrl": f"{self.url}/store/run/{v['run']}/{name}"} for name in v["files"]]
+        files = [
+            {"name": name, "uploadUrl": f"{self.url}/store/run/{v['run']}/{name}"}
+            for name in v["files"]
+        ]
         return {"createRunFiles": {"runID": v["run"], "uploadHeaders": [], "files": files}}
 
     # -- artifacts
@@ -204,11 +264,21 @@ class Standin:
     def op_CreateArtifact(self, v: Json) -> Json:
         collection = (v["entityName"], v["projectName"], v["artifactCollectionName"])
         versions = [a for a in self.artifacts.values() if a.collection == collection]
-        artifact = next((a for a in versions if a.digest == v["digest"]), None)  # the same content is the same version
+        artifact = next(
+            (a for a in versions if a.digest == v["digest"]), None
+        )  # the same content is the same version
         if artifact is None:
             artifact_id = gid("Artifact", len(self.artifacts) + 1)
             metadata = json.loads(v.get("metadata") or "{}")
-            artifact = Artifact(artifact_id, collection, v["artifactTypeName"], len(versions), v["digest"], metadata, v.get("runName"))
+            artifact = Artifact(
+                artifact_id,
+                collection,
+                v["artifactTypeName"],
+                len(versions),
+                v["digest"],
+                metadata,
+                v.get("runName"),
+            )
             self.artifacts[artifact_id] = artifact
         for alias in v.get("aliases") or []:
             for other in versions:
@@ -217,11 +287,22 @@ class Standin:
         self._clients[v.get("clientID", "")] = artifact.id
         done = [{"id": a.id} for a in versions if a.state == "COMMITTED"]
         sequence = {"latestArtifact": done[-1] if done else None}
-        return {"createArtifact": {"artifact": {"id": artifact.id, "state": artifact.state, "artifactSequence": sequence}}}
+        return {
+            "createArtifact": {
+                "artifact": {
+                    "id": artifact.id,
+                    "state": artifact.state,
+                    "artifactSequence": sequence,
+                }
+            }
+        }
 
     def op_CreateArtifactManifest(self, v: Json) -> Json:
         url = f"{self.url}/store/manifest/{v['artifactID']}"
-        manifest = {"id": gid("Manifest", v["artifactID"]), "file": {"id": "f", "uploadUrl": url, "uploadHeaders": []}}
+        manifest = {
+            "id": gid("Manifest", v["artifactID"]),
+            "file": {"id": "f", "uploadUrl": url, "uploadHeaders": []},
+        }
         return {"createArtifactManifest": {"artifactManifest": manifest}}
 
     def op_CreateArtifactFiles(self, v: Json) -> Json:
@@ -229,7 +310,12 @@ class Standin:
         for file in v["artifactFiles"]:
             path = f"/store/artifact/{file['artifactID']}/{file['name']}"
             self.artifacts[file["artifactID"]].files[file["name"]] = path
-            node = {"storagePath": path, "uploadUrl": self.url + path, "uploadHeaders": [], "uploadMultipartUrls": None}
+            node = {
+                "storagePath": path,
+                "uploadUrl": self.url + path,
+                "uploadHeaders": [],
+                "uploadMultipartUrls": None,
+            }
             edges.append({"node": {**node, "artifact": {"id": file["artifactID"]}}})
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
@@ -245,7 +331,11 @@ class Standin:
     def op_ArtifactType(self, v: Json) -> Json:
         name = v["name"].partition(":")[0]
         found = next((a for a in self.artifacts.values() if a.name == name), None)
-        return {"project": {"artifact": {"artifactType": {"name": found.type}} if found is not None else None}}
+        return {
+            "project": {
+                "artifact": {"artifactType": {"name": found.type}} if found is not None else None
+            }
+        }
 
     def op_ClientIDMapping(self, v: Json) -> Json:
         server_id = self._clients.get(v["clientID"])
@@ -259,7 +349,13 @@ class Standin:
 
     def op_RunHistoryKeys(self, v: Json) -> Json:
         run = self._named(v)
-        return {"project": {"run": {"historyKeys": self._described(run)["historyKeys"]} if run is not None else None}}
+        return {
+            "project": {
+                "run": {"historyKeys": self._described(run)["historyKeys"]}
+                if run is not None
+                else None
+            }
+        }
 
     def op_RunParquetHistory(self, _: Json) -> Json:
         return {"project": {"run": {"parquetHistory": {"parquetUrls": []}}}}
@@ -267,22 +363,40 @@ class Standin:
     def op_HistoryPage(self, v: Json) -> Json:
         run = self._named(v)
         rows = run.history if run is not None else []
-        page = [json.dumps(row) for row in rows if v.get("minStep", 0) <= row.get("_step", 0) < v.get("maxStep", 1 << 60)]
+        page = [
+            json.dumps(row)
+            for row in rows
+            if v.get("minStep", 0) <= row.get("_step", 0) < v.get("maxStep", 1 << 60)
+        ]
         return {"project": {"run": {"history": page[: v.get("pageSize") or 1000]}}}
 
     def op_RunOutputArtifacts(self, v: Json) -> Json:
         run_id = v.get("run") or v["runName"]
-        mine = [a for a in self.artifacts.values() if a.run == run_id and (run_id, a.name) not in self.used]
+        mine = [
+            a
+            for a in self.artifacts.values()
+            if a.run == run_id and (run_id, a.name) not in self.used
+        ]
         return {"project": {"run": {"artifacts": self._page(mine)}}}
 
     def op_RunInputArtifacts(self, v: Json) -> Json:
-        mine = [a for a in self.artifacts.values() if (v.get("run") or v["runName"], a.name) in self.used]
+        mine = [
+            a
+            for a in self.artifacts.values()
+            if (v.get("run") or v["runName"], a.name) in self.used
+        ]
         return {"project": {"run": {"artifacts": self._page(mine)}}}
 
     # -- dashboards
 
     def op_UpsertModel(self, v: Json) -> Json:
-        return {"upsertModel": {"project": self._project(v.get("entityName") or ENTITY, v["name"]), "model": None, "inserted": True}}
+        return {
+            "upsertModel": {
+                "project": self._project(v.get("entityName") or ENTITY, v["name"]),
+                "model": None,
+                "inserted": True,
+            }
+        }
 
     def op_CreateProject(self, v: Json) -> Json:
         return {"result": self.op_UpsertModel(v)["upsertModel"]}
@@ -293,7 +407,12 @@ class Standin:
         return {"models": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": edges}}
 
     def op_ProjectInternalId(self, _: Json) -> Json:
-        return {"project": {"internalId": gid("ProjectInternalId", 1), "id": gid("ProjectInternalId", 1)}}
+        return {
+            "project": {
+                "internalId": gid("ProjectInternalId", 1),
+                "id": gid("ProjectInternalId", 1),
+            }
+        }
 
     def op_UpsertView2(self, v: Json) -> Json:
         view_id = v.get("id") or gid("View", v["type"], len(self.views) + 1)
@@ -303,58 +422,160 @@ class Standin:
             **{key: value for key, value in v.items() if value is not None},
             "id": view_id,
         }
-        view = {key: self.views[view_id].get(key) for key in ("id", "name", "type", "displayName", "description", "spec")}
+        view = {
+            key: self.views[view_id].get(key)
+            for key in ("id", "name", "type", "displayName", "description", "spec")
+        }
         times = {"createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}
         project = {"id": "p", "name": v.get("projectName"), "entityName": v.get("entityName")}
         return {
-            "upsertView": {"view": {**view, **times, "user": {"username": ENTITY, "userInfo": {}}, "project": project}, "inserted": is_new}
+            "upsertView": {
+                "view": {
+                    **view,
+                    **times,
+                    "user": {"username": ENTITY, "userInfo": {}},
+                    "project": project,
+                },
+                "inserted": is_new,
+            }
         }
 
     op_upsertView = op_UpsertView = op_UpsertView2
 
     def op_View(self, v: Json) -> Json:
         found = [view for view in self.views.values() if view["name"] == v.get("viewName")]
-        edges = [{"node": {key: view[key] for key in ("id", "displayName", "spec")}} for view in found]
+        edges = [
+            {"node": {key: view[key] for key in ("id", "displayName", "spec")}} for view in found
+        ]
         return {"project": {"allViews": {"edges": edges}}}
 
     # -- pieces of answers
 
     def _named(self, v: Json) -> Run | None:
-        return self.runs.get((v.get("entity") or ENTITY, str(v.get("project")), str(v.get("name") or v.get("run"))))
+        return self.runs.get(
+            (v.get("entity") or ENTITY, str(v.get("project")), str(v.get("name") or v.get("run")))
+        )
 
     def _project(self, entity: str, name: str) -> Json:
         owner = {"id": gid("Entity", entity), "name": entity, "__typename": "Entity"}
-        facts = {"__typename": "Project", "id": gid("Project", name), "internalId": gid("ProjectInternalId", name), "name": name}
-        return {**facts, "entityName": entity, "entity": owner, "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False}
+        facts = {
+            "__typename": "Project",
+            "id": gid("Project", name),
+            "internalId": gid("ProjectInternalId", name),
+            "name": name,
+        }
+        return {
+            **facts,
+            "entityName": entity,
+            "entity": owner,
+            "createdAt": "2026-01-01T00:00:00Z",
+            "isBenchmark": False,
+        }
 
     def _described(self, run: Run) -> Json:
         names = sorted({name for row in run.history for name in row})
-        keys = {name: {"typeCounts": [{"type": "number", "count": 1}], "monotonic": False, "previousValue": 0} for name in names}
-        facts = {"id": run.gid, "projectId": "1", "internalId": "1", "name": run.key[2], "sweepName": None, "state": run.state}
-        facts |= {"displayName": run.facts.get("displayName"), "group": run.facts.get("groupName"), "jobType": run.facts.get("jobType")}
-        facts |= {"config": json.dumps(run.config), "summaryMetrics": json.dumps(run.summary), "systemMetrics": "{}", "tags": []}
-        facts |= {"commit": None, "readOnly": False, "description": "", "notes": None, "historyLineCount": len(run.history)}
-        facts |= {"createdAt": "2026-01-01T00:00:00Z", "heartbeatAt": "2026-01-01T00:00:00Z", "user": {"name": "t", "username": ENTITY}}
+        keys = {
+            name: {
+                "typeCounts": [{"type": "number", "count": 1}],
+                "monotonic": False,
+                "previousValue": 0,
+            }
+            for name in names
+        }
+        facts = {
+            "id": run.gid,
+            "projectId": "1",
+            "internalId": "1",
+            "name": run.key[2],
+            "sweepName": None,
+            "state": run.state,
+        }
+        facts |= {
+            "displayName": run.facts.get("displayName"),
+            "group": run.facts.get("groupName"),
+            "jobType": run.facts.get("jobType"),
+        }
+        facts |= {
+            "config": json.dumps(run.config),
+            "summaryMetrics": json.dumps(run.summary),
+            "systemMetrics": "{}",
+            "tags": [],
+        }
+        facts |= {
+            "commit": None,
+            "readOnly": False,
+            "description": "",
+            "notes": None,
+            "historyLineCount": len(run.history),
+        }
+        facts |= {
+            "createdAt": "2026-01-01T00:00:00Z",
+            "heartbeatAt": "2026-01-01T00:00:00Z",
+            "user": {"name": "t", "username": ENTITY},
+        }
         last = max((row.get("_step", 0) for row in run.history), default=-1)
         return {**facts, "historyKeys": {"keys": keys, "lastStep": last, "sets": []}}
 
     def _page(self, artifacts: list[Artifact]) -> Json:
         # wandb's reader can't take one that is not committed
-        edges = [{"cursor": "c", "node": self._artifact(a)} for a in artifacts if a.state == "COMMITTED"]
-        return {"totalCount": len(edges), "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}, "edges": edges}
+        edges = [
+            {"cursor": "c", "node": self._artifact(a)} for a in artifacts if a.state == "COMMITTED"
+        ]
+        return {
+            "totalCount": len(edges),
+            "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False},
+            "edges": edges,
+        }
 
     def _artifact(self, a: Artifact) -> Json:
-        collection = {"__typename": "ArtifactSequence", "id": gid("ArtifactCollection", a.name), "name": a.name}
+        collection = {
+            "__typename": "ArtifactSequence",
+            "id": gid("ArtifactCollection", a.name),
+            "name": a.name,
+        }
         collection |= {"project": self._project(*a.collection[:2]), "type": {"name": a.type}}
         aliases = [
-            {"__typename": "ArtifactAlias", "id": gid("Alias", alias), "alias": alias, "artifactCollection": collection}
+            {
+                "__typename": "ArtifactAlias",
+                "id": gid("Alias", alias),
+                "alias": alias,
+                "artifactCollection": collection,
+            }
             for alias in sorted({*a.aliases, f"v{a.version}"})
         ]
-        facts = {"__typename": "Artifact", "id": a.id, "artifactSequence": collection, "versionIndex": a.version, "state": a.state}
-        facts |= {"artifactType": {"id": gid("Type", a.type), "name": a.type, "__typename": "ArtifactType"}, "description": None}
-        facts |= {"metadata": json.dumps(a.metadata), "ttlDurationSeconds": -2, "ttlIsInherited": True, "tags": [], "historyStep": None}
-        facts |= {"size": sum(len(self.stored.get(url, b"")) for url in a.files.values()), "digest": a.digest, "commitHash": "c" * 8}
-        facts |= {"createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "fileCount": len(a.files), "aliases": aliases}
+        facts = {
+            "__typename": "Artifact",
+            "id": a.id,
+            "artifactSequence": collection,
+            "versionIndex": a.version,
+            "state": a.state,
+        }
+        facts |= {
+            "artifactType": {
+                "id": gid("Type", a.type),
+                "name": a.type,
+                "__typename": "ArtifactType",
+            },
+            "description": None,
+        }
+        facts |= {
+            "metadata": json.dumps(a.metadata),
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": True,
+            "tags": [],
+            "historyStep": None,
+        }
+        facts |= {
+            "size": sum(len(self.stored.get(url, b"")) for url in a.files.values()),
+            "digest": a.digest,
+            "commitHash": "c" * 8,
+        }
+        facts |= {
+            "createdAt": "2026-01-01T00:00:00Z",
+            "updatedAt": "2026-01-01T00:00:00Z",
+            "fileCount": len(a.files),
+            "aliases": aliases,
+        }
         return {**facts, "currentManifest": None, "artifactMembership": None}
 
 

@@ -13,7 +13,9 @@ from studperf.errors import ConfigError, RunError
 from studperf.tracking import dashboard, keys
 from studperf.train import run
 
-pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")  # wandb-workspaces' own
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pydantic.warnings.PydanticDeprecatedSince20"
+)  # wandb-workspaces' own
 Config = Callable[..., RunConfig]
 
 
@@ -45,7 +47,9 @@ def test_a_panel_of_a_key_that_no_run_logs_is_named() -> None:
     logged = {key.name for key in dashboard.keys_of(workspace)}
     assert dashboard.dead_keys(workspace, logged) == []
     workspace.sections[1].panels.append(panels.LinePlot(title="new", x="epoch", y=["val/rmsee"]))
-    assert dashboard.dead_keys(workspace, logged) == [dashboard.Key("Learning curves", "new", "val/rmsee")]
+    assert dashboard.dead_keys(workspace, logged) == [
+        dashboard.Key("Learning curves", "new", "val/rmsee")
+    ]
 
 
 def test_a_panel_of_a_kind_that_is_not_known_is_refused() -> None:
@@ -59,7 +63,16 @@ def test_a_panel_of_a_kind_that_is_not_known_is_refused() -> None:
 
 def test_keys_of_each_kind_of_panel_are_found() -> None:
     names = {key.name for key in dashboard.keys_of(dashboard.build(None, "p"))}
-    assert {keys.EPOCH, "train/loss", keys.BEST_VALUE, "optimizer.lr", "plots/parity", keys.SLICES, "record.model", "test/rmse"} <= names
+    assert {
+        keys.EPOCH,
+        "train/loss",
+        keys.BEST_VALUE,
+        "optimizer.lr",
+        "plots/parity",
+        keys.SLICES,
+        "record.model",
+        "test/rmse",
+    } <= names
     assert set(keys.SYSTEM) <= names
 
 
@@ -76,7 +89,9 @@ def test_applying_twice_updates_the_one_view(server: Standin) -> None:
         assert f"{server.url}/{ENTITY}/studperf" in done.stdout
     (view,) = server.views.values()
     dumped = command("dashboard", "dump", f"entity={ENTITY}")
-    assert [s["name"] for s in sections(json.loads(view["spec"]))] == [s["name"] for s in sections(json.loads(dumped.stdout))]
+    assert [s["name"] for s in sections(json.loads(view["spec"]))] == [
+        s["name"] for s in sections(json.loads(dumped.stdout))
+    ]
 
 
 def sections(spec: dict[str, object]) -> list[dict[str, str]]:
@@ -86,7 +101,10 @@ def sections(spec: dict[str, object]) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_check_makes_a_study_of_its_own() -> None:
     done = command("dashboard", "check")
-    assert (done.returncode, "Every panel shows what runs and studies log." in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "Every panel shows what runs and studies log." in done.stdout) == (
+        0,
+        True,
+    ), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,7 +120,9 @@ def test_check_makes_a_study_of_its_own() -> None:
         (["dashboard", "apply"], "there is no key"),
     ],
 )
-def test_a_wrong_command_is_refused(words: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_command_is_refused(
+    words: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from studperf.tracking.__main__ import main
 
     monkeypatch.setattr(sys, "argv", ["tracking", *words])
@@ -110,7 +130,9 @@ def test_a_wrong_command_is_refused(words: list[str], says: str, monkeypatch: py
         main()
 
 
-def test_help_names_the_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from studperf.tracking.__main__ import main
 
     monkeypatch.setattr(sys, "argv", ["tracking", "--help"])

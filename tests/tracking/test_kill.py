@@ -18,7 +18,12 @@ from studperf.tracking.scribe import KILLED
 from studperf.tracking.sync import sync
 
 Start = Callable[..., subprocess.Popen[str]]
-WORDS = ("tracking.wandb.mode=offline", "trainer.max_epochs=100000", "monitor.patience=100000", "optimizer.lr=1e-4")
+WORDS = (
+    "tracking.wandb.mode=offline",
+    "trainer.max_epochs=100000",
+    "monitor.patience=100000",
+    "optimizer.lr=1e-4",
+)
 
 
 def wait_for(what: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -59,7 +64,10 @@ def test_a_run_killed_alone_is_ended_by_its_scribe(start_train: Start, tmp_path:
     record = RunRecord.load(folder)
     assert log is not None
     assert log.exit_code == KILLED
-    assert (record.status, record.error) == ("interrupted", f"killed: process {process.pid}, which ran it, is gone")
+    assert (record.status, record.error) == (
+        "interrupted",
+        f"killed: process {process.pid}, which ran it, is gone",
+    )
     assert record.tracking is not None
     assert record.tracking.id == log.id
     assert n_epochs(log) >= len(record.history) - 1, "but for a row that was not handed on yet"

@@ -26,7 +26,9 @@ def record_in(tmp_path: Path) -> tuple[Path, RunRecord]:
 
 
 @pytest.mark.slow
-def test_with_a_key_a_run_is_live_in_every_part(server: Standin, train: Train, tmp_path: Path) -> None:
+def test_with_a_key_a_run_is_live_in_every_part(
+    server: Standin, train: Train, tmp_path: Path
+) -> None:
     done = train("plots=true")
     assert done.returncode == 0, done.stderr
     folder, record = record_in(tmp_path)
@@ -35,13 +37,21 @@ def test_with_a_key_a_run_is_live_in_every_part(server: Standin, train: Train, t
     assert there.key == (ENTITY, "studperf", record.tracking.id)
     assert record.tracking.url == f"{server.url}/{ENTITY}/studperf/runs/{record.tracking.id}"
     assert f"W&B: {record.tracking.url}" in done.stdout
-    assert (record.tracking.mode, record.tracking.is_confirmed, record.tracking.note) == ("online", True, None)
+    assert (record.tracking.mode, record.tracking.is_confirmed, record.tracking.note) == (
+        "online",
+        True,
+        None,
+    )
     assert there.state == "finished"
-    assert [row["val/rmse"] for row in there.history if keys.EPOCH in row] == [row["val/rmse"] for row in record.history]
+    assert [row["val/rmse"] for row in there.history if keys.EPOCH in row] == [
+        row["val/rmse"] for row in record.history
+    ]
     assert record.judgement is not None
     assert there.summary["test/rmse"] == record.judgement.scores.rmse.value
     assert there.config["optimizer"]["value"]["lr"] == record.config["optimizer"]["lr"]
-    assert {f"media/images/plots/{name}" for name in ("parity", "residuals")} <= {f.rsplit("_", 2)[0] for f in uploaded(server)}
+    assert {f"media/images/plots/{name}" for name in ("parity", "residuals")} <= {
+        f.rsplit("_", 2)[0] for f in uploaded(server)
+    }
     dataset = server.artifact("simulated")
     assert (dataset.state, server.used) == ("COMMITTED", [(record.tracking.id, "simulated")])
     assert not (folder / "wandb" / "data").exists(), "what has arrived need not be kept twice"
@@ -58,7 +68,11 @@ def test_a_server_that_is_not_there_makes_the_run_offline(
     server.stop()
     record = run(offline_config("tracking.wandb.mode=auto", "plots=true"))
     assert record.tracking is not None
-    assert (record.status, record.tracking.mode, record.tracking.is_confirmed) == ("finished", "offline", False)
+    assert (record.status, record.tracking.mode, record.tracking.is_confirmed) == (
+        "finished",
+        "offline",
+        False,
+    )
     out = capsys.readouterr().out
     assert out.count("warning:") == 1
     assert "did not answer within 5 s, so the run is recorded offline" in out
@@ -82,7 +96,9 @@ def test_a_server_that_refuses_the_run_makes_it_offline(
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_ends_no_later_than_15_s_after_the_training(server: Standin, train: Train, tmp_path: Path) -> None:
+def test_a_server_that_never_answers_ends_no_later_than_15_s_after_the_training(
+    server: Standin, train: Train, tmp_path: Path
+) -> None:
     server.is_mute = True
     done = train()
     ended = time.time()
@@ -110,11 +126,17 @@ def test_a_server_lost_in_mid_run_costs_one_warning_and_no_row(
                     server.stop()
                 server.is_mute = how != "dies"
 
-    config = offline_config("tracking.wandb.mode=online", "tracking.wandb.finish_timeout_s=3", "trainer.max_epochs=6")
+    config = offline_config(
+        "tracking.wandb.mode=online", "tracking.wandb.finish_timeout_s=3", "trainer.max_epochs=6"
+    )
     record = run(config, callbacks=[Lose()])
     server.is_mute = False
     assert record.tracking is not None
-    assert (record.status, record.tracking.mode, record.tracking.is_confirmed) == ("finished", "online", False)
+    assert (record.status, record.tracking.mode, record.tracking.is_confirmed) == (
+        "finished",
+        "online",
+        False,
+    )
     out = capsys.readouterr().out
     assert out.count("warning:") == 1
     assert "has not taken all of the run within 3 s" in out or "not done 6 s after the end" in out
@@ -149,7 +171,9 @@ def test_a_resumed_run_is_appended_to_the_one_at_the_server(
     # The epoch in which it was stopped came before the checkpoint, and is trained, and told, once more.
     assert [row[keys.EPOCH] for row in there.history if keys.EPOCH in row] == [0, 1, 1, 2, 3]
     known = {row["epoch"]: row["val/rmse"] for row in record.history}
-    assert all(row["val/rmse"] == known[row[keys.EPOCH]] for row in there.history if keys.EPOCH in row)
+    assert all(
+        row["val/rmse"] == known[row[keys.EPOCH]] for row in there.history if keys.EPOCH in row
+    )
     steps = [row["_step"] for row in there.history]
     assert steps == sorted(set(steps))
 
@@ -159,17 +183,27 @@ def test_a_resumed_run_is_appended_to_the_one_at_the_server(
     ("words", "code"),
     [
         pytest.param((), 0, id="in the environment alone"),
-        pytest.param((f"hydra.job.env_set.WANDB_API_KEY={API_KEY}",), 2, id="as hydra's environment"),
+        pytest.param(
+            (f"hydra.job.env_set.WANDB_API_KEY={API_KEY}",), 2, id="as hydra's environment"
+        ),
         pytest.param((f"tracking.wandb.tags=[{API_KEY}]",), 2, id="as a tag"),
         pytest.param((f"tracking.wandb.api_key={API_KEY}",), 2, id="as a key that there is not"),
-        pytest.param(("-m", "seed=0,1", f"+hydra.job.env_set.WANDB_API_KEY={API_KEY}"), 2, id="in a multirun"),
+        pytest.param(
+            ("-m", "seed=0,1", f"+hydra.job.env_set.WANDB_API_KEY={API_KEY}"), 2, id="in a multirun"
+        ),
         pytest.param(("model=nonesuch",), 2, id="in a run that is refused"),
         pytest.param(("optimizer.lr=1e30",), 2, id="in a run that fails"),
     ],
 )
-def test_a_key_is_in_no_file(words: tuple[str, ...], code: int, server: Standin, train: Train, tmp_path: Path) -> None:
+def test_a_key_is_in_no_file(
+    words: tuple[str, ...], code: int, server: Standin, train: Train, tmp_path: Path
+) -> None:
     done = train(*words)
     assert done.returncode == code, done.stdout + done.stderr
-    holders = [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()]
+    holders = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and API_KEY.encode() in path.read_bytes()
+    ]
     assert holders == []
     assert API_KEY not in done.stdout + done.stderr

@@ -14,7 +14,14 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("log")
     settings = wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True)
     run = wandb.init(
-        mode="offline", project="p", id="abc", dir=place, config={"a": {"b": [1, 2]}}, tags=["t"], group="g", settings=settings
+        mode="offline",
+        project="p",
+        id="abc",
+        dir=place,
+        config={"a": {"b": [1, 2]}},
+        tags=["t"],
+        group="g",
+        settings=settings,
     )
     for step in range(400):
         run.log({"x": step, "text": "word " * 20})

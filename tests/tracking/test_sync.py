@@ -34,11 +34,15 @@ def runs(offline_config: Config, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "studperf.tracking", "sync", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
+    )
 
 
 @pytest.mark.slow
-def test_an_offline_run_arrives_whole_and_once(server: Standin, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offline_run_arrives_whole_and_once(
+    server: Standin, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     done = command(str(runs))
@@ -47,7 +51,9 @@ def test_an_offline_run_arrives_whole_and_once(server: Standin, runs: Path, tmp_
     (log,) = (folder / "wandb").glob("offline-run-*")
     here = read_run(log)
     there = server.run(here.id)
-    assert [row["val/rmse"] for row in there.history if keys.EPOCH in row] == [row["val/rmse"] for row in here.rows if keys.EPOCH in row]
+    assert [row["val/rmse"] for row in there.history if keys.EPOCH in row] == [
+        row["val/rmse"] for row in here.rows if keys.EPOCH in row
+    ]
     assert there.state == "finished"
     assert there.summary["test/rmse"] == here.summary["test/rmse"]
     assert server.used == [(here.id, "simulated")]
@@ -81,7 +87,9 @@ def test_an_artifact_that_was_lost_is_named(server: Standin, runs: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_run_in_two_sessions_arrives_as_one(server: Standin, offline_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_two_sessions_arrives_as_one(
+    server: Standin, offline_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("studperf.callbacks.WRITE_EVERY_S", 0.0)
 
     class Stop(Callback):
@@ -111,14 +119,18 @@ def test_a_run_whose_server_died_is_made_up_for(server: Standin, offline_config:
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             server.is_mute = True
 
-    config = offline_config("tracking.wandb.mode=online", "tracking.wandb.finish_timeout_s=1", "trainer.max_epochs=4")
+    config = offline_config(
+        "tracking.wandb.mode=online", "tracking.wandb.finish_timeout_s=1", "trainer.max_epochs=4"
+    )
     record = run(config, callbacks=[Mute()])
     server.is_mute = False
     assert record.tracking is not None
     assert not record.tracking.is_confirmed
     (upload,) = sync([Path(config.runs)], QUIET, wait_s=30)
     assert (upload.outcome, upload.note) == ("sent", "")
-    epochs = [row[keys.EPOCH] for row in server.run(record.tracking.id).history if keys.EPOCH in row]
+    epochs = [
+        row[keys.EPOCH] for row in server.run(record.tracking.id).history if keys.EPOCH in row
+    ]
     assert epochs == [0, 1, 2, 3]
 
 
@@ -126,13 +138,22 @@ def test_a_run_whose_server_died_is_made_up_for(server: Standin, offline_config:
 def test_a_broken_log_does_not_keep_the_others_back(server: Standin, runs: Path) -> None:
     (folder,) = runs.iterdir()
     (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    for name, content in {"a_damaged": damaged(log.read_bytes()), "b_empty": log.read_bytes()[:7], "c_foreign": b"something else"}.items():
+    for name, content in {
+        "a_damaged": damaged(log.read_bytes()),
+        "b_empty": log.read_bytes()[:7],
+        "c_foreign": b"something else",
+    }.items():
         other = runs / name / "wandb" / log.parent.name / log.name
         other.parent.mkdir(parents=True)
         other.write_bytes(content)
     done = command(str(runs))
     assert done.returncode == 1
-    assert [line.split()[3] for line in done.stdout.splitlines() if line.startswith("│")] == ["sent", "unreadable", "empty", "unreadable"]
+    assert [line.split()[3] for line in done.stdout.splitlines() if line.startswith("│")] == [
+        "sent",
+        "unreadable",
+        "empty",
+        "unreadable",
+    ]
     assert "is damaged at byte" in done.stdout
     assert len(server.runs) == 1
 
@@ -142,12 +163,20 @@ def damaged(content: bytes) -> bytes:
 
 
 def test_logs_are_found_once_and_in_the_order_of_time(tmp_path: Path) -> None:
-    for name in ("run-20260102_000000-a", "offline-run-20260101_000000-a", "offline-run-20260103_000000-a"):
+    for name in (
+        "run-20260102_000000-a",
+        "offline-run-20260101_000000-a",
+        "offline-run-20260103_000000-a",
+    ):
         (tmp_path / "r" / "wandb" / name).mkdir(parents=True)
         (tmp_path / "r" / "wandb" / name / "run-a.wandb").touch()
     (upload,) = find_uploads([tmp_path, tmp_path / "r"])
     assert upload.folder == tmp_path / "r"
-    assert [log.parent.name.removeprefix("offline-")[4:12] for log in upload.logs] == ["20260101", "20260102", "20260103"]
+    assert [log.parent.name.removeprefix("offline-")[4:12] for log in upload.logs] == [
+        "20260101",
+        "20260102",
+        "20260103",
+    ]
 
 
 def test_nothing_to_upload_is_said(tmp_path: Path) -> None:
@@ -173,7 +202,9 @@ def test_a_run_that_goes_on_is_left_alone(runs: Path) -> None:
     assert (upload.outcome, upload.is_fine) == ("running", True)
 
 
-def test_without_a_key_or_a_server_nothing_is_tried(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_or_a_server_nothing_is_tried(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(RunError, match="does not answer"):
         sync([runs], QUIET)

@@ -25,7 +25,13 @@ Config = Callable[..., RunConfig]
 
 
 OFFLINE = "tracking.wandb.mode=offline"
-WORDS = ("data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "progress=false", "threads=1")
+WORDS = (
+    "data=simulated",
+    "data.source.simulate.rows=400",
+    "trainer=smoke",
+    "progress=false",
+    "threads=1",
+)
 TABLES = {keys.SLICES, keys.PREDICTIONS, keys.BASELINES}
 
 
@@ -50,7 +56,12 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     runs = tmp_path_factory.mktemp("made")
-    own = ["trainer.max_epochs=4", "tracking.wandb.tags=[first]", "tracking.wandb.predictions=25", "data.source.simulate.noise_sd=7.5"]
+    own = [
+        "trainer.max_epochs=4",
+        "tracking.wandb.tags=[first]",
+        "tracking.wandb.predictions=25",
+        "data.source.simulate.noise_sd=7.5",
+    ]
     record = run(load_overrides([*WORDS, OFFLINE, *own, f"runs={runs}"]), overrides=["model=mlp"])
     close_scribe(20)
     return Made(runs / record.name, record, only_log(runs / record.name))
@@ -71,9 +82,18 @@ def test_an_offline_run_holds_all_that_the_record_holds(made: Made) -> None:
     record, folder, logged = made.record, made.folder, made.log
 
     assert record.tracking is not None
-    assert (record.tracking.mode, record.tracking.id, record.tracking.url) == ("offline", logged.id, None)
+    assert (record.tracking.mode, record.tracking.id, record.tracking.url) == (
+        "offline",
+        logged.id,
+        None,
+    )
     assert RunRecord.load(folder) == record
-    assert (logged.name, logged.project, logged.group, logged.exit_code) == (folder.name, "studperf", "", 0)
+    assert (logged.name, logged.project, logged.group, logged.exit_code) == (
+        folder.name,
+        "studperf",
+        "",
+        0,
+    )
     assert logged.tags == ["first", "mlp", "simulated"]
 
     assert logged.config["optimizer"] == record.config["optimizer"]
@@ -82,11 +102,20 @@ def test_an_offline_run_holds_all_that_the_record_holds(made: Made) -> None:
     facts = logged.config[keys.RECORD]
     assert record.git is not None
     assert facts["git"] == {"commit": record.git.commit, "is_dirty": record.git.is_dirty}
-    assert (facts["lock_sha256"], facts["overrides"], facts["model"]) == (record.lock_sha256, ["model=mlp"], "mlp")
-    assert (facts["data"]["split_sha256"], facts["versions"]) == (record.data.split_sha256, record.versions)
+    assert (facts["lock_sha256"], facts["overrides"], facts["model"]) == (
+        record.lock_sha256,
+        ["model=mlp"],
+        "mlp",
+    )
+    assert (facts["data"]["split_sha256"], facts["versions"]) == (
+        record.data.split_sha256,
+        record.versions,
+    )
 
     epochs = [row for row in logged.rows if keys.EPOCH in row]
-    assert [{k: v for k, v in row.items() if k != keys.BEST_VALUE} for row in epochs] == record.history
+    assert [
+        {k: v for k, v in row.items() if k != keys.BEST_VALUE} for row in epochs
+    ] == record.history
     best = [row[keys.BEST_VALUE] for row in epochs]
     assert best == [min(row["val/rmse"] for row in record.history[: i + 1]) for i in range(4)]
 
@@ -94,7 +123,10 @@ def test_an_offline_run_holds_all_that_the_record_holds(made: Made) -> None:
     assert judgement is not None
     summary = logged.summary
     assert summary["test/rmse"] == judgement.scores.rmse.value
-    assert (summary["test/rmse_low"], summary["test/rmse_high"]) == (judgement.scores.rmse.low, judgement.scores.rmse.high)
+    assert (summary["test/rmse_low"], summary["test/rmse_high"]) == (
+        judgement.scores.rmse.low,
+        judgement.scores.rmse.high,
+    )
     assert summary["baseline/ridge_rmse"] == judgement.baselines["ridge"].rmse.value
     assert (summary[keys.SKILL], summary[keys.VERDICT]) == (judgement.skill, judgement.verdict.kind)
     assert summary[keys.VERDICT_LINE] == judgement.verdict.line
@@ -106,7 +138,10 @@ def test_plots_and_tables_are_logged_once_and_tell_no_row_from_another(made: Mad
     record, folder, logged = made.record, made.folder, made.log
     media = [row for row in logged.rows if keys.EPOCH not in row]
     assert len(media) == 1
-    assert set(media[0]) == {*(keys.plot(n) for n in ("learning_curve", "parity", "residuals", "slices")), *TABLES}
+    assert set(media[0]) == {
+        *(keys.plot(n) for n in ("learning_curve", "parity", "residuals", "slices")),
+        *TABLES,
+    }
     assert media[0]["plots/parity"]["sha256"] == sha256_of(folder / "plots" / "parity.png")
 
     files = logged.path.parent / "files"
@@ -120,15 +155,23 @@ def test_plots_and_tables_are_logged_once_and_tell_no_row_from_another(made: Mad
 
     slices = json.loads((files / media[0][keys.SLICES]["path"]).read_text())
     assert record.judgement is not None
-    assert [row[:3] for row in slices["data"]] == [[s.column, s.level, s.n] for s in record.judgement.slices if s.n >= 20]
+    assert [row[:3] for row in slices["data"]] == [
+        [s.column, s.level, s.n] for s in record.judgement.slices if s.n >= 20
+    ]
 
 
-def test_the_table_is_used_by_reference_with_its_md5(offline_config: Config, real_csv: Path) -> None:
+def test_the_table_is_used_by_reference_with_its_md5(
+    offline_config: Config, real_csv: Path
+) -> None:
     config = offline_config("data=students", f"data.source.path={real_csv}", "model=linear")
     record = run(config)
     (artifact,) = [a for a in only_log(folders_of(config)[0]).artifacts if a.type == "dataset"]
     assert artifact.is_used
-    assert (artifact.name, artifact.metadata["md5"], artifact.metadata["rows"]) == ("students", record.data.md5, 8000)
+    assert (artifact.name, artifact.metadata["md5"], artifact.metadata["rows"]) == (
+        "students",
+        record.data.md5,
+        8000,
+    )
     assert artifact.files == {real_csv.name: real_csv.resolve().as_uri()}
     assert base64.b64decode(artifact.digests[real_csv.name]).hex() == record.data.md5
 
@@ -141,7 +184,9 @@ def test_a_simulated_table_is_known_by_its_law(made: Made) -> None:
 
 
 @pytest.mark.slow
-def test_a_bundle_is_the_run_s_one_model_artifact(offline_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_is_the_run_s_one_model_artifact(
+    offline_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bundle's room writes it before the judgement is told; here a folder with a manifest stands in for it."""
     told = Tracker.log_judgement
 
@@ -161,12 +206,18 @@ def test_a_bundle_is_the_run_s_one_model_artifact(offline_config: Config, monkey
         (artifact,) = [a for a in only_log(folder).artifacts if a.type == "model"]
         assert artifact.name == "studperf-linear"
         assert artifact.files.keys() == {"manifest.json", "model.safetensors"}
-        assert artifact.files["model.safetensors"] == str(folder / "bundle" / "model.safetensors"), "as it lies, not a copy"
+        assert artifact.files["model.safetensors"] == str(
+            folder / "bundle" / "model.safetensors"
+        ), "as it lies, not a copy"
         assert artifact.metadata["best_value"] == record.best_value
         values[seed], aliases[seed] = record.best_value, set(artifact.aliases)
-        assert not [a for a in only_log(folder).artifacts if a.type not in ("model", "dataset", "run_table")]
+        assert not [
+            a for a in only_log(folder).artifacts if a.type not in ("model", "dataset", "run_table")
+        ]
     best = [min(list(values.values())[: i + 1]) for i in range(3)]
-    assert aliases == {i: {"latest", "best"} if values[i] == best[i] else {"latest"} for i in range(3)}
+    assert aliases == {
+        i: {"latest", "best"} if values[i] == best[i] else {"latest"} for i in range(3)
+    }
     assert "best" in aliases[0]
 
 
@@ -182,7 +233,9 @@ def test_ten_runs_in_one_process_are_ten_runs(offline_config: Config) -> None:
         log = logs[record.seed]
         assert record.tracking is not None
         assert (log.id, log.exit_code) == (record.tracking.id, 0)
-        assert [row["val/rmse"] for row in log.rows if keys.EPOCH in row] == [row["val/rmse"] for row in record.history]
+        assert [row["val/rmse"] for row in log.rows if keys.EPOCH in row] == [
+            row["val/rmse"] for row in record.history
+        ]
     assert (logs[9].exit_code, logs[9].summary[keys.STATUS]) == (1, "failed")
     assert [row[keys.EPOCH] for row in logs[9].rows] == [0, 1]
 
@@ -201,7 +254,9 @@ def test_a_resumed_run_goes_on_under_its_id(offline_config: Config) -> None:
     assert first.exit_code == 130
     assert first.summary[keys.STATUS] == "interrupted"
     record = resume(folder)
-    second = read_run(max(folder.glob("wandb/offline-run-*"), key=lambda log: log.stat().st_mtime_ns))
+    second = read_run(
+        max(folder.glob("wandb/offline-run-*"), key=lambda log: log.stat().st_mtime_ns)
+    )
     assert second.path != first.path
     assert second.id == first.id == (record.tracking.id if record.tracking else None)
     epochs = [row[keys.EPOCH] for log in (first, second) for row in log.rows if keys.EPOCH in row]
@@ -211,7 +266,9 @@ def test_a_resumed_run_goes_on_under_its_id(offline_config: Config) -> None:
     assert last[keys.BEST_VALUE] == record.best_value
 
 
-def test_a_disabled_run_starts_no_process_and_leaves_no_folder(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_run_starts_no_process_and_leaves_no_folder(
+    small_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Scribe, "__init__", lambda *_: pytest.fail("a process was started"))
     config = small_config("tracking.wandb.mode=disabled")
     record = run(config)
@@ -233,7 +290,9 @@ def test_the_id_is_in_the_record_before_the_fit(offline_config: Config) -> None:
     assert seen[0].id == record.tracking.id
 
 
-def test_a_process_that_dies_costs_one_warning(offline_config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_that_dies_costs_one_warning(
+    offline_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Kill(Callback):
         def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             from studperf.tracking import pipe
@@ -262,7 +321,9 @@ def test_a_process_that_hangs_is_given_up(
     assert capsys.readouterr().out.count("warning: W&B") == 1
 
 
-def test_of_two_processes_only_the_first_is_tracked(offline_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_processes_only_the_first_is_tracked(
+    offline_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     record = run(offline_config())
     assert record.tracking is not None

@@ -42,11 +42,31 @@ def environment() -> dict[str, str]:
 def _build(uv: str, python: Path) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     requirements, overrides = FOLDER / "requirements.txt", FOLDER / "overrides.txt"
-    export = ("--frozen", "--no-hashes", "--no-annotate", "--no-emit-project", "--no-default-groups")
-    _call(uv, "export", "--quiet", "--project", str(ROOT), *export, "--output-file", str(requirements))
+    export = (
+        "--frozen",
+        "--no-hashes",
+        "--no-annotate",
+        "--no-emit-project",
+        "--no-default-groups",
+    )
+    _call(
+        uv, "export", "--quiet", "--project", str(ROOT), *export, "--output-file", str(requirements)
+    )
     overrides.write_text("\n".join(_OVERRIDES) + "\n", encoding="utf-8")
     _call(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(FOLDER / "env"))
-    _call(uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements), "--override", str(overrides), _PACKAGE)
+    _call(
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(python),
+        "-r",
+        str(requirements),
+        "--override",
+        str(overrides),
+        _PACKAGE,
+    )
     link = FOLDER / "src" / "studperf"
     link.parent.mkdir(exist_ok=True)
     link.unlink(missing_ok=True)
@@ -54,7 +74,13 @@ def _build(uv: str, python: Path) -> None:
 
 
 def _call(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "UV_COMPILE_BYTECODE": "1"})  # noqa: S603
+    subprocess.run(  # noqa: S603
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "UV_COMPILE_BYTECODE": "1"},
+    )
 
 
 def _stamp() -> str:

@@ -18,7 +18,9 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """A trial."""
-    return run(load(cfg), overrides=list(HydraConfig.get().overrides.task), is_trial=True).best_value
+    return run(
+        load(cfg), overrides=list(HydraConfig.get().overrides.task), is_trial=True
+    ).best_value
 
 
 if __name__ == "__main__":

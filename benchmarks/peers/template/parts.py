@@ -37,7 +37,9 @@ class TabularModule(L.LightningModule):
         *,
         is_plain: bool = False,
         optimizer: Any = partial(torch.optim.Adam, lr=1e-3, weight_decay=0.0),  # noqa: ANN401, B008 - as Hydra builds it
-        scheduler: Any = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode="min", factor=0.1, patience=10),  # noqa: ANN401, B008
+        scheduler: Any = partial(  # noqa: ANN401, B008
+            torch.optim.lr_scheduler.ReduceLROnPlateau, mode="min", factor=0.1, patience=10
+        ),
     ) -> None:
         super().__init__()
         # A template's save_hyperparameters would pickle the network's class into the checkpoint, which torch then refuses to load.
@@ -45,8 +47,15 @@ class TabularModule(L.LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.criterion = nn.MSELoss()
         self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
-        self.train_mae, self.val_mae, self.test_mae = MeanAbsoluteError(), MeanAbsoluteError(), MeanAbsoluteError()
-        self.val_rmse, self.test_rmse = MeanSquaredError(squared=False), MeanSquaredError(squared=False)
+        self.train_mae, self.val_mae, self.test_mae = (
+            MeanAbsoluteError(),
+            MeanAbsoluteError(),
+            MeanAbsoluteError(),
+        )
+        self.val_rmse, self.test_rmse = (
+            MeanSquaredError(squared=False),
+            MeanSquaredError(squared=False),
+        )
         self.val_r2, self.test_r2 = R2Score(), R2Score()
         self.val_rmse_best = MinMetric()
 
@@ -107,21 +116,39 @@ class TabularModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - a dict, whose keys lightning types one by one
         """Adam, and a rate that falls when val stands still."""
-        optimizer = self.make_optimizer(params=self.trainer.model.parameters() if self.trainer.model else self.parameters())
+        optimizer = self.make_optimizer(
+            params=self.trainer.model.parameters() if self.trainer.model else self.parameters()
+        )
         scheduler = self.make_scheduler(optimizer=optimizer)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "interval": "epoch", "frequency": 1},
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "monitor": "val/loss",
+                "interval": "epoch",
+                "frequency": 1,
+            },
         }
 
 
 class TabularDataModule(L.LightningDataModule):
     """The CSV through pandas and a ColumnTransformer, served by DataLoaders."""
 
-    def __init__(self, path: str, batch_size: int, num_workers: int = 0, pin_memory: bool = False) -> None:  # noqa: FBT001, FBT002 - as Hydra builds it
+    def __init__(
+        self,
+        path: str,
+        batch_size: int,
+        num_workers: int = 0,
+        pin_memory: bool = False,  # noqa: FBT001, FBT002 - as Hydra builds it
+    ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.path, self.batch_size, self.num_workers, self.pin_memory = path, batch_size, num_workers, pin_memory
+        self.path, self.batch_size, self.num_workers, self.pin_memory = (
+            path,
+            batch_size,
+            num_workers,
+            pin_memory,
+        )
         self.parts: dict[str, TensorDataset] = {}
         self.d_in = 0
 
@@ -137,18 +164,28 @@ class TabularDataModule(L.LightningDataModule):
         encoder = ColumnTransformer(
             [
                 ("numbers", StandardScaler(), features.columns.difference(categories, sort=False)),
-                ("categories", OneHotEncoder(sparse_output=False, handle_unknown="ignore"), categories),
+                (
+                    "categories",
+                    OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
+                    categories,
+                ),
             ]
         )
         encoder.fit(features)
         for name, part in {"train": train, "val": val, "test": test}.items():
             x = torch.tensor(encoder.transform(part.drop(columns=_TARGET)), dtype=torch.float32)
-            self.parts[name] = TensorDataset(x, torch.tensor(part[_TARGET].to_numpy(), dtype=torch.float32))
+            self.parts[name] = TensorDataset(
+                x, torch.tensor(part[_TARGET].to_numpy(), dtype=torch.float32)
+            )
             self.d_in = x.shape[1]
 
     def _loader(self, part: str, *, shuffle: bool = False) -> DataLoader[Any]:
         return DataLoader(
-            self.parts[part], batch_size=self.batch_size, num_workers=self.num_workers, pin_memory=self.pin_memory, shuffle=shuffle
+            self.parts[part],
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            shuffle=shuffle,
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -15,7 +15,13 @@ class StudperfSweeper(Sweeper):
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002 - Hydra's
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,  # noqa: ARG002 - Hydra's
+        config: DictConfig,
+    ) -> None:
         """Called by Hydra before `sweep`."""
         self.config, self.hydra_context = config, hydra_context
 

@@ -3,7 +3,16 @@
 Nothing here needs torch, pandas or the rest of the house: a server that predicts imports this room, numpy and onnxruntime.
 """
 
-from studperf.bundle.manifest import FILES, FOLDER, FORMAT, MANIFEST, Manifest, find_bundle, seal, verify
+from studperf.bundle.manifest import (
+    FILES,
+    FOLDER,
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    find_bundle,
+    seal,
+    verify,
+)
 from studperf.bundle.predictor import Bundle, Prediction
 from studperf.bundle.schema import InputColumn, Schema
 

@@ -66,19 +66,37 @@ def show(words: Sequence[str]) -> None:
     source = "SIMULATED data" if manifest.is_simulated else f"data md5 {manifest.data_md5}"
     unit = f" in {schema.target.unit}" if schema.target.unit else ""
     console.print(
-        f"{manifest.model} of run {manifest.run} ({source}), written by studperf {manifest.studperf}", soft_wrap=True, markup=False
+        f"{manifest.model} of run {manifest.run} ({source}), written by studperf {manifest.studperf}",
+        soft_wrap=True,
+        markup=False,
     )
-    console.print(f"Predicts {schema.target.column}{unit}. {metrics['verdict']['line']}", soft_wrap=True, markup=False)
+    console.print(
+        f"Predicts {schema.target.column}{unit}. {metrics['verdict']['line']}",
+        soft_wrap=True,
+        markup=False,
+    )
     if metrics["conformal"]:
         band = f"±{float(metrics['conformal']['half_width']):.2f}{unit.replace(' in ', ' ')}"
-        console.print(f"{metrics['conformal']['level']:.0%} of scores lie within {band} of the prediction", markup=False)
+        console.print(
+            f"{metrics['conformal']['level']:.0%} of scores lie within {band} of the prediction",
+            markup=False,
+        )
     table = Table(title=f"{len(schema.columns)} columns to give, raw", title_justify="left")
-    for heading in ("column", "kind", "unit", "seen in training, or levels", "missing value", "unknown level"):
+    for heading in (
+        "column",
+        "kind",
+        "unit",
+        "seen in training, or levels",
+        "missing value",
+        "unknown level",
+    ):
         table.add_column(heading, overflow="fold")
     for c in schema.columns:
         seen = f"{c.seen[0]:g} to {c.seen[1]:g}" if c.seen else ", ".join(c.levels or ("0", "1"))
         missing = "refused" if c.fill is None else f"read as {c.fill}"
-        unseen = "" if c.kind != "category" else "refused" if c.unseen is None else f"read as {c.unseen}"
+        unseen = (
+            "" if c.kind != "category" else "refused" if c.unseen is None else f"read as {c.unseen}"
+        )
         table.add_row(c.name, c.kind, c.unit or "", seen, missing, unseen)
     console.print(table)
 
@@ -96,7 +114,9 @@ def predict(words: Sequence[str]) -> None:
     own = read_keys(settings, _KEYS)
     paths = [word for word in words if word not in settings]
     if len(paths) != 2:  # noqa: PLR2004 - the bundle and the rows
-        raise ConfigError(f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}")
+        raise ConfigError(
+            f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}"
+        )
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
     prediction = bundle.predict(_read_csv(Path(paths[1]), names, own.get("encoding", "utf-8")))
@@ -105,27 +125,38 @@ def predict(words: Sequence[str]) -> None:
     with _writer(own.get("out")) as file:
         _write_csv(file, prediction)
     if "out" in own:
-        make_console().print(f"Wrote {len(prediction.predicted)} predictions to {own['out']}", soft_wrap=True, markup=False)
+        make_console().print(
+            f"Wrote {len(prediction.predicted)} predictions to {own['out']}",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def _read_csv(path: Path, names: set[str], encoding: str) -> dict[str, list[str]]:
     """Columns of text; the delimiter is the one by which the header holds the most of these names."""
     try:
         text = _unpack(path).decode(encoding).removeprefix("\ufeff")
-        headers = {mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), []) for mark in _DELIMITERS}
+        headers = {
+            mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), [])
+            for mark in _DELIMITERS
+        }
         delimiter = max(_DELIMITERS, key=lambda mark: len(names & set(headers[mark])))
         header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [[]]
     except LookupError as error:
         raise ConfigError(f"encoding={encoding}: Python knows no such encoding") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1") from error
+        raise DataError(
+            f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1"
+        ) from error
     except csv.Error as error:
         raise DataError(f"{path}: is no CSV: {error}") from error
     rows = [row for row in rows if row]  # the csv module reads an empty line as a row without cells
     if not header:
         raise DataError(f"{path}: is empty; its first line must name the columns")
     if strange := [i for i, row in enumerate(rows, start=1) if len(row) != len(header)]:
-        raise DataError(f"{path}: row {strange[0]} has {len(rows[strange[0] - 1])} cells, the header names {len(header)}")
+        raise DataError(
+            f"{path}: row {strange[0]} has {len(rows[strange[0] - 1])} cells, the header names {len(header)}"
+        )
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
 
@@ -155,7 +186,10 @@ def _write_csv(file: TextIO, prediction: Prediction) -> None:
     writer = csv.writer(file, lineterminator="\n")
     has_band = prediction.low is not None and prediction.high is not None
     writer.writerow(["row", "predicted", *(["low", "high"] if has_band else [])])
-    columns = [prediction.predicted, *(side for side in (prediction.low, prediction.high) if side is not None)]
+    columns = [
+        prediction.predicted,
+        *(side for side in (prediction.low, prediction.high) if side is not None),
+    ]
     for i, values in enumerate(zip(*columns, strict=True), start=1):
         writer.writerow([i, *(f"{value:.6g}" for value in values)])
 
@@ -170,7 +204,11 @@ def _got(words: Sequence[str]) -> str:
     return f"; got {' '.join(words)}" if words else ""
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"verify": verify, "show": show, "predict": predict}
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "verify": verify,
+    "show": show,
+    "predict": predict,
+}
 
 
 def main() -> None:

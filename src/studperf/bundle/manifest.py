@@ -24,7 +24,8 @@ CARD = "card.md"
 CONFIG = "config.yaml"
 _MIB = 1 << 20
 FILES = {
-    WEIGHTS: 2048 * _MIB,  # a graph can't be larger than protobuf's 2 GiB, so larger weights could not be served either
+    WEIGHTS: 2048
+    * _MIB,  # a graph can't be larger than protobuf's 2 GiB, so larger weights could not be served either
     GRAPH: 2048 * _MIB,
     ENCODER: 64 * _MIB,
     SCHEMA: 16 * _MIB,
@@ -65,7 +66,10 @@ class Manifest(BaseModel):
 
 def seal(folder: Path, **facts: Any) -> Manifest:  # noqa: ANN401 - the fields of Manifest
     """Hashes the files of a folder and writes its manifest."""
-    files = {name: FileSeal(sha256=_sha256(folder / name), bytes=(folder / name).stat().st_size) for name in FILES}
+    files = {
+        name: FileSeal(sha256=_sha256(folder / name), bytes=(folder / name).stat().st_size)
+        for name in FILES
+    }
     manifest = Manifest(format=FORMAT, files=files, **facts)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return manifest
@@ -82,7 +86,11 @@ def find_bundle(path: Path) -> Path:
             return folder
     if not path.exists():
         raise BundleError(f"{path}: there is no such folder")
-    hint = f"; make one: python -m studperf.export run={path}" if (path / "record.json").is_file() else ""
+    hint = (
+        f"; make one: python -m studperf.export run={path}"
+        if (path / "record.json").is_file()
+        else ""
+    )
     raise BundleError(f"{path}: holds no bundle, there is no {MANIFEST}{hint}")
 
 
@@ -113,7 +121,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file() or path.is_symlink():
         raise BundleError(f"{folder}: holds no bundle, there is no plain file {MANIFEST} in it")
     if path.stat().st_size > _MAX_MANIFEST:
-        raise BundleError(f"{path}: has {path.stat().st_size} bytes, a manifest has at most {_MAX_MANIFEST}; {_AGAIN}")
+        raise BundleError(
+            f"{path}: has {path.stat().st_size} bytes, a manifest has at most {_MAX_MANIFEST}; {_AGAIN}"
+        )
     try:
         plain = json.loads(path.read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -121,13 +131,17 @@ def read_manifest(folder: Path) -> Manifest:
     if isinstance(plain, dict) and plain.get("format") != FORMAT:
         writer = str(plain.get("studperf", "an unknown version"))[:40]
         way_out = f"read it with the studperf that wrote it ({writer}), or export the run again"
-        raise BundleError(f"{path}: is of format {plain.get('format')!r}, this version reads format {FORMAT}; {way_out}")
+        raise BundleError(
+            f"{path}: is of format {plain.get('format')!r}, this version reads format {FORMAT}; {way_out}"
+        )
     try:
         manifest = Manifest.model_validate(plain)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "the root"
-        raise BundleError(f"{path}: is not a manifest: {where}: {fault['msg']}; {_AGAIN}") from error
+        raise BundleError(
+            f"{path}: is not a manifest: {where}: {fault['msg']}; {_AGAIN}"
+        ) from error
     _refuse_other_names(path, manifest)
     return manifest
 
@@ -136,10 +150,20 @@ def _refuse_other_names(path: Path, manifest: Manifest) -> None:
     faults = []
     for name in manifest.files:
         if name not in FILES:
-            leads_away = name in {"", ".", ".."} or any(mark in name for mark in ("/", "\\", ":", "\x00"))
-            what = "is a path, where a plain name belongs: the manifest was tampered with" if leads_away else "is no file of a bundle"
+            leads_away = name in {"", ".", ".."} or any(
+                mark in name for mark in ("/", "\\", ":", "\x00")
+            )
+            what = (
+                "is a path, where a plain name belongs: the manifest was tampered with"
+                if leads_away
+                else "is no file of a bundle"
+            )
             faults.append(f"{name!r}: {what}; {_AGAIN}")
-    faults += [f"{name}: the manifest does not name it; {_AGAIN}" for name in FILES if name not in manifest.files]
+    faults += [
+        f"{name}: the manifest does not name it; {_AGAIN}"
+        for name in FILES
+        if name not in manifest.files
+    ]
     if faults:
         raise BundleError(listing(f"{path}: names other files than a bundle holds", faults))
 

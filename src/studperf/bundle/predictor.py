@@ -75,8 +75,16 @@ class Bundle:
             metrics = Metrics.model_validate_json(read_sealed(folder, manifest, METRICS))
         except ValidationError as error:
             fault = error.errors()[0]
-            raise BundleError(f"{folder}: {error.title} can't be read: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
-        return cls(folder, manifest, schema, metrics, open_session(read_sealed(folder, manifest, GRAPH), threads=threads))
+            raise BundleError(
+                f"{folder}: {error.title} can't be read: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            ) from error
+        return cls(
+            folder,
+            manifest,
+            schema,
+            metrics,
+            open_session(read_sealed(folder, manifest, GRAPH), threads=threads),
+        )
 
     def predict(self, columns: Columns) -> Prediction:
         """Predicts raw rows, given as columns by name; columns that the model does not use are ignored with a warning.
@@ -89,7 +97,13 @@ class Bundle:
         band = self.metrics.conformal
         if band is None:
             return Prediction(predicted, None, None, None, warnings)
-        return Prediction(predicted, predicted - band.half_width, predicted + band.half_width, band.level, warnings)
+        return Prediction(
+            predicted,
+            predicted - band.half_width,
+            predicted + band.half_width,
+            band.level,
+            warnings,
+        )
 
 
 def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -106,12 +120,19 @@ def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSess
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base class of their own
-        raise BundleError(f"{GRAPH}: onnxruntime {onnxruntime.__version__} can't read it: {str(error)[:200]}") from error
+        raise BundleError(
+            f"{GRAPH}: onnxruntime {onnxruntime.__version__} can't read it: {str(error)[:200]}"
+        ) from error
 
 
-def run_graph(session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+def run_graph(
+    session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]]
+) -> NDArray[np.float64]:
     """(N,) the graph's output, in slices that keep memory small however many rows there are."""
     n_rows = len(next(iter(feeds.values())))
     starts = range(0, max(1, n_rows), _BATCH_SIZE)
-    parts = [session.run(None, {name: values[i : i + _BATCH_SIZE] for name, values in feeds.items()})[0] for i in starts]
+    parts = [
+        session.run(None, {name: values[i : i + _BATCH_SIZE] for name, values in feeds.items()})[0]
+        for i in starts
+    ]
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])

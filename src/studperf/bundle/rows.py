@@ -32,7 +32,9 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
     warnings = [f"{', '.join(unused)}: not used by the model"] if unused else []
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
-        faults.append(f"the columns differ in their number of rows: {', '.join(map(str, sorted(lengths)))}")
+        faults.append(
+            f"the columns differ in their number of rows: {', '.join(map(str, sorted(lengths)))}"
+        )
     feeds: Feeds = {}
     for column in schema.columns:
         if column.name not in columns:
@@ -41,8 +43,12 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         values = columns[column.name]
         missing = _missing(values, schema.missing)
         if missing.any() and column.fill is None:
-            faults.append(f"{column.name}: {_count(missing, 'missing value')} ({_places(missing)}), and training had none to learn from")
-        feeds[column.name] = _READERS[column.kind](values, missing, column, faults, warnings)[:, None]
+            faults.append(
+                f"{column.name}: {_count(missing, 'missing value')} ({_places(missing)}), and training had none to learn from"
+            )
+        feeds[column.name] = _READERS[column.kind](values, missing, column, faults, warnings)[
+            :, None
+        ]
     if faults:
         raise DataError(listing("These rows are not what the model was trained for", faults))
     return feeds, warnings
@@ -52,11 +58,20 @@ def _missing(values: Cells, words: tuple[str, ...]) -> NDArray[np.bool_]:
     array = values if isinstance(values, np.ndarray) else None
     if array is not None and array.dtype.kind in "fiub":
         return np.isnan(array) if array.dtype.kind == "f" else np.zeros(len(array), dtype=bool)
-    is_missing = [v is None or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and v in words) for v in values]
+    is_missing = [
+        v is None or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and v in words)
+        for v in values
+    ]
     return np.asarray(is_missing, dtype=bool)
 
 
-def _numbers(values: Cells, missing: NDArray[np.bool_], column: InputColumn, faults: list[str], warnings: list[str]) -> NDArray[Any]:
+def _numbers(
+    values: Cells,
+    missing: NDArray[np.bool_],
+    column: InputColumn,
+    faults: list[str],
+    warnings: list[str],
+) -> NDArray[Any]:
     numbers = _convert(values, missing, _number)
     strange = np.isnan(numbers) & ~missing
     if strange.any():
@@ -70,17 +85,25 @@ def _numbers(values: Cells, missing: NDArray[np.bool_], column: InputColumn, fau
     outside = _outside(numbers, column.range) & ~infinite
     if outside.any() and column.range is not None:
         low, high = column.range
-        faults.append(f"{column.name}: {_count(outside, 'value')} outside of {low:g} to {high:g}{unit}: {_shown(values, outside)}")
+        faults.append(
+            f"{column.name}: {_count(outside, 'value')} outside of {low:g} to {high:g}{unit}: {_shown(values, outside)}"
+        )
     beyond = _outside(numbers, column.seen)
     if beyond.any() and column.seen is not None:
         low, high = column.seen
         where = f"outside of the training range {low:g} to {high:g}{unit}"
-        warnings.append(f"{column.name}: {_count(beyond, 'value')} {where} ({_places(beyond)}): predictions there are extrapolation")
+        warnings.append(
+            f"{column.name}: {_count(beyond, 'value')} {where} ({_places(beyond)}): predictions there are extrapolation"
+        )
     return numbers
 
 
 def _outside(numbers: NDArray[np.float64], ends: tuple[float, float] | None) -> NDArray[np.bool_]:
-    return np.zeros(len(numbers), dtype=bool) if ends is None else (numbers < ends[0]) | (numbers > ends[1])
+    return (
+        np.zeros(len(numbers), dtype=bool)
+        if ends is None
+        else (numbers < ends[0]) | (numbers > ends[1])
+    )
 
 
 def _flags(
@@ -90,41 +113,71 @@ def _flags(
     faults: list[str],
     warnings: list[str],  # noqa: ARG001 - readers share one form
 ) -> NDArray[Any]:
-    flags = _convert(values, missing, lambda value: _FLAGS.get(str(value).strip().lower().removesuffix(".0"), math.nan))
+    flags = _convert(
+        values,
+        missing,
+        lambda value: _FLAGS.get(str(value).strip().lower().removesuffix(".0"), math.nan),
+    )
     strange = np.isnan(flags) & ~missing | ~np.isin(flags, (0.0, 1.0)) & ~np.isnan(flags)
     if strange.any():
-        faults.append(f"{column.name}: a flag is 0/1, true/false or yes/no, got {_shown(values, strange)}")
+        faults.append(
+            f"{column.name}: a flag is 0/1, true/false or yes/no, got {_shown(values, strange)}"
+        )
     return flags
 
 
-def _levels(values: Cells, missing: NDArray[np.bool_], column: InputColumn, faults: list[str], warnings: list[str]) -> NDArray[Any]:
+def _levels(
+    values: Cells,
+    missing: NDArray[np.bool_],
+    column: InputColumn,
+    faults: list[str],
+    warnings: list[str],
+) -> NDArray[Any]:
     known = [value for value, is_missing in zip(values, missing, strict=True) if not is_missing]
     # 3 and 3.0 are the same level: a missing value turns a column of whole numbers into floats.
-    is_whole = all(isinstance(value, float | np.floating) and float(value).is_integer() for value in known)
-    words = [column.missing if gone else str(int(v)) if is_whole else str(v) for v, gone in zip(values, missing, strict=True)]
+    is_whole = all(
+        isinstance(value, float | np.floating) and float(value).is_integer() for value in known
+    )
+    words = [
+        column.missing if gone else str(int(v)) if is_whole else str(v)
+        for v, gone in zip(values, missing, strict=True)
+    ]
     levels = np.asarray(words, dtype=object)
     unseen = ~np.isin(levels.astype(str), column.levels or ()) & ~missing if words else missing
     if unseen.any() and column.unseen is None:
         known_levels = ", ".join(column.levels or ())
-        faults.append(f"{column.name}: unknown level in {_count(unseen, 'row')}: {_shown(values, unseen)}; known: {known_levels}")
+        faults.append(
+            f"{column.name}: unknown level in {_count(unseen, 'row')}: {_shown(values, unseen)}; known: {known_levels}"
+        )
     elif unseen.any():
-        warnings.append(f"{column.name}: unknown level in {_count(unseen, 'row')} taken as {column.unseen!r}: {_shown(values, unseen)}")
+        warnings.append(
+            f"{column.name}: unknown level in {_count(unseen, 'row')} taken as {column.unseen!r}: {_shown(values, unseen)}"
+        )
     return levels
 
 
 _READERS = {"number": _numbers, "flag": _flags, "category": _levels}
 
 
-def _convert(values: Cells, missing: NDArray[np.bool_], read: Callable[[Any], float]) -> NDArray[np.float64]:
+def _convert(
+    values: Cells, missing: NDArray[np.bool_], read: Callable[[Any], float]
+) -> NDArray[np.float64]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64)
-    return np.asarray([math.nan if gone else read(value) for value, gone in zip(values, missing, strict=True)], dtype=np.float64)
+    return np.asarray(
+        [math.nan if gone else read(value) for value, gone in zip(values, missing, strict=True)],
+        dtype=np.float64,
+    )
 
 
 def _number(value: object) -> float:
     text = str(value)
     try:  # Python reads 1_000 as a thousand; a table that holds it means something else
-        return math.nan if "_" in text else float(value if isinstance(value, int | float | np.number) else text)
+        return (
+            math.nan
+            if "_" in text
+            else float(value if isinstance(value, int | float | np.number) else text)
+        )
     except ValueError:
         return math.nan
 

@@ -33,7 +33,9 @@ class Drift:
         return self.p is not None and self.p < _ALPHA
 
 
-def find_drift(old: Table, new: Table, fresh: NDArray[np.bool_], gone: NDArray[np.bool_]) -> list[Drift]:
+def find_drift(
+    old: Table, new: Table, fresh: NDArray[np.bool_], gone: NDArray[np.bool_]
+) -> list[Drift]:
     """A line for each column that both versions have, the most shifted first.
 
     Rows that both versions have say nothing of a change, and would make it look smaller: the rows that came are tested against all old
@@ -42,14 +44,20 @@ def find_drift(old: Table, new: Table, fresh: NDArray[np.bool_], gone: NDArray[n
     dataset = new.dataset
     names = [dataset.target.column, *dataset.feature_names]
     names = [name for name in names if name in old.frame and name in new.frame]
-    first, second = (old.frame, new.frame[fresh]) if fresh.any() else (old.frame[~gone], old.frame[gone])
+    first, second = (
+        (old.frame, new.frame[fresh]) if fresh.any() else (old.frame[~gone], old.frame[gone])
+    )
     found = []
     for name in names:
         is_level = name in dataset.columns and dataset.columns[name].kind in ("category", "flag")
         a, b = old.frame[name], new.frame[name]
         p = None
         if min(len(first), len(second)) >= MIN_ROWS:
-            p = min(1.0, _p_value(first[name].dropna(), second[name].dropna(), is_level=is_level) * len(names))
+            p = min(
+                1.0,
+                _p_value(first[name].dropna(), second[name].dropna(), is_level=is_level)
+                * len(names),
+            )
         told = (_modes(a), _modes(b)) if is_level else (_moments(a), _moments(b))
         shift = _cramers_v(a.dropna(), b.dropna()) if is_level else _standardised(a, b)
         found.append(Drift(name, *told, shift, p, (float(a.isna().mean()), float(b.isna().mean()))))
@@ -70,7 +78,9 @@ def _p_value(a: pd.Series, b: pd.Series, *, is_level: bool) -> float:
 def _counts(a: pd.Series, b: pd.Series) -> NDArray[np.int64]:
     """(2, L) how often each level comes in each."""
     levels = sorted(set(a) | set(b))
-    return np.array([[int((side == level).sum()) for level in levels] for side in (a, b)], dtype=np.int64)
+    return np.array(
+        [[int((side == level).sum()) for level in levels] for side in (a, b)], dtype=np.int64
+    )
 
 
 def _cramers_v(a: pd.Series, b: pd.Series) -> float:

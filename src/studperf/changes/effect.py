@@ -63,7 +63,15 @@ def measure_effect(old: Table, new: Table) -> Effects:
         actual = test.target
         for baseline, predicted in of_new.items():
             errors = (metrics.rmse(of_old[baseline], actual), metrics.rmse(predicted, actual))
-            effects.append(Effect(baseline, name, len(test), *errors, metrics.paired_difference(predicted, of_old[baseline], actual)))
+            effects.append(
+                Effect(
+                    baseline,
+                    name,
+                    len(test),
+                    *errors,
+                    metrics.paired_difference(predicted, of_old[baseline], actual),
+                )
+            )
     return Effects(effects)
 
 
@@ -73,7 +81,9 @@ def _are_among(table: Table, test: Table) -> np.ndarray:
     among = np.isin(hash_features(_narrow(table, table, like=common)), hash_features(common))
     for name, column in table.dataset.columns.items():
         if column.kind == "id" and name in table.frame and name in test.frame:
-            among |= table.frame[name].astype(str).isin(set(test.frame[name].astype(str))).to_numpy()
+            among |= (
+                table.frame[name].astype(str).isin(set(test.frame[name].astype(str))).to_numpy()
+            )
     return among
 
 
@@ -82,12 +92,18 @@ def _predict(train: Table, test: Table) -> dict[str, FloatArray]:
     train = _narrow(train, test)
     test = _narrow(test, train, like=train)
     encoder = Encoder.fit(train, _ENCODE)
-    fitted = baselines.fit(np.asarray(encoder.transform(train).x_num, dtype=np.float64), train.target)
+    fitted = baselines.fit(
+        np.asarray(encoder.transform(train).x_num, dtype=np.float64), train.target
+    )
     rows = np.asarray(encoder.transform(test).x_num, dtype=np.float64)
     return {name: predict(rows) for name, predict in fitted.items() if name != "mean"}
 
 
 def _narrow(table: Table, other: Table, like: Table | None = None) -> Table:
     """The table with the features that both have, or with those of a third one."""
-    names = like.dataset.feature_names if like else tuple(n for n in table.dataset.feature_names if n in table.frame and n in other.frame)
+    names = (
+        like.dataset.feature_names
+        if like
+        else tuple(n for n in table.dataset.feature_names if n in table.frame and n in other.frame)
+    )
     return Table(table.frame, table.dataset.model_copy(update={"features": names}), table.warnings)

@@ -37,16 +37,27 @@ def describe_change(old: Version, new: Version, dataset: Dataset) -> tuple[str, 
     if old.md5 == new.md5:
         return f"No change: both have md5 {new.md5}.", []
     rows = compare_rows(old.raw, new.raw, dataset)
-    (table_old, faults_old), (table_new, faults_new) = (inspect_table(version.raw, dataset) for version in (old, new))
+    (table_old, faults_old), (table_new, faults_new) = (
+        inspect_table(version.raw, dataset) for version in (old, new)
+    )
     columns = compare_columns(old.raw, new.raw, dataset)
     errors = [finding for finding in faults_new if finding.level == "error"]
     # A target left out for missing rows shortens a table, and rows could no longer be told by their place.
     is_whole = len(table_old) == len(old.raw) and len(table_new) == len(new.raw)
     drifts = find_drift(table_old, table_new, rows.fresh, rows.gone) if is_whole else []
     has_targets = table_old.has_target and table_new.has_target
-    blocked = _blocked(faults_old, faults_new, is_whole=is_whole) if has_targets else "a version without target can't be trained on"
+    blocked = (
+        _blocked(faults_old, faults_new, is_whole=is_whole)
+        if has_targets
+        else "a version without target can't be trained on"
+    )
     effects = Effects([], blocked) if blocked else measure_effect(table_old, table_new)
-    blocks = [_rows_block(rows), _columns_block(columns), _checks_block(faults_old, faults_new), _drift_block(drifts, rows)]
+    blocks = [
+        _rows_block(rows),
+        _columns_block(columns),
+        _checks_block(faults_old, faults_new),
+        _drift_block(drifts, rows),
+    ]
     return _headline(rows, errors, drifts, effects), [*blocks, _effect_block(effects, dataset)]
 
 
@@ -57,13 +68,22 @@ def _blocked(faults_old: list[Finding], faults_new: list[Finding], *, is_whole: 
     return None if is_whole else "rows without a target were left out of one of them"
 
 
-def _headline(rows: RowChanges, errors: list[Finding], drifts: list[Drift], effects: Effects) -> str:
+def _headline(
+    rows: RowChanges, errors: list[Finding], drifts: list[Drift], effects: Effects
+) -> str:
     parts = [f"{rows.n_old:,} to {rows.n_new:,} rows: {_rows_told(rows)}"]
     drifted = [drift.column for drift in drifts if drift.has_drifted]
-    parts.append(f"{len(drifted)} of {len(drifts)} columns drifted" + (f" ({', '.join(map(_code, drifted[:3]))})" if drifted else ""))
+    parts.append(
+        f"{len(drifted)} of {len(drifts)} columns drifted"
+        + (f" ({', '.join(map(_code, drifted[:3]))})" if drifted else "")
+    )
     if errors:
         parts.append(f"**{len(errors)} faults: training will refuse it**")
-    ridge = [f"{_signed(e)} on {e.scored_on} rows, {e.verdict}" for e in effects.effects if e.baseline == "ridge"]
+    ridge = [
+        f"{_signed(e)} on {e.scored_on} rows, {e.verdict}"
+        for e in effects.effects
+        if e.baseline == "ridge"
+    ]
     parts += [f"ridge trained on it: {', '.join(ridge)}"] if ridge else []
     return "; ".join(parts) + "."
 
@@ -72,14 +92,19 @@ def _rows_told(rows: RowChanges) -> str:
     if rows.is_reordered:
         return "the same rows in another order"
     changed = rows.changed or 0
-    parts = [f"{int(rows.fresh.sum()) - changed:,} came", f"{int(rows.gone.sum()) - changed:,} went"]
+    parts = [
+        f"{int(rows.fresh.sum()) - changed:,} came",
+        f"{int(rows.gone.sum()) - changed:,} went",
+    ]
     return ", ".join(parts + ([f"{changed:,} changed"] if rows.changed is not None else []))
 
 
 def _rows_block(rows: RowChanges) -> Block:
     prose = [f"{rows.n_old:,} before, {rows.n_new:,} now: {_rows_told(rows)}."]
     if rows.changed is None:
-        prose.append("Without a column of ids, a changed row counts as one that went and one that came.")
+        prose.append(
+            "Without a column of ids, a changed row counts as one that went and one that came."
+        )
     cells = [[_code(name), f"{n:,}"] for name, n in list(rows.cells.items())[:_N_DRIFTS]]
     return Block("Rows", prose, ["column", "cells that changed"] if cells else [], cells)
 
@@ -87,13 +112,23 @@ def _rows_block(rows: RowChanges) -> Block:
 def _columns_block(columns: list[tuple[str, str]]) -> Block:
     if not columns:
         return Block("Columns", ["The same columns, and the same levels in each."])
-    return Block("Columns", [], ["column", "what happened"], [[_code(name), _code(what)] for name, what in columns])
+    return Block(
+        "Columns",
+        [],
+        ["column", "what happened"],
+        [[_code(name), _code(what)] for name, what in columns],
+    )
 
 
 def _checks_block(old: list[Finding], new: list[Finding]) -> Block:
     known = {(f.level, f.where, f.what) for f in old}
     rows = [
-        [f.level, _code(f.where), _code(f.what), "as before" if (f.level, f.where, f.what) in known else "**new**"]
+        [
+            f.level,
+            _code(f.where),
+            _code(f.what),
+            "as before" if (f.level, f.where, f.what) in known else "**new**",
+        ]
         for f in sorted(new, key=lambda f: f.level)
     ]
     if not rows:
@@ -103,16 +138,40 @@ def _checks_block(old: list[Finding], new: list[Finding]) -> Block:
 
 def _drift_block(drifts: list[Drift], rows: RowChanges) -> Block:
     n_fresh, n_gone = int(rows.fresh.sum()), int(rows.gone.sum())
-    what = f"the {n_fresh:,} rows that came against all old ones" if n_fresh else f"the {n_gone:,} rows that went against those that stayed"
-    prose = [f"Tested: {what} (Kolmogorov-Smirnov, chi-squared; p is corrected for the {len(drifts)} columns)."]
+    what = (
+        f"the {n_fresh:,} rows that came against all old ones"
+        if n_fresh
+        else f"the {n_gone:,} rows that went against those that stayed"
+    )
+    prose = [
+        f"Tested: {what} (Kolmogorov-Smirnov, chi-squared; p is corrected for the {len(drifts)} columns)."
+    ]
     if drifts and all(drift.p is None for drift in drifts):
-        prose = [f"{n_fresh or n_gone:,} rows differ: too few to tell whether a column drifted; about 100 are needed."]
+        prose = [
+            f"{n_fresh or n_gone:,} rows differ: too few to tell whether a column drifted; about 100 are needed."
+        ]
     shown = [
-        [_code(d.column), _code(d.old), _code(d.new), f"{d.shift:+.3f}", _p(d.p), _missing(d), _verdict(d)] for d in drifts[:_N_DRIFTS]
+        [
+            _code(d.column),
+            _code(d.old),
+            _code(d.new),
+            f"{d.shift:+.3f}",
+            _p(d.p),
+            _missing(d),
+            _verdict(d),
+        ]
+        for d in drifts[:_N_DRIFTS]
     ]
     if len(drifts) > _N_DRIFTS:
-        prose.append(f"The {_N_DRIFTS} most shifted columns of {len(drifts)}. Shift: in standard deviations, for levels Cramér's V.")
-    return Block("Drift", prose, ["column", "before", "now", "shift", "p", "missing", ""] if shown else [], shown)
+        prose.append(
+            f"The {_N_DRIFTS} most shifted columns of {len(drifts)}. Shift: in standard deviations, for levels Cramér's V."
+        )
+    return Block(
+        "Drift",
+        prose,
+        ["column", "before", "now", "shift", "p", "missing", ""] if shown else [],
+        shown,
+    )
 
 
 def _p(p: float | None) -> str:
@@ -135,9 +194,28 @@ def _effect_block(effects: Effects, dataset: Dataset) -> Block:
         return Block("Effect on a quick baseline", [f"Not measured: {effects.why_not}."])
     unit = f" ({dataset.target.unit})" if dataset.target.unit else ""
     which = "test rows of the new version, then of the old one, on which neither was trained"
-    prose = [f"Trained on each version, scored on {which}. A target that was spoilt looks better on new rows and worse on old ones."]
-    rows = [[e.baseline, f"{e.scored_on}, {e.n_rows:,}", f"{e.old:.3f}", f"{e.new:.3f}", _signed(e), e.verdict] for e in effects.effects]
-    header = ["baseline", "scored rows", f"RMSE{unit}, old", f"RMSE{unit}, new", "difference, paired 95 % interval", ""]
+    prose = [
+        f"Trained on each version, scored on {which}. A target that was spoilt looks better on new rows and worse on old ones."
+    ]
+    rows = [
+        [
+            e.baseline,
+            f"{e.scored_on}, {e.n_rows:,}",
+            f"{e.old:.3f}",
+            f"{e.new:.3f}",
+            _signed(e),
+            e.verdict,
+        ]
+        for e in effects.effects
+    ]
+    header = [
+        "baseline",
+        "scored rows",
+        f"RMSE{unit}, old",
+        f"RMSE{unit}, new",
+        "difference, paired 95 % interval",
+        "",
+    ]
     return Block("Effect on a quick baseline", prose, header, rows)
 
 
@@ -157,7 +235,12 @@ def to_markdown(title: str, headline: str, blocks: list[Block]) -> str:
     for block in blocks:
         lines += [f"### {block.title}", "", *(f"{text}\n" for text in block.prose)]
         if block.header:
-            lines += [_row(block.header), _row(["---"] * len(block.header)), *(_row(row) for row in block.rows), ""]
+            lines += [
+                _row(block.header),
+                _row(["---"] * len(block.header)),
+                *(_row(row) for row in block.rows),
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -178,7 +261,10 @@ def show(console: Console, title: str, headline: str, blocks: list[Block]) -> No
         if block.header:
             table = Table(*block.header)
             for row in block.rows:
-                table.add_row(*(_plain(cell).replace("[", r"\[") for cell in row), style="yellow" if "**" in "".join(row) else None)
+                table.add_row(
+                    *(_plain(cell).replace("[", r"\[") for cell in row),
+                    style="yellow" if "**" in "".join(row) else None,
+                )
             console.print(table)
 
 

@@ -38,29 +38,53 @@ def compare_rows(old: pd.DataFrame, new: pd.DataFrame, dataset: Dataset) -> RowC
     hash_old, hash_new = hash_rows(old[shared].astype(str)), hash_rows(new[shared].astype(str))
     fresh, gone = ~np.isin(hash_new, hash_old), ~np.isin(hash_old, hash_new)
     changed, cells = _compare_by_id(old, new, dataset, shared)
-    is_reordered = len(old) == len(new) and not fresh.any() and not gone.any() and bool((hash_old != hash_new).any())
+    is_reordered = (
+        len(old) == len(new)
+        and not fresh.any()
+        and not gone.any()
+        and bool((hash_old != hash_new).any())
+    )
     return RowChanges(len(old), len(new), fresh, gone, changed, cells, is_reordered)
 
 
-def _compare_by_id(old: pd.DataFrame, new: pd.DataFrame, dataset: Dataset, shared: list[str]) -> tuple[int | None, dict[str, int]]:
-    ids = [name for name, column in dataset.columns.items() if column.kind == "id" and name in shared]
+def _compare_by_id(
+    old: pd.DataFrame, new: pd.DataFrame, dataset: Dataset, shared: list[str]
+) -> tuple[int | None, dict[str, int]]:
+    ids = [
+        name for name, column in dataset.columns.items() if column.kind == "id" and name in shared
+    ]
     if not ids or old[ids[0]].duplicated().any() or new[ids[0]].duplicated().any():
         return None, {}
     a, b = (frame[shared].astype(str).set_index(ids[0]) for frame in (old, new))
     both = a.index.intersection(b.index)
     differs = a.loc[both] != b.loc[both]
-    cells = {str(name): int(n) for name, n in differs.sum().sort_values(ascending=False).items() if n}
+    cells = {
+        str(name): int(n) for name, n in differs.sum().sort_values(ascending=False).items() if n
+    }
     return int(differs.any(axis=1).sum()), cells
 
 
-def compare_columns(old: pd.DataFrame, new: pd.DataFrame, dataset: Dataset) -> list[tuple[str, str]]:
+def compare_columns(
+    old: pd.DataFrame, new: pd.DataFrame, dataset: Dataset
+) -> list[tuple[str, str]]:
     """(column, what happened) for columns that came or went and levels that were never or are no longer there."""
-    told = [(str(name), "new column" + _place(str(name), dataset)) for name in new.columns if name not in old.columns]
-    told += [(str(name), "column is gone" + _place(str(name), dataset)) for name in old.columns if name not in new.columns]
+    told = [
+        (str(name), "new column" + _place(str(name), dataset))
+        for name in new.columns
+        if name not in old.columns
+    ]
+    told += [
+        (str(name), "column is gone" + _place(str(name), dataset))
+        for name in old.columns
+        if name not in new.columns
+    ]
     for name, column in dataset.columns.items():
         if column.kind != "category" or name not in old or name not in new:
             continue
-        before, now = (set(frame[name].dropna().astype(str)) - set(dataset.source.missing) for frame in (old, new))
+        before, now = (
+            set(frame[name].dropna().astype(str)) - set(dataset.source.missing)
+            for frame in (old, new)
+        )
         if came := sorted(now - before):
             told.append((name, f"new level{'s' if len(came) > 1 else ''}: {_some(came)}"))
         if went := sorted(before - now):
@@ -71,7 +95,11 @@ def compare_columns(old: pd.DataFrame, new: pd.DataFrame, dataset: Dataset) -> l
 def _place(name: str, dataset: Dataset) -> str:
     if name == dataset.target.column:
         return ", the target"
-    return f", a {dataset.columns[name].kind}" if name in dataset.columns else ", not named by the dataset"
+    return (
+        f", a {dataset.columns[name].kind}"
+        if name in dataset.columns
+        else ", not named by the dataset"
+    )
 
 
 def _some(levels: list[str], n_shown: int = 5) -> str:

@@ -34,11 +34,21 @@ def read_current(dataset: Dataset) -> Version:
     """
     path = find_source(dataset)
     if path is None:
-        raise DataError(f"{dataset.source.path}: is not here, and simulated rows have no versions. Bring it: python -m studperf.data fetch")
+        raise DataError(
+            f"{dataset.source.path}: is not here, and simulated rows have no versions. Bring it: python -m studperf.data fetch"
+        )
     return Version("now", md5_of(path), read_file(path, dataset.source))
 
 
-def read_version(against: str, dataset: Dataset, folder: Path, console: Console, *, current: Version, remote: str | None = None) -> Version:
+def read_version(
+    against: str,
+    dataset: Dataset,
+    folder: Path,
+    console: Console,
+    *,
+    current: Version,
+    remote: str | None = None,
+) -> Version:
     """Another version of the dataset's table.
 
     Args:
@@ -57,7 +67,11 @@ def read_version(against: str, dataset: Dataset, folder: Path, console: Console,
         return Version(str(against), md5_of(given), read_file(given, dataset.source))
     place = find_place(None)
     tracked = _tracked_now(dataset, place)
-    file = Tracked(tracked.path, against, None) if is_md5(against) else _tracked_at(against, tracked, place)
+    file = (
+        Tracked(tracked.path, against, None)
+        if is_md5(against)
+        else _tracked_at(against, tracked, place)
+    )
     if file.md5 == current.md5:
         return Version(against, file.md5, current.raw)
     copy = folder / tracked.path.name  # in the cache it has no ending to be known by
@@ -69,28 +83,45 @@ def _tracked_now(dataset: Dataset, place: Place) -> Tracked:
     path = find_source(dataset)
     found = [file for file in place.files if path is not None and file.path == as_written(path)]
     if not found:
-        raise DataError(f"{place.dvc_file} does not track {dataset.source.path}, so there are no versions of it; name a file instead")
+        raise DataError(
+            f"{place.dvc_file} does not track {dataset.source.path}, so there are no versions of it; name a file instead"
+        )
     return found[0]
 
 
 def _tracked_at(revision: str, tracked: Tracked, place: Place) -> Tracked:
     """What the `.dvc` file said of the same path at a revision."""
     folder, name = place.dvc_file.parent, place.dvc_file.name
-    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", folder=folder)
+    commit = _git(
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        f"{revision}^{{commit}}",
+        folder=folder,
+    )
     if commit is None:
-        raise DataError(f"--against {revision}: is no file, no md5 and no git revision here (in a shallow clone: git fetch --unshallow)")
+        raise DataError(
+            f"--against {revision}: is no file, no md5 and no git revision here (in a shallow clone: git fetch --unshallow)"
+        )
     text = _git("show", f"{commit.strip()}:./{name}", folder=folder)
     if text is None:
         raise DataError(f"--against {revision}: there was no {name} at that revision")
     found = [file for file in parse_tracked(text, place.dvc_file) if file.path == tracked.path]
     if not found or not is_md5(found[0].md5):
-        raise DataError(f"--against {revision}: {name} did not track {tracked.path.name} then; name a file or an md5 instead")
+        raise DataError(
+            f"--against {revision}: {name} did not track {tracked.path.name} then; name a file or an md5 instead"
+        )
     return found[0]
 
 
 def _git(*words: str, folder: Path) -> str | None:
     try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - after --end-of-options
+        done = subprocess.run(  # noqa: S603 - after --end-of-options
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError as error:
-        raise DataError("git is not installed, so a revision can't be looked up; name a file or an md5 instead") from error
+        raise DataError(
+            "git is not installed, so a revision can't be looked up; name a file or an md5 instead"
+        ) from error
     return done.stdout if done.returncode == 0 else None

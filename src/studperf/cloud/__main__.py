@@ -69,8 +69,20 @@ def show_list(asked: Asked) -> None:
     for job in jobs:
         ran = "" if job.seconds is None else f"{job.seconds:.0f} s"
         submitted = f"{job.created.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(job.name, job.id, job.state, job.labels.get("kind", ""), str(job.n_machines), submitted, ran)
-    asked.console.print(table if jobs else f"There are no jobs of studperf in {asked.cloud.region}, project {asked.cloud.project}.")
+        table.add_row(
+            job.name,
+            job.id,
+            job.state,
+            job.labels.get("kind", ""),
+            str(job.n_machines),
+            submitted,
+            ran,
+        )
+    asked.console.print(
+        table
+        if jobs
+        else f"There are no jobs of studperf in {asked.cloud.region}, project {asked.cloud.project}."
+    )
 
 
 def show_status(asked: Asked) -> int:
@@ -111,17 +123,26 @@ def cancel(asked: Asked) -> None:
     """Ends it."""
     job = asked.find()
     if job.has_ended:
-        asked.console.print(f"{job.name} has ended already: {job.state}", soft_wrap=True, markup=False)
+        asked.console.print(
+            f"{job.name} has ended already: {job.state}", soft_wrap=True, markup=False
+        )
         return
     asked.vertex.cancel(job)
-    asked.console.print(f"{job.name} is being cancelled; what it wrote stays in {job.folder}", soft_wrap=True, markup=False)
+    asked.console.print(
+        f"{job.name} is being cancelled; what it wrote stays in {job.folder}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def bring_home(asked: Asked) -> None:
     """What it wrote."""
     from studperf.cloud.fetch import fetch, show
 
-    show(fetch(asked.google, asked.find(), Path(asked.given.get("runs", "runs")), asked.console), asked.console)
+    show(
+        fetch(asked.google, asked.find(), Path(asked.given.get("runs", "runs")), asked.console),
+        asked.console,
+    )
 
 
 def run_doctor(asked: Asked) -> int:
@@ -162,18 +183,31 @@ def main() -> int | None:
         raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}\n\n{_USAGE}")
     jobs = [word for word in rest if "=" not in word]
     if jobs and name in _ABOUT_ALL:
-        raise ConfigError(f"{name} takes no job, got {' '.join(jobs)}; for one: python -m studperf.cloud status {jobs[0]}")
+        raise ConfigError(
+            f"{name} takes no job, got {' '.join(jobs)}; for one: python -m studperf.cloud status {jobs[0]}"
+        )
     if len(jobs) > 1:
         raise ConfigError(f"name one job, got {' '.join(jobs)}")
     if name == "cancel" and not jobs:  # never one that was not named
         raise ConfigError("name the job to cancel: python -m studperf.cloud cancel JOB")
-    given = read_keys([word for word in rest if "=" in word and not word.startswith("cloud.")], _OWN_KEYS.get(name, ()))
+    given = read_keys(
+        [word for word in rest if "=" in word and not word.startswith("cloud.")],
+        _OWN_KEYS.get(name, ()),
+    )
     is_on(given, "follow")
-    asked = _open([word for word in rest if word.startswith("cloud.")], name, jobs[0] if jobs else None, given, make_console())
+    asked = _open(
+        [word for word in rest if word.startswith("cloud.")],
+        name,
+        jobs[0] if jobs else None,
+        given,
+        make_console(),
+    )
     return _COMMANDS[name](asked)
 
 
-def _open(words: list[str], name: str, job: str | None, given: dict[str, str], console: Console) -> Asked:
+def _open(
+    words: list[str], name: str, job: str | None, given: dict[str, str], console: Console
+) -> Asked:
     from studperf.cloud.checks import require
     from studperf.cloud.vertex import Vertex
     from studperf.cloud.wire import Google

@@ -69,7 +69,9 @@ def _tracked_md5(path: Path) -> str | None:
     path = path.resolve()
     beside = path.with_name(f"{path.name}.dvc")
     for dvc_file in (beside, *(folder / NAME for folder in path.parents)):
-        if dvc_file.is_file() and (found := [file.md5 for file in read_tracked(dvc_file) if file.path == path]):
+        if dvc_file.is_file() and (
+            found := [file.md5 for file in read_tracked(dvc_file) if file.path == path]
+        ):
             return found[0]
     return None
 
@@ -78,12 +80,22 @@ def warnings_about(code: Code | None, image: str | None) -> list[str]:
     """What makes the job run other code than lies here; each in a line."""
     warnings = []
     if code is None:
-        warnings.append("this is no git checkout, so nothing tells whether the image holds the same code")
+        warnings.append(
+            "this is no git checkout, so nothing tells whether the image holds the same code"
+        )
     elif code.is_dirty:
-        warnings.append("the checkout has changes that are not committed: the image does not hold them")
+        warnings.append(
+            "the checkout has changes that are not committed: the image does not hold them"
+        )
     tag = "" if image is None else image.partition("@")[0].rpartition(":")[2]
-    if code is not None and image is not None and ("@" in image or not (len(tag) >= 7 and code.commit.startswith(tag))):  # noqa: PLR2004
-        warnings.append(f"the tag of {image} is not the commit of the checkout ({code.commit[:12]}): the image may hold other code")
+    if (
+        code is not None
+        and image is not None
+        and ("@" in image or not (len(tag) >= 7 and code.commit.startswith(tag)))  # noqa: PLR2004
+    ):
+        warnings.append(
+            f"the tag of {image} is not the commit of the checkout ({code.commit[:12]}): the image may hold other code"
+        )
     own = Path.cwd() / "conf"
     if own.is_dir() and own.resolve() != config_dir().resolve():
         warnings.append(f"the groups in {own} are not in the image, unless you put them there")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 SERVICES = ("aiplatform", "storage", "secretmanager", "logging", "artifactregistry")
 _DOCKER, _OCI = "application/vnd.docker.distribution.manifest", "application/vnd.oci.image"
-_MANIFESTS = f"{_OCI}.index.v1+json, {_OCI}.manifest.v1+json, {_DOCKER}.list.v2+json, {_DOCKER}.v2+json"
+_MANIFESTS = (
+    f"{_OCI}.index.v1+json, {_OCI}.manifest.v1+json, {_DOCKER}.list.v2+json, {_DOCKER}.v2+json"
+)
 
 
 def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
@@ -25,9 +27,13 @@ def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
     """
     missing = []
     if cloud.project is None:
-        missing.append("cloud.project: export GOOGLE_CLOUD_PROJECT=my-project, or cloud.project=my-project")
+        missing.append(
+            "cloud.project: export GOOGLE_CLOUD_PROJECT=my-project, or cloud.project=my-project"
+        )
     if cloud.bucket is None and needs_bucket:
-        missing.append("cloud.bucket: export STUDPERF_BUCKET=gs://my-bucket, or cloud.bucket=gs://my-bucket")
+        missing.append(
+            "cloud.bucket: export STUDPERF_BUCKET=gs://my-bucket, or cloud.bucket=gs://my-bucket"
+        )
     if missing:
         raise CloudError("\n  - ".join(["It is not said yet where to:", *missing]))
 
@@ -35,7 +41,10 @@ def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
 def check_credentials(google: Google) -> str:
     """Somebody is logged in, and the login is still good."""
     google.json(
-        "GET", f"v1/projects/{google.project}/locations/{google.region}/customJobs", google.asked("aiplatform", "jobs"), pageSize="1"
+        "GET",
+        f"v1/projects/{google.project}/locations/{google.region}/customJobs",
+        google.asked("aiplatform", "jobs"),
+        pageSize="1",
     )
     return f"logged in, and may see jobs in {google.region}"
 
@@ -45,9 +54,13 @@ def check_api(google: Google, service: str) -> str:
     from studperf.cloud.faults import enable
 
     asked = google.asked("serviceusage", f"{service}.googleapis.com")
-    state = google.json("GET", f"v1/projects/{google.project}/services/{service}.googleapis.com", asked).get("state")
+    state = google.json(
+        "GET", f"v1/projects/{google.project}/services/{service}.googleapis.com", asked
+    ).get("state")
     if state != "ENABLED":
-        raise CloudError(f"{service}.googleapis.com is not switched on\nSwitch it on: {enable(google.asked(service, service))}")
+        raise CloudError(
+            f"{service}.googleapis.com is not switched on\nSwitch it on: {enable(google.asked(service, service))}"
+        )
     return f"{service}.googleapis.com is on"
 
 
@@ -70,9 +83,13 @@ def check_image(google: Google, image: str) -> str:
     host, _, rest = image.partition("/")
     path, _, digest = rest.partition("@")
     path, _, tag = path.partition(":")
-    asked = google.asked("artifactregistry", f"the image {image}", f"Build and push it: {push_image(image)}")
+    asked = google.asked(
+        "artifactregistry", f"the image {image}", f"Build and push it: {push_image(image)}"
+    )
     manifest = f"v2/{path}/manifests/{digest or tag or 'latest'}"
-    google.patiently(lambda: google.once("GET", manifest, asked, host=host, headers={"Accept": _MANIFESTS}))
+    google.patiently(
+        lambda: google.once("GET", manifest, asked, host=host, headers={"Accept": _MANIFESTS})
+    )
     return f"{image} is there"
 
 
@@ -80,7 +97,9 @@ def check_secret(google: Google, version: str) -> str:
     """A secret has a version; its value is not read."""
     name = version.split("/")[3]
     mend = f"Put it there: printf %s VALUE | gcloud secrets create {name} --project={version.split('/')[1]} --data-file=-"
-    state = google.json("GET", f"v1/{version}", google.asked("secretmanager", f"the secret {name}", mend)).get("state")
+    state = google.json(
+        "GET", f"v1/{version}", google.asked("secretmanager", f"the secret {name}", mend)
+    ).get("state")
     if state not in (None, "ENABLED"):
         raise CloudError(
             f"the secret {name}: its version is {state}\nAdd one: printf %s VALUE | gcloud secrets versions add {name} --data-file=-"

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studperf.cloud.checks import SERVICES, check_api, check_bucket, check_credentials, check_image, check_secret, is_googles, require
+from studperf.cloud.checks import (
+    SERVICES,
+    check_api,
+    check_bucket,
+    check_credentials,
+    check_image,
+    check_secret,
+    is_googles,
+    require,
+)
 from studperf.cloud.job import image_of, secret_version
 from studperf.errors import StudperfError
 
@@ -49,9 +58,16 @@ def examine(cloud: Cloud, google: Google, commit: str | None) -> Iterator[Findin
     if is_googles(image):
         yield _look("image", lambda: check_image(google, image))
     else:
-        yield Finding("image", is_fine=None, text=f"{image} is in no registry of Google's, so it was not looked for")
+        yield Finding(
+            "image",
+            is_fine=None,
+            text=f"{image} is in no registry of Google's, so it was not looked for",
+        )
     for variable, name in cloud.secrets.items():
-        yield _look(f"secret {variable}", lambda name=name: check_secret(google, secret_version(cloud, name)))  # type: ignore[misc]
+        yield _look(
+            f"secret {variable}",
+            lambda name=name: check_secret(google, secret_version(cloud, name)),  # type: ignore[misc]
+        )
     yield _database(cloud)
 
 
@@ -63,8 +79,16 @@ def _settings(cloud: Cloud) -> str:
 def _database(cloud: Cloud) -> Finding:
     """Only machines in its network reach a database, so from here one can say no more than whether a job would be given one."""
     if cloud.has_database:
-        where = f"by the network {cloud.network}" if cloud.network else "by its public address, as no cloud.network is set"
-        return Finding("database", is_fine=None, text=f"workers get {_DATABASE} from {cloud.secrets[_DATABASE]}, and reach it {where}")
+        where = (
+            f"by the network {cloud.network}"
+            if cloud.network
+            else "by its public address, as no cloud.network is set"
+        )
+        return Finding(
+            "database",
+            is_fine=None,
+            text=f"workers get {_DATABASE} from {cloud.secrets[_DATABASE]}, and reach it {where}",
+        )
     text = f"none: the workers of a study share one machine. For several: cloud.secrets.{_DATABASE}=SECRET with postgresql+psycopg://..."
     return Finding("database", is_fine=True, text=text)
 
@@ -78,5 +102,11 @@ def _look(name: str, check: Callable[[], str]) -> Finding:
 
 def show(finding: Finding, console: Console) -> None:
     """A line, with the remedy below it."""
-    word, style = {True: ("ok", "green"), False: ("MISSING", "bold red"), None: ("not seen", "yellow")}[finding.is_fine]
-    console.print(f"{word:10}{finding.name}: {finding.text}", style=style, soft_wrap=True, markup=False)
+    word, style = {
+        True: ("ok", "green"),
+        False: ("MISSING", "bold red"),
+        None: ("not seen", "yellow"),
+    }[finding.is_fine]
+    console.print(
+        f"{word:10}{finding.name}: {finding.text}", style=style, soft_wrap=True, markup=False
+    )

@@ -57,7 +57,9 @@ def enter(arguments: Sequence[str]) -> int:
 
 
 def _read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m studperf.cloud entry", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m studperf.cloud entry", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--folder", required=True)
     parser.add_argument("--sync-s", type=float, default=10.0)
     parser.add_argument("--table")
@@ -76,7 +78,9 @@ def _bring_table(google: Google, given: argparse.Namespace, work: Path) -> list[
     if not given.table:
         return []
     asked = Path(unpack(given.table_path))
-    is_below = not asked.is_absolute() and ".." not in asked.parts and not str(asked).startswith("~")
+    is_below = (
+        not asked.is_absolute() and ".." not in asked.parts and not str(asked).startswith("~")
+    )
     path = asked if is_below else Path("data", asked.name)
     folder, _, name = str(given.table).rpartition("/")
     Folder(google, folder).download(name, work / path, given.table_md5)
@@ -85,13 +89,17 @@ def _bring_table(google: Google, given: argparse.Namespace, work: Path) -> list[
     return [] if is_below else [f"data.source.path='{quoted}'"]
 
 
-def _work(folder: Folder, replica: Replica, words: list[str], work: Path, given: argparse.Namespace) -> int:
+def _work(
+    folder: Folder, replica: Replica, words: list[str], work: Path, given: argparse.Namespace
+) -> int:
     """Runs the command between what the bucket has of it and what it leaves there."""
     mirror = Mirror(work / RUNS, folder.below(RUNS))
     is_shared_study = given.study is not None and replica.n > 1
     # A study in a database goes on from there; its other workers are writing to the bucket all the while.
     if not is_shared_study and (n_files := mirror.restore()):
-        sys.stdout.write(f"{n_files} files of an earlier attempt restored from {mirror.there.uri}\n")
+        sys.stdout.write(
+            f"{n_files} files of an earlier attempt restored from {mirror.there.uri}\n"
+        )
     command = command_to_run(work / RUNS, words)
     if command is None:
         sys.stdout.write("The run has finished already; there is nothing to go on with.\n")
@@ -133,7 +141,11 @@ def command_to_run(runs: Path, words: Sequence[str]) -> list[str] | None:
     train = [sys.executable, "-m", "studperf.train"]
     if "-m" in words:
         return [*train, *words]
-    begun = [path for path in sorted(runs.glob("*")) if (path / "record.json").is_file() or (path / "repeat.yaml").is_file()]
+    begun = [
+        path
+        for path in sorted(runs.glob("*"))
+        if (path / "record.json").is_file() or (path / "repeat.yaml").is_file()
+    ]
     if not begun:
         return [*train, *words]
     record = begun[-1] / "record.json"

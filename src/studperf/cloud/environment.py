@@ -46,4 +46,6 @@ class VertexEnvironment(LightningEnvironment):
             ConfigError: the run is for another number of machines than the job has.
         """
         if num_nodes != self.replica.n:
-            raise ConfigError(f"trainer.num_nodes={num_nodes}: the job has {self.replica.n} machines by CLUSTER_SPEC; they must be equal")
+            raise ConfigError(
+                f"trainer.num_nodes={num_nodes}: the job has {self.replica.n} machines by CLUSTER_SPEC; they must be equal"
+            )

@@ -26,7 +26,9 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
 
     run = sweeps.handed().run
     if run is None:
-        raise CloudError("no command has handed over what runs a trial; start it with python -m studperf.train")
+        raise CloudError(
+            "no command has handed over what runs a trial; start it with python -m studperf.train"
+        )
     seconds = dry_run(order, run, console).total_s(n_workers(order, cloud))
     cost = f", about {price.money(price.cost(seconds))}" if isinstance(price, Quote) else ""
     console.print(
@@ -35,9 +37,7 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
         soft_wrap=True,
     )
     if seconds > cloud.timeout_s:
-        message = (
-            f"The study takes up to {seconds:.0f} s, and cloud.timeout_s={cloud.timeout_s} stops it before: give it more time or workers"
-        )
+        message = f"The study takes up to {seconds:.0f} s, and cloud.timeout_s={cloud.timeout_s} stops it before: give it more time or workers"
         if not cloud.dry_run:
             raise ConfigError(message)
         console.print(f"WARNING: {message}", style="bold yellow", soft_wrap=True, markup=False)
@@ -45,4 +45,8 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
 
 def n_workers(order: Order, cloud: Cloud) -> int:
     """Processes that take trials, on all machines together."""
-    return cloud.n_machines * order.settings.n_jobs if cloud.has_database or cloud.workers == 1 else cloud.workers
+    return (
+        cloud.n_machines * order.settings.n_jobs
+        if cloud.has_database or cloud.workers == 1
+        else cloud.workers
+    )

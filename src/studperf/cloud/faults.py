@@ -50,19 +50,39 @@ class Asked:
 def from_response(response: requests.Response, asked: Asked) -> CloudError:
     """The error that an answer is."""
     error = _error_of(response)
-    status, message = str(error.get("status", "")), " ".join(str(error.get("message", "")).split())[:_MAX_SHOWN]
-    reasons = {str(detail.get("reason", "")) for detail in [*error.get("details", []), *error.get("errors", [])]}
+    status, message = (
+        str(error.get("status", "")),
+        " ".join(str(error.get("message", "")).split())[:_MAX_SHOWN],
+    )
+    reasons = {
+        str(detail.get("reason", ""))
+        for detail in [*error.get("details", []), *error.get("errors", [])]
+    }
     said = f"Google said: {message or response.reason} ({response.status_code})"
-    if reasons & {"SERVICE_DISABLED", "accessNotConfigured"} or "has not been used in project" in message:
-        return CloudError(f"{asked.what}: the API is not switched on. {said}\nSwitch it on: {enable(asked)}")
+    if (
+        reasons & {"SERVICE_DISABLED", "accessNotConfigured"}
+        or "has not been used in project" in message
+    ):
+        return CloudError(
+            f"{asked.what}: the API is not switched on. {said}\nSwitch it on: {enable(asked)}"
+        )
     if response.status_code == _TOO_MANY or status == "RESOURCE_EXHAUSTED":
-        return CloudError(f"{asked.what}: the quota is used up. {said}\n{mend_quota(asked.project)}")
+        return CloudError(
+            f"{asked.what}: the quota is used up. {said}\n{mend_quota(asked.project)}"
+        )
     if response.status_code in (401, _FORBIDDEN):
-        return CloudError(f"{asked.what}: this account may not do that. {said}\nGive it the right: {_grant(asked, message)}")
-    if re.search(r"\b(location|region)\b", message, re.IGNORECASE) and response.status_code in (400, _NOT_FOUND):
+        return CloudError(
+            f"{asked.what}: this account may not do that. {said}\nGive it the right: {_grant(asked, message)}"
+        )
+    if re.search(r"\b(location|region)\b", message, re.IGNORECASE) and response.status_code in (
+        400,
+        _NOT_FOUND,
+    ):
         return no_region(asked, said)
     if response.status_code == _NOT_FOUND:
-        return NotFoundError(f"{asked.what}: there is none. {said}" + (f"\n{asked.mend}" if asked.mend else ""))
+        return NotFoundError(
+            f"{asked.what}: there is none. {said}" + (f"\n{asked.mend}" if asked.mend else "")
+        )
     return CloudError(f"{asked.what}: {said}")
 
 
@@ -81,13 +101,23 @@ def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
     if (
         asked.region
         and asked.region in host
-        and any(sign in text for sign in ("NameResolution", "Name or service not known", "getaddrinfo"))
-        and _has_address("oauth2.googleapis.com")  # else it is the network that has none for any host
+        and any(
+            sign in text for sign in ("NameResolution", "Name or service not known", "getaddrinfo")
+        )
+        and _has_address(
+            "oauth2.googleapis.com"
+        )  # else it is the network that has none for any host
     ):
         return no_region(asked, f"{host} has no address")
-    reason = re.search(r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text)  # the rest names Python's objects
-    first = reason[1] if reason else text.splitlines()[0][:_MAX_SHOWN] if text else type(error).__name__
-    return CloudError(f"{asked.what}: {host} can't be reached: {first}\nIs there a way out? curl -sSI https://{host}")
+    reason = re.search(
+        r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text
+    )  # the rest names Python's objects
+    first = (
+        reason[1] if reason else text.splitlines()[0][:_MAX_SHOWN] if text else type(error).__name__
+    )
+    return CloudError(
+        f"{asked.what}: {host} can't be reached: {first}\nIs there a way out? curl -sSI https://{host}"
+    )
 
 
 def _has_address(host: str) -> bool:
@@ -100,7 +130,9 @@ def _has_address(host: str) -> bool:
 def no_credentials(error: Exception) -> CloudError:
     """Nobody is logged in."""
     first = (str(error).splitlines() or [""])[0][:_MAX_SHOWN]
-    return CloudError(f"Google Cloud does not know who asks: {first}\nLog in: gcloud auth application-default login")
+    return CloudError(
+        f"Google Cloud does not know who asks: {first}\nLog in: gcloud auth application-default login"
+    )
 
 
 def no_region(asked: Asked, said: str) -> CloudError:
@@ -139,7 +171,11 @@ def _grant(asked: Asked, message: str) -> str:
 def explain_job_error(message: str, *, image: str, project: str, timeout_s: str) -> str:
     """What a job ended with, and the way out where there is a usual one."""
     text = " ".join(message.split())
-    if re.search(r"image\b.*(not found|not exist|failed to pull|pull access)|manifest unknown", text, re.IGNORECASE):
+    if re.search(
+        r"image\b.*(not found|not exist|failed to pull|pull access)|manifest unknown",
+        text,
+        re.IGNORECASE,
+    ):
         return f"{text}\nBuild and push the image: {push_image(image)}"
     if re.search(r"exceeded|timed out|timeout", text, re.IGNORECASE):
         return f"{text}\nIt ran longer than {timeout_s}; give it more: cloud.timeout_s=SECONDS"

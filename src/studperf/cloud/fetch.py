@@ -41,7 +41,11 @@ def fetch(google: Google, job: Job, runs: Path, console: Console) -> list[Path]:
     states = {blob.name: _look(place(runs, blob), blob, known.get(blob.name)) for blob in blobs}
     new = [blob for blob in blobs if states[blob.name] == "older"]
     growing = {_unit(blob.name) for blob in new}
-    if others := [name for name, state in states.items() if state == "another" or (state == "changed" and _unit(name) in growing)]:
+    if others := [
+        name
+        for name, state in states.items()
+        if state == "another" or (state == "changed" and _unit(name) in growing)
+    ]:
         units = ", ".join(sorted({str(runs / _unit(name)) for name in others}))
         raise CloudError(
             f"{units}: {len(others)} file{'s' if len(others) > 1 else ''} here would be lost, such as {others[0]}: another run or study "
@@ -56,11 +60,17 @@ def fetch(google: Google, job: Job, runs: Path, console: Console) -> list[Path]:
         if known:
             (runs / FETCHED).write_text(json.dumps(fetched, indent=1), encoding="utf-8")
     size = sum(blob.size for blob in new)
-    console.print(f"{len(new)} of {len(blobs)} files fetched ({size:,} bytes) from {folder.uri} into {runs}", soft_wrap=True, markup=False)
+    console.print(
+        f"{len(new)} of {len(blobs)} files fetched ({size:,} bytes) from {folder.uri} into {runs}",
+        soft_wrap=True,
+        markup=False,
+    )
     return sorted({runs / _unit(blob.name) for blob in blobs})
 
 
-def _look(path: Path, blob: Blob, fetched: str | None) -> Literal["here", "older", "changed", "another"]:
+def _look(
+    path: Path, blob: Blob, fetched: str | None
+) -> Literal["here", "older", "changed", "another"]:
     """What lies where an object belongs.
 
     Args:
@@ -95,7 +105,9 @@ def place(runs: Path, blob: Blob) -> Path:
     """
     name = PurePosixPath(blob.name)
     if name.is_absolute() or ".." in name.parts or "\\" in blob.name:
-        raise CloudError(f"{blob.name!r}: is no name of a file below {runs}; somebody else writes into this bucket")
+        raise CloudError(
+            f"{blob.name!r}: is no name of a file below {runs}; somebody else writes into this bucket"
+        )
     return runs.joinpath(*name.parts)
 
 
@@ -105,11 +117,17 @@ def show(found: list[Path], console: Console) -> None:
         record = path / "record.json"
         if record.is_file():
             known = json.loads(record.read_text(encoding="utf-8"))
-            verdict = (known.get("judgement") or {}).get("verdict", {}).get("line", known.get("status"))
+            verdict = (
+                (known.get("judgement") or {}).get("verdict", {}).get("line", known.get("status"))
+            )
             simulated = "SIMULATED data. " if known["data"]["is_simulated"] else ""
             console.print(f"{path}: {simulated}{verdict}", soft_wrap=True, markup=False)
         else:
-            what = "python -m studperf.sweeps show" if path.parent.name == "sweeps" else "python -m studperf.compare"
+            what = (
+                "python -m studperf.sweeps show"
+                if path.parent.name == "sweeps"
+                else "python -m studperf.compare"
+            )
             console.print(f"{path}: see {what} {path}", soft_wrap=True, markup=False)
 
 

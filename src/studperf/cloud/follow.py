@@ -35,7 +35,9 @@ class Log:
                 yield line
 
 
-def follow(vertex: Vertex, job: Job, console: Console, how_to: Mapping[str, str], *, poll_s: float = POLL_S) -> int:
+def follow(
+    vertex: Vertex, job: Job, console: Console, how_to: Mapping[str, str], *, poll_s: float = POLL_S
+) -> int:
     """Shows a job until it has ended; returns the exit code: 0 if it succeeded, 1 if not, 130 if watching was stopped."""
     log, state = Log(vertex, job), ""
     try:
@@ -49,7 +51,10 @@ def follow(vertex: Vertex, job: Job, console: Console, how_to: Mapping[str, str]
                 break
             time.sleep(poll_s)
     except KeyboardInterrupt:
-        console.print(f"\nNo longer watching; the job {job.name} goes on in the cloud, and costs money.", soft_wrap=True)
+        console.print(
+            f"\nNo longer watching; the job {job.name} goes on in the cloud, and costs money.",
+            soft_wrap=True,
+        )
         for name in ("Follow", "Cancel"):
             console.print(f"{name + ':':8}{how_to[name]}", soft_wrap=True, markup=False)
         return _INTERRUPTED
@@ -63,7 +68,9 @@ def follow(vertex: Vertex, job: Job, console: Console, how_to: Mapping[str, str]
 def show_lines(lines: Iterator[Line] | list[Line], console: Console, *, n_machines: int) -> None:
     """Lines as they were written; of several machines, with whose they are."""
     for line in lines:
-        console.out(f"{line.replica:14} {line.text}" if n_machines > 1 else line.text, highlight=False)
+        console.out(
+            f"{line.replica:14} {line.text}" if n_machines > 1 else line.text, highlight=False
+        )
 
 
 def show_tail(vertex: Vertex, job: Job, console: Console) -> None:
@@ -71,4 +78,8 @@ def show_tail(vertex: Vertex, job: Job, console: Console) -> None:
     lines = list(vertex.log(job))
     if lines:
         console.print(f"The last lines of {lines[-1].replica or 'its log'}:")
-        show_lines([line for line in lines if line.replica == lines[-1].replica][-_TAIL:], console, n_machines=1)
+        show_lines(
+            [line for line in lines if line.replica == lines[-1].replica][-_TAIL:],
+            console,
+            n_machines=1,
+        )

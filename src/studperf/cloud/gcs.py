@@ -59,9 +59,14 @@ class Folder:
         Raises:
             CloudError: there is no such bucket, or it may not be read.
         """
-        params: dict[str, Any] = {"prefix": self.prefix, "fields": f"nextPageToken,items({_FIELDS})"}
+        params: dict[str, Any] = {
+            "prefix": self.prefix,
+            "fields": f"nextPageToken,items({_FIELDS})",
+        }
         while True:
-            page = self.google.json("GET", f"storage/v1/b/{self.bucket}/o", self._asked(self.uri), **params)
+            page = self.google.json(
+                "GET", f"storage/v1/b/{self.bucket}/o", self._asked(self.uri), **params
+            )
             yield from (self._blob(item) for item in page.get("items", []))
             if not page.get("nextPageToken"):
                 return
@@ -69,8 +74,14 @@ class Folder:
 
     def is_there(self, name: str) -> bool:
         """Whether there is such an object. That there is no such bucket is another matter: a look at the list tells them apart."""
-        params: dict[str, Any] = {"prefix": self.prefix + name, "maxResults": 1, "fields": f"items({_FIELDS})"}
-        page = self.google.json("GET", f"storage/v1/b/{self.bucket}/o", self._asked(self.uri), **params)
+        params: dict[str, Any] = {
+            "prefix": self.prefix + name,
+            "maxResults": 1,
+            "fields": f"items({_FIELDS})",
+        }
+        page = self.google.json(
+            "GET", f"storage/v1/b/{self.bucket}/o", self._asked(self.uri), **params
+        )
         return [item["name"] for item in page.get("items", [])] == [self.prefix + name]
 
     def read(self, name: str) -> bytes:
@@ -80,7 +91,11 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces an object."""
-        self.google.patiently(lambda: self._post(name, content, hashlib.md5(content, usedforsecurity=False).hexdigest()))
+        self.google.patiently(
+            lambda: self._post(
+                name, content, hashlib.md5(content, usedforsecurity=False).hexdigest()
+            )
+        )
 
     def upload(self, path: Path, name: str, md5: str) -> None:
         """Replaces an object by a file of this md5, however large."""
@@ -125,7 +140,9 @@ class Folder:
                     file.write(chunk)
                 sent = _md5_in(response)
             if sent not in (None, digest.hexdigest()):
-                raise BusyError(f"{self.uri}/{name}: arrived damaged, with md5 {digest.hexdigest()} where {sent} was sent")
+                raise BusyError(
+                    f"{self.uri}/{name}: arrived damaged, with md5 {digest.hexdigest()} where {sent} was sent"
+                )
             if md5 not in (None, digest.hexdigest()):
                 raise CloudError(
                     f"{self.uri}/{name}: is damaged, its md5 is {digest.hexdigest()} where {md5} belongs. Delete it and send it again"
@@ -136,7 +153,13 @@ class Folder:
                 temporary.unlink()
 
     def _get(self, name: str, *, is_streamed: bool) -> requests.Response:
-        return self.google.once("GET", self._path(name), self._asked(f"{self.uri}/{name}"), params={"alt": "media"}, stream=is_streamed)
+        return self.google.once(
+            "GET",
+            self._path(name),
+            self._asked(f"{self.uri}/{name}"),
+            params={"alt": "media"},
+            stream=is_streamed,
+        )
 
     def _post(self, name: str, content: Any, md5: str) -> None:  # noqa: ANN401 - bytes, or a file of them
         response = self.google.once(
@@ -149,7 +172,9 @@ class Folder:
         )
         arrived = self._blob(response.json()).md5
         if arrived is not None and arrived != md5:
-            raise CloudError(f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {md5} belongs. Send it again")
+            raise CloudError(
+                f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {md5} belongs. Send it again"
+            )
 
     def _path(self, name: str) -> str:
         return f"storage/v1/b/{self.bucket}/o/{quote(self.prefix + name, safe='')}"
@@ -161,10 +186,19 @@ class Folder:
 
     def _blob(self, item: dict[str, Any]) -> Blob:
         md5 = base64.b64decode(item["md5Hash"]).hex() if "md5Hash" in item else None
-        return Blob(item["name"].removeprefix(self.prefix), int(item["size"]), md5, datetime.fromisoformat(item["updated"]))
+        return Blob(
+            item["name"].removeprefix(self.prefix),
+            int(item["size"]),
+            md5,
+            datetime.fromisoformat(item["updated"]),
+        )
 
 
 def _md5_in(response: requests.Response) -> str | None:
     """Of what is being sent, as the bucket says it; an object that was put together from parts has none."""
-    hashes = dict(part.strip().split("=", 1) for part in response.headers.get("x-goog-hash", "").split(",") if "=" in part)
+    hashes = dict(
+        part.strip().split("=", 1)
+        for part in response.headers.get("x-goog-hash", "").split(",")
+        if "=" in part
+    )
     return base64.b64decode(hashes["md5"]).hex() if "md5" in hashes else None

@@ -67,16 +67,23 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
     pool = {
         "machineSpec": _machine(cloud),
         "diskSpec": {"bootDiskType": "pd-ssd", "bootDiskSizeGb": cloud.disk_gb},
-        "containerSpec": {"imageUri": image_of(cloud, task.commit), "command": [cloud.python, *COMMAND], "args": _arguments(cloud, task)},
+        "containerSpec": {
+            "imageUri": image_of(cloud, task.commit),
+            "command": [cloud.python, *COMMAND],
+            "args": _arguments(cloud, task),
+        },
     }
-    counts = [1] if cloud.n_machines == 1 else [1, cloud.n_machines - 1]  # the first pool holds the one primary replica
+    counts = (
+        [1] if cloud.n_machines == 1 else [1, cloud.n_machines - 1]
+    )  # the first pool holds the one primary replica
     spec: Json = {
         "workerPoolSpecs": [pool | {"replicaCount": str(n)} for n in counts],
         "scheduling": {
             "timeout": f"{cloud.timeout_s}s",
             "strategy": "SPOT" if cloud.spot else "STANDARD",
             "disableRetries": not task.can_resume,
-            "restartJobOnWorkerRestart": cloud.nodes > 1,  # processes that share a run begin together, workers of a study need not
+            "restartJobOnWorkerRestart": cloud.nodes
+            > 1,  # processes that share a run begin together, workers of a study need not
         },
         "baseOutputDirectory": {"outputUriPrefix": folder_of(cloud, task.name)},
     }
@@ -88,12 +95,18 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
 def _check(config: RunConfig, cloud: Vertex, task: Task) -> None:
     is_shared = "ddp" in str(config.trainer.get("strategy"))
     if cloud.nodes > 1 and not (is_shared and task.kind == "run"):
-        raise ConfigError(f"cloud.nodes={cloud.nodes}: several machines share one run with trainer=ddp, without -m and repeat")
+        raise ConfigError(
+            f"cloud.nodes={cloud.nodes}: several machines share one run with trainer=ddp, without -m and repeat"
+        )
     if cloud.workers > 1 and task.kind != "study":
         raise ConfigError(
             f"cloud.workers={cloud.workers}: is for a study, such as -m sweeps=mlp; one run is shared by cloud.nodes=N trainer=ddp"
         )
-    if config.trainer.get("accelerator") in ("gpu", "cuda") and cloud.accelerator is None and not cloud.machine.startswith(_WITH_GPU):
+    if (
+        config.trainer.get("accelerator") in ("gpu", "cuda")
+        and cloud.accelerator is None
+        and not cloud.machine.startswith(_WITH_GPU)
+    ):
         raise ConfigError(
             f"trainer.accelerator={config.trainer['accelerator']}: cloud.machine={cloud.machine} has no GPU; rent one with "
             "cloud.accelerator=NVIDIA_TESLA_T4, or take trainer.accelerator=auto"
@@ -106,14 +119,25 @@ def _check(config: RunConfig, cloud: Vertex, task: Task) -> None:
 
 def _machine(cloud: Vertex) -> Json:
     spec: Json = {"machineType": cloud.machine}
-    return spec | ({"acceleratorType": cloud.accelerator, "acceleratorCount": cloud.n_accelerators} if cloud.accelerator else {})
+    return spec | (
+        {"acceleratorType": cloud.accelerator, "acceleratorCount": cloud.n_accelerators}
+        if cloud.accelerator
+        else {}
+    )
 
 
 def _arguments(cloud: Vertex, task: Task) -> list[str]:
     options = [f"--folder={folder_of(cloud, task.name)}", f"--sync-s={cloud.sync_s:g}"]
     if task.table_md5 is not None and task.table_path is not None:
-        options += [f"--table={table_uri(cloud, task.table_md5)}", f"--table-md5={task.table_md5}", f"--table-path={pack(task.table_path)}"]
-    options += [f"--secret={variable}={secret_version(cloud, name)}" for variable, name in sorted(cloud.secrets.items())]
+        options += [
+            f"--table={table_uri(cloud, task.table_md5)}",
+            f"--table-md5={task.table_md5}",
+            f"--table-path={pack(task.table_path)}",
+        ]
+    options += [
+        f"--secret={variable}={secret_version(cloud, name)}"
+        for variable, name in sorted(cloud.secrets.items())
+    ]
     options += [f"--study={pack(task.study)}"] if task.study else []
     words = [*task.flags, *task.words]
     if cloud.nodes > 1:
@@ -125,7 +149,10 @@ def _arguments(cloud: Vertex, task: Task) -> list[str]:
 
 def image_of(cloud: Vertex, commit: str | None) -> str:
     """The image that was named, or the one that the checkout's commit is made into."""
-    return cloud.image or f"{cloud.region}-docker.pkg.dev/{cloud.project or 'PROJECT'}/studperf/train:{commit or 'latest'}"
+    return (
+        cloud.image
+        or f"{cloud.region}-docker.pkg.dev/{cloud.project or 'PROJECT'}/studperf/train:{commit or 'latest'}"
+    )
 
 
 def folder_of(cloud: Vertex, name: str) -> str:
@@ -140,7 +167,11 @@ def table_uri(cloud: Vertex, md5: str) -> str:
 
 def secret_version(cloud: Vertex, name: str) -> str:
     """The full name of a secret's version."""
-    full = name if name.startswith("projects/") else f"projects/{cloud.project or 'PROJECT'}/secrets/{name}"
+    full = (
+        name
+        if name.startswith("projects/")
+        else f"projects/{cloud.project or 'PROJECT'}/secrets/{name}"
+    )
     return full if "/versions/" in full else f"{full}/versions/latest"
 
 
@@ -155,4 +186,7 @@ def _labels(config: RunConfig, task: Task) -> Json:
         "commit": (task.commit or "unknown")[:12],
         **({"study": task.study} if task.study else {}),
     }
-    return {key: re.sub(r"[^a-z0-9_-]", "_", value.lower())[:_MAX_LABEL] for key, value in labels.items()}
+    return {
+        key: re.sub(r"[^a-z0-9_-]", "_", value.lower())[:_MAX_LABEL]
+        for key, value in labels.items()
+    }

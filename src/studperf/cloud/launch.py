@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf.cloud.checkout import Code, Table, read_code, read_table, warnings_about
-from studperf.cloud.job import Json, Kind, Task, describe, folder_of, image_of, secret_version, table_uri
+from studperf.cloud.job import (
+    Json,
+    Kind,
+    Task,
+    describe,
+    folder_of,
+    image_of,
+    secret_version,
+    table_uri,
+)
 from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
 from studperf.cloud.words import key_of, pack, words_for_container
 from studperf.config import accept_overrides, compose_first, load
@@ -70,7 +79,11 @@ def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int 
         hold_time(plan.order, plan.cloud, plan.price, console)
     if plan.cloud.dry_run:
         console.out(json.dumps(plan.body, indent=2, ensure_ascii=False), highlight=False)
-        unset = [name for name, value in (("PROJECT", plan.cloud.project), ("BUCKET", plan.cloud.bucket)) if value is None]
+        unset = [
+            name
+            for name, value in (("PROJECT", plan.cloud.project), ("BUCKET", plan.cloud.bucket))
+            if value is None
+        ]
         note = f" {' and '.join(unset)}: not said yet, see docs/cloud.md." if unset else ""
         console.print(f"Nothing was sent (cloud.dry_run=true).{note}", soft_wrap=True)
         return None
@@ -90,8 +103,12 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
 
     if several := [word for word in words if key_of(word) == "cloud" and set(",(") & set(word)]:
         raise ConfigError(f"{several[0]}: one place for all runs of a command; name one")
-    if others := [word for word in words if key_of(word) == "hydra.sweeper.storage" or _PASSWORD.search(word)]:
-        raise ConfigError(f"{key_of(others[0])}: a password would be read by all who see the job; {_BY_SECRET}")
+    if others := [
+        word for word in words if key_of(word) == "hydra.sweeper.storage" or _PASSWORD.search(word)
+    ]:
+        raise ConfigError(
+            f"{key_of(others[0])}: a password would be read by all who see the job; {_BY_SECRET}"
+        )
     from studperf.sweeps.door import find_study_faults
 
     accepted = accept_overrides(words, check_study=find_study_faults)
@@ -101,7 +118,9 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
     if not isinstance(cloud, Cloud):
         raise ConfigError("cloud: the last word counts, and it is not cloud=vertex")
     if config.resume is not None:
-        raise ConfigError("resume= goes on with a run that lies here; a job goes on by itself when its machine is taken away")
+        raise ConfigError(
+            "resume= goes on with a run that lies here; a job goes on by itself when its machine is taken away"
+        )
     kind = _kind(config, cfg.hydra, flags)
     order = _order(accepted, cfg.hydra) if kind == "study" else None
     code, table = read_code(), read_table(config.data)
@@ -110,7 +129,17 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
     _hold_secrets(body, cloud)
     price = quote(cloud, read_prices(Path(cloud.prices) if cloud.prices else TABLE))
     hold_ceiling(cloud, price)
-    return Plan(config, cloud, task, table, body, price, tuple(warnings_about(code, cloud.image)), order, tuple(words))
+    return Plan(
+        config,
+        cloud,
+        task,
+        table,
+        body,
+        price,
+        tuple(warnings_about(code, cloud.image)),
+        order,
+        tuple(words),
+    )
 
 
 def _kind(config: RunConfig, hydra: DictConfig, flags: Sequence[str]) -> Kind:
@@ -126,7 +155,9 @@ def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
     from studperf.sweeps.door import read_order
 
     settings = OmegaConf.to_container(hydra.sweeper, resolve=True)
-    plain = {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
+    plain = (
+        {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
+    )
     words = [word for word in words_for_container(accepted) if not key_of(word).startswith("hydra")]
     return read_order(words, plain, name=hydra.runtime.choices.get("sweeps"))
 
@@ -137,11 +168,26 @@ def _hold_secrets(body: Json, cloud: Cloud) -> None:
     for variable in sorted({"WANDB_API_KEY", "STUDPERF_STORAGE", *cloud.secrets}):
         value = os.environ.get(variable, "")
         if len(value) >= _MIN_SECRET and (value in text or pack(value) in text):
-            raise ConfigError(f"the job would hold the value of {variable}, for all to read who see it; {_BY_SECRET}")
+            raise ConfigError(
+                f"the job would hold the value of {variable}, for all to read who see it; {_BY_SECRET}"
+            )
 
 
-def _task(config: RunConfig, kind: Kind, order: Order | None, words: Sequence[str], code: Code | None, table: Table | None) -> Task:
-    stem = order.name if order is not None else "multirun" if kind == "multirun" else f"{config.model_name}_seed{config.seed}"
+def _task(
+    config: RunConfig,
+    kind: Kind,
+    order: Order | None,
+    words: Sequence[str],
+    code: Code | None,
+    table: Table | None,
+) -> Task:
+    stem = (
+        order.name
+        if order is not None
+        else "multirun"
+        if kind == "multirun"
+        else f"{config.model_name}_seed{config.seed}"
+    )
     request = uuid.uuid4().hex
     return Task(
         name=f"{datetime.now().astimezone():%Y-%m-%d_%H-%M-%S}_{stem}_{request[:4]}",
@@ -168,7 +214,8 @@ def show(plan: Plan, console: Console) -> None:
         "Machines": f"{cloud.n_machines} x {kind}{cloud.machine}{extra} in {cloud.region}, at most {cloud.timeout_s} s",
         **({"Workers": _workers_line(plan.order, cloud)} if plan.order is not None else {}),
         "Image": image_of(cloud, plan.task.commit),
-        "Data": _data_line(plan.table) or f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}",
+        "Data": _data_line(plan.table)
+        or f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}",
         "Results": folder_of(cloud, plan.task.name),
         "Price": _price_line(price),
         "Ceiling": f"{price.money(cloud.max_cost)} (cloud.max_cost)"
@@ -185,7 +232,11 @@ def _workers_line(order: Order, cloud: Cloud) -> str:
     n = n_workers(order, cloud)
     if cloud.has_database:
         return f"{n} on one study, by the database of cloud.secrets.STUDPERF_STORAGE"
-    more = "; for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME" if n > 1 else ""
+    more = (
+        "; for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME"
+        if n > 1
+        else ""
+    )
     return f"{n} on one machine, which shares its cores among them{more}" if n > 1 else "1"
 
 
@@ -198,7 +249,11 @@ def _data_line(table: Table | None) -> str:
 def _price_line(price: Quote | str) -> str:
     if isinstance(price, str):
         return f"unknown: {price}"
-    where = "" if price.is_region_known else "; the region is not in the table and counts as the dearest"
+    where = (
+        ""
+        if price.is_region_known
+        else "; the region is not in the table and counts as the dearest"
+    )
     return (
         f"about {price.money(price.per_hour)} an hour, {price.money(price.most)} if it runs to the end of its time "
         f"(prices of {price.as_of}{where}; check them: https://cloud.google.com/vertex-ai/pricing)"
@@ -225,7 +280,11 @@ def send(plan: Plan, console: Console) -> int | None:
     vertex = Vertex(google)
     job = vertex.submit(plan.body)
     commands = how_to(job, plan.typed)
-    lines = {"Submitted": f"{job.name} ({job.id}), {job.state}", "Console": vertex.console_url(job), **commands}
+    lines = {
+        "Submitted": f"{job.name} ({job.id}), {job.state}",
+        "Console": vertex.console_url(job),
+        **commands,
+    }
     for name, text in lines.items():
         console.print(f"{name + ':':11}{text}", soft_wrap=True, markup=False)
     if not cloud.follow:
@@ -239,12 +298,23 @@ def _bring_table(plan: Plan, google: Google, console: Console) -> None:
     from studperf.cloud.gcs import Folder
 
     folder = Folder(google, str(plan.cloud.bucket))
-    name = table_uri(plan.cloud, plan.table.md5).removeprefix(f"{folder.uri}/") if plan.table else "data"
-    is_there = folder.is_there(name)  # asked without a table too: a bucket that is not there is to be told before a machine is rented
+    name = (
+        table_uri(plan.cloud, plan.table.md5).removeprefix(f"{folder.uri}/")
+        if plan.table
+        else "data"
+    )
+    is_there = folder.is_there(
+        name
+    )  # asked without a table too: a bucket that is not there is to be told before a machine is rented
     if plan.table is not None and not is_there:
         if not plan.table.is_here:
-            raise CloudError(f"{plan.table.path}: is neither here nor in {folder.uri}/{name}; bring it: python -m studperf.data fetch")
-        console.print(f"Sending the table ({plan.table.path.stat().st_size:,} bytes) to {folder.uri}/{name}", soft_wrap=True)
+            raise CloudError(
+                f"{plan.table.path}: is neither here nor in {folder.uri}/{name}; bring it: python -m studperf.data fetch"
+            )
+        console.print(
+            f"Sending the table ({plan.table.path.stat().st_size:,} bytes) to {folder.uri}/{name}",
+            soft_wrap=True,
+        )
         folder.upload(plan.table.path, name, plan.table.md5)
 
 
@@ -257,8 +327,15 @@ def _check_secrets(cloud: Cloud, google: Google, console: Console) -> None:
             check_secret(google, secret_version(cloud, name))
         except NotFoundError:
             raise
-        except CloudError as error:  # whoever submits need not be allowed to look: the job's own account reads it
-            console.print(f"WARNING: {str(error).splitlines()[0]}", style="yellow", soft_wrap=True, markup=False)
+        except (
+            CloudError
+        ) as error:  # whoever submits need not be allowed to look: the job's own account reads it
+            console.print(
+                f"WARNING: {str(error).splitlines()[0]}",
+                style="yellow",
+                soft_wrap=True,
+                markup=False,
+            )
 
 
 def how_to(job: Job, typed: Sequence[str]) -> dict[str, str]:

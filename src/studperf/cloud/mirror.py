@@ -54,8 +54,14 @@ class Mirror:
             CloudError: the bucket can't be reached; what was not sent is sent the next time.
         """
         with self._lock:
-            changed = [(path, stamp) for path, stamp in self._files() if self._sent.get(path) != stamp]
-            leading = [(path, stamp, content) for path, stamp in changed if path.name in _LEADING and (content := _read(path)) is not None]
+            changed = [
+                (path, stamp) for path, stamp in self._files() if self._sent.get(path) != stamp
+            ]
+            leading = [
+                (path, stamp, content)
+                for path, stamp in changed
+                if path.name in _LEADING and (content := _read(path)) is not None
+            ]
             for path, stamp in changed:
                 if path.name not in _LEADING:
                     self._send(path, stamp)
@@ -77,7 +83,10 @@ class Mirror:
     def _files(self) -> Iterator[tuple[Path, Stamp]]:
         """Those that are no link, lock or half-written: names with a dot in front are our own and no result."""
         for path in sorted(self.here.rglob("*")):
-            if any(part.startswith(".") for part in path.relative_to(self.here).parts) or path.is_symlink():
+            if (
+                any(part.startswith(".") for part in path.relative_to(self.here).parts)
+                or path.is_symlink()
+            ):
                 continue
             try:
                 if path.is_file():

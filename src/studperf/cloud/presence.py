@@ -51,7 +51,9 @@ class Presence:
                 sign = blob.updated.isoformat()
                 if silent.get(blob.name, ("", 0.0))[0] != sign:
                     silent[blob.name] = (sign, time.monotonic())
-                waiting |= time.monotonic() - silent[blob.name][1] < max(_LEAST_S, self.every_s * _GONE_AFTER)
+                waiting |= time.monotonic() - silent[blob.name][1] < max(
+                    _LEAST_S, self.every_s * _GONE_AFTER
+                )
             if not waiting:
                 return
             time.sleep(min(self.every_s, 1.0))

@@ -73,10 +73,17 @@ def read_prices(path: Path = TABLE) -> Prices:
     except OSError as error:
         raise ConfigError(f"cloud.prices={path}: can't be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"cloud.prices={path}: is not YAML: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"cloud.prices={path}: is not YAML: {str(error).splitlines()[0]}"
+        ) from error
     except ValidationError as error:
-        faults = [str(explain(fault, ".".join(map(str, fault["loc"])) or "the file", Prices)) for fault in error.errors()]
-        raise ConfigError(listing(f"cloud.prices={path}: is no table of prices like {TABLE.name}", faults)) from error
+        faults = [
+            str(explain(fault, ".".join(map(str, fault["loc"])) or "the file", Prices))
+            for fault in error.errors()
+        ]
+        raise ConfigError(
+            listing(f"cloud.prices={path}: is no table of prices like {TABLE.name}", faults)
+        ) from error
 
 
 def quote(cloud: Vertex, prices: Prices) -> Quote | str:
@@ -91,9 +98,18 @@ def quote(cloud: Vertex, prices: Prices) -> Quote | str:
             if each is None:
                 return f"cloud.accelerator={cloud.accelerator}: {unknown_key(cloud.accelerator, prices.accelerators)}"
             machine += each * cloud.n_accelerators
-    factor = prices.regions.get(cloud.region, max(prices.regions.values())) * (prices.spot if cloud.spot else 1.0)
+    factor = prices.regions.get(cloud.region, max(prices.regions.values())) * (
+        prices.spot if cloud.spot else 1.0
+    )
     per_hour = (machine * factor + cloud.disk_gb * prices.disk_gb) * cloud.n_machines
-    return Quote(per_hour, cloud.n_machines, cloud.timeout_s, prices.currency, prices.as_of, cloud.region in prices.regions)
+    return Quote(
+        per_hour,
+        cloud.n_machines,
+        cloud.timeout_s,
+        prices.currency,
+        prices.as_of,
+        cloud.region in prices.regions,
+    )
 
 
 def hold_ceiling(cloud: Vertex, price: Quote | str) -> None:

@@ -38,7 +38,10 @@ class Replica:
             spec = json.loads(text)
             pools = {
                 name: [str(host) for host in hosts]
-                for name, hosts in sorted(spec["cluster"].items(), key=lambda pool: int(pool[0].removeprefix("workerpool")))
+                for name, hosts in sorted(
+                    spec["cluster"].items(),
+                    key=lambda pool: int(pool[0].removeprefix("workerpool")),
+                )
             }
             kind, index = str(spec["task"]["type"]), int(spec["task"]["index"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,7 +67,9 @@ class Replica:
         """
         host, _, port = self.address.rpartition(":")
         if not host or not port.isdecimal():
-            raise CloudError(f"CLUSTER_SPEC: the address of workerpool0 must be HOST:PORT, got {self.address!r}")
+            raise CloudError(
+                f"CLUSTER_SPEC: the address of workerpool0 must be HOST:PORT, got {self.address!r}"
+            )
         return host, int(port)
 
 

@@ -21,7 +21,9 @@ def take_secrets(google: Google, versions: dict[str, str]) -> None:
     for variable, version in versions.items():
         name = version.split("/")[3]
         mend = f"Put it there: printf %s VALUE | gcloud secrets create {name} --project={version.split('/')[1]} --data-file=-"
-        answer = google.json("GET", f"v1/{version}:access", google.asked("secretmanager", f"the secret {name}", mend))
+        answer = google.json(
+            "GET", f"v1/{version}:access", google.asked("secretmanager", f"the secret {name}", mend)
+        )
         value = base64.b64decode(answer.get("payload", {}).get("data", "")).decode().strip()
         if not value:
             raise CloudError(f"the secret {name} is empty\n{mend}")

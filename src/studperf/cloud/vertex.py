@@ -59,7 +59,9 @@ class Job:
     @property
     def folder(self) -> str:
         """Where it writes; empty for a job that is not ours."""
-        return str(self.body["jobSpec"].get("baseOutputDirectory", {}).get("outputUriPrefix", "")).rstrip("/")
+        return str(
+            self.body["jobSpec"].get("baseOutputDirectory", {}).get("outputUriPrefix", "")
+        ).rstrip("/")
 
     @property
     def image(self) -> str:
@@ -69,7 +71,9 @@ class Job:
     @property
     def n_machines(self) -> int:
         """Of all pools."""
-        return sum(int(pool.get("replicaCount", 1)) for pool in self.body["jobSpec"]["workerPoolSpecs"])
+        return sum(
+            int(pool.get("replicaCount", 1)) for pool in self.body["jobSpec"]["workerPoolSpecs"]
+        )
 
     @property
     def created(self) -> datetime:
@@ -81,7 +85,10 @@ class Job:
         """It ran, if it has ended."""
         if "startTime" not in self.body or "endTime" not in self.body:
             return None
-        return (datetime.fromisoformat(self.body["endTime"]) - datetime.fromisoformat(self.body["startTime"])).total_seconds()
+        return (
+            datetime.fromisoformat(self.body["endTime"])
+            - datetime.fromisoformat(self.body["startTime"])
+        ).total_seconds()
 
     @property
     def error(self) -> str:
@@ -89,7 +96,11 @@ class Job:
         message = str(self.body.get("error", {}).get("message", ""))
         project = self.resource.split("/")[1]
         timeout_s = str(self.body["jobSpec"].get("scheduling", {}).get("timeout", "its time"))
-        return explain_job_error(message, image=self.image, project=project, timeout_s=timeout_s) if message else ""
+        return (
+            explain_job_error(message, image=self.image, project=project, timeout_s=timeout_s)
+            if message
+            else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,10 @@ class Vertex:
                 return arrived[0]
             try:
                 response = self.google.once(
-                    "POST", f"v1/{self.parent}/customJobs", self._asked(f"the job {body['displayName']}"), json=body
+                    "POST",
+                    f"v1/{self.parent}/customJobs",
+                    self._asked(f"the job {body['displayName']}"),
+                    json=body,
                 )
             except BusyError:
                 is_open = True
@@ -138,7 +152,12 @@ class Vertex:
         params: Json = {"filter": wanted, "pageSize": _PAGE}
         found: list[Job] = []
         while True:
-            page = self.google.json("GET", f"v1/{self.parent}/customJobs", self._asked(f"jobs in {self.google.region}"), **params)
+            page = self.google.json(
+                "GET",
+                f"v1/{self.parent}/customJobs",
+                self._asked(f"jobs in {self.google.region}"),
+                **params,
+            )
             found += [Job(body) for body in page.get("customJobs", [])]
             if not page.get("nextPageToken"):
                 yield from sorted(found, key=lambda job: job.created, reverse=True)
@@ -157,24 +176,38 @@ class Vertex:
         jobs = list(self.jobs())
         if asked is None:
             if not jobs:
-                raise CloudError(f"there is no job of studperf in {self.google.region}, project {self.google.project}")
+                raise CloudError(
+                    f"there is no job of studperf in {self.google.region}, project {self.google.project}"
+                )
             return jobs[0]
-        found = [job for job in jobs if job.name == asked] or [job for job in jobs if job.name.startswith(asked)]
+        found = [job for job in jobs if job.name == asked] or [
+            job for job in jobs if job.name.startswith(asked)
+        ]
         if len(found) != 1:
             names = ", ".join(job.name for job in found[:5])
             raise CloudError(
                 f"{asked}: "
-                + (f"several jobs begin like that: {names}" if found else "there is no such job; see: python -m studperf.cloud list")
+                + (
+                    f"several jobs begin like that: {names}"
+                    if found
+                    else "there is no such job; see: python -m studperf.cloud list"
+                )
             )
         return found[0]
 
     def get(self, resource: str) -> Job:
         """A job as it stands now."""
-        return Job(self.google.json("GET", f"v1/{resource}", self._asked(f"the job {resource.rpartition('/')[2]}")))
+        return Job(
+            self.google.json(
+                "GET", f"v1/{resource}", self._asked(f"the job {resource.rpartition('/')[2]}")
+            )
+        )
 
     def cancel(self, job: Job) -> None:
         """Asks for its end; it takes a while."""
-        self.google.json("POST", f"v1/{job.resource}:cancel", self._asked(f"cancelling {job.name}"), body={})
+        self.google.json(
+            "POST", f"v1/{job.resource}:cancel", self._asked(f"cancelling {job.name}"), body={}
+        )
 
     def log(self, job: Job, since: str = "") -> Iterator[Line]:
         """Its log, the oldest line first.
@@ -183,7 +216,11 @@ class Vertex:
             job: whose log.
             since: the time of the last line that is known already.
         """
-        terms = ['resource.type="ml_job"', f'resource.labels.job_id="{job.id}"', f'timestamp>="{since or job.body["createTime"]}"']
+        terms = [
+            'resource.type="ml_job"',
+            f'resource.labels.job_id="{job.id}"',
+            f'timestamp>="{since or job.body["createTime"]}"',
+        ]
         body: Json = {
             "resourceNames": [f"projects/{self.google.project}"],
             "filter": " AND ".join(terms),
@@ -191,7 +228,12 @@ class Vertex:
             "pageSize": 1000,
         }
         while True:
-            page = self.google.json("POST", "v2/entries:list", self.google.asked("logging", f"the log of {job.name}"), body=body)
+            page = self.google.json(
+                "POST",
+                "v2/entries:list",
+                self.google.asked("logging", f"the log of {job.name}"),
+                body=body,
+            )
             yield from map(_line, page.get("entries", []))
             if not page.get("nextPageToken"):
                 return

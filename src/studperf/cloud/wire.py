@@ -66,13 +66,25 @@ class Google:
             return given
         if "." in service:
             return f"https://{service}"
-        return f"https://{self.region}-{service}.googleapis.com" if service == "aiplatform" else f"https://{service}.googleapis.com"
+        return (
+            f"https://{self.region}-{service}.googleapis.com"
+            if service == "aiplatform"
+            else f"https://{service}.googleapis.com"
+        )
 
     def asked(self, service: str, what: str, mend: str = "") -> Asked:
         """What a request is about."""
         return Asked(service, what, self.project, self.region, mend)
 
-    def once(self, method: str, path: str, asked: Asked, *, host: str = "", **arguments: Any) -> requests.Response:  # noqa: ANN401 - requests'
+    def once(
+        self,
+        method: str,
+        path: str,
+        asked: Asked,
+        *,
+        host: str = "",
+        **arguments: Any,  # noqa: ANN401 - requests'
+    ) -> requests.Response:
         """One request.
 
         Raises:
@@ -111,9 +123,19 @@ class Google:
                 time.sleep(self.wait_s * 2**i * random.uniform(0.5, 1.5))  # noqa: S311 - parts clients that failed together
         raise AssertionError("tries is at least 1")
 
-    def json(self, method: str, path: str, asked: Asked, *, body: Mapping[str, Any] | None = None, **params: Any) -> Json:  # noqa: ANN401 - text
+    def json(
+        self,
+        method: str,
+        path: str,
+        asked: Asked,
+        *,
+        body: Mapping[str, Any] | None = None,
+        **params: Any,  # noqa: ANN401 - text
+    ) -> Json:
         """One request that may be made again without harm; its answer."""
-        found: Json = self.patiently(lambda: self.once(method, path, asked, json=body, params=params or None)).json()
+        found: Json = self.patiently(
+            lambda: self.once(method, path, asked, json=body, params=params or None)
+        ).json()
         return found
 
 
@@ -125,7 +147,9 @@ def stand_in() -> str | None:
     """
     given = os.environ.get(ENDPOINT)
     if given and not re.fullmatch(r"http://(127\.0\.0\.1|localhost|\[::1\]):\d+/?", given):
-        raise ConfigError(f"{ENDPOINT}={given}: must be a stand-in on this machine, http://127.0.0.1:PORT")
+        raise ConfigError(
+            f"{ENDPOINT}={given}: must be a stand-in on this machine, http://127.0.0.1:PORT"
+        )
     return given.rstrip("/") if given else None
 
 

@@ -11,7 +11,9 @@ import string
 from collections.abc import Iterable
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-_AS_IT_IS = "".join(sorted({*string.ascii_letters, *string.digits, *string.punctuation, " "} - {"$", "%"}))
+_AS_IT_IS = "".join(
+    sorted({*string.ascii_letters, *string.digits, *string.punctuation, " "} - {"$", "%"})
+)
 _HERE = ("runs",)
 """Keys that are about this machine: where runs lie, and where `fetch` puts them."""
 
@@ -39,4 +41,8 @@ def is_for_cloud(words: Iterable[str]) -> bool:
 
 def words_for_container(words: Iterable[str]) -> list[str]:
     """The words of the run itself. What they say of the cloud and of this machine is not for the container."""
-    return [word for word in words if (key := key_of(word)).split(".")[0] != "cloud" and key not in _HERE]
+    return [
+        word
+        for word in words
+        if (key := key_of(word)).split(".")[0] != "cloud" and key not in _HERE
+    ]

@@ -26,7 +26,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # What train.run passes to the Trainer itself, so that a YAML can't.
 _TRAINER_GIVEN = frozenset(
     {
-        *("callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"),
+        *(
+            "callbacks",
+            "logger",
+            "default_root_dir",
+            "enable_progress_bar",
+            "enable_checkpointing",
+            "enable_model_summary",
+        ),
         *("check_val_every_n_epoch", "val_check_interval"),  # each epoch has its row in the history
     }
 )
@@ -69,12 +76,16 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
 
     plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
     if secrets := list(find_secrets(plain)):
-        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in secrets]))
+        raise ConfigError(
+            listing("The configuration was refused", [str(fault) for fault in secrets])
+        )
     faults, config = _check(plain, RunConfig)
     if not is_trusted and config is not None:
         faults += _foreign_targets(plain)
     if faults or config is None:
-        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in faults]))
+        raise ConfigError(
+            listing("The configuration was refused", [str(fault) for fault in faults])
+        )
     return config
 
 
@@ -83,7 +94,11 @@ def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     new = {key: value for key, value in defaults.items() if key not in recorded}
     for key, value in recorded.items():
         default = defaults.get(key)
-        is_block = isinstance(value, dict) and isinstance(default, dict) and key not in ("data", "model", "trainer")
+        is_block = (
+            isinstance(value, dict)
+            and isinstance(default, dict)
+            and key not in ("data", "model", "trainer")
+        )
         new[key] = _fill(value, default or {}) if is_block else value
     return new
 
@@ -96,7 +111,11 @@ def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | 
     from studperf.config.signature import check_node
     from studperf.config.sweep import SweepConfig
 
-    plain = {key: value for key, value in settings.items() if key not in ("_target_", "_recursive_", "_convert_")}
+    plain = {
+        key: value
+        for key, value in settings.items()
+        if key not in ("_target_", "_recursive_", "_convert_")
+    }
     faults: list[Fault] = []
     for name in ("sampler", "pruner"):
         if isinstance(node := plain.get(name), dict):
@@ -115,7 +134,9 @@ def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False)
     from hydra import compose as hydra_compose
 
     with _hydra():
-        return hydra_compose("train", overrides=list(overrides), return_hydra_config=return_hydra_config)
+        return hydra_compose(
+            "train", overrides=list(overrides), return_hydra_config=return_hydra_config
+        )
 
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
@@ -130,13 +151,17 @@ def load_overrides(overrides: Sequence[str]) -> RunConfig:
     with _hydra():
         line = _read_line(overrides)
         try:
-            cfg = line.cfg if line.cfg is not None else hydra_compose("train", overrides=line.words())
+            cfg = (
+                line.cfg if line.cfg is not None else hydra_compose("train", overrides=line.words())
+            )
         except HydraException as error:
             raise ConfigError(f"The configuration was refused: {error}") from error
     return load(cfg)
 
 
-def accept_overrides(overrides: Sequence[str], *, check_study: CheckStudy | None = None) -> list[str]:
+def accept_overrides(
+    overrides: Sequence[str], *, check_study: CheckStudy | None = None
+) -> list[str]:
     """The overrides as Hydra takes them, once all of them, each value of a sweep included, were seen to be without fault.
 
     Args:
@@ -156,14 +181,24 @@ def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) 
 
     words = list(overrides)
     if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
-        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in secrets]))
+        raise ConfigError(
+            listing("The configuration was refused", [str(fault) for fault in secrets])
+        )
     bare = [word.lstrip("+") for word in words]
-    if any(word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare):
+    if any(
+        word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare
+    ):
         # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
-        words += [] if any("data.source.otherwise=" in word for word in words) else ["data.source.otherwise=fail"]
+        words += (
+            []
+            if any("data.source.otherwise=" in word for word in words)
+            else ["data.source.otherwise=fail"]
+        )
     line = read_line(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)
     if line.faults:
-        raise ConfigError(listing("The configuration was refused", [str(fault) for fault in line.faults]))
+        raise ConfigError(
+            listing("The configuration was refused", [str(fault) for fault in line.faults])
+        )
     return line
 
 
@@ -207,7 +242,9 @@ def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"The configuration was refused: {error.full_key or 'a key'}: {error.msg}") from error
+        raise ConfigError(
+            f"The configuration was refused: {error.full_key or 'a key'}: {error.msg}"
+        ) from error
     if not isinstance(plain, dict):
         raise ConfigError("The configuration was refused: its root must be a mapping")
     return {str(key): value for key, value in plain.items()}
@@ -271,7 +308,9 @@ def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ..
 def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
     """How far a place leads along keys that are really there."""
     for i, part in enumerate(loc):
-        if (isinstance(plain, dict) and part in plain) or (isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)):
+        if (isinstance(plain, dict) and part in plain) or (
+            isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)
+        ):
             plain = plain[part]  # type: ignore[index]  # a list wants a whole number, and says so by TypeError
         else:
             return i
@@ -282,10 +321,21 @@ def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
     from studperf.config.faults import Fault
 
     wanted = {"model": "studperf.models.", "trainer": "lightning.pytorch.Trainer"}
-    targets = {name: str(node.get("_target_")) for name in wanted if isinstance(node := plain.get(name), dict)}
-    is_ours = {"model": targets["model"].startswith(wanted["model"]), "trainer": targets["trainer"] == wanted["trainer"]}
+    targets = {
+        name: str(node.get("_target_"))
+        for name in wanted
+        if isinstance(node := plain.get(name), dict)
+    }
+    is_ours = {
+        "model": targets["model"].startswith(wanted["model"]),
+        "trainer": targets["trainer"] == wanted["trainer"],
+    }
     what = "a run folder could name any code; only {} is taken from one, got {!r}"
-    return [Fault(f"{name}._target_", what.format(wanted[name], target)) for name, target in targets.items() if not is_ours[name]]
+    return [
+        Fault(f"{name}._target_", what.format(wanted[name], target))
+        for name, target in targets.items()
+        if not is_ours[name]
+    ]
 
 
 def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
@@ -293,7 +343,10 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
     epochs = trainer.get("max_epochs")
     if isinstance(epochs, int) and epochs < 1:
         faults.append(fault("trainer.max_epochs", f"must be at least 1, got {epochs}"))
-    positive = {key: trainer.get(key) for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches")}
+    positive = {
+        key: trainer.get(key)
+        for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches")
+    }
     why = "each epoch trains and is scored on val"
     faults += [
         fault(f"trainer.{key}", f"must be greater than 0, got {value}: {why}")
@@ -302,7 +355,12 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
     ]
     if (precision := trainer.get("precision")) in ("16-true", "bf16-true"):
         mixed = str(precision).replace("true", "mixed")
-        faults.append(fault("trainer.precision", f"{precision} rounds the target itself, to two or three digits; take {mixed}"))
+        faults.append(
+            fault(
+                "trainer.precision",
+                f"{precision} rounds the target itself, to two or three digits; take {mixed}",
+            )
+        )
     return faults
 
 

@@ -9,22 +9,38 @@ from pydantic import AfterValidator, Field, model_validator
 from studperf.config.dataset import Block
 from studperf.config.types import PositiveFloat, PositiveInt, of_form
 
-Project = Annotated[str, of_form(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1")]
+Project = Annotated[
+    str, of_form(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1")
+]
 Region = Annotated[str, of_form(r"[a-z]+(-[a-z]+)+\d+", "a region, such as europe-west1")]
 Bucket = Annotated[
     str,
-    of_form(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#*\[\]$%]+)*/?", "gs://NAME or gs://NAME/folder"),
+    of_form(
+        r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#*\[\]$%]+)*/?",
+        "gs://NAME or gs://NAME/folder",
+    ),
     AfterValidator(lambda bucket: bucket.rstrip("/")),
 ]
 Image = Annotated[
-    str, of_form(r"[^\s:@$]+(:\d+/[^\s:@$]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", "an image, HOST/PROJECT/REPOSITORY/NAME:TAG")
+    str,
+    of_form(
+        r"[^\s:@$]+(:\d+/[^\s:@$]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?",
+        "an image, HOST/PROJECT/REPOSITORY/NAME:TAG",
+    ),
 ]
-Machine = Annotated[str, of_form(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")]
+Machine = Annotated[
+    str, of_form(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")
+]
 Accelerator = Annotated[str, of_form(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
 Accelerators = Literal[1, 2, 4, 8, 16]
 """Of one machine; Vertex AI attaches no other number."""
-Account = Annotated[str, of_form(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")]
-Network = Annotated[str, of_form(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME")]
+Account = Annotated[
+    str, of_form(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")
+]
+Network = Annotated[
+    str,
+    of_form(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME"),
+]
 Variable = Annotated[str, of_form(r"[A-Z_][A-Z0-9_]*", "the name of an environment variable")]
 SecretName = Annotated[
     str,
@@ -46,7 +62,10 @@ class Local(Block):
     @model_validator(mode="before")
     @classmethod
     def _rents_nothing(cls, block: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        rented = sorted((block.keys() if isinstance(block, dict) else set()) & Vertex.model_fields.keys() - {"name"})
+        rented = sorted(
+            (block.keys() if isinstance(block, dict) else set())
+            & Vertex.model_fields.keys() - {"name"}
+        )
         if rented:
             raise ValueError(f"{', '.join(rented)}: only with cloud=vertex")
         return block
@@ -86,7 +105,9 @@ class Vertex(Block):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.nodes > 1 and self.workers > 1:
-            raise ValueError("nodes shares one run among machines and workers shares a study among them; set one of the two")
+            raise ValueError(
+                "nodes shares one run among machines and workers shares a study among them; set one of the two"
+            )
         if self.secrets and self.service_account is None:
             raise ValueError(
                 "secrets are read by the job's own service account: set cloud.service_account=NAME@PROJECT.iam.gserviceaccount.com"

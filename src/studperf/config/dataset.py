@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from studperf.config.faults import unknown_key
-from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, Number, PositiveFloat, PositiveInt, Range
+from studperf.config.types import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Number,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+)
 
 Memory = Literal["auto", "ram", "disk"]
 Kind = Literal["number", "category", "flag", "id", "leak", "unused"]
@@ -61,7 +69,9 @@ class Cut(Block):
     @model_validator(mode="after")
     def _one_label_more(self) -> Self:
         if len(self.labels) != len(self.at) + 1 or list(self.at) != sorted(self.at):
-            raise ValueError("`at` holds rising cut points and `labels` one label more than cut points")
+            raise ValueError(
+                "`at` holds rising cut points and `labels` one label more than cut points"
+            )
         return self
 
 
@@ -88,15 +98,27 @@ class Column(Block):
     def _fits_kind(self) -> Self:
         faults = []
         allowed = _KEYS_BY_KIND.get(self.kind)
-        said = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        said = {
+            name
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) != field.default
+        }
         if allowed is not None and (surplus := said - allowed - {"kind", "why", "cut"}):
-            faults.append(f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}")
+            faults.append(
+                f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}"
+            )
         for key, ends in (("range", self.range), ("typical", self.typical)):
             if ends is not None and ends[0] >= ends[1]:
                 faults.append(f"{key}: the lower end must come first, got {list(ends)}")
-        if self.levels is not None and (len(set(self.levels)) < len(self.levels) or not self.levels):
+        if self.levels is not None and (
+            len(set(self.levels)) < len(self.levels) or not self.levels
+        ):
             faults.append("levels: at least one, each named once")
-        if self.kind == "number" and isinstance(self.fill, str) and self.fill not in ("median", "mode"):
+        if (
+            self.kind == "number"
+            and isinstance(self.fill, str)
+            and self.fill not in ("median", "mode")
+        ):
             faults.append(f"fill: median, mode or a number, got {self.fill!r}")
         if self.kind in ("category", "flag") and self.fill == "median":
             faults.append(f"fill: a {self.kind} has no median; use mode or a value")
@@ -144,9 +166,13 @@ class Source(Block):
         if self.otherwise == "simulate" and self.simulate is None:
             raise ValueError("otherwise=simulate needs a `simulate` block")
         if self.path is None and self.otherwise == "fail":
-            raise ValueError("there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE")
+            raise ValueError(
+                "there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE"
+            )
         if self.path is not None and not self.path.strip():
-            raise ValueError("the path is empty: set data.source.path=FILE, or data.source.path=null to simulate")
+            raise ValueError(
+                "the path is empty: set data.source.path=FILE, or data.source.path=null to simulate"
+            )
         return self
 
 
@@ -162,7 +188,9 @@ class Split(Block):
     def _sums_to_one(self) -> Self:
         total = self.train + self.val + self.test
         if round(total, 9) != 1:
-            raise ValueError(f"train + val + test must be 1, got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}")
+            raise ValueError(
+                f"train + val + test must be 1, got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}"
+            )
         return self
 
 
@@ -186,7 +214,9 @@ class Dataset(Block):
     @field_validator("columns", mode="before")
     @classmethod
     def _kinds_in_brackets(cls, columns: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        if isinstance(columns, dict) and (bare := [name for name, column in columns.items() if not isinstance(column, dict)]):
+        if isinstance(columns, dict) and (
+            bare := [name for name, column in columns.items() if not isinstance(column, dict)]
+        ):
             raise ValueError(f"write each column as `{bare[0]}: {{kind: number}}`")
         return columns
 
@@ -194,18 +224,34 @@ class Dataset(Block):
     def _names_agree(self) -> Self:
         faults = []
         if self.target.column in self.columns:
-            faults.append(f"{self.target.column!r} is the target; it can't be one of the columns too")
+            faults.append(
+                f"{self.target.column!r} is the target; it can't be one of the columns too"
+            )
         for key, names in (("features", self.features or ()), ("allow_leaks", self.allow_leaks)):
-            faults += [f"{key}: no column is named {n!r} ({unknown_key(n, self.columns)})" for n in names if n not in self.columns]
+            faults += [
+                f"{key}: no column is named {n!r} ({unknown_key(n, self.columns)})"
+                for n in names
+                if n not in self.columns
+            ]
             kinds = {n: self.columns[n].kind for n in names if n in self.columns}
-            faults += [f"{key}: {n!r} is of kind {kind}, {_NO_FEATURE[key]}" for n, kind in kinds.items() if kind not in FEATURE_KINDS]
+            faults += [
+                f"{key}: {n!r} is of kind {kind}, {_NO_FEATURE[key]}"
+                for n, kind in kinds.items()
+                if kind not in FEATURE_KINDS
+            ]
         if not faults and not self.feature_names:
-            faults.append("no column is of kind number, category or flag, so there is nothing to learn from")
+            faults.append(
+                "no column is of kind number, category or flag, so there is nothing to learn from"
+            )
         for name in self.source.simulate.law if self.source.simulate else {}:
             if name not in self.columns:
-                faults.append(f"source.simulate.law: no column is named {name!r} ({unknown_key(name, self.columns)})")
+                faults.append(
+                    f"source.simulate.law: no column is named {name!r} ({unknown_key(name, self.columns)})"
+                )
             elif self.columns[name].kind not in ("number", "flag", "unused"):
-                faults.append(f"source.simulate.law: {name!r} is of kind {self.columns[name].kind}, which has no weight")
+                faults.append(
+                    f"source.simulate.law: {name!r} is of kind {self.columns[name].kind}, which has no weight"
+                )
         return _without(self, faults)
 
     @property

@@ -47,7 +47,11 @@ def expectation(error: Mapping[str, Any]) -> str:
     """What a pydantic error expected, as it follows "must be"."""
     match error["type"]:
         case "too_short" | "too_long":
-            bound = f"at least {error['ctx']['min_length']}" if "min_length" in error["ctx"] else f"at most {error['ctx']['max_length']}"
+            bound = (
+                f"at least {error['ctx']['min_length']}"
+                if "min_length" in error["ctx"]
+                else f"at most {error['ctx']['max_length']}"
+            )
             return f"{bound} of them"
         case "tuple_type" | "list_type":
             return "a list, such as [a,b]"

@@ -30,14 +30,31 @@ CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
 _OF_HYDRA = ("_target_", "params", "max_batch_size")
 """Keys of Hydra's own sweeper, which makes a multirun without a study."""
-_FUNCTIONS = ("bool", "choice", "float", "glob", "int", "interval", "range", "shuffle", "sort", "str", "tag")
+_FUNCTIONS = (
+    "bool",
+    "choice",
+    "float",
+    "glob",
+    "int",
+    "interval",
+    "range",
+    "shuffle",
+    "sort",
+    "str",
+    "tag",
+)
 """Of Hydra's grammar."""
 
 
 def group_names() -> set[str]:
     """The configuration groups: the folders of conf/, and those of a user's own ./conf. Asking Hydra takes as long as composing."""
     roots = [root for root in (config_dir(), Path.cwd() / "conf") if root.is_dir()]
-    return {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"}
+    return {
+        folder.name
+        for root in roots
+        for folder in root.iterdir()
+        if folder.is_dir() and folder.name != "hydra"
+    }
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,9 @@ class Line:
         return _with_plus(self.overrides, self.groups)
 
 
-def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None) -> Line:
+def read_line(
+    overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None
+) -> Line:
     """Reads a command line and finds all of its faults.
 
     Args:
@@ -75,7 +94,9 @@ def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy
     parsed, faults = _parse_all(overrides, loader)
     sweeper = _sweeper_of(parsed)
     # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
-    its_own = {str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []}
+    its_own = {
+        str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []
+    }
     seen = [o for o in parsed if _key(o) not in its_own]
     is_study = bool(sweeper) and not _is_multirun_of_hydra(sweeper)
     if sweeper and not is_study:
@@ -83,13 +104,25 @@ def read_line(overrides: Sequence[str], *, check: Check, check_study: CheckStudy
     if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
         said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
         faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
-    if (keys := [o for o in parsed if _is_of_a_study(o)]) and _is_multirun_of_hydra(sweeper or _sweeper_of_groups(parsed, groups)):
-        faults += [Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna") for o in keys]
+    if (keys := [o for o in parsed if _is_of_a_study(o)]) and _is_multirun_of_hydra(
+        sweeper or _sweeper_of_groups(parsed, groups)
+    ):
+        faults += [
+            Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna")
+            for o in keys
+        ]
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
     if faults and is_study and check_study is not None:
-        faults += check_study([str(o.input_line) for o in parsed if not _is_told(o, faults) and not _key(o).startswith("hydra")], sweeper)
+        faults += check_study(
+            [
+                str(o.input_line)
+                for o in parsed
+                if not _is_told(o, faults) and not _key(o).startswith("hydra")
+            ],
+            sweeper,
+        )
     is_one = not faults and not sweeper and all(_is_plain(o) for o in parsed)
     return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None)
 
@@ -101,7 +134,9 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
     for text in words:
         key, is_given, value = text.partition("=")
         if not key.strip("+~ "):
-            faults.append(Fault(text or "''", "the key is missing before '='" if is_given else "names no key"))
+            faults.append(
+                Fault(text or "''", "the key is missing before '='" if is_given else "names no key")
+            )
             continue
         try:
             override = _parse(text, loader)
@@ -109,7 +144,12 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
             if is_given and _is_call(value):
                 faults.append(Fault(key.lstrip("+"), why_refused(value, error)))
             else:
-                faults.append(Fault(text, "is not of the form key=value (quote it if the shell takes parts of it away)"))
+                faults.append(
+                    Fault(
+                        text,
+                        "is not of the form key=value (quote it if the shell takes parts of it away)",
+                    )
+                )
             continue
         if override.is_range_sweep() and (empty := _why_empty(override)):
             faults.append(Fault(_key(override), f"{empty}, got {value}"))
@@ -153,7 +193,9 @@ def _parse(text: str, loader: ConfigLoader) -> Override:
 def _is_call(value: str) -> bool:
     """Whether a value that could not be read was meant as one of the grammar's functions, and not as a path such as `file(1)`."""
     name, is_open, _ = value.partition("(")
-    return bool(is_open) and (name in _FUNCTIONS or bool(difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8)))
+    return bool(is_open) and (
+        name in _FUNCTIONS or bool(difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8))
+    )
 
 
 def why_refused(value: str, error: Exception) -> str:
@@ -166,16 +208,28 @@ def why_refused(value: str, error: Exception) -> str:
         return f"{value.partition('(')[0]}: {unknown_key(value.partition('(')[0], _FUNCTIONS)}; got {value}"
     if " while evaluating " in first:
         return f"{first.split(': ', 1)[-1]}, got {value}"
-    return f"can't be read, do its brackets match? got {value}" if isinstance(error, HydraException) else f"{first}, got {value}"
+    return (
+        f"can't be read, do its brackets match? got {value}"
+        if isinstance(error, HydraException)
+        else f"{first}, got {value}"
+    )
 
 
 def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
     """The configuration of the sweeper that the words choose; empty where they choose none."""
-    chosen = [str(o.input_line) for o in overrides if _key(o) in ("sweeps", "hydra/sweeper") and not o.is_sweep_override()]
+    chosen = [
+        str(o.input_line)
+        for o in overrides
+        if _key(o) in ("sweeps", "hydra/sweeper") and not o.is_sweep_override()
+    ]
     if not chosen:
         return {}
     groups = [str(o.input_line) for o in overrides if _key(o).startswith("hydra/sweeper/")]
-    values = [f"++{str(o.input_line).lstrip('+')}" for o in overrides if _key(o).startswith(_SWEEPER) and not o.is_delete()]
+    values = [
+        f"++{str(o.input_line).lstrip('+')}"
+        for o in overrides
+        if _key(o).startswith(_SWEEPER) and not o.is_delete()
+    ]
     for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
         if sweeper := _composed_sweeper(words):
             return sweeper
@@ -184,7 +238,9 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
 
 def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[str, Any]:
     """The sweeper that stands behind the chosen groups: a file of the user's own may choose one, as those of sweeps/ do."""
-    return _composed_sweeper([str(o.input_line) for o in overrides if _key(o) in groups and not o.is_sweep_override()])
+    return _composed_sweeper(
+        [str(o.input_line) for o in overrides if _key(o) in groups and not o.is_sweep_override()]
+    )
 
 
 def _composed_sweeper(words: list[str]) -> dict[str, Any]:
@@ -202,10 +258,16 @@ def _is_multirun_of_hydra(sweeper: dict[str, Any]) -> bool:
     return str(sweeper.get("_target_")).startswith("hydra._internal")
 
 
-def _sweeper_params(sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader) -> list[Override]:
+def _sweeper_params(
+    sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader
+) -> list[Override]:
     """What the chosen file of sweeps/ varies, as overrides, so that its values are checked before the first run too."""
     given = {_key(o) for o in overrides}
-    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items() if str(key).lstrip("+") not in given]
+    words = [
+        f"{key}={value}"
+        for key, value in (sweeper.get("params") or {}).items()
+        if str(key).lstrip("+") not in given
+    ]
     return list(OverridesParser.create(config_loader=loader).parse_overrides(words))
 
 
@@ -215,15 +277,26 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     added = [o for o in overrides if _key(o).startswith(_SWEEPER)]
     as_they_are = [o for o in overrides if o not in added and _is_taken_as_it_is(o, groups)]
     if keys := [o for o in overrides if o not in added and o not in as_they_are]:
-        chosen = (f"{_key(o)}={_values_of(o)[0]}" if _key(o) in groups and not o.is_delete() else str(o.input_line) for o in as_they_are)
+        chosen = (
+            f"{_key(o)}={_values_of(o)[0]}"
+            if _key(o) in groups and not o.is_delete()
+            else str(o.input_line)
+            for o in as_they_are
+        )
         base = compose("train", overrides=list(chosen))
         added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
-    return [f"++{str(o.input_line).lstrip('+')}" if o in added else str(o.input_line) for o in overrides]
+    return [
+        f"++{str(o.input_line).lstrip('+')}" if o in added else str(o.input_line) for o in overrides
+    ]
 
 
 def _is_plain(override: Override) -> bool:
     """Whether Hydra makes of the word what it makes of `++key=value`; a plus of the user's own and a new block it may refuse."""
-    return not override.is_sweep_override() and not str(override.input_line).startswith("+") and not isinstance(override.value(), dict)
+    return (
+        not override.is_sweep_override()
+        and not str(override.input_line).startswith("+")
+        and not isinstance(override.value(), dict)
+    )
 
 
 def _is_range_of_numbers(override: Override) -> bool:
@@ -231,11 +304,18 @@ def _is_range_of_numbers(override: Override) -> bool:
 
 
 def _is_of_a_study(override: Override) -> bool:
-    return _key(override).startswith(_SWEEPER) and _key(override).removeprefix(_SWEEPER).split(".")[0] not in _OF_HYDRA
+    return (
+        _key(override).startswith(_SWEEPER)
+        and _key(override).removeprefix(_SWEEPER).split(".")[0] not in _OF_HYDRA
+    )
 
 
 def _is_told(override: Override, faults: Sequence[Fault]) -> bool:
-    return any(fault.where == _key(override) or fault.where.startswith((f"{_key(override)}=", f"{_key(override)}.")) for fault in faults)
+    return any(
+        fault.where == _key(override)
+        or fault.where.startswith((f"{_key(override)}=", f"{_key(override)}."))
+        for fault in faults
+    )
 
 
 def _key(override: Override) -> str:
@@ -243,7 +323,11 @@ def _key(override: Override) -> str:
 
 
 def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
-    return override.is_delete() or _key(override).split("@")[0] in groups or _key(override).startswith("hydra")
+    return (
+        override.is_delete()
+        or _key(override).split("@")[0] in groups
+        or _key(override).startswith("hydra")
+    )
 
 
 def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, str]]]:
@@ -285,7 +369,12 @@ def _check_values(
             if value in options:
                 kept.append(f"{key}={value}")
             else:
-                faults.append(Fault(f"{key}={value}", f"there is no {group} of this name; {unknown_key(value, options)}"))
+                faults.append(
+                    Fault(
+                        f"{key}={value}",
+                        f"there is no {group} of this name; {unknown_key(value, options)}",
+                    )
+                )
         else:
             kept.append(f"++{key}={value}")
     found, cfg = _check_words(kept, check=check)
@@ -300,7 +389,9 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         # One word that can't be composed must not hide the faults of the others.
         guilty = {word: reason for word in words if (reason := _reason(word)) is not None}
-        faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()] or [Fault("composition", _first_line(error))]
+        faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()] or [
+            Fault("composition", _first_line(error))
+        ]
         if guilty:
             cfg = compose("train", overrides=[word for word in words if word not in guilty])
     try:

@@ -17,7 +17,9 @@ _ENVIRONMENT = "hydra.job.env_set"
 _STORAGE = "hydra.sweeper.storage"
 _HAS_PASSWORD = re.compile(r"://[^\s:/@]*:[^\s/]+@")
 _SOUNDS_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$", re.IGNORECASE)
-_SOUNDS_SECRET_INSIDE = re.compile(r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE)
+_SOUNDS_SECRET_INSIDE = re.compile(
+    r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE
+)
 _MIN_LENGTH = 8
 """Shorter values are no keys, and would be found everywhere."""
 
@@ -29,13 +31,28 @@ def secret_words(words: Sequence[str]) -> list[Fault]:
         name, _, value = word.partition("=")
         name = name.lstrip("+~")
         variable = name.removeprefix(f"{_ENVIRONMENT}.")
-        if name in (_ENVIRONMENT, "hydra.job", "hydra") and (secret := _SOUNDS_SECRET_INSIDE.search(value)):
-            faults.append(Fault(name, f"hydra would write {secret[1]} down; set it before the command: {secret[1]}=... python -m ..."))
+        if name in (_ENVIRONMENT, "hydra.job", "hydra") and (
+            secret := _SOUNDS_SECRET_INSIDE.search(value)
+        ):
+            faults.append(
+                Fault(
+                    name,
+                    f"hydra would write {secret[1]} down; set it before the command: {secret[1]}=... python -m ...",
+                )
+            )
         elif name.startswith(_ENVIRONMENT) and _SOUNDS_SECRET.search(name):
-            faults.append(Fault(name, f"hydra would write it down; set it before the command: {variable}=... python -m ..."))
+            faults.append(
+                Fault(
+                    name,
+                    f"hydra would write it down; set it before the command: {variable}=... python -m ...",
+                )
+            )
         elif name == _STORAGE and _HAS_PASSWORD.search(value):
             faults.append(
-                Fault(name, "the command line is no place for a password; set the address before the command: STUDPERF_STORAGE=...")
+                Fault(
+                    name,
+                    "the command line is no place for a password; set the address before the command: STUDPERF_STORAGE=...",
+                )
             )
         elif held := _key_in(value):
             faults.append(_told(name, held))
@@ -55,7 +72,10 @@ def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401
 
 
 def _key_in(text: str) -> str | None:
-    return next((name for name, value in _held().items() if len(value) >= _MIN_LENGTH and value in text), None)
+    return next(
+        (name for name, value in _held().items() if len(value) >= _MIN_LENGTH and value in text),
+        None,
+    )
 
 
 def _held() -> dict[str, str]:
@@ -63,7 +83,10 @@ def _held() -> dict[str, str]:
     given = os.environ.get("NETRC")
     path = Path(given) if given else Path.home() / ".netrc"
     state = path.stat().st_mtime_ns if path.is_file() else 0
-    return {**_netrc_keys(path, state), **{variable: os.environ.get(variable, "") for variable in _KEYS}}
+    return {
+        **_netrc_keys(path, state),
+        **{variable: os.environ.get(variable, "") for variable in _KEYS},
+    }
 
 
 @functools.lru_cache(maxsize=1)
@@ -74,8 +97,14 @@ def _netrc_keys(path: Path, state: int) -> dict[str, str]:
         hosts = netrc.netrc(str(path)).hosts
     except (OSError, netrc.NetrcParseError):
         return {}
-    return {f"the key for {host} in {path.name}": password or "" for host, (_, _, password) in hosts.items()}
+    return {
+        f"the key for {host} in {path.name}": password or ""
+        for host, (_, _, password) in hosts.items()
+    }
 
 
 def _told(name: str, variable: str) -> Fault:
-    return Fault(name, f"holds the value of {variable}, and a run's configuration is written down; leave the key where it is")
+    return Fault(
+        name,
+        f"holds the value of {variable}, and a run's configuration is written down; leave the key where it is",
+    )

@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from studperf.config.cloud import Cloud
 from studperf.config.dataset import Block, Dataset
-from studperf.config.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability, of_form
+from studperf.config.types import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    of_form,
+)
 
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
 _N_SEEDS = 2**32
@@ -65,7 +73,9 @@ class Wandb(Block):
     """Weights & Biases. The key itself stays in the environment or in ~/.netrc, never here."""
 
     mode: Literal["auto", "online", "offline", "disabled"]
-    project: Annotated[str, of_form(r"[^/\\#?%:]{1,128}", "1 to 128 characters, none of them / \\ # ? % :")]
+    project: Annotated[
+        str, of_form(r"[^/\\#?%:]{1,128}", "1 to 128 characters, none of them / \\ # ? % :")
+    ]
     entity: str | None
     group: str | None
     name: str | None
@@ -111,7 +121,9 @@ class RunConfig(Block):
     @model_validator(mode="after")
     def _check_last_seed(self) -> Self:
         if self.seed + self.repeat > _N_SEEDS:
-            raise ValueError(f"seed + repeat must be at most {_N_SEEDS}: the last run has the seed {self.seed + self.repeat - 1}")
+            raise ValueError(
+                f"seed + repeat must be at most {_N_SEEDS}: the last run has the seed {self.seed + self.repeat - 1}"
+            )
         return self
 
     @property

@@ -20,9 +20,16 @@ from studperf.config import types
 from studperf.config.faults import Fault, expectation, unknown_key
 
 _VOCABULARY: dict[str, Any] = {
-    **{name: getattr(typing, name) for name in ("Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple")},
+    **{
+        name: getattr(typing, name)
+        for name in ("Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple")
+    },
     **{kind.__name__: kind for kind in (int, float, bool, str, list, dict, tuple)},
-    **{name: getattr(types, name) for name in vars(types) if not name.startswith("_") and name[0].isupper()},
+    **{
+        name: getattr(types, name)
+        for name in vars(types)
+        if not name.startswith("_") and name[0].isupper()
+    },
 }
 
 
@@ -40,7 +47,9 @@ class Signature:
     """Takes `**kwargs`, so that unknown names can't be refused."""
 
 
-def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[Fault]]:
+def check_node(
+    node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], list[Fault]]:
     """The node with its arguments as their types want them, and every fault: unknown, missing and ill-typed arguments.
 
     Args:
@@ -50,7 +59,11 @@ def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = froz
     """
     target = node.get("_target_")
     if not isinstance(target, str):
-        near = [key for key in difflib.get_close_matches("_target_", map(str, node), n=1) if key != "_target_"]
+        near = [
+            key
+            for key in difflib.get_close_matches("_target_", map(str, node), n=1)
+            if key != "_target_"
+        ]
         faults = [Fault(f"{where}.{key}", unknown_key(key, ["_target_"])) for key in near]
         return node, faults or [Fault(where, "names no class to build: _target_ is missing")]
     try:
@@ -63,7 +76,14 @@ def check_node(node: dict[str, Any], where: str, *, given: frozenset[str] = froz
         if name in given:
             faults.append(Fault(f"{where}.{name}", "is set by studperf itself; drop it"))
         elif name not in ("_target_", *signature.annotations) and not signature.is_open:
-            faults.append(Fault(f"{where}.{name}", unknown_key(name, ["_target_", *settable] if str(name).startswith("_") else settable)))
+            faults.append(
+                Fault(
+                    f"{where}.{name}",
+                    unknown_key(
+                        name, ["_target_", *settable] if str(name).startswith("_") else settable
+                    ),
+                )
+            )
         elif (annotation := signature.annotations.get(name)) is not None:
             checked[name], found = _check_value(value, annotation, f"{where}.{name}")
             faults += found
@@ -105,7 +125,9 @@ def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
             if n_module != len(parts) - 1:
                 break
             return _find_in_module(module, parts[-1])
-    raise TargetNotFoundError(f"there is no module {'.'.join(parts[:-1])!r}{_nearest_sibling(parts)}")
+    raise TargetNotFoundError(
+        f"there is no module {'.'.join(parts[:-1])!r}{_nearest_sibling(parts)}"
+    )
 
 
 def _nearest_sibling(parts: list[str]) -> str:
@@ -123,7 +145,9 @@ def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.Function
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
-        raise TargetNotFoundError(f"{file}, line {error.lineno}: is not valid Python: {error.msg}") from error
+        raise TargetNotFoundError(
+            f"{file}, line {error.lineno}: is not valid Python: {error.msg}"
+        ) from error
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef | ast.FunctionDef):
             if statement.name == name:
@@ -134,7 +158,9 @@ def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.Function
             for alias in statement.names:
                 if (alias.asname or alias.name) == name:
                     return _find_in_module(_absolute(statement, module, file), alias.name)
-    raise TargetNotFoundError(f"{module!r} defines no {name!r}; {unknown_key(name, [n for n in names if n[0] != '_'])}")
+    raise TargetNotFoundError(
+        f"{module!r} defines no {name!r}; {unknown_key(name, [n for n in names if n[0] != '_'])}"
+    )
 
 
 def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
@@ -158,7 +184,10 @@ def _module_file(module: str) -> Path | None:
     origin = Path(str(spec.origin))
     if not rest:
         return origin
-    for candidate in (origin.parent.joinpath(*rest, "__init__.py"), origin.parent.joinpath(*rest).with_suffix(".py")):
+    for candidate in (
+        origin.parent.joinpath(*rest, "__init__.py"),
+        origin.parent.joinpath(*rest).with_suffix(".py"),
+    ):
         if candidate.is_file():
             return candidate
     return None
@@ -185,9 +214,16 @@ def _read_arguments(function: ast.FunctionDef, *, n_bound: int) -> Signature:
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     n_required = len(positional) - len(arguments.defaults)
-    keyword_required = [a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
+    keyword_required = [
+        a.arg
+        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is None
+    ]
     return Signature(
-        annotations={a.arg: _read_annotation(a.annotation) for a in [*positional[n_bound:], *arguments.kwonlyargs]},
+        annotations={
+            a.arg: _read_annotation(a.annotation)
+            for a in [*positional[n_bound:], *arguments.kwonlyargs]
+        },
         required=frozenset([a.arg for a in positional[n_bound:n_required]] + keyword_required),
         is_open=arguments.kwarg is not None,
     )
@@ -214,7 +250,9 @@ def _as_type(node: ast.expr) -> Any:  # noqa: ANN401, PLR0911 - a type; a case a
             return _VOCABULARY[name]
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return typing.Union[_as_type(left), _as_type(right)]  # noqa: UP007 - built from parts
-        case ast.Subscript(value=ast.Name(id="Literal") | ast.Attribute(attr="Literal"), slice=choices):
+        case ast.Subscript(
+            value=ast.Name(id="Literal") | ast.Attribute(attr="Literal"), slice=choices
+        ):
             return typing.Literal[ast.literal_eval(choices)]
         case ast.Subscript(value=value, slice=ast.Tuple(elts=parts)):
             return _as_type(value)[tuple(_as_type(part) for part in parts)]

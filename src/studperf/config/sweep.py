@@ -10,13 +10,20 @@ from studperf.config.dataset import Block
 from studperf.config.shape import Node
 from studperf.config.types import NonNegativeInt, Number, PositiveFloat, PositiveInt, of_form
 
-Outcome = Literal["val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"]
+Outcome = Literal[
+    "val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"
+]
 """What a trial ends with: a metric of its best epoch, or what its model costs."""
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Name = Annotated[
     str,
-    BeforeValidator(lambda name: str(name) if type(name) is int else name),  # 2026 is a name as good as any
-    of_form(r"\w[\w.+-]*", "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _"),
+    BeforeValidator(
+        lambda name: str(name) if type(name) is int else name
+    ),  # 2026 is a name as good as any
+    of_form(
+        r"\w[\w.+-]*",
+        "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _",
+    ),
 ]
 """Of a study, and of its folder."""
 Domain = str | int | float | bool | None

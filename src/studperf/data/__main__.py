@@ -51,9 +51,18 @@ def check(words: Sequence[str]) -> None:
                 console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
         raise_faults(rows.findings, config.data)
         for leak in guard_sample(rows):
-            console.print(f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False)
-        where = f" in a sample of {rows.n_sampled:,} training rows" if rows.n_sampled is not None else ""
-        console.print(f"Good: {len(rows)} rows, {len(config.data.feature_names)} features, no fault and no leak{where}.", style="green")
+            console.print(
+                f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False
+            )
+        where = (
+            f" in a sample of {rows.n_sampled:,} training rows"
+            if rows.n_sampled is not None
+            else ""
+        )
+        console.print(
+            f"Good: {len(rows)} rows, {len(config.data.feature_names)} features, no fault and no leak{where}.",
+            style="green",
+        )
 
 
 def report(words: Sequence[str]) -> None:
@@ -92,12 +101,16 @@ def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> N
 
     new = read_current(dataset)
     with tempfile.TemporaryDirectory() as folder:
-        old = read_version(own["against"], dataset, Path(folder), console, current=new, remote=own.get("remote"))
+        old = read_version(
+            own["against"], dataset, Path(folder), console, current=new, remote=own.get("remote")
+        )
     title = f"{dataset.name}: md5 {old.md5[:8]} ({old.name}) to {new.md5[:8]}"
     with console.status("comparing"):
         headline, blocks = describe_change(old, new, dataset)
     show(console, title, headline, blocks)
-    path = write(Path(own.get("out", f"reports/{dataset.name}")), to_markdown(title, headline, blocks))
+    path = write(
+        Path(own.get("out", f"reports/{dataset.name}")), to_markdown(title, headline, blocks)
+    )
     console.print(f"Wrote {path}", soft_wrap=True)
 
 
@@ -116,9 +129,15 @@ def infer(words: Sequence[str]) -> None:
     own, others = _take([word for word in words if "=" in word], ("target", "name", "out", "force"))
     if len(files) != 1 or others or "target" not in own:
         got = f"; got {' '.join(words)}" if words else ""
-        raise ConfigError(f"say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]{got}")
+        raise ConfigError(
+            f"say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]{got}"
+        )
     draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
-    folder = (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd()) / "conf" / "data"
+    folder = (
+        (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd())
+        / "conf"
+        / "data"
+    )
     out = Path(own["out"]) if "out" in own else folder / f"{draft.name}.yaml"
     _write(out, to_yaml(draft), force=is_on(own, "force"))
     console = make_console()
@@ -127,9 +146,18 @@ def infer(words: Sequence[str]) -> None:
         table.add_column(heading, overflow="fold")
     for name, column in draft.columns.items():
         seen = ", ".join(f"{key} {value}" for key, value in column.items() if key != "kind")
-        table.add_row(name, column["kind"], seen, style={"leak": "red", "id": "dim", "unused": "dim"}.get(column["kind"]))
+        table.add_row(
+            name,
+            column["kind"],
+            seen,
+            style={"leak": "red", "id": "dim", "unused": "dim"}.get(column["kind"]),
+        )
     console.print(table)
-    console.print(f"Wrote {out}. Read it, then:\n  python -m studperf.data check data={out.stem}", soft_wrap=True, markup=False)
+    console.print(
+        f"Wrote {out}. Read it, then:\n  python -m studperf.data check data={out.stem}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def simulate(words: Sequence[str]) -> None:
@@ -144,7 +172,11 @@ def simulate(words: Sequence[str]) -> None:
     if "out" not in own:
         raise ConfigError("say where to: out=FILE.csv or out=FILE.parquet")
     is_forced = is_on(own, "force")
-    plan = [f"data.source.simulate.{key}={own[key]}" for key in ("rows", "seed", "noise_sd") if key in own]
+    plan = [
+        f"data.source.simulate.{key}={own[key]}"
+        for key in ("rows", "seed", "noise_sd")
+        if key in own
+    ]
     config = load_overrides([*others, *plan])
     out = Path(own["out"])
     if out.exists() and not is_forced:
@@ -168,7 +200,12 @@ def fetch(words: Sequence[str]) -> None:
     from studperf.data.transfer import find_place
 
     own = _only(words, "fetch", ("dvc", "remote", "force"))
-    bring(find_place(own.get("dvc")), make_console(), remote=own.get("remote"), is_forced=is_on(own, "force"))
+    bring(
+        find_place(own.get("dvc")),
+        make_console(),
+        remote=own.get("remote"),
+        is_forced=is_on(own, "force"),
+    )
 
 
 def push(words: Sequence[str]) -> None:
@@ -188,7 +225,9 @@ def _only(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, 
     """A command's own `key=value` words, where it takes no others."""
     own, others = _take(words, keys)
     if others:
-        raise ConfigError(f"{others[0]}: {command} takes {', '.join(f'{key}=' for key in keys)} and nothing else")
+        raise ConfigError(
+            f"{others[0]}: {command} takes {', '.join(f'{key}=' for key in keys)} and nothing else"
+        )
     return own
 
 
@@ -204,7 +243,9 @@ def _take(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], li
 
 def _write(path: Path, text: str, *, force: bool) -> None:
     if path.exists() and not force:
-        raise DataError(f"{path}: is there already; force=true replaces it, out=FILE writes elsewhere")
+        raise DataError(
+            f"{path}: is there already; force=true replaces it, out=FILE writes elsewhere"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 

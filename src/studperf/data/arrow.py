@@ -113,7 +113,9 @@ class ArrowSource:
         for name, is_whole in self._whole.items():
             values = table.column(name).combine_chunks()
             place = table.column_names.index(name)
-            table = table.set_column(place, name, _whole_text(values) if is_whole else _broken_text(values))
+            table = table.set_column(
+                place, name, _whole_text(values) if is_whole else _broken_text(values)
+            )
         return ArrowChunk(table, self._dataset)
 
 
@@ -121,22 +123,43 @@ def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
     """A Parquet file, of which the columns of kind leak are not read."""
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
-    texts = [name for name in dataset.of_kind("category", "flag") if name in schema.names and _is_text(schema.field(name).type)]
+    texts = [
+        name
+        for name in dataset.of_kind("category", "flag")
+        if name in schema.names and _is_text(schema.field(name).type)
+    ]
     file = pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     schema = pa.schema([field for field in schema if field.name not in index]).remove_metadata()
-    read = [name for name in schema.names if name not in dataset.columns or dataset.columns[name].kind != "leak"]
+    read = [
+        name
+        for name in schema.names
+        if name not in dataset.columns or dataset.columns[name].kind != "leak"
+    ]
     batches = file.iter_batches(N_ROWS, columns=read)
-    floats = [name for name in dataset.of_kind("category") if name in read and pa.types.is_floating(schema.field(name).type)]
-    whole = {name: all(_is_whole(batch.column(0)) for batch in file.iter_batches(N_ROWS, columns=[name])) for name in floats}
-    return ArrowSource(schema, batches, dataset, n_rows=file.metadata.num_rows, path=path, whole=whole)
+    floats = [
+        name
+        for name in dataset.of_kind("category")
+        if name in read and pa.types.is_floating(schema.field(name).type)
+    ]
+    whole = {
+        name: all(_is_whole(batch.column(0)) for batch in file.iter_batches(N_ROWS, columns=[name]))
+        for name in floats
+    }
+    return ArrowSource(
+        schema, batches, dataset, n_rows=file.metadata.num_rows, path=path, whole=whole
+    )
 
 
 def open_frame(frame: pd.DataFrame, dataset: Dataset) -> ArrowSource:
     """A frame, for instance a simulated one."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     schema = table.schema.remove_metadata()
-    floats = [name for name in dataset.of_kind("category") if name in schema.names and pa.types.is_floating(schema.field(name).type)]
+    floats = [
+        name
+        for name in dataset.of_kind("category")
+        if name in schema.names and pa.types.is_floating(schema.field(name).type)
+    ]
     whole = {name: all(_is_whole(chunk) for chunk in table.column(name).chunks) for name in floats}
     batches = table.replace_schema_metadata().to_batches(N_ROWS)
     return ArrowSource(schema, batches, dataset, n_rows=len(frame), path=None, whole=whole)
@@ -151,16 +174,25 @@ def _as_number(values: pa.Array) -> pa.Array:
 def _as_text_codes(values: pa.Array, dataset: Dataset) -> pa.DictionaryArray:
     if not pa.types.is_dictionary(values.type):
         kind = values.type
-        if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        if not (
+            _is_text(kind)
+            or pa.types.is_integer(kind)
+            or pa.types.is_floating(kind)
+            or pa.types.is_boolean(kind)
+        ):
             raise pa.ArrowInvalid(f"not a level: {kind}")
         values = _without_nan(values).dictionary_encode()
     indices, levels = values.indices, values.dictionary
     if _is_text(levels.type):
-        is_missing = np.array([level in dataset.source.missing for level in levels.to_pylist()], dtype=bool)
+        is_missing = np.array(
+            [level in dataset.source.missing for level in levels.to_pylist()], dtype=bool
+        )
         if is_missing.any():
             is_missing = pa.array(is_missing).take(indices)
             indices = pc.if_else(is_missing, pa.scalar(None, indices.type), indices)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(map(str, levels.to_pylist()), pa.string()))
+    return pa.DictionaryArray.from_arrays(
+        indices, pa.array(map(str, levels.to_pylist()), pa.string())
+    )
 
 
 def _without_missing(values: pa.Array, dataset: Dataset) -> pa.Array:
@@ -175,7 +207,11 @@ def _without_missing(values: pa.Array, dataset: Dataset) -> pa.Array:
 
 def _without_nan(values: pa.Array) -> pa.Array:
     """Null where pandas would write NaN."""
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values) if pa.types.is_floating(values.type) else values
+    return (
+        pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+        if pa.types.is_floating(values.type)
+        else values
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -193,4 +229,7 @@ def _whole_text(values: pa.Array) -> pa.Array:
 
 
 def _broken_text(values: pa.Array) -> pa.Array:
-    return pa.array([None if value != value else str(value) for value in values.to_pandas()], pa.string())  # noqa: PLR0124 - NaN
+    return pa.array(
+        [None if value != value else str(value) for value in values.to_pandas()],  # noqa: PLR0124 - NaN
+        pa.string(),
+    )

@@ -125,22 +125,34 @@ class Batches:
         """Once and for all, where the part stays small by it."""
         if self.n_rows * self._width > _PREPARED_VALUES:
             return
-        x_num, x_cat, target = self.tensors if self.rows is None else _select(self.tensors, self.rows)
-        self.tensors, self.rows, self.prepare = (*self._prepare(x_num, x_cat), target), None, as_it_is
+        x_num, x_cat, target = (
+            self.tensors if self.rows is None else _select(self.tensors, self.rows)
+        )
+        self.tensors, self.rows, self.prepare = (
+            (*self._prepare(x_num, x_cat), target),
+            None,
+            as_it_is,
+        )
 
     def _prepare(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
         return self.prepare(x_num, x_cat.long())
 
     def _bounds(self) -> list[tuple[int, int]]:
         """First row and end of each batch, over all processes."""
-        return list(pairwise([*batch_starts(self.n_rows, self.batch_size, self.n_ranks), self.n_rows]))
+        return list(
+            pairwise([*batch_starts(self.n_rows, self.batch_size, self.n_ranks), self.n_rows])
+        )
 
     def _order(self) -> Tensor | None:
         """Which row comes when; None where they come as they lie."""
         if self.seed is None:
             return self.rows
         generator = epoch_generator(self.seed, self.epoch())
-        order = _blockwise_order(self.n_rows, generator) if self.in_blocks else torch.randperm(self.n_rows, generator=generator)
+        order = (
+            _blockwise_order(self.n_rows, generator)
+            if self.in_blocks
+            else torch.randperm(self.n_rows, generator=generator)
+        )
         return order if self.rows is None else self.rows.index_select(0, order)
 
     def _gather(self, order: Tensor | None, bounds: list[tuple[int, int]]) -> Chunk:
@@ -151,7 +163,11 @@ class Batches:
             parts = [torch.arange(a + self.rank, b, self.n_ranks) for a, b in bounds]
             sizes, places = [len(part) for part in parts], torch.cat(parts)
             index = places if order is None else order[places]
-        x_num, x_cat, target = (tensor[start:stop] for tensor in self.tensors) if index is None else _select(self.tensors, index)
+        x_num, x_cat, target = (
+            (tensor[start:stop] for tensor in self.tensors)
+            if index is None
+            else _select(self.tensors, index)
+        )
         return Chunk(*self._prepare(x_num, x_cat), target, sizes)
 
 
@@ -209,6 +225,11 @@ def _blockwise_order(n_rows: int, generator: torch.Generator) -> Tensor:
     blocks = torch.randperm(-(-n_rows // BLOCK_ROWS), generator=generator)
     parts = []
     for group in torch.split(blocks, _BLOCKS_AT_ONCE):
-        rows = torch.cat([torch.arange(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, n_rows)) for b in group.tolist()])
+        rows = torch.cat(
+            [
+                torch.arange(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, n_rows))
+                for b in group.tolist()
+            ]
+        )
         parts.append(rows[torch.randperm(len(rows), generator=generator)])
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)

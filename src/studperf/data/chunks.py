@@ -38,7 +38,9 @@ from studperf.data.source import (
 from studperf.errors import DataError
 
 N_BYTES = 8 << 20
-_N_PARSED = 1 << 20  # text that stays in a core's cache while its columns are parsed one after the other
+_N_PARSED = (
+    1 << 20
+)  # text that stays in a core's cache while its columns are parsed one after the other
 _N_HEAD_BYTES = 1 << 18
 MAX_QUOTED = 256 << 20
 
@@ -90,8 +92,12 @@ class CsvChunk:
         owner = self.source
         table = pyarrow.csv.read_csv(
             pa.BufferReader(pa.py_buffer(self.text).slice(0, self.n_bytes)),
-            read_options=pyarrow.csv.ReadOptions(column_names=owner.names, block_size=_N_PARSED, use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=owner.source.delimiter, newlines_in_values=True),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=owner.names, block_size=_N_PARSED, use_threads=False
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=owner.source.delimiter, newlines_in_values=True
+            ),
             convert_options=owner.convert_options,
         )
         return {name: _whole(table.column(name)) for name in table.column_names}
@@ -106,9 +112,15 @@ class CsvChunk:
         filler = header + self.source.source.delimiter * (len(self.source.names) - 1) + "x\n"
         shift = self.n_lines_above - filler.count("\n")
         try:
-            frame = parse_csv(filler + text, self.source.path, self.source.source, self.source.names)
+            frame = parse_csv(
+                filler + text, self.source.path, self.source.source, self.source.names
+            )
         except DataError as error:
-            shifted = re.sub(r"\b(line|row) (\d+)", lambda found: f"{found[1]} {int(found[2]) + shift}", str(error))
+            shifted = re.sub(
+                r"\b(line|row) (\d+)",
+                lambda found: f"{found[1]} {int(found[2]) + shift}",
+                str(error),
+            )
             raise DataError(shifted) from error
         return frame.iloc[1:].reset_index(drop=True)
 
@@ -118,7 +130,9 @@ class CsvChunk:
             return text.decode()
         except UnicodeDecodeError as error:
             n_lines = self.n_lines_above + text[: error.start].count(b"\n")
-            refuse_encoding(self.source.path, self.source.source.encoding, n_lines + 1, text[error.start], error)
+            refuse_encoding(
+                self.source.path, self.source.source.encoding, n_lines + 1, text[error.start], error
+            )
 
 
 class CsvSource:
@@ -140,15 +154,24 @@ class CsvSource:
         first = next(self._blocks, b"")
         refuse_foreign(first, path, self.source)
         self.names, n_lines = read_header(first.decode(errors="replace"), path, self.source)
-        *header, self._rest = first.split(b"\n", n_lines) if first.count(b"\n") >= n_lines else (first, b"")
+        *header, self._rest = (
+            first.split(b"\n", n_lines) if first.count(b"\n") >= n_lines else (first, b"")
+        )
         self.header = b"\n".join(header).decode(errors="replace") + "\n"
         self.convert_options = self._conversion(dataset)
 
     def _conversion(self, dataset: Dataset) -> pyarrow.csv.ConvertOptions:
         texts = pa.dictionary(pa.int32(), pa.string())
-        types = {name: pa.float64() if name in dataset.of_kind("number") else texts for name in dataset.feature_names}
+        types = {
+            name: pa.float64() if name in dataset.of_kind("number") else texts
+            for name in dataset.feature_names
+        }
         types[dataset.target.column] = pa.float64()
-        read = [name for name in self.names if name in types or (name in dataset.columns and dataset.columns[name].kind != "leak")]
+        read = [
+            name
+            for name in self.names
+            if name in types or (name in dataset.columns and dataset.columns[name].kind != "leak")
+        ]
         return pyarrow.csv.ConvertOptions(
             column_types={name: types.get(name, pa.string()) for name in read},
             include_columns=read,
@@ -164,7 +187,9 @@ class CsvSource:
     def head(self) -> pd.DataFrame:
         """The first rows that are whole."""
         rows = self._rest[: _end_of_rows(self._rest[:_N_HEAD_BYTES]) or _end_of_rows(self._rest)]
-        return parse_csv(self.header + rows.decode(errors="replace"), self.path, self.source, self.names)
+        return parse_csv(
+            self.header + rows.decode(errors="replace"), self.path, self.source, self.names
+        )
 
     def __iter__(self) -> Iterator[CsvChunk]:
         """Cut where a line ends and no quote is open."""
@@ -204,7 +229,9 @@ class CsvSource:
             is_gzip = file.read(2) == GZIP_MAGIC
             file.seek(0)
             counted = _Counted(file, self, n_bytes)
-            blocks = _unzip(counted, self.path) if is_gzip else iter(lambda: counted.read(N_BYTES), b"")
+            blocks = (
+                _unzip(counted, self.path) if is_gzip else iter(lambda: counted.read(N_BYTES), b"")
+            )
             if is_utf8(self.source.encoding):
                 self._plain = None if is_gzip else counted
                 for i, block in enumerate(blocks):

@@ -34,7 +34,10 @@ class TableDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:  # noqa: ARG002 - lightning's
         """Moves the table to the GPU, where it fits; otherwise lightning moves it a chunk at a time."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        if device.type == "cuda" and self.table.n_bytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        if (
+            device.type == "cuda"
+            and self.table.n_bytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+        ):
             x_num, x_cat, target = self.table.tensors
             self._tensors = (x_num.to(device), x_cat.to(device), target.to(device))
 
@@ -78,4 +81,6 @@ class TableDataModule(LightningDataModule):
         return 0 if self.trainer is None else self.trainer.current_epoch
 
     def _share(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )

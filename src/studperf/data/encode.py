@@ -18,7 +18,9 @@ from studperf.errors import DataError
 
 _N_QUANTILES = 1000
 _N_BLOCK = 8192  # rows whose columns stay in a core's cache; of fewer, threads would wait for each other's turn in Python
-_N_SUMMED = 4096  # values of which a deviation's squares are summed at a time; it decides the last bit
+_N_SUMMED = (
+    4096  # values of which a deviation's squares are summed at a time; it decides the last bit
+)
 CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
 OTHER = "other"
 
@@ -85,10 +87,17 @@ class Encoder(Block):
         dataset, frame = train.dataset, train.frame
         return cls(
             numbers=tuple(
-                fit_number(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n], encode) for n in dataset.of_kind("number")
+                fit_number(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n], encode)
+                for n in dataset.of_kind("number")
             ),
-            flags=tuple(fit_flag(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n]) for n in dataset.of_kind("flag")),
-            categories=tuple(fit_category(n, _count_levels(frame[n]), dataset.columns[n]) for n in dataset.of_kind("category")),
+            flags=tuple(
+                fit_flag(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n])
+                for n in dataset.of_kind("flag")
+            ),
+            categories=tuple(
+                fit_category(n, _count_levels(frame[n]), dataset.columns[n])
+                for n in dataset.of_kind("category")
+            ),
             category_style=encode.categories,
         )
 
@@ -103,12 +112,16 @@ class Encoder(Block):
     @property
     def filled(self) -> tuple[ColumnCode, ...]:
         """Columns that get a was-missing flag beside them."""
-        return tuple(code for code in (*self.numbers, *self.flags, *self.categories) if code.fill is not None)
+        return tuple(
+            code for code in (*self.numbers, *self.flags, *self.categories) if code.fill is not None
+        )
 
     @property
     def number_names(self) -> tuple[str, ...]:
         """Names of the columns of `x_num`, in order."""
-        names = [code.name for code in (*self.numbers, *self.flags)] + [f"{code.name}__missing" for code in self.filled]
+        names = [code.name for code in (*self.numbers, *self.flags)] + [
+            f"{code.name}__missing" for code in self.filled
+        ]
         if self.category_style == "onehot":
             names += [f"{code.name}={level}" for code in self.categories for level in code.levels]
         return tuple(names)
@@ -117,12 +130,19 @@ class Encoder(Block):
     def code_type(self) -> type[np.integer[Any]]:
         """The smallest integer type that holds every category's codes and that torch knows."""
         largest = max((len(code.levels) for code in self.categories), default=0) - 1
-        return next(kind for kind in (np.uint8, np.int16, np.int32, np.int64) if largest <= np.iinfo(kind).max)
+        return next(
+            kind
+            for kind in (np.uint8, np.int16, np.int32, np.int64)
+            if largest <= np.iinfo(kind).max
+        )
 
     def transform(self, table: Table) -> Encoded:
         """Encodes rows of any table that passed the dataset's check; the target is not looked at."""
         frame, n_rows = table.frame, len(table)
-        values = {code.name: frame[code.name].to_numpy(dtype=np.float64) for code in (*self.numbers, *self.flags)}
+        values = {
+            code.name: frame[code.name].to_numpy(dtype=np.float64)
+            for code in (*self.numbers, *self.flags)
+        }
         missing = {code.name: frame[code.name].isna().to_numpy() for code in self.categories}
         codes = {code.name: _encode_category(frame[code.name], code) for code in self.categories}
         x_num = np.empty((n_rows, len(self.number_names)), dtype=np.float32)
@@ -131,7 +151,11 @@ class Encoder(Block):
         return Encoded(x_num, x_cat)
 
     def write(
-        self, values: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray], out: Encoded
+        self,
+        values: Mapping[str, np.ndarray],
+        codes: Mapping[str, np.ndarray],
+        missing: Mapping[str, np.ndarray],
+        out: Encoded,
     ) -> None:
         """Encodes typed columns into rows that are there already.
 
@@ -143,17 +167,31 @@ class Encoder(Block):
         """
         for start in range(0, len(out.x_num), _N_BLOCK):
             rows = slice(start, start + _N_BLOCK)
-            self._write(_take(values, rows), _take(codes, rows), _take(missing, rows), Encoded(out.x_num[rows], out.x_cat[rows]))
+            self._write(
+                _take(values, rows),
+                _take(codes, rows),
+                _take(missing, rows),
+                Encoded(out.x_num[rows], out.x_cat[rows]),
+            )
 
     def _write(
-        self, values: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray], out: Encoded
+        self,
+        values: Mapping[str, np.ndarray],
+        codes: Mapping[str, np.ndarray],
+        missing: Mapping[str, np.ndarray],
+        out: Encoded,
     ) -> None:
         # Column by column through float64: what is written is rounded once.
         columns = [_encode_number(values[code.name], code) for code in self.numbers]
         columns += [_filled(values[code.name], code.fill) for code in self.flags]
-        columns += [missing[code.name] if isinstance(code, CategoryCode) else np.isnan(values[code.name]) for code in self.filled]
+        columns += [
+            missing[code.name] if isinstance(code, CategoryCode) else np.isnan(values[code.name])
+            for code in self.filled
+        ]
         if self.category_style == "onehot":
-            columns += [codes[code.name] == i for code in self.categories for i in range(len(code.levels))]
+            columns += [
+                codes[code.name] == i for code in self.categories for i in range(len(code.levels))
+            ]
         else:
             for i, code in enumerate(self.categories):
                 out.x_cat[:, i] = codes[code.name]
@@ -168,12 +206,18 @@ class Encoder(Block):
                 values = table.frame[code.name].to_numpy(dtype=float)
                 n_outside[code.name] += int(((values < code.low) | (values > code.high)).sum())
         what = "{} values outside of the training range {:g} to {:g}: predictions there are extrapolation"
-        return [Finding("warning", code.name, what.format(n, code.low, code.high)) for code in self.numbers if (n := n_outside[code.name])]
+        return [
+            Finding("warning", code.name, what.format(n, code.low, code.high))
+            for code in self.numbers
+            if (n := n_outside[code.name])
+        ]
 
 
 def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
     """(N, F + levels) float64 for learners that take one matrix: numbers beside one-hot categories."""
-    one_hot = [encoded.x_cat[:, i, None] == np.arange(n) for i, n in enumerate(features.cardinalities)]
+    one_hot = [
+        encoded.x_cat[:, i, None] == np.arange(n) for i, n in enumerate(features.cardinalities)
+    ]
     return np.concatenate([encoded.x_num.astype(np.float64), *one_hot], axis=1)
 
 
@@ -182,7 +226,9 @@ def _take(columns: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarra
 
 
 def _refuse_empty(name: str) -> NoReturn:
-    raise DataError(f"{name}: no training row has a value, so there is nothing to learn from it; give it kind unused")
+    raise DataError(
+        f"{name}: no training row has a value, so there is nothing to learn from it; give it kind unused"
+    )
 
 
 def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -> NumberCode:
@@ -202,10 +248,14 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
     mean, low, high = float(known.mean()), float(known.min()), float(known.max())
     quantiles = None
     if encode.numbers == "quantile":
-        quantiles = tuple(np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist())
+        quantiles = tuple(
+            np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist()
+        )
     # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
     std = _deviation(known, mean) if high > low else 1.0
-    return NumberCode(name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles)
+    return NumberCode(
+        name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles
+    )
 
 
 def _deviation(values: np.ndarray, mean: float) -> float:
@@ -248,7 +298,13 @@ def fit_category(name: str, counts: Mapping[str, int], column: Column) -> Catego
         _refuse_empty(name)
     levels = list(column.levels) if column.levels is not None else sorted(counts)
     most_frequent = min(counts, key=lambda level: (-counts[level], level))
-    fill = None if column.fill is None else most_frequent if column.fill == "mode" else _level(column.fill)
+    fill = (
+        None
+        if column.fill is None
+        else most_frequent
+        if column.fill == "mode"
+        else _level(column.fill)
+    )
     if fill is not None and fill not in levels:
         levels.append(fill)
     other = None
@@ -298,4 +354,6 @@ def refuse_untaught(name: str, levels: Iterable[str]) -> NoReturn:
         DataError: always.
     """
     strange = ", ".join(sorted(levels)[:3])
-    raise DataError(f"{name}: levels that no training row has: {strange}. Name them in `levels`, or set unseen: other.")
+    raise DataError(
+        f"{name}: levels that no training row has: {strange}. Name them in `levels`, or set unseen: other."
+    )

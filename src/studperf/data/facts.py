@@ -57,7 +57,11 @@ class Cells:
         """With those of rows further down."""
         if not later:
             return self
-        return Cells(self.n + later.n, (self.rows + later.rows)[:_N_EXAMPLES], (self.shown + later.shown)[:_N_EXAMPLES])
+        return Cells(
+            self.n + later.n,
+            (self.rows + later.rows)[:_N_EXAMPLES],
+            (self.shown + later.shown)[:_N_EXAMPLES],
+        )
 
     def shift(self, n_rows: int) -> Cells:
         """The same cells in a table that has so many rows above."""
@@ -71,7 +75,12 @@ class Cells:
     @property
     def examples(self) -> str:
         """`'x' (row 1), 'y' (row 2)`."""
-        return ", ".join(f"{text} (row {row + 1})" for text, row in zip(self.shown, self.rows, strict=True)) + self._more
+        return (
+            ", ".join(
+                f"{text} (row {row + 1})" for text, row in zip(self.shown, self.rows, strict=True)
+            )
+            + self._more
+        )
 
     @property
     def _more(self) -> str:
@@ -131,7 +140,11 @@ class Facts:
 def show(value: object) -> str:
     """A cell, as messages show it: of a long text the beginning."""
     text = f"{value:g}" if isinstance(value, float) else repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(str(value)):,} characters)"
+    return (
+        text
+        if len(text) <= _MAX_SHOWN
+        else f"{text[:_MAX_SHOWN]}... ({len(str(value)):,} characters)"
+    )
 
 
 def suggest_line(name: str, values: pd.Series) -> str:
@@ -151,14 +164,24 @@ def judge_header(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool) -> 
         if name not in found:
             nearest = difflib.get_close_matches(name, surplus or found, n=1)
             hint = f"; closest in the file: {nearest[0]!r}" if nearest else ""
-            yield Finding("error", name, f"the column is missing (the file has {len(found)} columns){hint}")
+            yield Finding(
+                "error", name, f"the column is missing (the file has {len(found)} columns){hint}"
+            )
     for name in dataset.columns:
         if name not in found and name not in needed and for_training:
-            yield Finding("warning", name, f"the column, of kind {dataset.columns[name].kind}, is not in the file")
+            yield Finding(
+                "warning",
+                name,
+                f"the column, of kind {dataset.columns[name].kind}, is not in the file",
+            )
     for name in surplus:
         if for_training:
             line = suggest_line(name, raw[name])
-            yield Finding("error", name, f"the dataset does not name this column; add to `columns:` the line `{line}`")
+            yield Finding(
+                "error",
+                name,
+                f"the dataset does not name this column; add to `columns:` the line `{line}`",
+            )
         else:
             yield Finding("warning", name, "unknown column, ignored")
 
@@ -170,7 +193,9 @@ def judge_dropped(dropped: Cells, dataset: Dataset) -> Iterator[Finding]:
         yield Finding("warning", dataset.target.column, what)
 
 
-def judge_rows(facts: Mapping[str, Facts], dataset: Dataset, *, for_training: bool) -> Iterator[Finding]:
+def judge_rows(
+    facts: Mapping[str, Facts], dataset: Dataset, *, for_training: bool
+) -> Iterator[Finding]:
     """All that is to be said about columns, the target's after the others, and about the features together."""
     target = dataset.target.column
     for name, column in dataset.columns.items():
@@ -179,23 +204,36 @@ def judge_rows(facts: Mapping[str, Facts], dataset: Dataset, *, for_training: bo
     if target in facts:
         yield from _judge_target(facts[target], dataset, for_training=for_training)
     features = [facts[name] for name in dataset.feature_names if name in facts]
-    if for_training and features and features[0].n_rows > 1 and all(one.is_constant for one in features):
-        yield Finding("error", "table", "every feature has the same value in all rows: there is nothing to learn from")
+    if (
+        for_training
+        and features
+        and features[0].n_rows > 1
+        and all(one.is_constant for one in features)
+    ):
+        yield Finding(
+            "error",
+            "table",
+            "every feature has the same value in all rows: there is nothing to learn from",
+        )
 
 
 def judge_duplicates(repeated: Cells) -> Iterator[Finding]:
     """Rows that equal one above them in all features and the target."""
     if repeated:
-        what = (
-            f"{repeated.count('copy', 'copies')} of another row, target included ({repeated.numbers}); the split keeps equal rows together"
-        )
+        what = f"{repeated.count('copy', 'copies')} of another row, target included ({repeated.numbers}); the split keeps equal rows together"
         yield Finding("warning", "table", what)
 
 
-def _judge_column(name: str, column: Column, facts: Facts, dataset: Dataset, *, for_training: bool) -> Iterator[Finding]:
+def _judge_column(
+    name: str, column: Column, facts: Facts, dataset: Dataset, *, for_training: bool
+) -> Iterator[Finding]:
     if facts.repeated:
         come = "comes" if facts.repeated.n == 1 else "come"
-        yield Finding("error", name, f"an id names one row, but {facts.repeated.examples} {come} more than once")
+        yield Finding(
+            "error",
+            name,
+            f"an id names one row, but {facts.repeated.examples} {come} more than once",
+        )
     if name not in dataset.feature_names:
         return
     if facts.missing and column.fill is None:
@@ -210,28 +248,47 @@ def _judge_column(name: str, column: Column, facts: Facts, dataset: Dataset, *, 
                 yield Finding("error", name, what)
             yield from _judge_range(name, column.range, column.unit or "", facts)
         case "flag" if facts.bad:
-            yield Finding("error", name, f"a flag is 0/1, true/false or yes/no, got {facts.bad.examples}")
+            yield Finding(
+                "error", name, f"a flag is 0/1, true/false or yes/no, got {facts.bad.examples}"
+            )
         case "category":
             yield from _judge_levels(name, column, facts, for_training=for_training)
     if for_training and facts.is_constant:
-        yield Finding("warning", name, f"every row has the value {facts.first}: the column carries no information")
+        yield Finding(
+            "warning",
+            name,
+            f"every row has the value {facts.first}: the column carries no information",
+        )
 
 
 def _refuse_missing(name: str, column: Column, missing: Cells, *, for_training: bool) -> Finding:
     fill = f"data.columns.{name}.fill={'median' if column.kind == 'number' else 'mode'}"
-    way_out = f"say how to fill: {fill}" if for_training else f"correct the rows, or train again with {fill}"
+    way_out = (
+        f"say how to fill: {fill}"
+        if for_training
+        else f"correct the rows, or train again with {fill}"
+    )
     if column.kind == "category" and "None" in (column.levels or ()):
-        way_out = "'None' is one of its levels: was the file written by a program that reads 'None' as missing? Otherwise " + way_out
-    return Finding("error", name, f"{missing.count('missing value')} ({missing.numbers}); {way_out}")
+        way_out = (
+            "'None' is one of its levels: was the file written by a program that reads 'None' as missing? Otherwise "
+            + way_out
+        )
+    return Finding(
+        "error", name, f"{missing.count('missing value')} ({missing.numbers}); {way_out}"
+    )
 
 
 def _judge_text(name: str, noun: str, bad: Cells) -> Iterator[Finding]:
     if bad:
         what = f"{bad.are(noun)} {'not a number' if bad.n == 1 else 'not numbers'}: {bad.examples}"
-        yield Finding("error", name, f"{what}; if they mean missing, name them in data.source.missing")
+        yield Finding(
+            "error", name, f"{what}; if they mean missing, name them in data.source.missing"
+        )
 
 
-def _judge_range(name: str, ends: tuple[float, float] | None, unit: str, facts: Facts) -> Iterator[Finding]:
+def _judge_range(
+    name: str, ends: tuple[float, float] | None, unit: str, facts: Facts
+) -> Iterator[Finding]:
     if ends is None or not facts.outside:
         return
     expected = f"{ends[0]:g} to {ends[1]:g} {unit}".rstrip()
@@ -239,17 +296,31 @@ def _judge_range(name: str, ends: tuple[float, float] | None, unit: str, facts: 
     yield Finding("error", name, f"{what}; correct the rows, or the range in the dataset")
 
 
-def _judge_levels(name: str, column: Column, facts: Facts, *, for_training: bool) -> Iterator[Finding]:
+def _judge_levels(
+    name: str, column: Column, facts: Facts, *, for_training: bool
+) -> Iterator[Finding]:
     n_rows, unseen = facts.n_rows - facts.missing.n, facts.unseen
     if for_training and n_rows >= _N_ID_LIKE and facts.n_levels > n_rows / 2:
         what = f"has {facts.n_levels} different values in {n_rows} rows: an identifier, not a category; give it kind id or unused"
         yield Finding("error", name, what)
     elif unseen and column.unseen == "refuse":
         known = ", ".join(column.levels or ())
-        way_out = "Correct them, or set unseen: other" if for_training else "Correct them, or train again with unseen: other"
-        yield Finding("error", name, f"unknown level in {unseen.count('row')}: {unseen.examples}; known: {known}. {way_out}")
+        way_out = (
+            "Correct them, or set unseen: other"
+            if for_training
+            else "Correct them, or train again with unseen: other"
+        )
+        yield Finding(
+            "error",
+            name,
+            f"unknown level in {unseen.count('row')}: {unseen.examples}; known: {known}. {way_out}",
+        )
     elif unseen:
-        yield Finding("warning", name, f"unknown level in {unseen.count('row')} taken as 'other': {unseen.examples}")
+        yield Finding(
+            "warning",
+            name,
+            f"unknown level in {unseen.count('row')} taken as 'other': {unseen.examples}",
+        )
 
 
 def _judge_target(facts: Facts, dataset: Dataset, *, for_training: bool) -> Iterator[Finding]:
@@ -257,12 +328,24 @@ def _judge_target(facts: Facts, dataset: Dataset, *, for_training: bool) -> Iter
     yield from _judge_text(target.column, "target", facts.bad)
     if facts.missing and for_training:
         way_out = "leave them out with data.drop_missing_target=true"
-        yield Finding("error", target.column, f"{facts.missing.count('row')} without a target ({facts.missing.numbers}); {way_out}")
+        yield Finding(
+            "error",
+            target.column,
+            f"{facts.missing.count('row')} without a target ({facts.missing.numbers}); {way_out}",
+        )
     if facts.infinite:
-        yield Finding("error", target.column, f"{facts.infinite.are('target')} infinite ({facts.infinite.numbers})")
+        yield Finding(
+            "error",
+            target.column,
+            f"{facts.infinite.are('target')} infinite ({facts.infinite.numbers})",
+        )
     yield from _judge_range(target.column, target.range, target.unit, facts)
     if for_training and facts.n_rows > 1 and len(facts.some) == 1:
-        yield Finding("error", target.column, f"every row has the target {facts.first}: there is nothing to learn")
+        yield Finding(
+            "error",
+            target.column,
+            f"every row has the target {facts.first}: there is nothing to learn",
+        )
 
 
 def has_error(findings: Iterable[Finding]) -> bool:

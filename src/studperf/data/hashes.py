@@ -65,11 +65,17 @@ def hash_values(values: pa.Array) -> Hashes:
     """(N,) of one column's cells, whatever their type; a missing one has a hash as well."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_binary(values.type):
+    if (
+        pa.types.is_string(values.type)
+        or pa.types.is_large_string(values.type)
+        or pa.types.is_binary(values.type)
+    ):
         hashes = _hash_text(values)
     elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         numbers = values if not values.null_count else values.fill_null(0)
-        hashes = np.asarray(pd.util.hash_array(numbers.to_numpy(zero_copy_only=False)), dtype=np.uint64)
+        hashes = np.asarray(
+            pd.util.hash_array(numbers.to_numpy(zero_copy_only=False)), dtype=np.uint64
+        )
     else:
         hashes = hash_rows(values.to_pandas().astype(str).to_frame())
     if values.null_count:
@@ -100,7 +106,9 @@ def _hash_text(values: pa.Array) -> Hashes:
     """Eight bytes of all texts at a time, where a loop over ten million Python strings would take ten seconds."""
     width = np.int64 if pa.types.is_large_string(values.type) else np.int32
     _, offsets_buffer, text_buffer = values.buffers()
-    offsets = np.frombuffer(offsets_buffer, dtype=width)[values.offset : values.offset + len(values) + 1].astype(np.int64)
+    offsets = np.frombuffer(offsets_buffer, dtype=width)[
+        values.offset : values.offset + len(values) + 1
+    ].astype(np.int64)
     if not len(values):
         return np.zeros(0, dtype=np.uint64)
     begin, end = int(offsets[0]), int(offsets[-1])
@@ -113,7 +121,9 @@ def _hash_text(values: pa.Array) -> Hashes:
     for done in range(0, int(lengths.max()), _WORD):
         longer = np.flatnonzero(lengths > done)
         left = np.minimum(lengths[longer] - done, _WORD)
-        hashes[longer] = _mix(hashes[longer] * _FACTOR + (words[starts[longer] + done] & _MASKS[left]))
+        hashes[longer] = _mix(
+            hashes[longer] * _FACTOR + (words[starts[longer] + done] & _MASKS[left])
+        )
     return hashes
 
 

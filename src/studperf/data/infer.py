@@ -60,7 +60,9 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     """
     source, raw = _read(path)
     if target not in raw:
-        raise DataError(f"target={target}: {path} has no such column; it has {', '.join(map(str, raw.columns))}")
+        raise DataError(
+            f"target={target}: {path} has no such column; it has {', '.join(map(str, raw.columns))}"
+        )
     missing = {"", *(_missing_words(raw))}
     if len(missing) > 1:
         source["missing"] = sorted(missing)
@@ -74,8 +76,12 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     draft.drop_missing_target = bool(values[target].isna().any())
     draft.columns = {n: _describe(n, column) for n, column in values.items() if n != target}
     _mark_leaks(draft, raw)
-    if not any(column["kind"] in ("number", "category", "flag") for column in draft.columns.values()):
-        raise DataError(f"{path}: no column could be a feature; every one is an id, a constant or a leak")
+    if not any(
+        column["kind"] in ("number", "category", "flag") for column in draft.columns.values()
+    ):
+        raise DataError(
+            f"{path}: no column could be a feature; every one is an id, a constant or a leak"
+        )
     return draft
 
 
@@ -96,19 +102,26 @@ def to_yaml(draft: Draft) -> str:
         lines.append("drop_missing_target: true   # some rows have no target")
     text = head + "\n".join(lines) + "\n"
     if yaml.safe_load(text) != yaml.safe_load(yaml.safe_dump(plain)):
-        raise DataError("the draft does not survive being written as YAML; a column's name is too strange, rename it")
+        raise DataError(
+            "the draft does not survive being written as YAML; a column's name is too strange, rename it"
+        )
     return text
 
 
 def _inline(value: object) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True).strip()
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
+    ).strip()
     return text.removesuffix("...").strip()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """The file's table, with the delimiter and encoding that it takes."""
     # From above this folder, another folder would read it as another file.
-    plain: dict[str, Any] = {"path": str(path.resolve() if ".." in path.parts else path), "otherwise": "fail"}
+    plain: dict[str, Any] = {
+        "path": str(path.resolve() if ".." in path.parts else path),
+        "otherwise": "fail",
+    }
     if not path.exists():
         raise DataError(f"{path}: no such file")
     if path.is_file() and path.suffix not in (".parquet", ".pq"):
@@ -146,26 +159,44 @@ def _describe(name: str, values: pd.Series) -> dict[str, Any]:
     text = known.astype(str)
     if (what := _no_levels(text)) is not None:
         return {"kind": "unused", "why": what}
-    is_code = bool(numbers.notna().all() and text.str.fullmatch(r"\d+").all() and text.str.fullmatch(_ZERO_FIRST).any())
+    is_code = bool(
+        numbers.notna().all()
+        and text.str.fullmatch(r"\d+").all()
+        and text.str.fullmatch(_ZERO_FIRST).any()
+    )
     is_number = bool(numbers.notna().all()) and not is_code
     is_whole = is_number and bool((numbers == numbers.round()).all())
     levels = sorted(as_levels(known).unique())
-    fill = {"fill": "median" if is_number and n_levels > 2 else "mode"} if values.isna().any() else {}  # noqa: PLR2004 - not a flag
-    if n_levels == len(known) >= _MIN_ID_ROWS and (is_whole or not is_number) and not values.isna().any():
+    fill = (
+        {"fill": "median" if is_number and n_levels > 2 else "mode"} if values.isna().any() else {}  # noqa: PLR2004 - not a flag
+    )
+    if (
+        n_levels == len(known) >= _MIN_ID_ROWS
+        and (is_whole or not is_number)
+        and not values.isna().any()
+    ):
         is_counting = is_whole and numbers.max() - numbers.min() + 1 == len(known)
         if not is_number or is_counting or re.search(r"(^|_)(id|key|no|nr|index)$", name.lower()):
             return {"kind": "id"}
     if n_levels == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
         return {"kind": "flag", **fill}
     if is_number:
-        return {"kind": "number", "typical": [_tidy(numbers.min()), _tidy(numbers.max())], **({"step": 1} if is_whole else {}), **fill}
+        return {
+            "kind": "number",
+            "typical": [_tidy(numbers.min()), _tidy(numbers.max())],
+            **({"step": 1} if is_whole else {}),
+            **fill,
+        }
     if not is_code and numbers.notna().mean() >= _MOSTLY:
         return {
             "kind": "unused",
             "why": f"numbers mixed with text such as {known[numbers.isna()].iloc[0]!r}; clean it, or name the text in missing",
         }
     if n_levels > MAX_LEVELS or n_levels > len(known) / 2:
-        return {"kind": "unused", "why": f"{n_levels} different {'codes' if is_code else 'texts'} in {len(known)} rows"}
+        return {
+            "kind": "unused",
+            "why": f"{n_levels} different {'codes' if is_code else 'texts'} in {len(known)} rows",
+        }
     return {"kind": "category", "levels": levels, **fill}
 
 
@@ -184,7 +215,9 @@ def _tidy(value: float) -> float | int:
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
     plain = draft.as_plain()
-    if not any(column["kind"] in ("number", "category", "flag") for column in draft.columns.values()):
+    if not any(
+        column["kind"] in ("number", "category", "flag") for column in draft.columns.values()
+    ):
         return
     table, _ = inspect_table(raw, Dataset.model_validate(plain))
     for leak in find_leaks(table):

@@ -37,12 +37,20 @@ def prepare_again(config: RunConfig, console: Console) -> Iterator[Prepared]:
     data = copy.copy(ready.data)
     data.batch_size, data.seed, data.trainer = config.batch_size, config.seed, None
     # What was settled about the rows holds for each run on them.
-    yield dataclasses.replace(ready, config=config.model_copy(update={"data": ready.config.data}), data=data)
+    yield dataclasses.replace(
+        ready, config=config.model_copy(update={"data": ready.config.data}), data=data
+    )
 
 
 def rows_key(config: RunConfig) -> str:
     """Equal for runs on the same rows, encoded the same way."""
     path = config.data.source.path
     file = find_file(path) if path is not None else None
-    state = [file.stat().st_mtime_ns, file.stat().st_size] if file is not None and file.is_file() else []
-    return json.dumps([config.data.model_dump(mode="json"), config.encode.model_dump(mode="json"), state])
+    state = (
+        [file.stat().st_mtime_ns, file.stat().st_size]
+        if file is not None and file.is_file()
+        else []
+    )
+    return json.dumps(
+        [config.data.model_dump(mode="json"), config.encode.model_dump(mode="json"), state]
+    )

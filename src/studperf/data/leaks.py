@@ -86,7 +86,9 @@ def find_leaks(table: Table, columns: Iterable[str] | None = None) -> list[Leak]
         if leak is None and 0 < values.isna().sum() < len(values):
             leak = _test_column(name, values.isna().astype(float), target)
             if leak is not None:
-                leak = Leak(name, leak.test, f"whether it is missing gives the target away: {leak.evidence}")
+                leak = Leak(
+                    name, leak.test, f"whether it is missing gives the target away: {leak.evidence}"
+                )
         if leak is not None:
             leaks.append(leak)
     return leaks
@@ -120,7 +122,9 @@ def find_pairs(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
                 "{0} / {1}": others / one,
                 "{1} / {0}": one / others,
             }
-        scores = {formula: _squared_correlations(values, target) for formula, values in made.items()}
+        scores = {
+            formula: _squared_correlations(values, target) for formula, values in made.items()
+        }
         best = max(scores, key=lambda formula: scores[formula].max())
         first = int(np.argmax(scores[best]))
         if (score := float(scores[best][first])) >= _PAIR_R2:
@@ -138,7 +142,11 @@ def _squared_correlations(columns: np.ndarray, target: np.ndarray) -> np.ndarray
     x = np.where(is_known, x - x.sum(axis=0) / n_known, 0)
     y = np.where(is_known, y - y.sum(axis=0) / n_known, 0)
     size = (x**2).sum(axis=0) * (y**2).sum(axis=0)
-    return np.where((size > 0) & (n_known >= _MIN_ROWS), (x * y).sum(axis=0) ** 2 / np.where(size > 0, size, 1), 0)
+    return np.where(
+        (size > 0) & (n_known >= _MIN_ROWS),
+        (x * y).sum(axis=0) ** 2 / np.where(size > 0, size, 1),
+        0,
+    )
 
 
 def _test_column(name: str, values: pd.Series, target: np.ndarray) -> Leak | None:
@@ -161,7 +169,11 @@ def _test_column(name: str, values: pd.Series, target: np.ndarray) -> Leak | Non
         return None
     score = reverse_score(codes, target, needed=REVERSE_THRESHOLD)
     if score >= REVERSE_THRESHOLD:
-        return Leak(name, "reverse", f"a small tree reads it back from the target (chance-corrected accuracy {score:.2f})")
+        return Leak(
+            name,
+            "reverse",
+            f"a small tree reads it back from the target (chance-corrected accuracy {score:.2f})",
+        )
     return None
 
 
@@ -206,7 +218,9 @@ def reverse_score(codes: np.ndarray, target: np.ndarray, *, needed: float = -np.
     target = target[frequent, None]
     if len(levels) < 2:  # noqa: PLR2004 - nothing to tell apart
         return 0.0
-    tree = DecisionTreeClassifier(max_leaf_nodes=_N_LEAVES, min_samples_leaf=2, class_weight="balanced", random_state=0)
+    tree = DecisionTreeClassifier(
+        max_leaf_nodes=_N_LEAVES, min_samples_leaf=2, class_weight="balanced", random_state=0
+    )
     n_wrong = np.zeros_like(n_rows)
     score = 1.0
     for train, test in StratifiedKFold(_N_FOLDS, shuffle=True, random_state=0).split(target, codes):
@@ -227,7 +241,11 @@ def left_out_signal(table: Table, dataset: Dataset) -> list[tuple[str, float]]:
     target = table.target
     shares = []
     for name, column in dataset.columns.items():
-        if name in dataset.feature_names or column.kind in ("id", "leak") or name not in table.frame:
+        if (
+            name in dataset.feature_names
+            or column.kind in ("id", "leak")
+            or name not in table.frame
+        ):
             continue
         share = _explained(table.frame[name], target)
         if share >= _MIN_SIGNAL:

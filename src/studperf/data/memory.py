@@ -83,8 +83,14 @@ def enough_memory(config: RunConfig) -> Iterator[None]:
     except (RuntimeError, MemoryError, TypeError) as error:
         if (asked := _asked_for(error)) is None:
             raise
-        traceback.clear_frames(error.__traceback__)  # they hold what was allocated, and a multirun goes on
-        sizes = [f"model.{key}={_listed(value)}" for key, value in config.model.items() if _is_size(value)]
+        traceback.clear_frames(
+            error.__traceback__
+        )  # they hold what was allocated, and a multirun goes on
+        sizes = [
+            f"model.{key}={_listed(value)}"
+            for key, value in config.model.items()
+            if _is_size(value)
+        ]
         settings = ", ".join([*sizes, f"batch_size={config.batch_size}"])
         raise TooLargeError(
             f"There is not enough memory for the model {config.model_name} with {settings}: it asked for {asked}. Lower one of these."
@@ -95,7 +101,11 @@ def _asked_for(error: Exception) -> str | None:
     """How much memory an error says there is not; None for any other error."""
     text = str(error)
     if found := _ASKED.search(text):
-        return f"{float(found[1]) / 1e9:,.1f} GB at once" if found[2] == "bytes" else f"{found[1]} {found[2]} at once"
+        return (
+            f"{float(found[1]) / 1e9:,.1f} GB at once"
+            if found[2] == "bytes"
+            else f"{found[1]} {found[2]} at once"
+        )
     if any(overflow in text for overflow in _OVERFLOWS):
         return "more than can be counted"
     return "more than there is" if isinstance(error, MemoryError) else None

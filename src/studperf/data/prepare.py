@@ -42,7 +42,13 @@ def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
         encoder = rows.fit(config.encode)
         table = rows.encode(encoder)
         data = TableDataModule(table, batch_size=config.batch_size, seed=config.seed)
-        yield Prepared(_settled(config, is_large=isinstance(rows, LargeRows), on_disk=table.on_disk), rows, leaks, encoder, data)
+        yield Prepared(
+            _settled(config, is_large=isinstance(rows, LargeRows), on_disk=table.on_disk),
+            rows,
+            leaks,
+            encoder,
+            data,
+        )
 
 
 def _settled(config: RunConfig, *, is_large: bool, on_disk: bool) -> RunConfig:

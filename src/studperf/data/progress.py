@@ -32,7 +32,12 @@ def reading(console: Console | None) -> Iterator[Tick]:
         return
     started = time.monotonic()
     n_read = 0
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[rows]} rows"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[rows]} rows"),
+        TimeRemainingColumn(),
+    )
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task("Reading", total=1.0, rows="0")
 
@@ -40,7 +45,11 @@ def reading(console: Console | None) -> Iterator[Tick]:
         nonlocal n_read
         n_read = n_rows
         bar.update(task, completed=share, rows=f"{n_rows:,}")
-        if console.is_terminal and not bar.live.is_started and time.monotonic() - started > _PATIENCE_S:
+        if (
+            console.is_terminal
+            and not bar.live.is_started
+            and time.monotonic() - started > _PATIENCE_S
+        ):
             bar.start()
 
     try:

@@ -75,7 +75,11 @@ class Store:
         """
         with written_whole(to) as part:
             watch = _Watch(moved)
-            self._ask(lambda: self.fs.get_file(self.path_of(md5), str(part), callback=watch.callback()), watch, md5)
+            self._ask(
+                lambda: self.fs.get_file(self.path_of(md5), str(part), callback=watch.callback()),
+                watch,
+                md5,
+            )
             if (found := md5_of(part)) != md5:
                 raise DataError(
                     f"{self._told(md5)}: is damaged: its md5 is {found} ({part.stat().st_size} bytes), and by its name it should be {md5}. "
@@ -98,7 +102,9 @@ class Store:
 
         self._ask(put, watch, md5, seconds=_SILENCE_S * _SENDING)
         if not self.is_whole(md5, file.stat().st_size):
-            raise DataError(f"{self._told(md5)}: the remote keeps something else than was sent; push again")
+            raise DataError(
+                f"{self._told(md5)}: the remote keeps something else than was sent; push again"
+            )
 
     def _told(self, md5: str) -> str:
         return f"{self.url.rstrip('/')}/files/md5/{md5[:2]}/{md5[2:]}"
@@ -113,7 +119,9 @@ class Store:
 
         return self._ask(look, _Watch(), md5)
 
-    def _ask(self, call: Callable[[], _Answer], watch: _Watch, md5: str, *, seconds: float | None = None) -> _Answer:
+    def _ask(
+        self, call: Callable[[], _Answer], watch: _Watch, md5: str, *, seconds: float | None = None
+    ) -> _Answer:
         try:
             return within(seconds or _SILENCE_S, call, watch)
         except FileNotFoundError as error:
@@ -142,15 +150,25 @@ def open_remote(root: Path, name: str | None = None) -> Store:
     name = _choose(config, name, root)
     url = str(config["remote"][name.lower()]["url"])
     if _PLACEHOLDER in url:
-        raise DataError(f"the remote {name!r} is still the one of the template, {url}. Set yours: dvc remote modify {name} url {_URL}")
+        raise DataError(
+            f"the remote {name!r} is still the one of the template, {url}. Set yours: dvc remote modify {name} url {_URL}"
+        )
     try:
         cls, options, path = get_cloud_fs(config, name=name)
-        if cls.protocol == "gs" and not options.get("allow_anonymous_login") and not options.get("credentialpath"):
-            options["credentialpath"] = "google_default"  # gcsfs would go on to a token cache, a metadata server, and no login at all
+        if (
+            cls.protocol == "gs"
+            and not options.get("allow_anonymous_login")
+            and not options.get("credentialpath")
+        ):
+            options["credentialpath"] = (
+                "google_default"  # gcsfs would go on to a token cache, a metadata server, and no login at all
+            )
         store = Store(url, cls(**options), path)
         within(_CREDENTIALS_S, lambda: store.fs.fs)  # which logs in
     except ImportError as error:
-        raise DataError(f"the remote {name!r} needs a package that is not installed: {error}") from error
+        raise DataError(
+            f"the remote {name!r} needs a package that is not installed: {error}"
+        ) from error
     except Exception as error:  # noqa: BLE001 - each file system brings errors of its own
         refuse(error, name, is_login=True)
     return store
@@ -179,9 +197,13 @@ _URL = "gs://BUCKET/FOLDER (or a folder's path)"
 def _choose(config: Any, name: str | None, root: Path) -> str:  # noqa: ANN401 - DVC ships no types
     known = list(config.get("remote", {}))
     if name is None and (name := config.get("core", {}).get("remote")) is None:
-        raise DataError(f"{root / '.dvc' / 'config'} names no default remote. Name one: dvc remote add -d storage {_URL}")
+        raise DataError(
+            f"{root / '.dvc' / 'config'} names no default remote. Name one: dvc remote add -d storage {_URL}"
+        )
     if name.lower() not in known:
-        raise DataError(f"there is no remote {name!r} in {root / '.dvc' / 'config'}; there is {', '.join(known) or 'none'}")
+        raise DataError(
+            f"there is no remote {name!r} in {root / '.dvc' / 'config'}; there is {', '.join(known) or 'none'}"
+        )
     return str(name)
 
 
@@ -191,7 +213,9 @@ def _prepare() -> None:
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
     # Each of Google's packages warns at its import of a Python whose end is near (3.11 with google-api-core 2.30).
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core\._python_version_support$")
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module=r"google\.api_core\._python_version_support$"
+    )
 
 
 def refuse(error: Exception, where: str, *, is_login: bool = False) -> NoReturn:
@@ -202,16 +226,31 @@ def refuse(error: Exception, where: str, *, is_login: bool = False) -> NoReturn:
     """
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     code = getattr(error, "code", None)
-    if is_login and (isinstance(error, TimeoutError) or type(error).__module__.startswith("google.auth")):
+    if is_login and (
+        isinstance(error, TimeoutError) or type(error).__module__.startswith("google.auth")
+    ):
         said = f"no Google Cloud credentials were found. Log in once with: {_LOGIN} (on Google Cloud: give the machine a service account)"
         raise DataError(f"{where}: {said}") from error
-    if code in (401, "401") or type(error).__name__ == "RefreshError" or "Invalid Credentials" in text:
-        raise DataError(f"{where}: the credentials have run out or are not accepted. Log in again with: {_LOGIN}") from error
+    if (
+        code in (401, "401")
+        or type(error).__name__ == "RefreshError"
+        or "Invalid Credentials" in text
+    ):
+        raise DataError(
+            f"{where}: the credentials have run out or are not accepted. Log in again with: {_LOGIN}"
+        ) from error
     if isinstance(error, PermissionError) or code in (403, "403") or "Forbidden" in text:
         role = "it needs storage.objects.get to fetch and storage.objects.create to push (roles/storage.objectUser)"
         raise DataError(f"{where}: this account may not do that; {role}: {text}") from error
-    if isinstance(error, TimeoutError) or type(error).__module__.split(".")[0] in ("aiohttp", "requests", "urllib3", "socket"):
-        raise DataError(f"{where}: the network does not answer ({text}). Try again; `dvc remote list` tells the address") from error
+    if isinstance(error, TimeoutError) or type(error).__module__.split(".")[0] in (
+        "aiohttp",
+        "requests",
+        "urllib3",
+        "socket",
+    ):
+        raise DataError(
+            f"{where}: the network does not answer ({text}). Try again; `dvc remote list` tells the address"
+        ) from error
     raise DataError(f"{where}: {type(error).__name__}: {text}") from error
 
 
@@ -275,7 +314,9 @@ def within(seconds: float, call: Callable[[], _Answer], watch: _Watch | None = N
         except BaseException as error:  # noqa: BLE001 - is raised again by the one who waits
             errors.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)  # a daemon does not keep the command from ending
+    thread = threading.Thread(
+        target=run, daemon=True
+    )  # a daemon does not keep the command from ending
     thread.start()
     while thread.is_alive():
         thread.join(_TICK_S)

@@ -51,7 +51,9 @@ class Section:
     picture: bytes | None = None
 
 
-def write_report(table: Table, findings: list[Finding], split: Split, origin: Provenance, folder: Path) -> list[Path]:
+def write_report(
+    table: Table, findings: list[Finding], split: Split, origin: Provenance, folder: Path
+) -> list[Path]:
     """Writes `index.html` (self-contained) and `report.md` with its pictures; returns the two pages."""
     folder.mkdir(parents=True, exist_ok=True)
     sections = describe(table, findings, split)
@@ -81,28 +83,49 @@ def _overview(table: Table) -> Section:
     dataset = table.dataset
     kinds = pd.Series([column.kind for column in dataset.columns.values()]).value_counts()
     rows = [
-        [str(kind), str(n), ", ".join(name for name, column in dataset.columns.items() if column.kind == kind)] for kind, n in kinds.items()
+        [
+            str(kind),
+            str(n),
+            ", ".join(name for name, column in dataset.columns.items() if column.kind == kind),
+        ]
+        for kind, n in kinds.items()
     ]
     target = f"{dataset.target.column}{f' in {dataset.target.unit}' if dataset.target.unit else ''}"
-    return Section("Overview", [f"{len(table)} rows; the target is {target}."], ["kind", "columns", "names"], rows)
+    return Section(
+        "Overview",
+        [f"{len(table)} rows; the target is {target}."],
+        ["kind", "columns", "names"],
+        rows,
+    )
 
 
 def _findings(findings: list[Finding]) -> Section:
     if not findings:
         return Section("Checks", ["Every column is what the dataset says it is."])
-    return Section("Checks", [], ["level", "where", "what"], [[f.level, f.where, f.what] for f in findings])
+    return Section(
+        "Checks", [], ["level", "where", "what"], [[f.level, f.where, f.what] for f in findings]
+    )
 
 
 def _leaks(train: Table) -> Section:
     dataset = train.dataset
     features = find_leaks(train)
     features += find_pairs(train, {leak.column for leak in features})
-    marked = [name for name, column in dataset.columns.items() if column.kind == "leak" and name in train.frame]
-    prose = ["No feature gives the target away: none follows from it exactly, none can be read back from it, and no two make it together."]
+    marked = [
+        name
+        for name, column in dataset.columns.items()
+        if column.kind == "leak" and name in train.frame
+    ]
+    prose = [
+        "No feature gives the target away: none follows from it exactly, none can be read back from it, and no two make it together."
+    ]
     if features:
         prose = [f"{len(features)} features give the target away; training refuses them."]
     rows = [[leak.column, "feature", leak.test, leak.evidence] for leak in features]
-    rows += [[leak.column, "marked as leak", leak.test, leak.evidence] for leak in find_leaks(train, marked)]
+    rows += [
+        [leak.column, "marked as leak", leak.test, leak.evidence]
+        for leak in find_leaks(train, marked)
+    ]
     left_out = left_out_signal(train, dataset)
     if left_out:
         names = ", ".join(f"{name} ({share:.0%} of the variance alone)" for name, share in left_out)
@@ -115,8 +138,13 @@ def _target(table: Table, parts: dict[str, Table]) -> Section:
         ax.hist(table.target, bins=list(bin_edges(table.target, 50)), color=_ACCENT)
         _label(ax, table.dataset.target.column)
 
-    rows = [[name, str(len(part)), *(f"{value:.4g}" for value in _spread(part.target))] for name, part in {"all": table, **parts}.items()]
-    return Section("Target", [], ["rows of", "n", "mean", "sd", "min", "median", "max"], rows, _figure(paint))
+    rows = [
+        [name, str(len(part)), *(f"{value:.4g}" for value in _spread(part.target))]
+        for name, part in {"all": table, **parts}.items()
+    ]
+    return Section(
+        "Target", [], ["rows of", "n", "mean", "sd", "min", "median", "max"], rows, _figure(paint)
+    )
 
 
 def _spread(values: np.ndarray) -> list[float]:
@@ -134,18 +162,40 @@ def _balance(parts: dict[str, Table]) -> Section:
         tests = []
         for name in columns:
             a, b = train.frame[name].dropna(), parts[part].frame[name].dropna()
-            if dataset.columns.get(name) is not None and dataset.columns[name].kind in ("category", "flag"):
+            if dataset.columns.get(name) is not None and dataset.columns[name].kind in (
+                "category",
+                "flag",
+            ):
                 levels = sorted(set(a) | set(b))
                 counts = np.array([[(side == level).sum() for level in levels] for side in (a, b)])
-                p = stats.chi2_contingency(counts).pvalue if len(levels) > 1 and (counts.sum(axis=1) > 0).all() else 1.0
+                p = (
+                    stats.chi2_contingency(counts).pvalue
+                    if len(levels) > 1 and (counts.sum(axis=1) > 0).all()
+                    else 1.0
+                )
             else:
                 p = stats.ks_2samp(a, b).pvalue if len(a) and len(b) else 1.0
             tests.append((float(p), name))
         smallest, name = min(tests)
         corrected = min(1.0, smallest * len(tests))
-        rows.append([part, name, f"{smallest:.3g}", f"{corrected:.3g}", "differs" if corrected < 0.01 else "no difference seen"])  # noqa: PLR2004
-    prose = [f"Each of {len(columns)} columns is tested against train (Kolmogorov-Smirnov for numbers, chi-squared for levels)."]
-    return Section("Balance of the split", prose, ["part", "most different column", "p", "p, corrected", ""], rows)
+        rows.append(
+            [
+                part,
+                name,
+                f"{smallest:.3g}",
+                f"{corrected:.3g}",
+                "differs" if corrected < 0.01 else "no difference seen",  # noqa: PLR2004
+            ]
+        )
+    prose = [
+        f"Each of {len(columns)} columns is tested against train (Kolmogorov-Smirnov for numbers, chi-squared for levels)."
+    ]
+    return Section(
+        "Balance of the split",
+        prose,
+        ["part", "most different column", "p", "p, corrected", ""],
+        rows,
+    )
 
 
 def _missing(table: Table) -> Section:
@@ -154,7 +204,14 @@ def _missing(table: Table) -> Section:
         n_missing = int(table.frame[name].isna().sum())
         if n_missing:
             fill = table.dataset.columns[name].fill
-            rows.append([name, str(n_missing), f"{n_missing / len(table):.1%}", "refused" if fill is None else f"filled with {fill}"])
+            rows.append(
+                [
+                    name,
+                    str(n_missing),
+                    f"{n_missing / len(table):.1%}",
+                    "refused" if fill is None else f"filled with {fill}",
+                ]
+            )
     if not rows:
         return Section("Missing values", ["None."])
     return Section("Missing values", [], ["column", "rows", "share", "in training"], rows)
@@ -163,7 +220,13 @@ def _missing(table: Table) -> Section:
 def _relations(table: Table) -> Section:
     numeric = [*table.dataset.of_kind("number", "flag"), table.dataset.target.column]
     correlation = table.frame[numeric].corr().fillna(0.0)
-    order = correlation[table.dataset.target.column].drop(table.dataset.target.column).abs().sort_values(ascending=False).index
+    order = (
+        correlation[table.dataset.target.column]
+        .drop(table.dataset.target.column)
+        .abs()
+        .sort_values(ascending=False)
+        .index
+    )
     rows = [[name, f"{correlation.loc[name, table.dataset.target.column]:+.3f}"] for name in order]
     shown = [table.dataset.target.column, *order[:24]]
 
@@ -173,16 +236,32 @@ def _relations(table: Table) -> Section:
         ax.set_yticks(range(len(shown)), shown, fontsize=7)
         ax.figure.colorbar(image, ax=ax, shrink=0.7)
 
-    return Section("Correlations", ["With the target, strongest first."], ["column", "r"], rows, _figure(paint, size=(7.4, 6.6)))
+    return Section(
+        "Correlations",
+        ["With the target, strongest first."],
+        ["column", "r"],
+        rows,
+        _figure(paint, size=(7.4, 6.6)),
+    )
 
 
 def _distributions(table: Table) -> list[Section]:
     sections = []
     numbers, levels = table.dataset.of_kind("number"), table.dataset.of_kind("category", "flag")
     if numbers:
-        sections.append(Section("Numbers", [], picture=_grid(numbers, lambda ax, name: _histogram(ax, table, name))))
+        sections.append(
+            Section(
+                "Numbers", [], picture=_grid(numbers, lambda ax, name: _histogram(ax, table, name))
+            )
+        )
     if levels:
-        sections.append(Section("Categories and flags", [], picture=_grid(levels, lambda ax, name: _bars(ax, table, name), height=2.4)))
+        sections.append(
+            Section(
+                "Categories and flags",
+                [],
+                picture=_grid(levels, lambda ax, name: _bars(ax, table, name), height=2.4),
+            )
+        )
     return sections
 
 
@@ -204,13 +283,21 @@ def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
         return np.histogram_bin_edges(values, bins=n_most)
     n_levels = int(places[-1].round()) + 1
     least = -(-n_levels // n_most)
-    width = max(range(least, least + least // 2 + 1), key=lambda width: ((n_levels - 1) % width + 1) / width)  # how full the last bin is
-    return np.asarray(levels[0] + steps.min() * (width * np.arange(-(-n_levels // width) + 1) - 0.5))
+    width = max(
+        range(least, least + least // 2 + 1), key=lambda width: ((n_levels - 1) % width + 1) / width
+    )  # how full the last bin is
+    return np.asarray(
+        levels[0] + steps.min() * (width * np.arange(-(-n_levels // width) + 1) - 0.5)
+    )
 
 
 def _bars(ax: Axes, table: Table, name: str) -> None:
     values = table.frame[name]
-    texts = values.map("{:g}".format, na_action="ignore") if name in table.dataset.of_kind("flag") else values
+    texts = (
+        values.map("{:g}".format, na_action="ignore")
+        if name in table.dataset.of_kind("flag")
+        else values
+    )
     counts = texts.astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
     ax.barh(list(counts.index), list(counts), color=_ACCENT)
     _label(ax, name)
@@ -220,7 +307,9 @@ def _label(ax: Axes, text: str) -> None:
     ax.set_title(text, fontsize=8.5, color=_INK, loc="left")
 
 
-def _grid(names: tuple[str, ...], paint: Callable[[Axes, str], None], *, height: float = 1.7) -> bytes:
+def _grid(
+    names: tuple[str, ...], paint: Callable[[Axes, str], None], *, height: float = 1.7
+) -> bytes:
     figure = _new_figure((9.0, height * -(-len(names) // _N_COLUMNS)))
     for i, name in enumerate(names):
         ax = figure.add_subplot(-(-len(names) // _N_COLUMNS), _N_COLUMNS, i + 1)
@@ -265,11 +354,16 @@ def _to_html(title: str, lead: str, sections: list[Section]) -> str:
         body += [f"<p>{html.escape(text)}</p>" for text in section.prose]
         if section.header:
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in section.header)
-            rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in section.rows)
+            rows = "".join(
+                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+                for row in section.rows
+            )
             body.append(f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>')
         if section.picture:
             data = base64.b64encode(section.picture).decode()
-            body.append(f'<p style="max-width:none"><img alt="{html.escape(section.title)}" src="data:image/png;base64,{data}"></p>')
+            body.append(
+                f'<p style="max-width:none"><img alt="{html.escape(section.title)}" src="data:image/png;base64,{data}"></p>'
+            )
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body><main>{"".join(body)}</main></body></html>\n'
 

@@ -25,7 +25,15 @@ from studperf.data.leaks import Leak, guard
 from studperf.data.progress import reading
 from studperf.data.schema import Table, inspect_table, raise_faults
 from studperf.data.simulate import simulate
-from studperf.data.source import GZIP_MAGIC, PARQUET, Provenance, find_source, read_source, readable, trace
+from studperf.data.source import (
+    GZIP_MAGIC,
+    PARQUET,
+    Provenance,
+    find_source,
+    read_source,
+    readable,
+    trace,
+)
 from studperf.data.split import Split, split_rows, split_table
 from studperf.data.stream import StreamedTable, stream_table
 from studperf.metrics import FloatArray
@@ -239,7 +247,11 @@ def stream_source(
         source = open_source(path, dataset)
         table, findings = stream_table(source, dataset, for_training=for_training, tick=tick)
     if path is None:
-        return table, Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False), findings
+        return (
+            table,
+            Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False),
+            findings,
+        )
     try:
         return table, trace(path, str(source.md5), dataset), findings
     except BaseException:

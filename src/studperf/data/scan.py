@@ -18,7 +18,9 @@ from studperf.data.schema import as_flags, drop_targetless, type_rows
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
-_FLAG_HASHES = hash_numbers(np.array([0.0, 1.0, np.nan]))  # FLAG_MISSING is the last one's place too
+_FLAG_HASHES = hash_numbers(
+    np.array([0.0, 1.0, np.nan])
+)  # FLAG_MISSING is the last one's place too
 
 
 @dataclass
@@ -51,7 +53,9 @@ class _Odd(Exception):  # noqa: N818 - no error: a chunk that is to be looked at
     """The fast way does not tell what to say of this chunk."""
 
 
-def scan(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool) -> Piece:
+def scan(
+    chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
+) -> Piece:
     """Types and checks a chunk.
 
     Args:
@@ -75,7 +79,12 @@ def scan(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], 
 def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
     columns, target, features = chunk.typed(), dataset.target.column, set(dataset.feature_names)
     dropped = Cells()
-    if for_training and dataset.drop_missing_target and target in columns and (absent := _is_null(columns[target])).any():
+    if (
+        for_training
+        and dataset.drop_missing_target
+        and target in columns
+        and (absent := _is_null(columns[target])).any()
+    ):
         dropped = Cells.where(absent)
         keep = pa.array(~absent)
         columns = {name: values.filter(keep) for name, values in columns.items()}
@@ -87,7 +96,10 @@ def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
         if name == target:
             _add_numbers(piece, name, values, dataset.target.range)
         elif name not in features or column is None:
-            piece.columns[name], piece.facts[name] = values, Facts(len(values), Cells.where(_is_null(values)))
+            piece.columns[name], piece.facts[name] = (
+                values,
+                Facts(len(values), Cells.where(_is_null(values))),
+            )
         elif column.kind == "number":
             _add_numbers(piece, name, values, column.range)
         else:
@@ -99,7 +111,9 @@ def _is_null(values: pa.Array) -> np.ndarray:
     return np.asarray(values.is_null().to_numpy(zero_copy_only=False))
 
 
-def _add_numbers(piece: Piece, name: str, values: pa.Array, ends: tuple[float, float] | None) -> None:
+def _add_numbers(
+    piece: Piece, name: str, values: pa.Array, ends: tuple[float, float] | None
+) -> None:
     numbers = values.to_numpy(zero_copy_only=False)
     missing = np.isnan(numbers) if values.null_count else np.zeros(len(numbers), dtype=bool)
     if (n_missing := int(np.count_nonzero(missing))) > values.null_count:
@@ -107,11 +121,15 @@ def _add_numbers(piece: Piece, name: str, values: pa.Array, ends: tuple[float, f
     known = numbers[~missing] if n_missing else numbers
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     # One NaN is the least and the largest of all.
-    if not (np.isfinite(low) and np.isfinite(high)) or (ends is not None and len(known) and not (ends[0] <= low and high <= ends[1])):
+    if not (np.isfinite(low) and np.isfinite(high)) or (
+        ends is not None and len(known) and not (ends[0] <= low and high <= ends[1])
+    ):
         raise _Odd
     some = () if not len(known) else (low,) if low == high else (low, high)
     piece.columns[name] = numbers
-    piece.facts[name] = Facts(len(numbers), Cells.where(missing), some=some, first=show(float(numbers[0])))
+    piece.facts[name] = Facts(
+        len(numbers), Cells.where(missing), some=some, first=show(float(numbers[0]))
+    )
 
 
 def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Column) -> None:
@@ -133,7 +151,10 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
         facts.first = show(float("nan") if missing[0] else float(known[0]))
     else:
         piece.columns[name], piece.levels[name] = codes, levels
-        facts.some, facts.first = tuple(levels[:2]), show(float("nan") if missing[0] else levels[codes[0]])
+        facts.some, facts.first = (
+            tuple(levels[:2]),
+            show(float("nan") if missing[0] else levels[codes[0]]),
+        )
         facts.unseen = _unseen(codes, levels, column)
     piece.facts[name] = facts
 
@@ -145,13 +166,17 @@ def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
 
 
 def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
-    if column.levels is None or not (strange := [i for i, level in enumerate(levels) if level not in column.levels]):
+    if column.levels is None or not (
+        strange := [i for i, level in enumerate(levels) if level not in column.levels]
+    ):
         return Cells()
     cells = Cells.where(np.isin(codes, strange))
     return Cells(cells.n, cells.rows, tuple(show(levels[codes[row]]) for row in cells.rows))
 
 
-def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool) -> Piece:
+def _scan_raw(
+    chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
+) -> Piece:
     raw, dropped = drop_targetless(chunk.raw(), dataset) if for_training else (chunk.raw(), Cells())
     piece = Piece(len(raw), dropped=dropped)
     if not piece.n_rows:
@@ -165,10 +190,15 @@ def _scan_raw(chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataTy
             piece.columns[name] = frame[name].fillna(FLAG_MISSING).to_numpy(dtype=np.int8)
         elif name in dataset.of_kind("category"):
             codes, levels = pd.factorize(frame[name])
-            piece.columns[name], piece.levels[name] = codes.astype(np.int32), [str(level) for level in levels]
+            piece.columns[name], piece.levels[name] = (
+                codes.astype(np.int32),
+                [str(level) for level in levels],
+            )
         elif column is not None and column.kind != "leak":
             values = pa.array(frame[name], type=type_of(name), from_pandas=True)
-            piece.columns[name] = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+            piece.columns[name] = (
+                values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+            )
             piece.facts[name].repeated = Cells()
     return piece
 

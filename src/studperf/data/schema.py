@@ -21,7 +21,16 @@ from studperf.data.facts import (
 )
 from studperf.errors import DataError, listing
 
-__all__ = ["Finding", "Table", "as_levels", "check_table", "inspect_table", "raise_faults", "suggest_line", "type_rows"]
+__all__ = [
+    "Finding",
+    "Table",
+    "as_levels",
+    "check_table",
+    "inspect_table",
+    "raise_faults",
+    "suggest_line",
+    "type_rows",
+]
 
 _FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0, "n": 0.0, "y": 1.0}
 
@@ -78,13 +87,21 @@ def raise_faults(findings: list[Finding], dataset: Dataset) -> None:
         DataError: there are.
     """
     if errors := [str(finding) for finding in findings if finding.level == "error"]:
-        raise DataError(listing(f"The table is not what dataset {dataset.name!r} describes", errors))
+        raise DataError(
+            listing(f"The table is not what dataset {dataset.name!r} describes", errors)
+        )
 
 
-def inspect_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True) -> tuple[Table, list[Finding]]:
+def inspect_table(
+    raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True
+) -> tuple[Table, list[Finding]]:
     """The table as far as it can be typed, and all findings; `check_table` without the raising."""
     findings = list(judge_header(raw, dataset, for_training=for_training))
-    raw, dropped = drop_targetless(raw.reset_index(drop=True), dataset) if for_training else (raw.reset_index(drop=True), Cells())
+    raw, dropped = (
+        drop_targetless(raw.reset_index(drop=True), dataset)
+        if for_training
+        else (raw.reset_index(drop=True), Cells())
+    )
     findings += judge_dropped(dropped, dataset)
     if raw.empty:
         findings.append(no_rows())
@@ -92,7 +109,9 @@ def inspect_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = T
     frame, facts = type_rows(raw, dataset)
     findings += judge_rows(facts, dataset, for_training=for_training)
     if for_training and not has_error(findings):
-        findings += judge_duplicates(Cells.where(frame.duplicated(subset=[*dataset.feature_names, dataset.target.column])))
+        findings += judge_duplicates(
+            Cells.where(frame.duplicated(subset=[*dataset.feature_names, dataset.target.column]))
+        )
     warnings = tuple(finding for finding in findings if finding.level == "warning")
     return Table(frame, dataset, warnings), findings
 
@@ -120,7 +139,9 @@ def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[s
         if name in raw:
             typed[name], facts[name] = _type_column(raw[name], name, column, dataset)
     if target.column in raw:
-        typed[target.column], facts[target.column] = _type_numbers(raw[target.column], target.range, dataset)
+        typed[target.column], facts[target.column] = _type_numbers(
+            raw[target.column], target.range, dataset
+        )
     return pd.DataFrame(typed), facts
 
 
@@ -128,7 +149,9 @@ def _is_missing(values: pd.Series, dataset: Dataset) -> pd.Series:
     return values.isna() | values.isin(dataset.source.missing)
 
 
-def _type_column(values: pd.Series, name: str, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+def _type_column(
+    values: pd.Series, name: str, column: Column, dataset: Dataset
+) -> tuple[pd.Series, Facts]:
     if name in dataset.feature_names:
         match column.kind:
             case "number":
@@ -144,14 +167,18 @@ def _type_column(values: pd.Series, name: str, column: Column, dataset: Dataset)
     return values.where(~missing, None), facts
 
 
-def _type_numbers(values: pd.Series, ends: tuple[float, float] | None, dataset: Dataset) -> tuple[pd.Series, Facts]:
+def _type_numbers(
+    values: pd.Series, ends: tuple[float, float] | None, dataset: Dataset
+) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
     numbers = pd.to_numeric(values.where(~missing, None), errors="coerce").astype(np.float64)
     facts = Facts(len(values), Cells.where(missing))
     facts.bad = Cells.where(numbers.isna() & ~missing, values)
     facts.infinite = Cells.where(numbers.abs() == np.inf)
     if ends is not None:
-        facts.outside = Cells.where(((numbers < ends[0]) | (numbers > ends[1])) & np.isfinite(numbers), numbers)
+        facts.outside = Cells.where(
+            ((numbers < ends[0]) | (numbers > ends[1])) & np.isfinite(numbers), numbers
+        )
     facts.note_values(numbers)
     return numbers, facts
 
@@ -159,14 +186,23 @@ def _type_numbers(values: pd.Series, ends: tuple[float, float] | None, dataset: 
 def _type_flags(values: pd.Series, dataset: Dataset) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
     flags = as_flags(values).where(~missing)
-    facts = Facts(len(values), Cells.where(missing), bad=Cells.where(flags.isna() & ~missing, values))
+    facts = Facts(
+        len(values), Cells.where(missing), bad=Cells.where(flags.isna() & ~missing, values)
+    )
     facts.note_values(flags)
     return flags, facts
 
 
 def as_flags(values: pd.Series) -> pd.Series:
     """0 and 1 by any of their spellings, NaN for all else."""
-    return values.astype(str).str.strip().str.lower().str.removesuffix(".0").map(_FLAGS).astype(np.float64)
+    return (
+        values.astype(str)
+        .str.strip()
+        .str.lower()
+        .str.removesuffix(".0")
+        .map(_FLAGS)
+        .astype(np.float64)
+    )
 
 
 def _type_levels(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:

@@ -28,14 +28,20 @@ def simulate(dataset: Dataset) -> pd.DataFrame:
     """
     plan = dataset.source.simulate
     if plan is None:
-        raise DataError(f"data.source.simulate: dataset {dataset.name!r} says nothing about simulation")
+        raise DataError(
+            f"data.source.simulate: dataset {dataset.name!r} says nothing about simulation"
+        )
     rng = np.random.default_rng(plan.seed)
     n_bytes, available = plan.rows * (len(dataset.columns) + 1) * _BYTES, available_bytes()
     if available is not None and n_bytes > available:
         raise DataError(
             f"data.source.simulate.rows: {plan.rows:,} rows take about {n_bytes / 1e9:,.1f} GB, and there are {available / 1e9:,.1f} GB"
         )
-    drawn = {name: _draw(column, plan.rows, rng) for name, column in dataset.columns.items() if not _follows(column)}
+    drawn = {
+        name: _draw(column, plan.rows, rng)
+        for name, column in dataset.columns.items()
+        if not _follows(column)
+    }
     score = plan.intercept + rng.normal(0.0, plan.noise_sd, plan.rows)
     for name, weight in plan.law.items():
         score = score + weight * drawn[name].to_numpy(dtype=float)
@@ -46,7 +52,9 @@ def simulate(dataset: Dataset) -> pd.DataFrame:
     for name, column in dataset.columns.items():
         if _follows(column):
             if column.cut is None:
-                raise DataError(f"data.columns.{name}: to simulate a leak column, say how it follows from the target with `cut`")
+                raise DataError(
+                    f"data.columns.{name}: to simulate a leak column, say how it follows from the target with `cut`"
+                )
             labels = np.array(column.cut.labels)
             drawn[name] = pd.Series(labels[np.searchsorted(column.cut.at, score, side="right")])
     table = {name: drawn[name] for name in dataset.columns}

@@ -42,7 +42,9 @@ class Provenance:
         """The first line of output."""
         if self.is_simulated:
             return f"Data: SIMULATED, drawn from the law of dataset {self.name!r}"
-        return f"Data: {self.path} (md5 {self.md5}{', as data.dvc says' if self.is_tracked else ''})"
+        return (
+            f"Data: {self.path} (md5 {self.md5}{', as data.dvc says' if self.is_tracked else ''})"
+        )
 
 
 def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
@@ -53,7 +55,9 @@ def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
     """
     path = find_source(dataset)
     if path is None:
-        return simulate(dataset), Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
+        return simulate(dataset), Provenance(
+            dataset.name, None, None, is_simulated=True, is_tracked=False
+        )
     frame = read_file(path, dataset.source)
     return frame, trace(path, md5_of(path), dataset)
 
@@ -69,11 +73,15 @@ def find_source(dataset: Dataset) -> Path | None:
         path = find_file(source.path) if source.path is not None else None
         is_there = path is not None and path.exists()
     except OSError as error:
-        raise DataError(f"{source.path}: can't be looked for: {error.strerror}. Set data.source.path=FILE.") from error
+        raise DataError(
+            f"{source.path}: can't be looked for: {error.strerror}. Set data.source.path=FILE."
+        ) from error
     if path is not None and is_there:
         return path
     if source.otherwise == "fail" or source.simulate is None:
-        raise DataError(f"{source.path}: no such file, and data.source.otherwise=fail. Set data.source.path=FILE.")
+        raise DataError(
+            f"{source.path}: no such file, and data.source.otherwise=fail. Set data.source.path=FILE."
+        )
     return None
 
 
@@ -83,7 +91,13 @@ def trace(path: Path, md5: str, dataset: Dataset) -> Provenance:
     Raises:
         DataError: it is not the version that `data.dvc` names.
     """
-    return Provenance(dataset.name, str(dataset.source.path), md5, is_simulated=False, is_tracked=_matches_dvc(path, md5))
+    return Provenance(
+        dataset.name,
+        str(dataset.source.path),
+        md5,
+        is_simulated=False,
+        is_tracked=_matches_dvc(path, md5),
+    )
 
 
 def read_file(path: Path, source: Source) -> pd.DataFrame:
@@ -110,7 +124,9 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise DataError(f"{path}: can't be read, permission denied. Give yourself the right: chmod +r {path}") from error
+        raise DataError(
+            f"{path}: can't be read, permission denied. Give yourself the right: chmod +r {path}"
+        ) from error
     except OSError as error:  # pyarrow's errors of a broken file are among these
         raise DataError(f"{path}: can't be read: {first_line(error)}") from error
     except ValueError as error:
@@ -132,7 +148,9 @@ def _read_text(path: Path, source: Source) -> str:
     except LookupError as error:
         raise unknown_encoding(source) from error
     except UnicodeDecodeError as error:
-        refuse_encoding(path, source.encoding, raw[: error.start].count(b"\n") + 1, raw[error.start], error)
+        refuse_encoding(
+            path, source.encoding, raw[: error.start].count(b"\n") + 1, raw[error.start], error
+        )
 
 
 def is_utf8(encoding: str) -> bool:
@@ -146,7 +164,9 @@ def refuse_gzip(path: Path, error: Exception) -> NoReturn:
     Raises:
         DataError: always.
     """
-    raise DataError(f"{path}: the gzip file is cut off or damaged ({first_line(error)}); fetch it again") from error
+    raise DataError(
+        f"{path}: the gzip file is cut off or damaged ({first_line(error)}); fetch it again"
+    ) from error
 
 
 def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
@@ -160,7 +180,9 @@ def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
     if raw[:4] == b"PAR1":
         raise DataError(f"{path}: is a Parquet file; give it the ending .parquet")
     if b"\x00" in raw[:_CHUNK] and not source.encoding.lower().startswith("utf-16"):
-        raise DataError(f"{path}: holds NUL bytes, so it is not text; give a CSV, or set data.source.encoding=utf-16")
+        raise DataError(
+            f"{path}: holds NUL bytes, so it is not text; give a CSV, or set data.source.encoding=utf-16"
+        )
 
 
 def unknown_encoding(source: Source) -> DataError:
@@ -195,20 +217,28 @@ def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
         raise DataError(f"{path}: is empty; a table has a header, and rows below it")
     if "\r" in text.strip() and "\n" not in text:
         way_out = f"Save it with line feeds: tr '\\r' '\\n' < {path} > NEW.csv"
-        raise DataError(f"{path}: its lines end in a carriage return alone, as on old Macs. {way_out}")
+        raise DataError(
+            f"{path}: its lines end in a carriage return alone, as on old Macs. {way_out}"
+        )
     if len(source.delimiter) != 1:
         raise DataError(f"data.source.delimiter: must be one character, got {source.delimiter!r}")
     reader = csv.reader(io.StringIO(text), delimiter=source.delimiter)
     try:
         header = next(reader)
     except csv.Error as error:
-        raise DataError(f"{path}: its header can't be read: {first_line(error)}. Is it a CSV?") from error
+        raise DataError(
+            f"{path}: its header can't be read: {first_line(error)}. Is it a CSV?"
+        ) from error
     if len(header) == 1:
         for word, other in DELIMITERS.items():
             if other in header[0] and other != source.delimiter:
-                raise DataError(f"{path}: is parted by {word}s, not by {source.delimiter!r}. Set data.source.delimiter={word}")
+                raise DataError(
+                    f"{path}: is parted by {word}s, not by {source.delimiter!r}. Set data.source.delimiter={word}"
+                )
     if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"{path}: the header names {', '.join(map(repr, repeated))} more than once; rename one of them")
+        raise DataError(
+            f"{path}: the header names {', '.join(map(repr, repeated))} more than once; rename one of them"
+        )
     return header, reader.line_num
 
 
@@ -220,24 +250,35 @@ def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd
     """
     try:
         # Literal "None" and "NA" are levels of students' answers; only what the dataset says is missing is missing.
-        frame = pd.read_csv(io.StringIO(text), sep=source.delimiter, dtype=str, keep_default_na=False, na_values=[])
+        frame = pd.read_csv(
+            io.StringIO(text), sep=source.delimiter, dtype=str, keep_default_na=False, na_values=[]
+        )
     except pd.errors.ParserError as error:
         raise not_regular(path, first_line(error), len(names)) from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(f"{path}: rows have more cells than the header has names ({len(names)})")
     # Pandas fills up a row that ends too early, so that its last cell is empty.
-    if (frame.iloc[:, -1] == "").any() and (short := _short_row(text, source, len(names))) is not None:
+    if (frame.iloc[:, -1] == "").any() and (
+        short := _short_row(text, source, len(names))
+    ) is not None:
         row, n_cells = short
-        raise not_regular(path, f"row {row} has {n_cells} cell{'s' if n_cells > 1 else ''}", len(names))
+        raise not_regular(
+            path, f"row {row} has {n_cells} cell{'s' if n_cells > 1 else ''}", len(names)
+        )
     return frame
 
 
 def _short_row(text: str, source: Source, n_columns: int) -> tuple[int, int] | None:
     """The first row, counted from 1, with fewer cells than there are columns, and how many it has."""
     try:
-        rows = (cells for cells in csv.reader(io.StringIO(text), delimiter=source.delimiter) if cells)  # a blank line is no row
+        rows = (
+            cells for cells in csv.reader(io.StringIO(text), delimiter=source.delimiter) if cells
+        )  # a blank line is no row
         next(rows)
-        return next(((i, len(cells)) for i, cells in enumerate(rows, start=1) if len(cells) < n_columns), None)
+        return next(
+            ((i, len(cells)) for i, cells in enumerate(rows, start=1) if len(cells) < n_columns),
+            None,
+        )
     except csv.Error:  # a cell beyond what the module reads
         return None
 

@@ -42,8 +42,15 @@ def split_table(table: Table) -> Split:
         DataError: a part would have fewer rows than can be scored.
     """
     fractions = table.dataset.split
-    columns = [name for name in table.frame if name not in table.dataset.columns or table.dataset.columns[name].kind not in ("id", "leak")]
-    return split_groups(table.frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy(), fractions)
+    columns = [
+        name
+        for name in table.frame
+        if name not in table.dataset.columns
+        or table.dataset.columns[name].kind not in ("id", "leak")
+    ]
+    return split_groups(
+        table.frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy(), fractions
+    )
 
 
 def split_groups(groups: np.ndarray, fractions: Fractions) -> Split:
@@ -58,7 +65,9 @@ def split_groups(groups: np.ndarray, fractions: Fractions) -> Split:
     """
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     split = _draw(groups, n_groups, fractions)
-    too_small = [f"{name} {len(part)}" for name, part in vars(split).items() if len(part) < _MIN_ROWS]
+    too_small = [
+        f"{name} {len(part)}" for name, part in vars(split).items() if len(part) < _MIN_ROWS
+    ]
     if too_small:
         raise DataError(
             f"data.split: {len(groups)} rows are too few: each part needs at least {_MIN_ROWS}, but there would be "

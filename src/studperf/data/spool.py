@@ -37,7 +37,9 @@ def open_scratch() -> IO[bytes]:
 def no_space(error: OSError, what: str) -> DataError:
     """What is said when a temporary file can't be written."""
     why = error.strerror or str(error).splitlines()[0]
-    return DataError(f"{scratch_dir()}: can't hold {what}: {why}. Name a folder on a disk with more room: TMPDIR=FOLDER")
+    return DataError(
+        f"{scratch_dir()}: can't hold {what}: {why}. Name a folder on a disk with more room: TMPDIR=FOLDER"
+    )
 
 
 @contextmanager
@@ -89,7 +91,11 @@ class Spool:
         """These columns, block after block; the others are not read. Threads may read at the same time."""
         fields = sorted(self.schema.get_field_index(name) for name in names)
         options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        file = pa.OSFile(str(self._path)) if self._path is not None else pa.PythonFile(self._file, mode="r")
+        file = (
+            pa.OSFile(str(self._path))
+            if self._path is not None
+            else pa.PythonFile(self._file, mode="r")
+        )
         with self._turns:
             reader = ipc.open_file(file, options=options)
         for i in range(reader.num_record_batches):
@@ -103,7 +109,9 @@ class Spool:
         values, n_done = np.empty(n_rows, dtype=self.schema.field(name).type.to_pandas_dtype()), 0
         for start, block in zip(self.starts, self.blocks([name]), strict=False):
             new = block.column(0).to_numpy()
-            n_below = start + len(new) if index is None else int(np.searchsorted(index, start + len(new)))
+            n_below = (
+                start + len(new) if index is None else int(np.searchsorted(index, start + len(new)))
+            )
             if index is None:
                 values[n_done:n_below] = new
             else:  # half of the time that a mask takes

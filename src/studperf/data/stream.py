@@ -20,9 +20,26 @@ import torch
 from studperf.config.dataset import Dataset
 from studperf.config.shape import Encode
 from studperf.data.chunks import ChunkSource
-from studperf.data.encode import Encoded, Encoder, fit_category, fit_flag, fit_number, refuse_untaught
+from studperf.data.encode import (
+    Encoded,
+    Encoder,
+    fit_category,
+    fit_flag,
+    fit_number,
+    refuse_untaught,
+)
 from studperf.data.encoded import EncodedTable
-from studperf.data.facts import Cells, Facts, Finding, has_error, judge_dropped, judge_duplicates, judge_header, judge_rows, show
+from studperf.data.facts import (
+    Cells,
+    Facts,
+    Finding,
+    has_error,
+    judge_dropped,
+    judge_duplicates,
+    judge_header,
+    judge_rows,
+    show,
+)
 from studperf.data.hashes import NOTHING, Hashes, combine, group_rows, have_equals
 from studperf.data.memory import belongs_on_disk, make_array
 from studperf.data.progress import Tick, say_nothing
@@ -85,10 +102,16 @@ class StreamedTable:
         columns |= {_ID + name: hashes for name, hashes in piece.ids.items()}
         for name, levels in piece.levels.items():
             known = self.levels.setdefault(name, {})
-            place = np.array([*(known.setdefault(level, len(known)) for level in levels), CODE_MISSING], dtype=np.int32)
+            place = np.array(
+                [*(known.setdefault(level, len(known)) for level in levels), CODE_MISSING],
+                dtype=np.int32,
+            )
             columns[name] = place[columns[name]]
         if self._spool is None:
-            fields = [(name, pa.from_numpy_dtype(v.dtype) if isinstance(v, np.ndarray) else type_of(name)) for name, v in columns.items()]
+            fields = [
+                (name, pa.from_numpy_dtype(v.dtype) if isinstance(v, np.ndarray) else type_of(name))
+                for name, v in columns.items()
+            ]
             self._spool = Spool(pa.schema(fields))
         self._spool.append(columns)
         self.n_rows += piece.n_rows
@@ -123,7 +146,11 @@ class StreamedTable:
             DataError: a part would have fewer rows than can be scored.
         """
         if _ROWS not in self.repeated:
-            return self._plain_split.result() if self._plain_split is not None else self._split_plainly()
+            return (
+                self._plain_split.result()
+                if self._plain_split is not None
+                else self._split_plainly()
+            )
         hashes: Hashes = self.spool.column(_ROWS)
         if _OTHERS in self.spool.schema.names:
             hashes = combine(hashes, self.spool.column(_OTHERS))
@@ -134,7 +161,11 @@ class StreamedTable:
         """Typed rows, in this order, with the index of a small table's; all columns but leaks by default."""
         target = self.dataset.target.column
         wanted = {*(columns if columns is not None else self.dataset.columns), target}
-        names = [name for name in (*self.dataset.columns, target) if name in wanted and name in self.spool.schema.names]
+        names = [
+            name
+            for name in (*self.dataset.columns, target)
+            if name in wanted and name in self.spool.schema.names
+        ]
         taken = self.spool.rows(names, index)
         frame = pd.DataFrame({name: self._typed(name, taken.column(name)) for name in names})
         frame.index = pd.Index(index)
@@ -148,7 +179,9 @@ class StreamedTable:
     def _typed(self, name: str, values: pa.ChunkedArray) -> pd.Series:
         if name in self.levels:
             codes = pa.array(values.to_numpy(), mask=values.to_numpy() == CODE_MISSING)
-            values = pa.DictionaryArray.from_arrays(codes, pa.array(self.levels[name], pa.string())).dictionary_decode()
+            values = pa.DictionaryArray.from_arrays(
+                codes, pa.array(self.levels[name], pa.string())
+            ).dictionary_decode()
         elif name in self.dataset.of_kind("flag"):
             flags = values.to_numpy()
             return pd.Series(np.where(flags == FLAG_MISSING, np.nan, flags))
@@ -171,7 +204,9 @@ class StreamedTable:
         is_train = np.zeros(self.n_rows, dtype=bool)
         is_train[train] = True
         names, rows = self.dataset.feature_names, np.flatnonzero(is_train)
-        codes = dict(zip(names, in_order(partial(self._fit_column, rows, encode), names), strict=True))
+        codes = dict(
+            zip(names, in_order(partial(self._fit_column, rows, encode), names), strict=True)
+        )
         return Encoder(
             numbers=tuple(codes[name] for name in self.dataset.of_kind("number")),
             flags=tuple(codes[name] for name in self.dataset.of_kind("flag")),
@@ -187,8 +222,18 @@ class StreamedTable:
             case "flag":
                 return fit_flag(name, np.where(values == FLAG_MISSING, np.nan, values), column)
             case _:
-                counts = np.bincount(values + 1, minlength=len(self.levels.get(name, ())) + 1)[1:].tolist()
-                return fit_category(name, {level: n for level, n in zip(self.levels.get(name, ()), counts, strict=True) if n}, column)
+                counts = np.bincount(values + 1, minlength=len(self.levels.get(name, ())) + 1)[
+                    1:
+                ].tolist()
+                return fit_category(
+                    name,
+                    {
+                        level: n
+                        for level, n in zip(self.levels.get(name, ()), counts, strict=True)
+                        if n
+                    },
+                    column,
+                )
 
     def encode(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> EncodedTable:
         """All rows as tensors, in the table's order, and the rows of each part.
@@ -198,7 +243,10 @@ class StreamedTable:
         """
         self._refuse_untaught(encoder, parts)
         widths = len(encoder.number_names), len(encoder.features.cardinalities)
-        on_disk = belongs_on_disk(self.n_rows * (4 * widths[0] + np.dtype(encoder.code_type).itemsize * widths[1] + 4), self.dataset.memory)
+        on_disk = belongs_on_disk(
+            self.n_rows * (4 * widths[0] + np.dtype(encoder.code_type).itemsize * widths[1] + 4),
+            self.dataset.memory,
+        )
         x_num = make_array((self.n_rows, widths[0]), np.float32, on_disk=on_disk)
         x_cat = make_array((self.n_rows, widths[1]), encoder.code_type, on_disk=on_disk)
         target = make_array((self.n_rows,), np.float32, on_disk=on_disk)
@@ -211,7 +259,10 @@ class StreamedTable:
             rows = slice(start, start + block.num_rows)
             columns = {name: block.column(name).to_numpy() for name in names}
             numbers = {code.name: columns[code.name] for code in encoder.numbers}
-            flags = {c.name: np.where(columns[c.name] == FLAG_MISSING, np.nan, columns[c.name]) for c in encoder.flags}
+            flags = {
+                c.name: np.where(columns[c.name] == FLAG_MISSING, np.nan, columns[c.name])
+                for c in encoder.flags
+            }
             codes = {name: place[columns[name]] for name, place in places.items()}
             missing = {name: columns[name] == CODE_MISSING for name in places}
             encoder.write({**numbers, **flags}, codes, missing, Encoded(x_num[rows], x_cat[rows]))
@@ -219,8 +270,17 @@ class StreamedTable:
 
         for _ in in_order(write, zip(self.spool.starts, self.spool.blocks(names), strict=False)):
             pass
-        rows = {name: torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)) for name, index in parts.items()}
-        return EncodedTable(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(target), rows, on_disk=on_disk)
+        rows = {
+            name: torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64))
+            for name, index in parts.items()
+        }
+        return EncodedTable(
+            torch.from_numpy(x_num),
+            torch.from_numpy(x_cat),
+            torch.from_numpy(target),
+            rows,
+            on_disk=on_disk,
+        )
 
     def _places(self, encoder: Encoder, name: str) -> np.ndarray:
         """Place in this table's levels -> code; the last one is for missing cells, and -1 has no code."""
@@ -228,10 +288,16 @@ class StreamedTable:
         known = {level: i for i, level in enumerate(code.levels)}
         other = known[code.other] if code.other is not None else CODE_MISSING
         missing = known[code.fill] if code.fill is not None else other
-        return np.array([*(known.get(level, other) for level in self.levels.get(name, ())), missing], dtype=np.int64)
+        return np.array(
+            [*(known.get(level, other) for level in self.levels.get(name, ())), missing],
+            dtype=np.int64,
+        )
 
     def _refuse_untaught(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> None:
-        strange = {code.name: np.flatnonzero(self._places(encoder, code.name)[:-1] == CODE_MISSING) for code in encoder.categories}
+        strange = {
+            code.name: np.flatnonzero(self._places(encoder, code.name)[:-1] == CODE_MISSING)
+            for code in encoder.categories
+        }
         if not any(len(places) for places in strange.values()):
             return
         for index in parts.values():
@@ -305,10 +371,14 @@ def _repeated(table: StreamedTable, name: str) -> Cells:
     values = table.spool.rows([name], index).column(0).to_pandas()
     equal = (values.duplicated(keep=False) & values.notna()).to_numpy()
     seen = index[equal]
-    return Cells(len(seen), tuple(seen[:3].tolist()), tuple(show(value) for value in values[equal].iloc[:3]))
+    return Cells(
+        len(seen), tuple(seen[:3].tolist()), tuple(show(value) for value in values[equal].iloc[:3])
+    )
 
 
-def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], *, n_workers: int | None = None) -> Iterator[_Result]:
+def in_order(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, n_workers: int | None = None
+) -> Iterator[_Result]:
     """Results of work in threads, in the order of the items; items are taken as there is room for them, so that few lie in memory."""
     n_workers = n_workers or min(4, os.cpu_count() or 1)
     waiting: deque[Future[_Result]] = deque()

@@ -41,7 +41,9 @@ def find_dvc_file(given: str | None = None) -> Path:
     for folder in (here, *here.parents, project_root()):
         if (folder / NAME).is_file():
             return folder / NAME
-    raise DataError(f"there is no {NAME} in {here} or above it. Track a table with: dvc add FILE; or name its .dvc file with dvc=FILE")
+    raise DataError(
+        f"there is no {NAME} in {here} or above it. Track a table with: dvc add FILE; or name its .dvc file with dvc=FILE"
+    )
 
 
 def read_tracked(dvc_file: Path) -> tuple[Tracked, ...]:
@@ -64,10 +66,15 @@ def parse_tracked(text: str, dvc_file: Path) -> tuple[Tracked, ...]:
     """
     try:
         outs = (yaml.safe_load(text) or {}).get("outs", [])
-        return tuple(Tracked(as_written(dvc_file.parent / out["path"]), str(out["md5"]), out.get("size")) for out in outs)
+        return tuple(
+            Tracked(as_written(dvc_file.parent / out["path"]), str(out["md5"]), out.get("size"))
+            for out in outs
+        )
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(f"{dvc_file}: is not a file that DVC wrote: {what}. Bring it back with git.") from error
+        raise DataError(
+            f"{dvc_file}: is not a file that DVC wrote: {what}. Bring it back with git."
+        ) from error
 
 
 def read_movable(dvc_file: Path) -> tuple[Tracked, ...]:
@@ -81,11 +88,17 @@ def read_movable(dvc_file: Path) -> tuple[Tracked, ...]:
         raise DataError(f"{dvc_file}: tracks nothing. Track a table with: dvc add FILE")
     for file in files:
         if file.md5.endswith(".dir"):
-            raise DataError(f"{dvc_file}: tracks the folder {file.path.name}/; use dvc pull, or track its files: dvc add FILE")
+            raise DataError(
+                f"{dvc_file}: tracks the folder {file.path.name}/; use dvc pull, or track its files: dvc add FILE"
+            )
         if not is_md5(file.md5):  # it becomes a part of paths
-            raise DataError(f"{dvc_file}: {file.path.name}: {file.md5!r} is no md5. Bring the .dvc file back with git.")
+            raise DataError(
+                f"{dvc_file}: {file.path.name}: {file.md5!r} is no md5. Bring the .dvc file back with git."
+            )
         if as_written(dvc_file.parent) not in file.path.parents:
-            raise DataError(f"{dvc_file}: {file.path} lies outside of the .dvc file's folder; nothing is written there")
+            raise DataError(
+                f"{dvc_file}: {file.path} lies outside of the .dvc file's folder; nothing is written there"
+            )
     return files
 
 

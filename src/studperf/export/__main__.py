@@ -31,7 +31,11 @@ def main() -> None:
     with console.status("exporting"):
         folder = export_run(Path(given["run"]))
     size = sum(file.stat().st_size for file in folder.iterdir())
-    console.print(f"Wrote {folder} ({size / 1e6:.2f} MB). Try it: python -m studperf.bundle show {folder}", soft_wrap=True, markup=False)
+    console.print(
+        f"Wrote {folder} ({size / 1e6:.2f} MB). Try it: python -m studperf.bundle show {folder}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ class EncodedNames:
 
 def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
     """Adds the operators that encode the schema's columns."""
-    markers = {column.name: column.missing or "" for column in schema.columns if column.kind == "category"}
+    markers = {
+        column.name: column.missing or "" for column in schema.columns if column.kind == "category"
+    }
     strange: list[str] = []
     parts: list[str] = []
     if encoder.numbers:
@@ -39,27 +41,44 @@ def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
     parts += [graph.as_float(_add_flag(graph, code, strange)) for code in encoder.flags]
     for code in encoder.filled:
         name = code.name
-        is_missing = graph.add("Equal", name, graph.constant([markers[name]], np.object_)) if name in markers else graph.add("IsNaN", name)
+        is_missing = (
+            graph.add("Equal", name, graph.constant([markers[name]], np.object_))
+            if name in markers
+            else graph.add("IsNaN", name)
+        )
         parts.append(graph.as_float(is_missing))
     codes = [_add_category(graph, code, markers[code.name], strange) for code in encoder.categories]
     if encoder.category_style == "onehot":
-        parts += [_add_one_hot(graph, code, len(category.levels)) for code, category in zip(codes, encoder.categories, strict=True)]
+        parts += [
+            _add_one_hot(graph, code, len(category.levels))
+            for code, category in zip(codes, encoder.categories, strict=True)
+        ]
         codes = []
     first = schema.columns[0].name
     x_num = graph.side_by_side(parts) if parts else _add_no_columns(graph, first, TensorProto.FLOAT)
     x_cat = graph.side_by_side(codes) if codes else _add_no_columns(graph, first, TensorProto.INT64)
-    any_strange = graph.add("ReduceMax", graph.side_by_side(strange), graph.constant([1], np.int64), keepdims=0)
+    any_strange = graph.add(
+        "ReduceMax", graph.side_by_side(strange), graph.constant([1], np.int64), keepdims=0
+    )
     return EncodedNames(x_num, x_cat, graph.add("Cast", any_strange, to=TensorProto.BOOL))
 
 
 def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]) -> str:
     """(N, F) doubles. Neighbours that are encoded in one way share their operators."""
-    edges = [i for i in range(1, len(codes)) if (codes[i].quantiles is None) != (codes[i - 1].quantiles is None)]
+    edges = [
+        i
+        for i in range(1, len(codes))
+        if (codes[i].quantiles is None) != (codes[i - 1].quantiles is None)
+    ]
     parts = []
     for start, end in pairwise([0, *edges, len(codes)]):
         group = codes[start:end]
-        x = _fill(graph, graph.side_by_side([code.name for code in group]), [code.fill for code in group])
-        strange.append(graph.as_float(graph.add("IsNaN", graph.add("Sub", x, x))))  # missing or infinite
+        x = _fill(
+            graph, graph.side_by_side([code.name for code in group]), [code.fill for code in group]
+        )
+        strange.append(
+            graph.as_float(graph.add("IsNaN", graph.add("Sub", x, x)))
+        )  # missing or infinite
         if group[0].quantiles is not None:
             parts.append(add_quantile_transform(graph, x, group))
         else:
@@ -70,7 +89,9 @@ def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]
 
 def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
     flag = _fill(graph, code.name, [code.fill])
-    is_flag = graph.add("Equal", graph.add("Mul", flag, flag), flag)  # 0 and 1 are their own squares
+    is_flag = graph.add(
+        "Equal", graph.add("Mul", flag, flag), flag
+    )  # 0 and 1 are their own squares
     strange.append(graph.as_float(graph.add("Not", is_flag)))
     return flag
 
@@ -88,7 +109,14 @@ def _add_category(graph: Graph, code: CategoryCode, marker: str, strange: list[s
     places[marker] = _UNKNOWN if code.fill is None else places[code.fill]
     others = _UNKNOWN if code.other is None else places[code.other]
     keys, values = list(places), list(places.values())
-    found = graph.add("LabelEncoder", code.name, domain=ML_DOMAIN, keys_strings=keys, values_int64s=values, default_int64=others)
+    found = graph.add(
+        "LabelEncoder",
+        code.name,
+        domain=ML_DOMAIN,
+        keys_strings=keys,
+        values_int64s=values,
+        default_int64=others,
+    )
     nothing = graph.constant([0], np.int64)
     strange.append(graph.as_float(graph.add("Less", found, nothing)))
     return graph.add("Max", found, nothing)

@@ -17,10 +17,19 @@ class Graph:
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
 
-    def add(self, kind: str, *inputs: str, name: str | None = None, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - ONNX's
+    def add(
+        self,
+        kind: str,
+        *inputs: str,
+        name: str | None = None,
+        domain: str = "",
+        **attributes: Any,  # noqa: ANN401 - ONNX's
+    ) -> str:
         """Adds an operator; returns the name of its one output."""
         output = name or f"{self.prefix}{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(kind, list(inputs), [output], domain=domain, **attributes)
+        )
         return output
 
     def constant(self, value: object, dtype: type[np.generic] = np.float64) -> str:

@@ -20,7 +20,11 @@ _ML_VERSION = 4
 
 def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
     """The columns that the encoder reads, in its order, as a client must give them."""
-    codes: list[NumberCode | FlagCode | CategoryCode] = [*encoder.numbers, *encoder.flags, *encoder.categories]
+    codes: list[NumberCode | FlagCode | CategoryCode] = [
+        *encoder.numbers,
+        *encoder.flags,
+        *encoder.categories,
+    ]
     target = dataset.target
     return Schema(
         dataset=dataset.name,
@@ -36,15 +40,31 @@ def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> I
         case NumberCode():
             column = dataset.columns[code.name]
             ends = (code.low, code.high)
-            return InputColumn(name=code.name, kind="number", unit=column.unit, range=column.range, seen=ends, fill=code.fill)
+            return InputColumn(
+                name=code.name,
+                kind="number",
+                unit=column.unit,
+                range=column.range,
+                seen=ends,
+                fill=code.fill,
+            )
         case FlagCode():
             return InputColumn(name=code.name, kind="flag", fill=code.fill)
         case CategoryCode():
             marker = _free_name("", set(code.levels))
-            return InputColumn(name=code.name, kind="category", levels=code.levels, unseen=code.other, fill=code.fill, missing=marker)
+            return InputColumn(
+                name=code.name,
+                kind="category",
+                levels=code.levels,
+                unseen=code.other,
+                fill=code.fill,
+                missing=marker,
+            )
 
 
-def join(network: ModelProto, encoder: Encoder, schema: Schema, facts: Mapping[str, str]) -> ModelProto:
+def join(
+    network: ModelProto, encoder: Encoder, schema: Schema, facts: Mapping[str, str]
+) -> ModelProto:
     """The encoder before the network, and NaN for rows that can't be read.
 
     Args:
@@ -70,7 +90,9 @@ def join(network: ModelProto, encoder: Encoder, schema: Schema, facts: Mapping[s
         [*graph.constants, *inner.graph.initializer],
     )
     opsets = [*inner.opset_import, helper.make_opsetid(ML_DOMAIN, _ML_VERSION)]
-    model = helper.make_model(whole, opset_imports=opsets, functions=list(inner.functions), ir_version=inner.ir_version)
+    model = helper.make_model(
+        whole, opset_imports=opsets, functions=list(inner.functions), ir_version=inner.ir_version
+    )
     model.producer_name = "studperf"
     helper.set_model_props(model, dict(facts))
     onnx.checker.check_model(model)

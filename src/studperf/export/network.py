@@ -40,18 +40,27 @@ def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
     """
     module.cpu().eval()
     n_rows = torch.export.Dim("n_rows")
-    rows = torch.zeros(_N_ROWS, features.n_numbers), torch.zeros(_N_ROWS, len(features.cardinalities), dtype=torch.int64)
+    rows = (
+        torch.zeros(_N_ROWS, features.n_numbers),
+        torch.zeros(_N_ROWS, len(features.cardinalities), dtype=torch.int64),
+    )
     try:
         with _quiet(), torch.no_grad():
             # Strict: the other way, and the older exporter by tracing, take `len(x)` for a constant (torch 2.15).
-            program = torch.export.export(_Network(module), rows, dynamic_shapes=({0: n_rows}, {0: n_rows}), strict=True)
+            program = torch.export.export(
+                _Network(module), rows, dynamic_shapes=({0: n_rows}, {0: n_rows}), strict=True
+            )
             # Operators such as column_stack of mixed types have no translation of their own that onnxruntime takes.
             program = program.run_decompositions()
-            exported = torch.onnx.export(program, input_names=[X_NUM, X_CAT], output_names=[Y], dynamo=True, verbose=False)
+            exported = torch.onnx.export(
+                program, input_names=[X_NUM, X_CAT], output_names=[Y], dynamo=True, verbose=False
+            )
     except Exception as error:  # torch's exporters raise whatever they meet
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         way_out = "A forward pass must be made of tensor operators that don't depend on values"
-        raise ExportError(f"{type(module.model).__name__}: torch can't export it to ONNX: {lines[0][:300]}. {way_out}.") from error
+        raise ExportError(
+            f"{type(module.model).__name__}: torch can't export it to ONNX: {lines[0][:300]}. {way_out}."
+        ) from error
     if exported is None:
         raise ExportError(f"{type(module.model).__name__}: torch's exporter gave nothing")
     return _without_traces(exported.model_proto)

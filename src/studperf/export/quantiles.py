@@ -13,7 +13,13 @@ from studperf.export.graph import Graph
 # Rational approximations of the normal quantile, Cephes `ndtri` (Moshier 1989), which is what scipy computes; highest power first.
 # Its third branch begins at 1e-14, beyond CLIP.
 _CENTRE = (
-    (-59.9633501014107895, 98.0010754185999662, -56.6762857469070293, 13.9312609387279680, -1.23916583867381258),
+    (
+        -59.9633501014107895,
+        98.0010754185999662,
+        -56.6762857469070293,
+        13.9312609387279680,
+        -1.23916583867381258,
+    ),
     (
         *(1.0, 1.95448858338141760, 4.67627912898881538, 86.3602421390890591, -225.462687854119371),
         *(200.260212380060660, -82.0372256168333340, 15.9056225126211696, -1.18331621121330003),
@@ -21,12 +27,28 @@ _CENTRE = (
 )
 _TAIL = (
     (
-        *(4.05544892305962420, 31.5251094599893866, 57.1628192246421288, 44.0805073893200835, 14.6849561928858024),
-        *(2.18663306850790268, -0.140256079171354496, -0.0350424626827848203, -8.57456785154685414e-4),
+        *(
+            4.05544892305962420,
+            31.5251094599893866,
+            57.1628192246421288,
+            44.0805073893200835,
+            14.6849561928858024,
+        ),
+        *(
+            2.18663306850790268,
+            -0.140256079171354496,
+            -0.0350424626827848203,
+            -8.57456785154685414e-4,
+        ),
     ),
     (
         *(1.0, 15.7799883256466750, 45.3907635128879211, 41.3172038254672030, 15.0425385692907503),
-        *(2.50464946208309416, -0.142182922854787788, -0.0380806407691578277, -9.33259480895457428e-4),
+        *(
+            2.50464946208309416,
+            -0.142182922854787788,
+            -0.0380806407691578277,
+            -9.33259480895457428e-4,
+        ),
     ),
 )
 
@@ -41,23 +63,45 @@ def add_quantile_transform(graph: Graph, x: str, codes: Sequence[NumberCode]) ->
 def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
     """The rank of each value among its column's quantiles, interpolated; repeated quantiles share the middle of their ranks."""
     lengths = np.array([len(knots) for knots in quantiles])
-    width = 1 << int(lengths.max()).bit_length()  # a power of two above every length, for a search without ends
+    width = (
+        1 << int(lengths.max()).bit_length()
+    )  # a power of two above every length, for a search without ends
     knots, ranks = np.full((len(quantiles), width), np.inf), np.ones((len(quantiles), width))
     for row, column in enumerate(quantiles):
-        knots[row, : len(column)], ranks[row, : len(column)] = column, np.linspace(0, 1, len(column))
-    table = _Table(graph, graph.constant(knots.ravel()), graph.constant(ranks.ravel()), np.arange(len(quantiles)) * width)
+        knots[row, : len(column)], ranks[row, : len(column)] = (
+            column,
+            np.linspace(0, 1, len(column)),
+        )
+    table = _Table(
+        graph,
+        graph.constant(knots.ravel()),
+        graph.constant(ranks.ravel()),
+        np.arange(len(quantiles)) * width,
+    )
     last = graph.constant(lengths - 1, np.int64)
     zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
-    lowest, highest = graph.constant(knots[:, 0]), graph.constant([column[-1] for column in quantiles])
+    lowest, highest = (
+        graph.constant(knots[:, 0]),
+        graph.constant([column[-1] for column in quantiles]),
+    )
     given, x = x, graph.add("Min", graph.add("Max", x, lowest), highest)
-    below = graph.add("Min", graph.add("Max", graph.add("Sub", table.count(x, width, "LessOrEqual"), one), zero), last)
+    below = graph.add(
+        "Min",
+        graph.add("Max", graph.add("Sub", table.count(x, width, "LessOrEqual"), one), zero),
+        last,
+    )
     above = graph.add("Min", table.count(x, width, "Less"), last)
     from_below = table.between(x, below, graph.add("Min", graph.add("Add", below, one), last))
     from_above = table.between(x, above, graph.add("Max", graph.add("Sub", above, one), zero))
     rank = graph.add("Mul", graph.add("Add", from_below, from_above), graph.constant(0.5))
     # Beyond the ends the rank is that of the end, not of the middle of quantiles that repeat there.
     rank = graph.add("Where", graph.add("Less", given, lowest), graph.constant(0.0), rank)
-    return graph.add("Where", graph.add("Less", highest, given), graph.constant(np.minimum(lengths - 1.0, 1.0)), rank)
+    return graph.add(
+        "Where",
+        graph.add("Less", highest, given),
+        graph.constant(np.minimum(lengths - 1.0, 1.0)),
+        rank,
+    )
 
 
 class _Table:
@@ -73,7 +117,9 @@ class _Table:
     def count(self, x: str, width: int, order: str) -> str:
         """How many knots of its column stand in this order to each value: a binary search, unrolled."""
         graph = self.graph
-        count = graph.add("Sub", *2 * [graph.add("Cast", graph.add("IsNaN", x), to=7)])  # zeros of the right shape
+        count = graph.add(
+            "Sub", *2 * [graph.add("Cast", graph.add("IsNaN", x), to=7)]
+        )  # zeros of the right shape
         step = width // 2
         while step:
             further = graph.add("Add", count, graph.constant(step, np.int64))
@@ -87,7 +133,9 @@ class _Table:
         graph = self.graph
         knot, rank = self.at(self.knots, place), self.at(self.ranks, place)
         gap = graph.add("Sub", self.at(self.knots, neighbour), knot)
-        gap = graph.add("Where", graph.add("Equal", gap, graph.constant(0.0)), graph.constant(1.0), gap)
+        gap = graph.add(
+            "Where", graph.add("Equal", gap, graph.constant(0.0)), graph.constant(1.0), gap
+        )
         slope = graph.add("Div", graph.add("Sub", self.at(self.ranks, neighbour), rank), gap)
         return graph.add("Add", rank, graph.add("Mul", graph.add("Sub", x, knot), slope))
 
@@ -97,7 +145,11 @@ def _normal_quantile(graph: Graph, p: str) -> str:
     c = graph.add("Sub", p, half)
     square = graph.add("Mul", c, c)
     centre = graph.add("Mul", square, _ratio(graph, square, _CENTRE))
-    centre = graph.add("Mul", graph.add("Add", c, graph.add("Mul", c, centre)), graph.constant(math.sqrt(2 * math.pi)))
+    centre = graph.add(
+        "Mul",
+        graph.add("Add", c, graph.add("Mul", c, centre)),
+        graph.constant(math.sqrt(2 * math.pi)),
+    )
     least = graph.add("Min", p, graph.add("Sub", one, p))
     x = graph.add("Sqrt", graph.add("Mul", graph.constant(-2.0), graph.add("Log", least)))
     z = graph.add("Div", one, x)

@@ -46,7 +46,9 @@ def export_run(folder: Path) -> Path:
     return write_bundle(run.module, run.encoder, run.read_scored(), run.record, folder)
 
 
-def write_bundle(module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path) -> Path:
+def write_bundle(
+    module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path
+) -> Path:
     """Writes `bundle/` into a run folder and returns it; a bundle that is there is replaced.
 
     Args:
@@ -60,14 +62,26 @@ def write_bundle(module: ScoreModule, encoder: Encoder, tables: Sequence[Table],
         ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
     """
     if record.judgement is None:
-        raise ExportError(f"{folder}: the run is {record.status} and was not judged; a bundle holds its scores")
+        raise ExportError(
+            f"{folder}: the run is {record.status} and was not judged; a bundle holds its scores"
+        )
     schema = build_schema(encoder, tables[0].dataset)
     data = record.data
-    facts = {"studperf": studperf.__version__, "format": str(seals.FORMAT), "run": record.name, "model": record.model}
+    facts = {
+        "studperf": studperf.__version__,
+        "format": str(seals.FORMAT),
+        "run": record.name,
+        "model": record.model,
+    }
     facts |= {"data_md5": data.md5 or "simulated", "target": data.target, "unit": data.unit}
-    graph = join(export_network(module, encoder.features), encoder, schema, facts).SerializeToString()
+    graph = join(
+        export_network(module, encoder.features), encoder, schema, facts
+    ).SerializeToString()
     parity = check_parity(graph, module, encoder, schema, tables)
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    weights = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in module.state_dict().items()
+    }
     contents = {
         seals.WEIGHTS: save(weights, metadata=facts),
         seals.GRAPH: graph,
@@ -80,7 +94,9 @@ def write_bundle(module: ScoreModule, encoder: Encoder, tables: Sequence[Table],
     return _replace(folder / seals.FOLDER, contents, record)
 
 
-def check_parity(graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]) -> dict[str, Any]:
+def check_parity(
+    graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]
+) -> dict[str, Any]:
     """Holds the graph against torch on real rows, and on rows with every missing value and unknown level that has a rule.
 
     Raises:
@@ -89,13 +105,17 @@ def check_parity(graph: bytes, module: ScoreModule, encoder: Encoder, schema: Sc
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
     expected = np.concatenate([module.predict_rows(encode_table(table, encoder)) for table in rows])
-    given = np.concatenate([run_graph(session, to_feeds(_columns(table, schema), schema)[0]) for table in rows])
+    given = np.concatenate(
+        [run_graph(session, to_feeds(_columns(table, schema), schema)[0]) for table in rows]
+    )
     tolerance = max(TOLERANCE, _N_ULPS * float(np.spacing(np.float32(np.abs(expected).max()))))
     difference = float(np.abs(given - expected).max())
     if not difference <= tolerance:  # NaN is no parity either
         worst = int(np.argmax(np.nan_to_num(np.abs(given - expected), nan=np.inf)))
         what = f"row {worst + 1} of {len(given)}: {given[worst]:.8g} by the graph, {expected[worst]:.8g} by torch"
-        raise ExportError(f"The graph is not the model: predictions differ by up to {difference:.3g}, {tolerance:.3g} is allowed ({what})")
+        raise ExportError(
+            f"The graph is not the model: predictions differ by up to {difference:.3g}, {tolerance:.3g} is allowed ({what})"
+        )
     return {"n_rows": len(given), "max_difference": difference, "tolerance": tolerance}
 
 
@@ -107,15 +127,27 @@ def _edge_rows(table: Table, encoder: Encoder) -> Table:
     """The first row again and again, each time with one cell missing or unknown, where a rule says how to read it."""
     frame = table.frame.iloc[:1]
     others = [code.name for code in encoder.categories if code.other is not None]
-    cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled] + [(name, _UNHEARD_OF) for name in others]
-    rows = [frame, *(frame.assign(**{name: pd.Series([value], index=frame.index, dtype=frame[name].dtype)}) for name, value in cells)]
+    cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled] + [
+        (name, _UNHEARD_OF) for name in others
+    ]
+    rows = [
+        frame,
+        *(
+            frame.assign(**{name: pd.Series([value], index=frame.index, dtype=frame[name].dtype)})
+            for name, value in cells
+        ),
+    ]
     return Table(pd.concat(rows, ignore_index=True), table.dataset)
 
 
 def _metrics(record: RunRecord, parity: dict[str, Any]) -> bytes:
     judgement = json.loads(record.judgement.model_dump_json()) if record.judgement else {}
     judgement["slices"] = [part for part in judgement["slices"] if part["n"] >= MIN_SLICE]
-    judgement["noise_floor"], judgement["unit"], judgement["parity"] = record.data.noise_floor, record.data.unit, parity
+    judgement["noise_floor"], judgement["unit"], judgement["parity"] = (
+        record.data.noise_floor,
+        record.data.unit,
+        parity,
+    )
     return (json.dumps(judgement, indent=1) + "\n").encode()
 
 

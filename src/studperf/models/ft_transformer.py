@@ -40,7 +40,9 @@ class FTTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if d_block % n_heads:
-            raise ValueError(f"model.d_block must be a multiple of model.n_heads, got {d_block} and {n_heads}")
+            raise ValueError(
+                f"model.d_block must be a multiple of model.n_heads, got {d_block} and {n_heads}"
+            )
         self.has_numbers = features.n_numbers > 0
         self.has_categories = bool(features.cardinalities)
         self.net = rtdl.FTTransformer(
@@ -58,5 +60,7 @@ class FTTransformer(nn.Module):
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """(B, F), (B, C) -> (B,)."""
-        y: Tensor = self.net(x_num if self.has_numbers else None, x_cat if self.has_categories else None)
+        y: Tensor = self.net(
+            x_num if self.has_numbers else None, x_cat if self.has_categories else None
+        )
         return y.squeeze(1)

@@ -42,7 +42,9 @@ class TabM(nn.Module):
         self.net = tabm.TabM.make(
             n_num_features=features.n_numbers,
             cat_cardinalities=list(features.cardinalities),
-            num_embeddings=rtdl.LinearReLUEmbeddings(features.n_numbers, d_embedding or 1) if embedded else None,
+            num_embeddings=rtdl.LinearReLUEmbeddings(features.n_numbers, d_embedding or 1)
+            if embedded
+            else None,
             d_out=1,
             k=n_members,
             n_blocks=n_blocks,
@@ -52,5 +54,7 @@ class TabM(nn.Module):
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """(B, F), (B, C) -> (B, K)."""
-        y: Tensor = self.net(x_num if self.has_numbers else None, x_cat if self.has_categories else None)
+        y: Tensor = self.net(
+            x_num if self.has_numbers else None, x_cat if self.has_categories else None
+        )
         return y.squeeze(2)

@@ -66,9 +66,15 @@ def main() -> None:
     given = read_keys(words, _KEYS)
     is_opened = is_on(given, "open")
     if ("run" in given) == ("runs" in given):
-        raise ConfigError(f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/\n\n{_USAGE}")
+        raise ConfigError(
+            f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/\n\n{_USAGE}"
+        )
     out = Path(given["out"]) if "out" in given else None
-    pages = report_run(Path(given["run"]), out) if "run" in given else report_runs(Path(given["runs"]), out)
+    pages = (
+        report_run(Path(given["run"]), out)
+        if "run" in given
+        else report_runs(Path(given["runs"]), out)
+    )
     for page in pages:
         make_console().print(f"Wrote {page}", soft_wrap=True, markup=False)
     if is_opened:

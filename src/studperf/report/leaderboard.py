@@ -46,7 +46,8 @@ def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> s
         for i, head in enumerate(heads)
     )
     rows = "".join(
-        _row(i, s, line, show, scale, reference, folder) for i, (s, line) in enumerate(zip(standings, lines, strict=True), start=1)
+        _row(i, s, line, show, scale, reference, folder)
+        for i, (s, line) in enumerate(zip(standings, lines, strict=True), start=1)
     )
     said = (
         f"{n_scored(standings[0].record):,} {first.scored_on} rows. A run is tied with the best when the 95 % interval of the difference "
@@ -64,10 +65,16 @@ def _bar_scale(standings: list[Standing]) -> Scale:
     return Scale(best.low - 0.1 * width, best.high + 1.2 * width, 4, 140)
 
 
-def _row(place: int, s: Standing, line: Line, show: Figures, scale: Scale, reference: float, folder: Path) -> str:
+def _row(
+    place: int, s: Standing, line: Line, show: Figures, scale: Scale, reference: float, folder: Path
+) -> str:
     record, scores = s.record, s.judgement.scores
     tie, tone = _TIES[s.place]
-    difference = "" if s.difference is None else f'<td class="n" data-v="{s.difference.value}">{_difference(s, show)}</td>'
+    difference = (
+        ""
+        if s.difference is None
+        else f'<td class="n" data-v="{s.difference.value}">{_difference(s, show)}</td>'
+    )
     verdict = s.judgement.verdict.kind
     between = f'<span class="range small">{show.number(scores.rmse.low)} to {show.number(scores.rmse.high)}</span>'
     words = " ".join([line.name, record.model, verdict, tie, *record.overrides]).lower()
@@ -101,7 +108,11 @@ def _run_cell(s: Standing, line: Line, folder: Path) -> str:
     page, name = s.folder / "report.html", esc(line.name)
     if page.is_file() and page.is_relative_to(folder):
         name = f'<a href="{esc(page.relative_to(folder).as_posix())}">{name}</a>'
-    words = [word for word in s.record.overrides if not word.startswith(("model=", "progress=", "trainer.max_epochs="))]
+    words = [
+        word
+        for word in s.record.overrides
+        if not word.startswith(("model=", "progress=", "trainer.max_epochs="))
+    ]
     simulated = ' <span class="pill warn">SIMULATED</span>' if s.record.data.is_simulated else ""
     said = f' <span class="words">{esc(" ".join(words))}</span>' if words else ""
     return f'<span class="model"><span class="swatch m{line.colour}"></span>{esc(s.record.model)}</span>{said}{simulated}<span class="name" title="{esc(line.name)}">{name}</span>'
@@ -114,7 +125,10 @@ def by_model(standings: list[Standing], lines: list[Line]) -> str:
         groups.setdefault(s.record.model, []).append(s.judgement.scores.rmse.value)
     if max(map(len, groups.values())) < 2:  # noqa: PLR2004 - nothing to spread
         return ""
-    show, colours = Figures.of(standings[0].record), {line.record.model: line.colour for line in lines}
+    show, colours = (
+        Figures.of(standings[0].record),
+        {line.record.model: line.colour for line in lines},
+    )
     rows = [
         [
             f'<span class="swatch m{colours[model]}"></span>{esc(model)}',
@@ -125,4 +139,7 @@ def by_model(standings: list[Standing], lines: list[Line]) -> str:
         for model, values in sorted(groups.items(), key=lambda pair: np.mean(pair[1]))
     ]
     caption = f"RMSE{show.in_unit} by model, over all its runs and settings"
-    return card("<h3>By model</h3>", table(["model", "runs", "best", "mean", "sd"], rows, caption=caption, numbers=range(1, 5)))
+    return card(
+        "<h3>By model</h3>",
+        table(["model", "runs", "best", "mean", "sd"], rows, caption=caption, numbers=range(1, 5)),
+    )

@@ -17,7 +17,13 @@ def esc(text: object) -> str:
 
 
 def render_page(
-    title: str, masthead: str, sections: Sequence[tuple[str, str, str]], *, footer: str, script: str = "", broad: bool = False
+    title: str,
+    masthead: str,
+    sections: Sequence[tuple[str, str, str]],
+    *,
+    footer: str,
+    script: str = "",
+    broad: bool = False,
 ) -> str:
     """A whole page.
 
@@ -31,7 +37,10 @@ def render_page(
     """
     shown = [section for section in sections if section[2]]
     links = "".join(f'<li><a href="#{name}">{esc(heading)}</a></li>' for name, heading, _ in shown)
-    body = "".join(f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{esc(h)}</h2>{b}</section>' for name, h, b in shown)
+    body = "".join(
+        f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{esc(h)}</h2>{b}</section>'
+        for name, h, b in shown
+    )
     # Nothing is loaded and only this script runs, whatever text slipped past `esc`.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"'sha256-{digest}'" if script else "'none'"
@@ -52,7 +61,14 @@ def read_script(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, numbers: Iterable[int] = (), lead: bool = False) -> str:
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str,
+    numbers: Iterable[int] = (),
+    lead: bool = False,
+) -> str:
     """A table in a frame that scrolls by itself. Cells are HTML, the first of each row names it; `numbers` are right-aligned columns.
 
     `lead` sets off the first row. A row of one cell is a heading for those below it.
@@ -62,10 +78,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str,
     lines = []
     for k, row in enumerate(rows):
         if len(row) == 1:
-            lines.append(f'<tr class="head"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>')
+            lines.append(
+                f'<tr class="head"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>'
+            )
             continue
         cells = "".join(f"<td{_n(i, right)}>{cell}</td>" for i, cell in enumerate(row) if i)
-        lines.append(f'<tr{" class=lead" if lead and k == 0 else ""}><th scope="row">{row[0]}</th>{cells}</tr>')
+        lines.append(
+            f'<tr{" class=lead" if lead and k == 0 else ""}><th scope="row">{row[0]}</th>{cells}</tr>'
+        )
     body = f"<table><caption>{esc(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     return framed(body, caption)
 

@@ -16,7 +16,19 @@ N_COLOURS = 8
 _MAX_AXES = 9
 _LOG_RATIO = 20.0
 # What differs between runs without being a choice about the model.
-_NO_CHOICE = ("runs", "resume", "progress", "threads", "export", "tracking", "cloud", "score_on", "data.source", "data.columns", "sweep")
+_NO_CHOICE = (
+    "runs",
+    "resume",
+    "progress",
+    "threads",
+    "export",
+    "tracking",
+    "cloud",
+    "score_on",
+    "data.source",
+    "data.columns",
+    "sweep",
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,13 @@ class Line:
 
 def curves_chart(lines: Sequence[Line], monitor: str, in_unit: str) -> str:
     """The watched metric of every run by epoch."""
-    series = {line.index: [float(row[monitor]) for row in line.record.history if monitor in row] for line in lines}
-    finals = sorted(values[-1] for values in series.values() if values and math.isfinite(values[-1]))
+    series = {
+        line.index: [float(row[monitor]) for row in line.record.history if monitor in row]
+        for line in lines
+    }
+    finals = sorted(
+        values[-1] for values in series.values() if values and math.isfinite(values[-1])
+    )
     if not finals:
         return ""
     low = min(v for values in series.values() for v in values if math.isfinite(v))
@@ -72,7 +89,11 @@ def score_bar(value: Interval, scale: Scale, reference: float | None, colour: in
         if reference is not None and scale.low <= reference <= scale.high
         else ""
     )
-    dot = f'<circle cx="{at(scale(value.value))}" cy="10" r="4"/>' if scale.low <= value.value <= scale.high else ""
+    dot = (
+        f'<circle cx="{at(scale(value.value))}" cy="10" r="4"/>'
+        if scale.low <= value.value <= scale.high
+        else ""
+    )
     bar = f'<path class="whisker" d="M{at(scale(low), 10)}H{at(scale(high))}"/>'
     return f'<svg class="mini m{colour}" viewBox="0 0 144 20" aria-hidden="true">{tick}{bar}{dot}</svg>'
 
@@ -89,7 +110,11 @@ class Axis:
     @property
     def is_number(self) -> bool:
         """Whether all values there are are numbers."""
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values if v is not None)
+        return all(
+            isinstance(v, int | float) and not isinstance(v, bool)
+            for v in self.values
+            if v is not None
+        )
 
 
 def choices(records: Sequence[RunRecord]) -> list[Axis]:
@@ -109,7 +134,10 @@ def _is_choice(key: str, values: list[Any], models: list[str]) -> bool:
     """What differs among runs of one model was chosen; what differs only between models comes with them."""
     if key == "model":
         return len(set(models)) > 1
-    return any(len({str(v) for v, m in zip(values, models, strict=True) if m == model}) > 1 for model in set(models))
+    return any(
+        len({str(v) for v, m in zip(values, models, strict=True) if m == model}) > 1
+        for model in set(models)
+    )
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -123,7 +151,12 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif isinstance(value, Mapping):
             flat |= _flatten(value, f"{name}.")
         elif not name.endswith("_target_"):
-            flat[name] = value if (isinstance(value, int | float | str) and not isinstance(value, bool)) or value is None else str(value)
+            flat[name] = (
+                value
+                if (isinstance(value, int | float | str) and not isinstance(value, bool))
+                or value is None
+                else str(value)
+            )
     return flat
 
 
@@ -142,11 +175,21 @@ def parallel_chart(lines: Sequence[Line], axes: Sequence[Axis]) -> str:
             places[i][k] = (
                 bottom + 14
                 if value is None
-                else scale(min(float(value), axis.cap) if axis.is_number else float(known_order(known).index(str(value))))
+                else scale(
+                    min(float(value), axis.cap)
+                    if axis.is_number
+                    else float(known_order(known).index(str(value)))
+                )
             )
         drawn.append(f'<path class="axis" d="M{at(x, chart.top)}V{at(bottom)}"/>')
-        drawn += [f'<text x="{at(x + 7)}" y="{at(place + 4)}" class="ink">{esc(_short(text))}</text>' for place, text in ticks]
-        heading, side = _short(axis.name, 22), "mid" if 0 < k < len(axes) - 1 else "end" if k else ""
+        drawn += [
+            f'<text x="{at(x + 7)}" y="{at(place + 4)}" class="ink">{esc(_short(text))}</text>'
+            for place, text in ticks
+        ]
+        heading, side = (
+            _short(axis.name, 22),
+            "mid" if 0 < k < len(axes) - 1 else "end" if k else "",
+        )
         drawn.append(
             f'<text x="{at(x if side != "end" else chart.width)}" y="{16 if k % 2 else 30}" class="strong {side}">{esc(heading)}</text>'
         )
@@ -157,10 +200,17 @@ def parallel_chart(lines: Sequence[Line], axes: Sequence[Axis]) -> str:
         )
     for line, place in zip(lines, places, strict=True):
         points = [(chart.left + k * gap, y) for k, y in enumerate(place)]
-        chart.add(_titled(path(points, line.cls, f'{line.marks} data-y="{",".join(at(y) for y in place)}"'), line.name))
+        chart.add(
+            _titled(
+                path(points, line.cls, f'{line.marks} data-y="{",".join(at(y) for y in place)}"'),
+                line.name,
+            )
+        )
     chart.add(*drawn)
     names = ", ".join(axis.name for axis in axes)
-    return chart.render(f"Parallel coordinates of {len(lines)} runs over {names}.", ' class="parallel"')
+    return chart.render(
+        f"Parallel coordinates of {len(lines)} runs over {names}.", ' class="parallel"'
+    )
 
 
 def known_order(values: Sequence[Any]) -> list[str]:
@@ -178,7 +228,11 @@ def _axis_scale(chart: Chart, axis: Axis) -> tuple[Scale, list[tuple[float, str]
     low, high = float(min(known)), min(float(max(known)), axis.cap)
     scale = Scale(low, high, bottom - 6, top + 6, is_log=low > 0 and high / low >= _LOG_RATIO)
     distinct = sorted({min(float(v), axis.cap) for v in known})
-    shown = distinct if len(distinct) <= 6 else sorted({low, *scale.ticks(4), high} if not scale.is_log else {low, high})  # noqa: PLR2004
+    shown = (
+        distinct
+        if len(distinct) <= 6  # noqa: PLR2004
+        else sorted({low, *scale.ticks(4), high} if not scale.is_log else {low, high})
+    )
     ticks: list[tuple[float, str]] = []
     for value in shown:
         if not ticks or abs(scale(value) - ticks[-1][0]) > 16:  # noqa: PLR2004 - a line of text

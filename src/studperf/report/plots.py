@@ -29,15 +29,23 @@ def draw_plots(record: RunRecord, folder: Path) -> None:
     (folder / PLOTS).mkdir(exist_ok=True)
     predictions = read_predictions(folder)
     scored = predictions[predictions["split"] == record.judgement.scored_on]
-    _draw(folder / PLOTS / "learning_curve.png", lambda ax: _learning_curve(ax, record, predictions))
+    _draw(
+        folder / PLOTS / "learning_curve.png", lambda ax: _learning_curve(ax, record, predictions)
+    )
     _draw(folder / PLOTS / "parity.png", lambda ax: _parity(ax, record, scored), size=(5.4, 5.4))
     _draw(folder / PLOTS / "residuals.png", lambda ax: _residuals(ax, record, scored))
     if record.judgement.slices:
         n_shown = min(len(record.judgement.slices), _N_SLICES)
-        _draw(folder / PLOTS / "slices.png", lambda ax: _slices(ax, record), size=(7.2, 1.2 + 0.28 * n_shown))
+        _draw(
+            folder / PLOTS / "slices.png",
+            lambda ax: _slices(ax, record),
+            size=(7.2, 1.2 + 0.28 * n_shown),
+        )
 
 
-def _draw(path: Path, paint: Callable[[Axes], None], *, size: tuple[float, float] = (7.2, 4.2)) -> None:
+def _draw(
+    path: Path, paint: Callable[[Axes], None], *, size: tuple[float, float] = (7.2, 4.2)
+) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,38 +76,74 @@ def _learning_curve(ax: Axes, record: RunRecord, predictions: pd.DataFrame) -> N
     epochs = range(1, len(values) + 1)
     best = record.best_epoch or 0
     ax.plot(epochs, values, color=_ACCENT, linewidth=1.8, label=record.model)
-    ax.plot(best + 1, values[best], "o", color=_ACCENT, markersize=6, label=f"best: {values[best]:.3f}, epoch {best + 1}")
+    ax.plot(
+        best + 1,
+        values[best],
+        "o",
+        color=_ACCENT,
+        markersize=6,
+        label=f"best: {values[best]:.3f}, epoch {best + 1}",
+    )
     if record.judgement is not None and record.monitor == "val/rmse":
         val, name = predictions[predictions["split"] == "val"], record.judgement.best_baseline
         level = rmse(val[name].to_numpy(), val["actual"].to_numpy())
-        ax.axhline(level, color=_SECOND, linewidth=1.2, linestyle="--", label=f"{name}: {level:.3f}")
+        ax.axhline(
+            level, color=_SECOND, linewidth=1.2, linestyle="--", label=f"{name}: {level:.3f}"
+        )
         # The first epochs are far off; the eye needs the range where the model settles.
         settled = values[len(values) // 10 :]
         low, high = min(level, *settled), max(level, *settled)
         ax.set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.15 * (high - low) + 1e-3)
     ax.set_xlim(0.5, max(len(values), 2) + 0.5)
     ax.legend(frameon=False, fontsize=9)
-    _title(ax, "Learning curve", "epoch", record.monitor if record.monitor == "val/r2" else _with_unit(record.monitor, record))
+    _title(
+        ax,
+        "Learning curve",
+        "epoch",
+        record.monitor if record.monitor == "val/r2" else _with_unit(record.monitor, record),
+    )
 
 
 def _parity(ax: Axes, record: RunRecord, scored: pd.DataFrame) -> None:
     shown = scored.sample(min(len(scored), _MAX_POINTS), random_state=0)
     ax.scatter(shown["actual"], shown["predicted"], s=9, color=_ACCENT, alpha=0.35, linewidths=0)
-    ends = [min(scored["actual"].min(), scored["predicted"].min()), max(scored["actual"].max(), scored["predicted"].max())]
+    ends = [
+        min(scored["actual"].min(), scored["predicted"].min()),
+        max(scored["actual"].max(), scored["predicted"].max()),
+    ]
     ax.plot(ends, ends, color=_INK, linewidth=1)
     ax.set_aspect("equal", adjustable="box")
     if record.judgement is not None and (band := record.judgement.conformal) is not None:
         lower, upper = [e - band.half_width for e in ends], [e + band.half_width for e in ends]
-        ax.fill_between(ends, lower, upper, color=_SOFT, alpha=0.18, linewidth=0, label=f"±{band.half_width:.1f}: 90 % band")
+        ax.fill_between(
+            ends,
+            lower,
+            upper,
+            color=_SOFT,
+            alpha=0.18,
+            linewidth=0,
+            label=f"±{band.half_width:.1f}: 90 % band",
+        )
         ax.legend(frameon=False, fontsize=9, loc="upper left")
-    _title(ax, f"Predicted against actual, {scored['split'].iloc[0]} rows", _with_unit("actual", record), _with_unit("predicted", record))
+    _title(
+        ax,
+        f"Predicted against actual, {scored['split'].iloc[0]} rows",
+        _with_unit("actual", record),
+        _with_unit("predicted", record),
+    )
 
 
 def _residuals(ax: Axes, record: RunRecord, scored: pd.DataFrame) -> None:
     error = scored["predicted"] - scored["actual"]
     ax.hist(error, bins=min(60, max(10, len(error) // 20)), color=_ACCENT, alpha=0.85)
     ax.axvline(0, color=_INK, linewidth=1)
-    ax.axvline(float(error.mean()), color=_SECOND, linewidth=1.5, linestyle="--", label=f"bias {error.mean():+.2f}")
+    ax.axvline(
+        float(error.mean()),
+        color=_SECOND,
+        linewidth=1.5,
+        linestyle="--",
+        label=f"bias {error.mean():+.2f}",
+    )
     ax.legend(frameon=False, fontsize=9)
     _title(ax, "Residuals", _with_unit("predicted minus actual", record), "rows")
 
@@ -110,9 +154,21 @@ def _slices(ax: Axes, record: RunRecord) -> None:
     slices = record.judgement.slices[:_N_SLICES]
     places = range(len(slices), 0, -1)
     for place, part in zip(places, slices, strict=True):
-        ax.plot([part.mae.low, part.mae.high], [place, place], color=_ACCENT, linewidth=2, solid_capstyle="round")
+        ax.plot(
+            [part.mae.low, part.mae.high],
+            [place, place],
+            color=_ACCENT,
+            linewidth=2,
+            solid_capstyle="round",
+        )
         ax.plot(part.mae.value, place, "o", color=_ACCENT, markersize=5)
-    ax.axvline(record.judgement.scores.mae.value, color=_SECOND, linewidth=1.2, linestyle="--", label="all rows")
+    ax.axvline(
+        record.judgement.scores.mae.value,
+        color=_SECOND,
+        linewidth=1.2,
+        linestyle="--",
+        label="all rows",
+    )
     ax.set_yticks(list(places), [f"{part.column} = {part.level}  (n={part.n})" for part in slices])
     ax.legend(frameon=False, fontsize=9, loc="lower right")
     _title(ax, "Error by slice, with 95 % intervals", _with_unit("mean absolute error", record), "")

@@ -20,7 +20,13 @@ from studperf.report.markup import card, esc, facts, figure, fold, points, rende
 if TYPE_CHECKING:
     import pandas as pd
 
-TONES = {"beats": "good", "matches": "level", "worse": "warn", "suspicious": "bad", "no better than the mean": "bad"}
+TONES = {
+    "beats": "good",
+    "matches": "level",
+    "worse": "warn",
+    "suspicious": "bad",
+    "no better than the mean": "bad",
+}
 _STATUS_TONES = {"running": "level", "interrupted": "warn", "failed": "bad", "finished": "good"}
 
 
@@ -37,7 +43,12 @@ def render_run(record: RunRecord, folder: Path) -> str:
         ("provenance", "Provenance", _provenance(record)),
     ]
     footer = f"Written by studperf {esc(record.versions.get('studperf', ''))} from record.json; every number on this page is read from it."
-    return render_page(f"{record.model} on {record.data.name}: {record.name}", _masthead(record), sections, footer=footer)
+    return render_page(
+        f"{record.model} on {record.data.name}: {record.name}",
+        _masthead(record),
+        sections,
+        footer=footer,
+    )
 
 
 def verdict_banner(record: RunRecord) -> str:
@@ -57,9 +68,7 @@ def _unfinished(record: RunRecord) -> str:
         "finished": "Finished without being scored.",
     }[record.status]
     reason = f" {esc(record.error)}." if record.error and record.status == "failed" else ""
-    way_out = (
-        f" {len(record.history)} epochs are on disk; it goes on with <code>python -m studperf.train resume=…/{esc(record.name)}</code>."
-    )
+    way_out = f" {len(record.history)} epochs are on disk; it goes on with <code>python -m studperf.train resume=…/{esc(record.name)}</code>."
     return f'<p class="banner {_STATUS_TONES[record.status]}"><strong>{esc(what)}</strong>{reason}{way_out}</p>'
 
 
@@ -73,7 +82,9 @@ def _masthead(record: RunRecord) -> str:
         f"{len(data.features)} columns",
     ]
     simulated = (
-        '<p class="banner warn"><strong>SIMULATED data</strong>: its scores say nothing about real rows.</p>' if data.is_simulated else ""
+        '<p class="banner warn"><strong>SIMULATED data</strong>: its scores say nothing about real rows.</p>'
+        if data.is_simulated
+        else ""
     )
     spans = "".join(f"<span>{esc(part)}</span>" for part in meta)
     return (
@@ -90,7 +101,12 @@ def _scores(record: RunRecord) -> str:
     scores = judgement.scores
     tiles = [
         ("RMSE", show.number(scores.rmse.value), unit, _between(scores.rmse, show.decimals)),
-        ("Mean absolute error", show.number(scores.mae.value), unit, _between(scores.mae, show.decimals)),
+        (
+            "Mean absolute error",
+            show.number(scores.mae.value),
+            unit,
+            _between(scores.mae, show.decimals),
+        ),
         ("R²", number(scores.r2.value, 3), "", _between(scores.r2, 3)),
         ("Better than the mean by", f"{judgement.skill:.1%}", "", "of the RMSE"),
     ]
@@ -106,15 +122,18 @@ def _scores(record: RunRecord) -> str:
     rows = [
         [
             _named(name),
-            *(_cell(value, decimals) for value, decimals in zip(_four(s), [show.decimals] * 2 + [3, show.decimals], strict=True)),
+            *(
+                _cell(value, decimals)
+                for value, decimals in zip(
+                    _four(s), [show.decimals] * 2 + [3, show.decimals], strict=True
+                )
+            ),
         ]
         for name, s in cards.predictors(record)
     ]
     in_unit = f", in {unit}" if unit else ""
     caption = f"{cards.n_scored(record):,} {judgement.scored_on} rows{in_unit}; with 95 % intervals"
-    baselines = (
-        "Baselines learn from the same training rows. The verdict rests on the paired difference to the best of them, chosen on val."
-    )
+    baselines = "Baselines learn from the same training rows. The verdict rests on the paired difference to the best of them, chosen on val."
     chart = figure("Against the baselines", baselines, charts.score_chart(record))
     return f'<dl class="tiles">{shown}</dl><div class="two lean">{chart}{card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))}</div>'
 
@@ -143,8 +162,15 @@ def _line(value: Interval, decimals: int) -> str:
 def _training(record: RunRecord, predictions: pd.DataFrame | None) -> str:
     if not record.history:
         return card("<p>No epoch had ended when this was written.</p>")
-    n_epochs, stopped = len(record.history), " Early stopping ended it." if record.is_stopped_early else ""
-    best = "" if record.best_epoch is None else f" The weights of epoch {record.best_epoch + 1} were kept."
+    n_epochs, stopped = (
+        len(record.history),
+        " Early stopping ended it." if record.is_stopped_early else "",
+    )
+    best = (
+        ""
+        if record.best_epoch is None
+        else f" The weights of epoch {record.best_epoch + 1} were kept."
+    )
     resumed = "".join(f" Went on after epoch {epoch}." for epoch in record.resumed_at)
     said = f"{n_epochs} epochs in {float(record.history[-1]['seconds']):.1f} s.{stopped}{best}{resumed}"
     first = figure("Learning curve", said, charts.learning_chart(record, predictions))
@@ -157,11 +183,21 @@ def _predicted(record: RunRecord, predictions: pd.DataFrame | None) -> str:
         return ""
     scored = predictions[predictions["split"] == record.judgement.scored_on]
     band = record.judgement.conformal
-    within = f"The shaded band, ±{Figures.of(record).number(band.half_width)}, was learnt on val." if band else "There is no band."
-    parity = figure(
-        "Predicted against actual", f"{len(scored):,} {record.judgement.scored_on} rows. {within}", charts.parity_chart(record, scored)
+    within = (
+        f"The shaded band, ±{Figures.of(record).number(band.half_width)}, was learnt on val."
+        if band
+        else "There is no band."
     )
-    residuals = figure("Errors", "Centred on 0 when the model is neither too high nor too low.", charts.residual_chart(record, scored))
+    parity = figure(
+        "Predicted against actual",
+        f"{len(scored):,} {record.judgement.scored_on} rows. {within}",
+        charts.parity_chart(record, scored),
+    )
+    residuals = figure(
+        "Errors",
+        "Centred on 0 when the model is neither too high nor too low.",
+        charts.residual_chart(record, scored),
+    )
     return f'<div class="two">{parity}{residuals}</div>'
 
 
@@ -173,11 +209,23 @@ def _groups(record: RunRecord) -> str:
     rows: list[list[str]] = []
     for column, parts in groupby(shown, key=lambda part: part.column):
         rows.append([esc(column)])
-        rows += [[esc(p.level), f"{p.n:,}", _line(p.mae, show.decimals), _line(p.bias, show.decimals)] for p in parts]
-    hidden = f" {n_hidden} groups of fewer than {cards.MIN_SLICE} rows are not shown." if n_hidden else ""
+        rows += [
+            [esc(p.level), f"{p.n:,}", _line(p.mae, show.decimals), _line(p.bias, show.decimals)]
+            for p in parts
+        ]
+    hidden = (
+        f" {n_hidden} groups of fewer than {cards.MIN_SLICE} rows are not shown."
+        if n_hidden
+        else ""
+    )
     caption = f"Where an interval holds the dashed line, the group is no different from all rows as far as these rows can tell.{hidden}"
     in_unit = f" in {show.unit}" if show.unit else ""
-    numbers = table(["group", "rows", "MAE", "bias"], rows, caption=f"Errors by group{in_unit}, with 95 % intervals", numbers=range(1, 4))
+    numbers = table(
+        ["group", "rows", "MAE", "bias"],
+        rows,
+        caption=f"Errors by group{in_unit}, with 95 % intervals",
+        numbers=range(1, 4),
+    )
     return f'<div class="two">{figure("Error by group", caption, charts.slice_chart(record))}{card(numbers)}</div>'
 
 
@@ -192,19 +240,36 @@ def _data(record: RunRecord, folder: Path) -> str:
     pairs = [
         ("source", source),
         ("md5", f"<code>{esc(data.md5 or 'none')}</code>"),
-        ("rows", f"{data.n_rows:,}: {data.n_train:,} train, {data.n_val:,} val, {data.n_test:,} test"),
+        (
+            "rows",
+            f"{data.n_rows:,}: {data.n_train:,} train, {data.n_val:,} val, {data.n_test:,} test",
+        ),
         ("split", f"<code>{esc(data.split_sha256)}</code>"),
         ("target", esc(data.target + (f", in {data.unit}" if data.unit else ""))),
     ]
     if data.noise_floor is not None:
         pairs.append(("noise floor", esc(Figures.of(record).with_unit(data.noise_floor))))
     pairs += [("warning", esc(warning)) for warning in data.warnings]
-    pairs += [("allowed leak", f"<strong>{esc(name)}</strong>: {esc(why)}") for name, why in data.allowed_leaks.items()]
+    pairs += [
+        ("allowed leak", f"<strong>{esc(name)}</strong>: {esc(why)}")
+        for name, why in data.allowed_leaks.items()
+    ]
     header = ["column", "kind", "unit", "seen in training, or levels", "missing value"]
     used = [[esc(cell) for cell in row] for row in _used_columns(record, folder)]
-    left_out = [[esc(e.column), f'<span class="pill">{esc(e.kind)}</span>', esc(e.why)] for e in cards.excluded_columns(record)]
+    left_out = [
+        [esc(e.column), f'<span class="pill">{esc(e.kind)}</span>', esc(e.why)]
+        for e in cards.excluded_columns(record)
+    ]
     columns = fold(f"{len(used)} columns used", table(header, used, caption="What the model sees"))
-    excluded = table(["column", "kind", "why it is left out"], left_out, caption="Columns that the model does not see") if left_out else ""
+    excluded = (
+        table(
+            ["column", "kind", "why it is left out"],
+            left_out,
+            caption="Columns that the model does not see",
+        )
+        if left_out
+        else ""
+    )
     return f'<div class="two">{card(facts(pairs))}{card(excluded) if excluded else ""}</div>{card(columns)}'
 
 
@@ -214,10 +279,20 @@ def _used_columns(record: RunRecord, folder: Path) -> list[list[str]]:
     for name in record.data.features:
         column, code = record.config["data"]["columns"][name], learnt.get(name, {})
         seen = (
-            f"{code['low']:g} to {code['high']:g}" if "low" in code else ", ".join(code.get("levels") or ([] if not code else ["0", "1"]))
+            f"{code['low']:g} to {code['high']:g}"
+            if "low" in code
+            else ", ".join(code.get("levels") or ([] if not code else ["0", "1"]))
         )
         fill = code.get("fill")
-        rows.append([name, str(column["kind"]), column.get("unit") or "", seen, "refused" if fill is None else f"read as {fill}"])
+        rows.append(
+            [
+                name,
+                str(column["kind"]),
+                column.get("unit") or "",
+                seen,
+                "refused" if fill is None else f"read as {fill}",
+            ]
+        )
     return rows
 
 
@@ -225,7 +300,11 @@ def _learnt(folder: Path) -> dict[str, dict[str, Any]]:
     """What the training rows taught about each column; nothing where the file is gone."""
     try:
         plain = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
-        return {code["name"]: code for kind in ("numbers", "flags", "categories") for code in plain[kind]}
+        return {
+            code["name"]: code
+            for kind in ("numbers", "flags", "categories")
+            for code in plain[kind]
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -235,17 +314,35 @@ def _provenance(record: RunRecord) -> str:
     if record.git is not None and record.git.is_dirty:
         git += ' <span class="pill warn">with changes not committed</span>'
     pairs = [
-        ("run", f"{esc(record.name)} <span class='pill {_STATUS_TONES[record.status]}'>{esc(record.status)}</span>"),
+        (
+            "run",
+            f"{esc(record.name)} <span class='pill {_STATUS_TONES[record.status]}'>{esc(record.status)}</span>",
+        ),
         ("started, ended", esc(f"{record.started}, {record.ended or 'not yet'}")),
         ("commit", git),
         ("package lock", f"<code>{esc(record.lock_sha256)}</code>"),
         ("weights", f"<code>{esc(record.weights_sha256)}</code>"),
-        ("versions", esc(", ".join(f"{name} {version}" for name, version in record.versions.items()))),
+        (
+            "versions",
+            esc(", ".join(f"{name} {version}" for name, version in record.versions.items())),
+        ),
     ]
     if record.hardware is not None:
         h = record.hardware
-        pairs.append(("hardware", esc(f"{h.cpu}, {h.n_cores} cores, {h.n_threads} threads, {h.accelerator}, {h.platform}")))
-    pairs.append(("seconds", esc(", ".join(f"{name} {seconds:.1f}" for name, seconds in record.timings_s.items()))))
+        pairs.append(
+            (
+                "hardware",
+                esc(
+                    f"{h.cpu}, {h.n_cores} cores, {h.n_threads} threads, {h.accelerator}, {h.platform}"
+                ),
+            )
+        )
+    pairs.append(
+        (
+            "seconds",
+            esc(", ".join(f"{name} {seconds:.1f}" for name, seconds in record.timings_s.items())),
+        )
+    )
     commands = "\n".join(cards.reproduce_commands(record))
     config = yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True)
     files = "\n".join(f"{sha256}  {name}" for name, sha256 in record.files.items())

@@ -11,8 +11,25 @@ from studperf.figures import Figures
 from studperf.ranking import Standing, rank
 from studperf.record import RECORD, RunRecord, read_predictions
 from studperf.report.leaderboard import by_model, leaderboard
-from studperf.report.markup import card, esc, figure, framed, points, read_script, render_page, table
-from studperf.report.overview import N_COLOURS, Axis, Line, choices, curves_chart, parallel_chart, upper_end
+from studperf.report.markup import (
+    card,
+    esc,
+    figure,
+    framed,
+    points,
+    read_script,
+    render_page,
+    table,
+)
+from studperf.report.overview import (
+    N_COLOURS,
+    Axis,
+    Line,
+    choices,
+    curves_chart,
+    parallel_chart,
+    upper_end,
+)
 from studperf.report.run_page import TONES
 
 Run = tuple[Path, RunRecord]
@@ -34,7 +51,11 @@ def find_all(folder: Path) -> Found:
     """
     records = sorted({*folder.glob(f"*/{RECORD}"), *folder.glob(f"*/*/{RECORD}")})
     if not records:
-        why = f"holds no run (no {RECORD} one or two levels below it)" if folder.is_dir() else "there is no such folder"
+        why = (
+            f"holds no run (no {RECORD} one or two levels below it)"
+            if folder.is_dir()
+            else "there is no such folder"
+        )
         raise RunError(f"{folder}: {why}")
     runs, unreadable = [], []
     for path in records:
@@ -60,22 +81,36 @@ def render_runs(found: Found, folder: Path) -> str:
         except RunError as error:
             lost.append((run[0], str(error)))
         else:
-            groups.setdefault((run[1].data.target, run[1].data.unit, judgement.scored_on), []).append(run)
+            groups.setdefault(
+                (run[1].data.target, run[1].data.unit, judgement.scored_on), []
+            ).append(run)
     models = sorted({record.model for _, record in found.runs})
     colours = {model: i % N_COLOURS for i, model in enumerate(models)}
     indices = {run[0]: i for i, run in enumerate(found.runs)}
     sections: list[tuple[str, str, str]] = []
     ranked = [rank(runs) for runs in sorted(groups.values(), key=len, reverse=True)]
     for k, standings in enumerate(ranked):
-        lines = [Line(indices[s.folder], colours[s.record.model], _label(s.folder, folder), s.record) for s in standings]
+        lines = [
+            Line(indices[s.folder], colours[s.record.model], _label(s.folder, folder), s.record)
+            for s in standings
+        ]
         sections += _group_sections(standings, lines, folder, k, several=len(ranked) > 1)
     sections.append(("unfinished", "Not scored", _unfinished(others, folder)))
-    sections.append(("unreadable", "Not readable", card(points(reason for _, reason in lost)) if lost else ""))
+    sections.append(
+        ("unreadable", "Not readable", card(points(reason for _, reason in lost)) if lost else "")
+    )
     tools = _tools(models, colours) if any(ranked) else ""
     masthead = _masthead(found, folder, ranked) + tools
     n_read = counted(len(found.runs), "record")
     footer = f"Made from {n_read} below {esc(folder.name or folder)}; every number on this page is read or computed from them."
-    return render_page(f"Runs in {folder.name}", masthead, sections, footer=footer, script=read_script("runs.js"), broad=True)
+    return render_page(
+        f"Runs in {folder.name}",
+        masthead,
+        sections,
+        footer=footer,
+        script=read_script("runs.js"),
+        broad=True,
+    )
 
 
 def _masthead(found: Found, folder: Path, ranked: list[list[Standing]]) -> str:
@@ -84,7 +119,11 @@ def _masthead(found: Found, folder: Path, ranked: list[list[Standing]]) -> str:
     if any(record.data.is_simulated for _, record in found.runs):
         counts.append("some on SIMULATED data")
     spans = "".join(f"<span>{esc(part)}</span>" for part in counts)
-    lead = _headline(ranked[0]) if ranked else '<p class="banner warn"><strong>No run was scored yet.</strong></p>'
+    lead = (
+        _headline(ranked[0])
+        if ranked
+        else '<p class="banner warn"><strong>No run was scored yet.</strong></p>'
+    )
     return f'<p class="eyebrow">Runs</p><h1>{esc(folder.name or folder)}</h1><p class="meta">{spans}</p>{lead}'
 
 
@@ -114,16 +153,25 @@ def _tools(models: Sequence[str], colours: dict[str, int]) -> str:
     return f'<div class="tools">{box}{chips}<span id="count" class="soft small" aria-live="polite"></span></div>'
 
 
-def _group_sections(standings: list[Standing], lines: list[Line], folder: Path, k: int, *, several: bool) -> list[tuple[str, str, str]]:
+def _group_sections(
+    standings: list[Standing], lines: list[Line], folder: Path, k: int, *, several: bool
+) -> list[tuple[str, str, str]]:
     record, judgement = standings[0].record, standings[0].judgement
     what = f": {record.data.target}, {judgement.scored_on}" if several else ""
-    monitor, in_unit = record.monitor, Figures.of(record).in_unit if record.monitor in ("val/rmse", "val/mae") else ""
+    monitor, in_unit = (
+        record.monitor,
+        Figures.of(record).in_unit if record.monitor in ("val/rmse", "val/mae") else "",
+    )
     same = [line for line in lines if line.record.monitor == monitor]
     curves = curves_chart(same, monitor, in_unit)
     axes = choices([line.record for line in lines])
     scores = [s.judgement.scores.rmse.value for s in standings]
     axes.append(Axis(f"{judgement.scored_on} RMSE", list(scores), cap=upper_end(scores[0], scores)))
-    parallel = framed(parallel_chart(lines, axes), "Parallel coordinates", cls="wide scroll") if len(standings) > 1 else ""
+    parallel = (
+        framed(parallel_chart(lines, axes), "Parallel coordinates", cls="wide scroll")
+        if len(standings) > 1
+        else ""
+    )
     how = "One line a run, through what was chosen to how it scored. Drag along an axis to keep a range, click it to let go."
     legend = _legend(lines)
     said = f"{monitor} on val, by epoch; what lies above the frame is cut off."
@@ -131,7 +179,11 @@ def _group_sections(standings: list[Standing], lines: list[Line], folder: Path, 
     choice = figure("What was chosen, and what it gave", how, legend + parallel) if parallel else ""
     beside = pictures + by_model(standings, lines)
     return [
-        (f"leaderboard{k or ''}", f"Leaderboard{what}", card(leaderboard(standings, lines, folder))),
+        (
+            f"leaderboard{k or ''}",
+            f"Leaderboard{what}",
+            card(leaderboard(standings, lines, folder)),
+        ),
         (f"curves{k or ''}", f"Curves{what}", f'<div class="two">{beside}</div>' if beside else ""),
         (f"choices{k or ''}", f"Choices{what}", choice),
     ]
@@ -146,11 +198,19 @@ def _unfinished(runs: list[Run], folder: Path) -> str:
     if not runs:
         return ""
     rows = [
-        [esc(_label(path, folder)), esc(r.model), f'<span class="pill">{esc(r.status)}</span>', str(len(r.history)), esc(r.error or "")]
+        [
+            esc(_label(path, folder)),
+            esc(r.model),
+            f'<span class="pill">{esc(r.status)}</span>',
+            str(len(r.history)),
+            esc(r.error or ""),
+        ]
         for path, r in runs
     ]
     caption = "An interrupted or failed run goes on with: python -m studperf.train resume=FOLDER"
-    return card(table(["run", "model", "status", "epochs", "why"], rows, caption=caption, numbers=[3]))
+    return card(
+        table(["run", "model", "status", "epochs", "why"], rows, caption=caption, numbers=[3])
+    )
 
 
 def _label(path: Path, folder: Path) -> str:

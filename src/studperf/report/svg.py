@@ -23,7 +23,11 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """The place of a value; the middle when all values are the same."""
-        low, high, value = (math.log(v) for v in (self.low, self.high, value)) if self.is_log else (self.low, self.high, value)
+        low, high, value = (
+            (math.log(v) for v in (self.low, self.high, value))
+            if self.is_log
+            else (self.low, self.high, value)
+        )
         share = 0.5 if high == low else (value - low) / (high - low)
         return self.start + share * (self.end - self.start)
 
@@ -91,27 +95,35 @@ class Chart:
         """Up the chart."""
         return Scale(low, high, self.height - self.bottom, self.top)
 
-    def axis_x(self, scale: Scale, label: str, *, count: int = 6, ticks: Sequence[float] | None = None) -> None:
+    def axis_x(
+        self, scale: Scale, label: str, *, count: int = 6, ticks: Sequence[float] | None = None
+    ) -> None:
         """Ticks, grid and label below."""
         floor = self.height - self.bottom
         for value in ticks if ticks is not None else scale.ticks(count):
             x = scale(value)
             self.parts.append(f'<path class="grid" d="M{at(x, self.top)}V{at(floor)}"/>')
             self.text(x, floor + 18, tick_text(value), "mid")
-        self.parts.append(f'<path class="axis" d="M{at(self.left, floor)}H{at(self.width - self.right)}"/>')
+        self.parts.append(
+            f'<path class="axis" d="M{at(self.left, floor)}H{at(self.width - self.right)}"/>'
+        )
         self.text((self.left + self.width - self.right) / 2, self.height - 6, label, "mid")
 
     def axis_y(self, scale: Scale, label: str, *, count: int = 5) -> None:
         """Ticks, grid, and the label above, where it can be read without turning one's head."""
         for value in scale.ticks(count):
             y = scale(value)
-            self.parts.append(f'<path class="grid" d="M{at(self.left, y)}H{at(self.width - self.right)}"/>')
+            self.parts.append(
+                f'<path class="grid" d="M{at(self.left, y)}H{at(self.width - self.right)}"/>'
+            )
             self.text(self.left - 8, y + 4, tick_text(value), "end")
         self.text(2, 13, label)
 
     def text(self, x: float, y: float, text: str, cls: str = "") -> None:
         """Text at its baseline."""
-        self.parts.append(f'<text x="{at(x)}" y="{at(y)}"{f" class={chr(34)}{cls}{chr(34)}" if cls else ""}>{esc(text)}</text>')
+        self.parts.append(
+            f'<text x="{at(x)}" y="{at(y)}"{f" class={chr(34)}{cls}{chr(34)}" if cls else ""}>{esc(text)}</text>'
+        )
 
     def add(self, *parts: str) -> None:
         """Anything else."""
@@ -123,7 +135,9 @@ class Chart:
 
     def dots(self, points: Points, cls: str = "dots a") -> None:
         """Many dots as one path of strokes without length, which is a quarter of the bytes of circles."""
-        self.parts.append(f'<path class="{cls}" d="{"".join(f"M{at(x, y)}h0" for x, y in points)}"/>')
+        self.parts.append(
+            f'<path class="{cls}" d="{"".join(f"M{at(x, y)}h0" for x, y in points)}"/>'
+        )
 
     def dot(self, x: float, y: float, radius: float = 4, cls: str = "a") -> None:
         """One dot."""

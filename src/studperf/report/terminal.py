@@ -32,22 +32,34 @@ def show_start(record: RunRecord, folder: Path, console: Console) -> None:
     """What is about to be trained, and where it is recorded."""
     data = record.data
     rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
-    console.print(f"{record.model}, {record.n_parameters} parameters, seed {record.seed}; {len(data.features)} columns, {rows}")
+    console.print(
+        f"{record.model}, {record.n_parameters} parameters, seed {record.seed}; {len(data.features)} columns, {rows}"
+    )
     is_offline = record.tracking is not None and record.tracking.mode == "offline"
-    upload = f"; for W&B too, to be uploaded by: python -m studperf.tracking sync {folder}" if is_offline else ""
+    upload = (
+        f"; for W&B too, to be uploaded by: python -m studperf.tracking sync {folder}"
+        if is_offline
+        else ""
+    )
     console.print(f"Recorded in {folder}{upload}", soft_wrap=True)
     for warning in data.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
     if record.resumed_at:
         last = record.resumed_at[-1]
-        console.print(f"Going on after epoch {last}." if last else "Begun again: there is no checkpoint to go on from.")
+        console.print(
+            f"Going on after epoch {last}."
+            if last
+            else "Begun again: there is no checkpoint to go on from."
+        )
 
 
 def show_stack(runs: Sequence[tuple[RunRecord, Path]], console: Console) -> None:
     """What is about to be trained together, and where it is recorded."""
     record, data = runs[0][0], runs[0][0].data
     rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
-    console.print(f"{len(runs)} x {record.model} together, {record.n_parameters} parameters each; {len(data.features)} columns, {rows}")
+    console.print(
+        f"{len(runs)} x {record.model} together, {record.n_parameters} parameters each; {len(data.features)} columns, {rows}"
+    )
     console.print(f"Recorded in {runs[0][1]} to {runs[-1][1].name}", soft_wrap=True)
     for warning in data.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
@@ -65,22 +77,37 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     if judgement is None:
         return
     n_rows = record.data.n_val if judgement.scored_on == "val" else record.data.n_test
-    rows = {record.model: judgement.scores} | {f"{name} (baseline)": scores for name, scores in judgement.baselines.items()}
-    console.print(score_table(rows, title=f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals", unit=record.data.unit))
+    rows = {record.model: judgement.scores} | {
+        f"{name} (baseline)": scores for name, scores in judgement.baselines.items()
+    }
+    console.print(
+        score_table(
+            rows,
+            title=f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals",
+            unit=record.data.unit,
+        )
+    )
     if judgement.conformal is not None:
         band = judgement.conformal
-        text = (
-            f"90 % of {judgement.scored_on} scores lie within {band.half_width:.{decimals(band.half_width)}f} {record.data.unit}".rstrip()
+        text = f"90 % of {judgement.scored_on} scores lie within {band.half_width:.{decimals(band.half_width)}f} {record.data.unit}".rstrip()
+        console.print(
+            f"{text} of the prediction, by val; on {judgement.scored_on} it was {band.coverage:.1%}"
         )
-        console.print(f"{text} of the prediction, by val; on {judgement.scored_on} it was {band.coverage:.1%}")
     plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
-    console.print(f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}{plots}", soft_wrap=True)
+    console.print(
+        f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}{plots}", soft_wrap=True
+    )
     _print_verdict("Verdict", record, judgement.verdict, console)
 
 
 def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Console) -> None:
     simulated = "SIMULATED data. " if record.data.is_simulated else ""
-    console.print(f"{head}: {simulated}{verdict.line}", style=_STYLES[verdict.kind], soft_wrap=True, markup=False)
+    console.print(
+        f"{head}: {simulated}{verdict.line}",
+        style=_STYLES[verdict.kind],
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
@@ -97,13 +124,24 @@ def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
 
 def _cells(scores: Scores) -> list[str]:
     r2 = interval_text(scores.r2, digits=3, smallest=1.0)
-    return [*(interval_text(value) for value in (scores.rmse, scores.mae)), r2, interval_text(scores.bias)]
+    return [
+        *(interval_text(value) for value in (scores.rmse, scores.mae)),
+        r2,
+        interval_text(scores.bias),
+    ]
 
 
 def interval_text(interval: Interval, *, digits: int = 2, smallest: float = 0.0) -> str:
     """`4.95 [4.70, 5.21]`, in as many digits as its size deserves; a size below `smallest`, as an R2 may have, gets no more."""
-    ends = [end for end in (interval.low, interval.high) if abs(end) <= _FAR * max(1.0, abs(interval.value))]
+    ends = [
+        end
+        for end in (interval.low, interval.high)
+        if abs(end) <= _FAR * max(1.0, abs(interval.value))
+    ]
     size = max(abs(number) for number in (interval.value, *ends))
     shown = decimals(max(size, smallest), digits)
-    low, high = (f"{end:.{shown}f}" if end in ends or not math.isfinite(end) else f"{end:.0e}" for end in (interval.low, interval.high))
+    low, high = (
+        f"{end:.{shown}f}" if end in ends or not math.isfinite(end) else f"{end:.0e}"
+        for end in (interval.low, interval.high)
+    )
     return f"{interval.value:.{shown}f} \\[{low}, {high}]"

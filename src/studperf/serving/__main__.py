@@ -40,14 +40,20 @@ def main() -> None:
         got = f"; got {' '.join(words)}" if words else ""
         raise ConfigError(f"say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]{got}")
     own = read_keys([word for word in words if "=" in word], ("host", "port"))
-    serve(Path(paths[0]), host=own.get("host", "127.0.0.1"), port=_port(own.get("port", os.environ.get("PORT", "8080"))))
+    serve(
+        Path(paths[0]),
+        host=own.get("host", "127.0.0.1"),
+        port=_port(own.get("port", os.environ.get("PORT", "8080"))),
+    )
 
 
 def serve(path: Path, *, host: str, port: int) -> None:
     """Serves until SIGTERM or Ctrl-C; requests that were begun are answered."""
     from studperf.bundle import Bundle, find_bundle
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once all is answered; to be asked to end is no fault
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0)
+    )  # uvicorn raises it again once all is answered; to be asked to end is no fault
     bundle = Bundle.open(find_bundle(path))
     try:
         import uvicorn
@@ -55,7 +61,9 @@ def serve(path: Path, *, host: str, port: int) -> None:
         from studperf.serving.api import create_app
         from studperf.serving.predictor import Predictor
     except ImportError as error:
-        raise ConfigError(f"{error}; the server's packages are a group of their own: uv sync --group serving") from error
+        raise ConfigError(
+            f"{error}; the server's packages are a group of their own: uv sync --group serving"
+        ) from error
     app = create_app(Predictor.of(bundle))
     uvicorn.run(
         app,

@@ -34,7 +34,10 @@ def create_app(predictor: Predictor) -> Starlette:
     """The ASGI application of a bundle that is loaded already, so that a server that answers is one that can predict."""
 
     async def predict(request: Request) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        if (
+            request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            != "application/json"
+        ):
             return _error(415, "send JSON, with the header content-type: application/json")
         body = await _read(request)
         try:
@@ -48,8 +51,14 @@ def create_app(predictor: Predictor) -> Starlette:
     async def schema(_: Request) -> Response:
         return JSONResponse(predictor.describe())
 
-    routes = [Route("/predict", predict, methods=["POST"]), Route("/health", health), Route("/schema", schema)]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _our_fault})
+    routes = [
+        Route("/predict", predict, methods=["POST"]),
+        Route("/health", health),
+        Route("/schema", schema),
+    ]
+    return Starlette(
+        routes=routes, exception_handlers={HTTPException: _http_error, Exception: _our_fault}
+    )
 
 
 async def _read(request: Request) -> bytes:
@@ -71,8 +80,16 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _error(status: int, text: str, *, faults: list[str] | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": text, "faults": faults or []}, status_code=status, headers=dict(headers or {}))
+def _error(
+    status: int,
+    text: str,
+    *,
+    faults: list[str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    return JSONResponse(
+        {"error": text, "faults": faults or []}, status_code=status, headers=dict(headers or {})
+    )
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -80,7 +97,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
         raise error
     closing = {"connection": "close"} if error.status_code in _CLOSING else {}
     headers = {**(error.headers or {}), **closing}
-    return _error(error.status_code, _PHRASES.get(error.status_code, "the request was refused"), headers=headers)
+    return _error(
+        error.status_code,
+        _PHRASES.get(error.status_code, "the request was refused"),
+        headers=headers,
+    )
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:

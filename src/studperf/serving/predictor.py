@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    create_model,
+)
 
 from studperf.bundle import Bundle, InputColumn
 from studperf.errors import DataError
@@ -41,10 +51,14 @@ class Predictor:
     @classmethod
     def of(cls, bundle: Bundle) -> Predictor:
         """The door that the bundle's schema describes."""
-        fields: dict[str, Any] = {f"c{i}": _field(column) for i, column in enumerate(bundle.schema.columns)}
+        fields: dict[str, Any] = {
+            f"c{i}": _field(column) for i, column in enumerate(bundle.schema.columns)
+        }
         row = create_model("Row", __base__=_Row, **fields)
         rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]  # made a line above
-        return cls(bundle, create_model("Request", __config__=ConfigDict(extra="forbid"), rows=(rows, ...)))
+        return cls(
+            bundle, create_model("Request", __config__=ConfigDict(extra="forbid"), rows=(rows, ...))
+        )
 
     def answer(self, body: bytes) -> dict[str, Any]:
         """Predictions for a request.
@@ -59,19 +73,29 @@ class Predictor:
             rows = self.request.model_validate_json(body).model_dump(by_alias=True)["rows"]
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
-            raise RequestError([f"{place}: {what}" for place, what in dict(map(_told, faults)).items()]) from error
+            raise RequestError(
+                [f"{place}: {what}" for place, what in dict(map(_told, faults)).items()]
+            ) from error
         names = [column.name for column in self.bundle.schema.columns]
         try:
             prediction = self.bundle.predict({name: [row[name] for row in rows] for name in names})
         except DataError as error:
-            raise RequestError([line.removeprefix("  - ") for line in str(error).splitlines()[1:]]) from error
-        band = () if prediction.low is None or prediction.high is None else (("low", prediction.low), ("high", prediction.high))
+            raise RequestError(
+                [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
+            ) from error
+        band = (
+            ()
+            if prediction.low is None or prediction.high is None
+            else (("low", prediction.low), ("high", prediction.high))
+        )
         columns = (("predicted", prediction.predicted), *band)
         return {
             "target": self.bundle.schema.target.column,
             "unit": self.bundle.schema.target.unit,
             "level": prediction.level,
-            "predictions": [{name: float(values[i]) for name, values in columns} for i in range(len(rows))],
+            "predictions": [
+                {name: float(values[i]) for name, values in columns} for i in range(len(rows))
+            ],
             "warnings": prediction.warnings,
             "run": self.bundle.manifest.run,
         }
@@ -79,9 +103,18 @@ class Predictor:
     def describe(self) -> dict[str, Any]:
         """The bundle's schema, and which model answers."""
         manifest = self.bundle.manifest
-        model = {"run": manifest.run, "model": manifest.model, "data_md5": manifest.data_md5, "is_simulated": manifest.is_simulated}
+        model = {
+            "run": manifest.run,
+            "model": manifest.model,
+            "data_md5": manifest.data_md5,
+            "is_simulated": manifest.is_simulated,
+        }
         limits = {"max_rows": MAX_ROWS, "max_text": _MAX_TEXT}
-        return {"schema": self.bundle.schema.model_dump(mode="json"), "answered_by": model, "limits": limits}
+        return {
+            "schema": self.bundle.schema.model_dump(mode="json"),
+            "answered_by": model,
+            "limits": limits,
+        }
 
 
 def _field(column: InputColumn) -> tuple[Any, Any]:

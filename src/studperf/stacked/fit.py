@@ -26,7 +26,9 @@ from studperf.module import ScoreModule, lr_factor
 from studperf.record import BEST, RunRecord, read_hardware
 from studperf.stacked.stack import Stack
 
-_SCORING_VALUES = 1 << 18  # rows x members in one forward pass: what lies between the layers stays in the cache
+_SCORING_VALUES = (
+    1 << 18
+)  # rows x members in one forward pass: what lies between the layers stays in the cache
 _SAVE_SHARE = 0.02
 
 
@@ -70,7 +72,9 @@ class Watch:
         return ~is_finite | (self.n_waited[active] >= self.monitor.patience)
 
 
-def fit_stack(stack: Stack, members: Sequence[Member], data: TableDataModule, console: Console) -> None:
+def fit_stack(
+    stack: Stack, members: Sequence[Member], data: TableDataModule, console: Console
+) -> None:
     """Trains all members; writes each one's history and, where an epoch gave a finite value, its best weights.
 
     Args:
@@ -100,14 +104,20 @@ def fit_stack(stack: Stack, members: Sequence[Member], data: TableDataModule, co
         write_history(member.folder, member.record.history)
 
 
-def _run_epochs(stack: Stack, members: Sequence[Member], data: TableDataModule, watch: Watch, bar: _EpochBar) -> None:
+def _run_epochs(
+    stack: Stack, members: Sequence[Member], data: TableDataModule, watch: Watch, bar: _EpochBar
+) -> None:
     config, keeper = members[0].config, _Keeper(members)
-    train, val = (_Part.read(stack, members[0].module, data.table.part(name)) for name in ("train", "val"))
+    train, val = (
+        _Part.read(stack, members[0].module, data.table.part(name)) for name in ("train", "val")
+    )
     starts = batch_starts(len(train.z), config.batch_size)
     n_epochs = int(config.trainer["max_epochs"])
     active = torch.arange(len(members))
     for epoch in range(n_epochs):
-        train_loss = _train_epoch(stack, train, config, epoch=epoch, starts=starts, n_steps=n_epochs * len(starts))
+        train_loss = _train_epoch(
+            stack, train, config, epoch=epoch, starts=starts, n_steps=n_epochs * len(starts)
+        )
         metrics = {"train/loss": train_loss, **_validate(stack, val, members[0].module)}
         factor = lr_factor((epoch + 1) * len(starts) - 1, n_epochs * len(starts), config.scheduler)
         keeper.add(active, epoch, metrics, factor)
@@ -133,20 +143,39 @@ class _Part:
     @classmethod
     def read(cls, stack: Stack, module: ScoreModule, rows: Batch) -> _Part:
         x_num, x_cat, target = rows
-        return cls(stack.read_rows(x_num, x_cat), (target - module.target_mean) / module.target_std, target)
+        return cls(
+            stack.read_rows(x_num, x_cat), (target - module.target_mean) / module.target_std, target
+        )
 
 
-def _train_epoch(stack: Stack, train: _Part, config: RunConfig, *, epoch: int, starts: Sequence[int], n_steps: int) -> Tensor:
+def _train_epoch(
+    stack: Stack,
+    train: _Part,
+    config: RunConfig,
+    *,
+    epoch: int,
+    starts: Sequence[int],
+    n_steps: int,
+) -> Tensor:
     """(K,) mean training losses; each member takes the rows in the order of its own seed."""
     n_rows, clip = len(train.z), config.trainer.get("gradient_clip_val")
-    drawn = {seed: torch.randperm(n_rows, generator=epoch_generator(seed, epoch)) for seed in set(stack.seeds)}
+    drawn = {
+        seed: torch.randperm(n_rows, generator=epoch_generator(seed, epoch))
+        for seed in set(stack.seeds)
+    }
     # Members of one seed, as in a search over learning rates, see the same batches: gathered once.
-    order = torch.stack([drawn[seed] for seed in (stack.seeds if len(drawn) > 1 else stack.seeds[:1])])
+    order = torch.stack(
+        [drawn[seed] for seed in (stack.seeds if len(drawn) > 1 else stack.seeds[:1])]
+    )
     stack.start_epoch(epoch)
     losses = []
     for i, (start, stop) in enumerate(pairwise([*starts, n_rows])):
         rows = order[:, start:stop].reshape(-1)
-        x = train.x.index_select(0, rows).view(len(order), stop - start, -1).expand(len(stack), -1, -1)
+        x = (
+            train.x.index_select(0, rows)
+            .view(len(order), stop - start, -1)
+            .expand(len(stack), -1, -1)
+        )
         z = train.z.index_select(0, rows).view(len(order), stop - start).expand(len(stack), -1)
         factor = lr_factor(epoch * len(starts) + i, n_steps, config.scheduler)
         losses.append(stack.train_step(x, z, factor, clip))
@@ -157,7 +186,9 @@ def _train_epoch(stack: Stack, train: _Part, config: RunConfig, *, epoch: int, s
 def _validate(stack: Stack, val: _Part, module: ScoreModule) -> dict[str, Tensor]:
     """(K,) of each metric over the whole split, as `ScoreModule.on_validation_epoch_end` reckons them."""
     step = max(1, _SCORING_VALUES // len(stack))
-    y = torch.cat([stack.forward(x.expand(len(stack), -1, -1)) for x in torch.split(val.x, step)], dim=1)
+    y = torch.cat(
+        [stack.forward(x.expand(len(stack), -1, -1)) for x in torch.split(val.x, step)], dim=1
+    )
     error = y * module.target_std + module.target_mean - val.target
     mse = error.square().mean(1)
     return {
@@ -182,8 +213,13 @@ class _Keeper:
         columns = {name: values.tolist() for name, values in metrics.items()}
         for i, k in enumerate(active.tolist()):
             member = self.members[k]
-            row: dict[str, float | int] = {"epoch": epoch, **{name: values[i] for name, values in columns.items()}}
-            member.record.history.append(row | {"lr": member.config.optimizer.lr * factor, "seconds": seconds})
+            row: dict[str, float | int] = {
+                "epoch": epoch,
+                **{name: values[i] for name, values in columns.items()},
+            }
+            member.record.history.append(
+                row | {"lr": member.config.optimizer.lr * factor, "seconds": seconds}
+            )
         if time.monotonic() - self.saved > max(1.0, self.cost_s / _SAVE_SHARE):
             self.save()
 
@@ -202,8 +238,18 @@ class _EpochBar:
     def __init__(self, config: RunConfig, console: Console, n_members: int) -> None:
         self.monitor, self.console, self.is_shown = config.monitor, console, config.progress
         self.n_epochs, self.n_members = int(config.trainer["max_epochs"]), n_members
-        columns = (TextColumn("epoch {task.completed}/{task.total}"), BarColumn(bar_width=24), TextColumn("{task.description}"))
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not self.is_shown)
+        columns = (
+            TextColumn("epoch {task.completed}/{task.total}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+        )
+        self.progress = Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.is_shown,
+        )
         self.task = self.progress.add_task("", total=self.n_epochs)
 
     def __enter__(self) -> Self:

@@ -17,7 +17,9 @@ _ATEN = torch.ops.aten
 _KERNELS: dict[type[nn.Module], tuple[Callable[..., Any], Callable[..., Any]]] = {
     nn.ReLU: (
         lambda x, out: torch.clamp_min(x, 0, out=out),
-        lambda gradient, x, out: _ATEN.threshold_backward.grad_input(gradient, x, 0, grad_input=out),
+        lambda gradient, x, out: _ATEN.threshold_backward.grad_input(
+            gradient, x, 0, grad_input=out
+        ),
     ),
     nn.SiLU: (
         lambda x, out: _ATEN.silu.out(x, out=out),
@@ -57,7 +59,14 @@ class Linear:
     output, products of rows take the place of products of columns, which take three to nine times as long.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, gradients: tuple[Tensor, Tensor | None], *, is_first: bool) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        gradients: tuple[Tensor, Tensor | None],
+        *,
+        is_first: bool,
+    ) -> None:
         self.weight, self.bias = weight, bias
         self.for_weight, self.for_bias = gradients
         self.is_first = is_first
@@ -144,7 +153,11 @@ class Dropout:
         self.mask = self.draw(x.shape) if is_training else None
         if self.mask is None:
             return x
-        return x.mul_(self.mask) if self.is_in_place else torch.mul(x, self.mask, out=self.buffers.get("y", x.shape))
+        return (
+            x.mul_(self.mask)
+            if self.is_in_place
+            else torch.mul(x, self.mask, out=self.buffers.get("y", x.shape))
+        )
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
         """The same shape."""

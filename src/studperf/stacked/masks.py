@@ -31,13 +31,20 @@ class Masks:
         together: dict[tuple[float, ...], list[int]] = {}
         for k, seed in enumerate(seeds):
             together.setdefault((seed, *(layer[k] for layer in rates)), []).append(k)
-        self.streams = [(members, epoch_generator(seeds[members[0]], epoch)) for members in together.values()]
-        self.scales = [1 / (1 - torch.tensor(layer, dtype=torch.float64)).float().view(-1, 1, 1) for layer in rates]
+        self.streams = [
+            (members, epoch_generator(seeds[members[0]], epoch)) for members in together.values()
+        ]
+        self.scales = [
+            1 / (1 - torch.tensor(layer, dtype=torch.float64)).float().view(-1, 1, 1)
+            for layer in rates
+        ]
         # Once for each layer and batch size: fresh tensors in each step cost more than filling them.
         self._masks: dict[tuple[int, torch.Size], Tensor] = {}
         self._layers: dict[tuple[int, torch.Size], _Buffers] = {}
         is_alike = bool(rates) and all(layer == rates[0] for layer in rates)
-        self._ahead = _Ahead(rates[0], self.streams) if is_alike and is_bernoulli_a_comparison() else None
+        self._ahead = (
+            _Ahead(rates[0], self.streams) if is_alike and is_bernoulli_a_comparison() else None
+        )
 
     def draw(self, layer: int, shape: torch.Size) -> Tensor | None:
         """(K, B, F): 0 for dropped values, 1 / (1 - rate) for kept ones; None where no member drops any. Valid until the next step."""
@@ -47,7 +54,11 @@ class Masks:
         mask = self._masks.get((layer, shape))
         if mask is None:
             mask = self._masks[layer, shape] = torch.empty(shape)
-        kept = self._draw_alone(layer, shape) if self._ahead is None else self._ahead.take(shape[1:].numel()).view(shape)
+        kept = (
+            self._draw_alone(layer, shape)
+            if self._ahead is None
+            else self._ahead.take(shape[1:].numel()).view(shape)
+        )
         return torch.mul(mask.copy_(kept), self.scales[layer], out=mask)
 
     def _draw_alone(self, layer: int, shape: torch.Size) -> Tensor:
@@ -67,7 +78,9 @@ class _Ahead:
         streams: the members that draw together, and where from.
     """
 
-    def __init__(self, rates: Sequence[float], streams: Sequence[tuple[list[int], torch.Generator]]) -> None:
+    def __init__(
+        self, rates: Sequence[float], streams: Sequence[tuple[list[int], torch.Generator]]
+    ) -> None:
         self.rates, self.streams = rates, streams
         self.buffer = torch.ones((len(rates), 0), dtype=torch.uint8)
         self.kept = self.buffer
@@ -102,7 +115,9 @@ class _Buffers:
     """What one layer's masks are made in."""
 
     def __init__(self, shape: torch.Size) -> None:
-        self.kept = torch.ones(shape, dtype=torch.uint8)  # uint8 becomes float five times as fast as bool does
+        self.kept = torch.ones(
+            shape, dtype=torch.uint8
+        )  # uint8 becomes float five times as fast as bool does
         self.rows = list(self.kept.view(shape[0], -1).numpy().view(np.bool_))
         self.uniform = torch.empty(self.rows[0].size, dtype=torch.float64)
         self.uniform_array = self.uniform.numpy()
@@ -129,5 +144,7 @@ def is_bernoulli_a_comparison() -> bool:
     is dropout). On Intel processors MKL samples, from another stream, and faster.
     """
     kept = torch.empty(1000).bernoulli_(0.7, generator=torch.Generator().manual_seed(0))
-    uniform = torch.empty(1000, dtype=torch.float64).uniform_(generator=torch.Generator().manual_seed(0))
+    uniform = torch.empty(1000, dtype=torch.float64).uniform_(
+        generator=torch.Generator().manual_seed(0)
+    )
     return torch.equal(kept, (uniform < 0.7).float())  # noqa: PLR2004 - the p drawn with

@@ -30,7 +30,10 @@ class Layout:
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """The vector as a view (K, ...) for each parameter."""
         parts = torch.split(flat, self.sizes)
-        return {name: part.view(self.n_members, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return {
+            name: part.view(self.n_members, *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
 
     def read(self, modules: Sequence[ScoreModule]) -> Tensor:
         """A new vector with the models' parameters.

@@ -12,7 +12,18 @@ from torch.fx.proxy import TraceError
 
 from studperf.models.flat import FlatInput
 
-_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Identity)
+_ACTIVATIONS = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Mish,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Identity,
+)
 
 
 class NotStackableError(Exception):
@@ -56,8 +67,17 @@ def read_plan(model: nn.Module) -> list[Step]:
     """
     try:
         graph = _Tracer().trace(model)
-    except (TraceError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        raise NotStackableError(f"the forward pass can't be followed: {str(error).splitlines()[0]}") from error
+    except (
+        TraceError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
+        raise NotStackableError(
+            f"the forward pass can't be followed: {str(error).splitlines()[0]}"
+        ) from error
     steps: list[Step] = []
     numbers: dict[fx.Node, int] = {}
     for node in graph.nodes:
@@ -75,7 +95,9 @@ def _read_step(node: fx.Node, arguments: tuple[Any, ...], model: nn.Module) -> S
         if kind := _kind_of(module):
             return Step(kind, arguments, target, module)
         raise NotStackableError(f"{target} is a {type(module).__name__}")
-    kind = {"placeholder": "rows", "output": "result", "get_attr": "parameter"}.get(node.op, "") or _kind_of_call(node)
+    kind = {"placeholder": "rows", "output": "result", "get_attr": "parameter"}.get(
+        node.op, ""
+    ) or _kind_of_call(node)
     if not kind or node.kwargs:
         raise NotStackableError(f"the step {node.format_node()} is not known")
     return Step(kind, arguments, target)
@@ -87,7 +109,11 @@ def _kind_of_call(node: fx.Node) -> str:
         is_shape = node.target is getattr and node.args[1] == "shape"
         return "shape" if is_shape else _FUNCTIONS.get(node.target, "")
     is_given_dim = node.target == "squeeze" and len(node.args) == 2  # noqa: PLR2004 - the value and the dimension
-    is_of_parameter = node.target == "expand" and isinstance(node.args[0], fx.Node) and node.args[0].op == "get_attr"
+    is_of_parameter = (
+        node.target == "expand"
+        and isinstance(node.args[0], fx.Node)
+        and node.args[0].op == "get_attr"
+    )
     return str(node.target) if is_given_dim or is_of_parameter else ""
 
 
@@ -97,14 +123,25 @@ _FUNCTIONS: dict[Callable[..., Any] | str, str] = {operator.add: "add", operator
 def _kind_of(module: nn.Module) -> str:
     if isinstance(module, FlatInput):
         return "input"
-    kinds: dict[type[nn.Module], str] = {nn.Linear: "linear", nn.Dropout: "dropout", **dict.fromkeys(_ACTIVATIONS, "activation")}
+    kinds: dict[type[nn.Module], str] = {
+        nn.Linear: "linear",
+        nn.Dropout: "dropout",
+        **dict.fromkeys(_ACTIVATIONS, "activation"),
+    }
     return kinds.get(type(module), "")  # a subclass may do something else
 
 
 def _check_all_used(steps: Sequence[Step], model: nn.Module) -> None:
     """An optimizer leaves an unused parameter as it is, while a stack would shrink it."""
     used = [step.name for step in steps if step.kind == "parameter"]
-    used += [f"{step.name}.{name}" for step in steps if step.module is not None for name, _ in step.module.named_parameters()]
+    used += [
+        f"{step.name}.{name}"
+        for step in steps
+        if step.module is not None
+        for name, _ in step.module.named_parameters()
+    ]
     names = [name for name, _ in model.named_parameters()]
     if sorted(used) != sorted(names):
-        raise NotStackableError(f"a parameter is not used exactly once: {', '.join(sorted(set(names) ^ set(used)) or sorted(used))}")
+        raise NotStackableError(
+            f"a parameter is not used exactly once: {', '.join(sorted(set(names) ^ set(used)) or sorted(used))}"
+        )

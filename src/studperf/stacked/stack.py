@@ -25,7 +25,11 @@ _CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_
 _LOG_VARIANCE = "criterion.log_variance"
 
 # Steps without a gradient, which models use to ask for the number of rows. The members' dimension is not the model's own.
-_PLAIN: dict[str, Callable[..., Any]] = {"shape": lambda x, _: x.shape[1:], "item": operator.getitem, "result": lambda y: y}
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "shape": lambda x, _: x.shape[1:],
+    "item": operator.getitem,
+    "result": lambda y: y,
+}
 
 
 class Stack:
@@ -41,10 +45,16 @@ class Stack:
 
     def __init__(self, modules: Sequence[ScoreModule], rows: Batch) -> None:
         self.plan = read_plan(modules[0].model)
-        self.inputs = [step.module for step in self.plan if step.kind == "input" and step.module is not None]
+        self.inputs = [
+            step.module for step in self.plan if step.kind == "input" and step.module is not None
+        ]
         self.seeds = [module.config.seed for module in modules]
         self.loss = modules[0].config.loss
-        self.rates = [[_rate(module, step) for module in modules] for step in self.plan if step.kind == "dropout"]
+        self.rates = [
+            [_rate(module, step) for module in modules]
+            for step in self.plan
+            if step.kind == "dropout"
+        ]
         self.layout = Layout(shapes_of(modules[0]), len(modules))
         self.values = self.layout.read(modules)
         self.update = Update([module.config.optimizer for module in modules], self.layout)
@@ -135,12 +145,18 @@ class Stack:
             step, layer, known = self.plan[number], self.layers[number], gradients.pop(number, None)
             if known is None or step.kind in ("rows", "input", "parameter"):
                 continue
-            for given, found in zip(step.inputs, layer.backward(known) if layer is not None else (known,), strict=False):
+            for given, found in zip(
+                step.inputs, layer.backward(known) if layer is not None else (known,), strict=False
+            ):
                 if isinstance(given, Ref) and found is not None:
-                    gradients[given.number] = gradients[given.number] + found if given.number in gradients else found
+                    gradients[given.number] = (
+                        gradients[given.number] + found if given.number in gradients else found
+                    )
 
     def _clip(self, clip: float) -> None:
-        squares = [view.reshape(len(self), -1).square().sum(1) for view in self.gradient_views.values()]
+        squares = [
+            view.reshape(len(self), -1).square().sum(1) for view in self.gradient_views.values()
+        ]
         factors = (clip / (torch.stack(squares).sum(0).sqrt() + _CLIP_EPS)).clamp(max=1.0)
         for view in self.gradient_views.values():
             view.mul_(factors.view(-1, *[1] * (view.ndim - 1)))
@@ -148,7 +164,10 @@ class Stack:
     def _bind(self) -> None:
         """Layers on the vector as it lies now."""
         self.gradients = torch.zeros_like(self.values)
-        self.views, self.gradient_views = self.layout.split(self.values), self.layout.split(self.gradients)
+        self.views, self.gradient_views = (
+            self.layout.split(self.values),
+            self.layout.split(self.gradients),
+        )
         self.start_epoch(0)
         n_dropouts = iter(range(len(self.rates)))
         self.layers: list[Layer | None] = []
@@ -161,15 +180,22 @@ class Stack:
                 names = [f"model.{step.name}.{name}" for name in ("weight", "bias")]
                 gradients = (self.gradient_views[names[0]], self.gradient_views.get(names[1]))
                 is_first = self.plan[step.inputs[0].number].kind == "input"
-                return Linear(self.views[names[0]], self.views.get(names[1]), gradients, is_first=is_first)
+                return Linear(
+                    self.views[names[0]], self.views.get(names[1]), gradients, is_first=is_first
+                )
             case "activation" if step.module is not None:
                 return Activation(step.module)
             case "dropout":
                 number, given = next(n_dropouts), step.inputs[0].number
                 n_uses = sum(i == step.inputs[0] for other in self.plan for i in other.inputs)
                 before = self.layers[given]
-                is_in_place = n_uses == 1 and (isinstance(before, Linear) or (isinstance(before, Activation) and not before.needs_y))
-                return Dropout(lambda shape: self.masks.draw(number, shape), is_in_place=is_in_place)
+                is_in_place = n_uses == 1 and (
+                    isinstance(before, Linear)
+                    or (isinstance(before, Activation) and not before.needs_y)
+                )
+                return Dropout(
+                    lambda shape: self.masks.draw(number, shape), is_in_place=is_in_place
+                )
             case "add":
                 return Add()
             case "squeeze":
@@ -188,8 +214,12 @@ class Stack:
                 was_training = module.training
                 own = module.eval().model(x_num, x_cat)
                 module.train(was_training)
-                if own.shape != y.shape or not torch.allclose(own, y, rtol=_TOLERANCE, atol=_TOLERANCE):
-                    raise NotStackableError("its stacked forward pass gives other numbers than its own")
+                if own.shape != y.shape or not torch.allclose(
+                    own, y, rtol=_TOLERANCE, atol=_TOLERANCE
+                ):
+                    raise NotStackableError(
+                        "its stacked forward pass gives other numbers than its own"
+                    )
 
 
 def row_losses(loss: Loss, y: Tensor, z: Tensor, log_variance: Tensor | None) -> Tensor:

@@ -59,4 +59,8 @@ class Update:
         # Both bias corrections go into the step and eps, which saves a pass over all parameters.
         correction = math.sqrt(1 - _BETA2**self.n_steps)
         divisor = torch.sqrt(self.second, out=gradients).add_(_EPS * correction)
-        values.addcmul_(torch.div(self.first, divisor, out=divisor), self.lr, value=-factor * correction / (1 - _BETA1**self.n_steps))
+        values.addcmul_(
+            torch.div(self.first, divisor, out=divisor),
+            self.lr,
+            value=-factor * correction / (1 - _BETA1**self.n_steps),
+        )

@@ -47,7 +47,9 @@ def show_list(studies: list[Saved], console: Console) -> None:
         winner = saved.facts.get("winner")
         done = f"{saved.n_done}/{saved.facts.get('total', '?')}"
         otherwise = ", ".join(f"{n} {kind}" for kind, n in counts.items())
-        table.add_row(saved.name, done, best, otherwise, f"trial {winner['trial']}" if winner else "")
+        table.add_row(
+            saved.name, done, best, otherwise, f"trial {winner['trial']}" if winner else ""
+        )
     console.print(table if studies else "There are no studies here.")
 
 
@@ -56,11 +58,14 @@ def show(saved: Saved, console: Console) -> None:
     from studperf.sweeps.board import trial_table
     from studperf.sweeps.winner import WINNER, show_winner
 
-    console.print(f"{saved.name}: " + ", ".join(f"{n} {kind}" for kind, n in saved.counts.items() if n))
+    console.print(
+        f"{saved.name}: " + ", ".join(f"{n} {kind}" for kind, n in saved.counts.items() if n)
+    )
     console.print(trial_table(saved.trials, saved.objectives, saved.directions, n_shown=None))
     if shares := saved.importances():
         console.print(
-            f"What mattered, by {saved.counts['complete']} trials: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
+            f"What mattered, by {saved.counts['complete']} trials: "
+            + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
             soft_wrap=True,
         )
     if found := saved.facts.get(WINNER):
@@ -94,10 +99,19 @@ def export(saved: Saved, console: Console) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(lines)
-    console.print(f"Written: {saved.folder / 'trials.csv'} ({counted(len(lines), 'trial')})", soft_wrap=True)
+    console.print(
+        f"Written: {saved.folder / 'trials.csv'} ({counted(len(lines), 'trial')})", soft_wrap=True
+    )
     if saved.best is not None:
-        best = {"trial": saved.best.number, "values": list(saved.best.values), "words": saved.best.user_attrs["words"]}
-        write_atomically(saved.folder / "best.yaml", yaml.safe_dump({**best, "command": repeat_command(saved)}, sort_keys=False))
+        best = {
+            "trial": saved.best.number,
+            "values": list(saved.best.values),
+            "words": saved.best.user_attrs["words"],
+        }
+        write_atomically(
+            saved.folder / "best.yaml",
+            yaml.safe_dump({**best, "command": repeat_command(saved)}, sort_keys=False),
+        )
         console.print(f"Written: {saved.folder / 'best.yaml'}", soft_wrap=True)
 
 
@@ -137,7 +151,9 @@ def main() -> None:
     if "runs" in given and not runs.is_dir():
         raise ConfigError(f"runs={runs}: there is no such folder")
     if name == "list" and studies:
-        raise ConfigError(f"list takes no study, got {' '.join(studies)}; to see one: python -m studperf.sweeps show {studies[0]}")
+        raise ConfigError(
+            f"list takes no study, got {' '.join(studies)}; to see one: python -m studperf.sweeps show {studies[0]}"
+        )
     if name != "list" and len(studies) != 1:
         got = f", got {len(studies)}: {' '.join(studies)}" if studies else ""
         raise ConfigError(f"name one study{got}; say: python -m studperf.sweeps {name} STUDY")

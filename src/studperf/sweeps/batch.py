@@ -53,15 +53,25 @@ class BatchTask:
 
         number = int(HydraConfig.get().sweeper.trial)
         study = Study(self.plan)
-        study.optuna.sampler = RandomSampler()  # the parameters are drawn; making a Trial would have them drawn again
+        study.optuna.sampler = (
+            RandomSampler()
+        )  # the parameters are drawn; making a Trial would have them drawn again
         found = next(t for t in study.trials() if t.number == number)
         trial = Trial(study.optuna, found._trial_id)  # noqa: SLF001 - there is no public way to a running trial
         words = self.plan.space.suggest(trial)
-        return list(TrialTask(self.plan, self.run)(Job(number, words, trial, is_single=len(self.plan.objectives) == 1)))
+        return list(
+            TrialTask(self.plan, self.run)(
+                Job(number, words, trial, is_single=len(self.plan.objectives) == 1)
+            )
+        )
 
 
 def run_batches(
-    study: Study, launch: Launch, n_at_once: int, on_told: Callable[[], object], is_wanted: Callable[[], bool] = lambda: True
+    study: Study,
+    launch: Launch,
+    n_at_once: int,
+    on_told: Callable[[], object],
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
     """Launches some trials at a time until the study has its total or a limit is reached; returns why it stopped.
 
@@ -95,7 +105,9 @@ def run_batches(
     return ORPHANED
 
 
-def through_launcher(study: Study, run: Run, config: DictConfig | None, context: HydraContext | None) -> Launch:
+def through_launcher(
+    study: Study, run: Run, config: DictConfig | None, context: HydraContext | None
+) -> Launch:
     """Launches by what `hydra/launcher` names.
 
     Raises:
@@ -104,11 +116,18 @@ def through_launcher(study: Study, run: Run, config: DictConfig | None, context:
     from hydra.core.plugins import Plugins
 
     if config is None or context is None:
-        raise SweepError("mode=batch needs Hydra's launcher: start it with python -m studperf.train -m")
-    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=BatchTask(study.plan, run), config=config)
+        raise SweepError(
+            "mode=batch needs Hydra's launcher: start it with python -m studperf.train -m"
+        )
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=context, task_function=BatchTask(study.plan, run), config=config
+    )
 
     def launch(batch: Batch) -> list[End]:
-        returned = launcher.launch([_words(study, trial, words) for trial, words in batch], initial_job_idx=batch[0][0].number)
+        returned = launcher.launch(
+            [_words(study, trial, words) for trial, words in batch],
+            initial_job_idx=batch[0][0].number,
+        )
         return [back._return_value for back in returned]  # noqa: SLF001 - the public one prints and raises
 
     return launch
@@ -120,16 +139,25 @@ def together(study: Study, task: TrialTask, console: Console) -> Launch:
 
     def launch(batch: Batch) -> list[End]:
         jobs = [Job(trial.number, words, trial, is_single) for trial, words in batch]
-        runs: list[list[OneRun] | Exception] = [_attempt(functools.partial(task.runs, job)) for job in jobs]
+        runs: list[list[OneRun] | Exception] = [
+            _attempt(functools.partial(task.runs, job)) for job in jobs
+        ]
         results = iter(
-            run_many([run for several in runs if isinstance(several, list) for run in several], task.run, console, is_trial=True)
+            run_many(
+                [run for several in runs if isinstance(several, list) for run in several],
+                task.run,
+                console,
+                is_trial=True,
+            )
         )
         ends: list[End] = []
         for job, several in zip(jobs, runs, strict=True):
             mine = [next(results) for _ in several] if isinstance(several, list) else [several]
             records = [result for result in mine if isinstance(result, RunRecord)]
             faults = [result for result in mine if isinstance(result, Exception)]
-            ends.append(faults[0] if faults else _attempt(functools.partial(task.values, job, records)))
+            ends.append(
+                faults[0] if faults else _attempt(functools.partial(task.values, job, records))
+            )
         return ends
 
     return launch
@@ -157,7 +185,10 @@ def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
     from studperf.config.overrides import group_names
 
     groups = group_names()
-    plus = [str(word) if word.key.split("@")[0] in groups else f"++{word}" for word in (*study.plan.space.fixed, *words)]
+    plus = [
+        str(word) if word.key.split("@")[0] in groups else f"++{word}"
+        for word in (*study.plan.space.fixed, *words)
+    ]
     return [*plus, f"++{_NUMBER}={trial.number}"]
 
 

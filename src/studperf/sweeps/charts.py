@@ -35,13 +35,25 @@ def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool
         before = best[-1][1] if best else value
         best.append((t.number, max(before, value) if is_max else min(before, value)))
     steps = [
-        point for (a, b), (c, _) in zip(best, [*best[1:], (trials[-1].number, 0)], strict=True) for point in ((x(a), y(b)), (x(c), y(b)))
+        point
+        for (a, b), (c, _) in zip(best, [*best[1:], (trials[-1].number, 0)], strict=True)
+        for point in ((x(a), y(b)), (x(c), y(b)))
     ]
     chart.line([(px, clamp(py, chart)) for px, py in steps])
     for t in done:
         cls = "a" if t.state.name == "COMPLETE" else "s"
-        chart.add(_mark(chart, x(t.number), y(t.value or 0.0), cls, f"trial {t.number}, {t.state.name.lower()}: {t.value:.4g}"))
-    return chart.render(f"{objective} of {len(complete)} complete trials; the best so far ends at {best[-1][1]:.4g}.")
+        chart.add(
+            _mark(
+                chart,
+                x(t.number),
+                y(t.value or 0.0),
+                cls,
+                f"trial {t.number}, {t.state.name.lower()}: {t.value:.4g}",
+            )
+        )
+    return chart.render(
+        f"{objective} of {len(complete)} complete trials; the best so far ends at {best[-1][1]:.4g}."
+    )
 
 
 def importance_chart(shares: dict[str, float]) -> str:
@@ -51,7 +63,9 @@ def importance_chart(shares: dict[str, float]) -> str:
     for i, (name, share) in enumerate(sorted(shares.items(), key=lambda pair: -pair[1])):
         top = chart.top + 28 * i
         chart.text(chart.left - 8, top + 15, _short(name, 26), "end ink")
-        chart.add(f'<rect class="bar a" x="{at(chart.left)}" y="{at(top)}" width="{at(max(1.0, x(share) - chart.left))}" height="20"/>')
+        chart.add(
+            f'<rect class="bar a" x="{at(chart.left)}" y="{at(top)}" width="{at(max(1.0, x(share) - chart.left))}" height="20"/>'
+        )
         chart.text(x(share) + 6, top + 15, f"{share:.0%}")
     said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     return chart.render(f"Importance: {said}.")
@@ -60,23 +74,42 @@ def importance_chart(shares: dict[str, float]) -> str:
 def parallel_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool) -> str:
     """Parallel coordinates; the best quarter stands out."""
     names = list(dict.fromkeys(name for t in trials for name in t.params))
-    axes = [_axis([t.params.get(name) for t in trials]) for name in names] + [_axis([t.values[0] for t in trials])]
+    axes = [_axis([t.params.get(name) for t in trials]) for name in names] + [
+        _axis([t.values[0] for t in trials])
+    ]
     chart = Chart(width=max(920, 130 * len(axes)), height=380, left=40, right=60, top=44, bottom=26)
     gap = (chart.width - chart.left - chart.right) / max(1, len(axes) - 1)
     ranked = sorted(trials, key=lambda t: -t.values[0] if is_max else t.values[0])
     best = {t.number for t in ranked[: max(1, len(ranked) // 4)]}
     for t in reversed(ranked):
         values = [*(t.params.get(name) for name in names), t.values[0]]
-        points = [(chart.left + k * gap, axis.place(value, chart)) for k, (axis, value) in enumerate(zip(axes, values, strict=True))]
-        shape = path(points, "m m0" if t.number in best else "m m7", "" if t.number in best else ' style="opacity:.22"')
-        chart.add(shape.replace("/>", f"><title>trial {t.number}: {t.values[0]:.4g}</title></path>"))
+        points = [
+            (chart.left + k * gap, axis.place(value, chart))
+            for k, (axis, value) in enumerate(zip(axes, values, strict=True))
+        ]
+        shape = path(
+            points,
+            "m m0" if t.number in best else "m m7",
+            "" if t.number in best else ' style="opacity:.22"',
+        )
+        chart.add(
+            shape.replace("/>", f"><title>trial {t.number}: {t.values[0]:.4g}</title></path>")
+        )
     for k, (name, axis) in enumerate(zip([*names, objective], axes, strict=True)):
         x = chart.left + k * gap
         chart.add(f'<path class="axis" d="M{at(x, chart.top)}V{at(chart.height - chart.bottom)}"/>')
-        chart.text(x, 16 if k % 2 else 32, _short(name, 22), "strong mid" if 0 < k < len(axes) - 1 else "strong" + " end" * (k > 0))
+        chart.text(
+            x,
+            16 if k % 2 else 32,
+            _short(name, 22),
+            "strong mid" if 0 < k < len(axes) - 1 else "strong" + " end" * (k > 0),
+        )
         for place, text in axis.ticks(chart):
             chart.text(x + 6, place + 4, _short(text), "ink")
-    return chart.render(f"Parallel coordinates of {len(trials)} trials over {', '.join(names)}.", ' class="parallel"')
+    return chart.render(
+        f"Parallel coordinates of {len(trials)} trials over {', '.join(names)}.",
+        ' class="parallel"',
+    )
 
 
 def slice_chart(trials: Sequence[FrozenTrial], name: str, objective: str, *, is_max: bool) -> str:
@@ -93,7 +126,15 @@ def slice_chart(trials: Sequence[FrozenTrial], name: str, objective: str, *, is_
         chart.text(_across(chart, share), floor + 16 + shift, _short(text, 12), "mid")
     for t in held:
         place = _across(chart, axis.share(t.params[name]))
-        chart.add(_mark(chart, place, y(t.values[0]), "a", f"trial {t.number}: {t.params[name]}, {t.values[0]:.4g}"))
+        chart.add(
+            _mark(
+                chart,
+                place,
+                y(t.values[0]),
+                "a",
+                f"trial {t.number}: {t.params[name]}, {t.values[0]:.4g}",
+            )
+        )
     return chart.render(f"{objective} over {name} in {len(held)} trials.")
 
 
@@ -102,17 +143,27 @@ def contour_chart(trials: Sequence[FrozenTrial], first: str, second: str, *, is_
     held = [t for t in trials if first in t.params and second in t.params]
     ax, ay = _axis([t.params[first] for t in held]), _axis([t.params[second] for t in held])
     points = [(ax.share(t.params[first]), ay.share(t.params[second]), t.values[0]) for t in held]
-    ranks = {value: i / max(1, len(points) - 1) for i, value in enumerate(sorted((p[2] for p in points), reverse=not is_max))}
+    ranks = {
+        value: i / max(1, len(points) - 1)
+        for i, value in enumerate(sorted((p[2] for p in points), reverse=not is_max))
+    }
     chart = Chart(width=520, height=400, left=96, right=20, top=30, bottom=52)
-    wide, high = (chart.width - chart.left - chart.right) / _GRID, (chart.height - chart.top - chart.bottom) / _GRID
+    wide, high = (
+        (chart.width - chart.left - chart.right) / _GRID,
+        (chart.height - chart.top - chart.bottom) / _GRID,
+    )
     for i in range(_GRID):
         for j in range(_GRID):
             u, v = (i + 0.5) / _GRID, (j + 0.5) / _GRID
             weights = [1 / ((u - a) ** 2 + (v - b) ** 2 + 1e-3) ** 2 for a, b, _ in points]
-            level = sum(w * ranks[value] for w, (_, _, value) in zip(weights, points, strict=True)) / sum(weights)
+            level = sum(
+                w * ranks[value] for w, (_, _, value) in zip(weights, points, strict=True)
+            ) / sum(weights)
             x, y = chart.left + i * wide, chart.height - chart.bottom - (j + 1) * high
             size = f'x="{at(x)}" y="{at(y)}" width="{at(wide + 0.4)}" height="{at(high + 0.4)}"'
-            chart.add(f'<rect class="a" style="stroke:none;opacity:{0.04 + 0.7 * level:.2f}" {size}/>')
+            chart.add(
+                f'<rect class="a" style="stroke:none;opacity:{0.04 + 0.7 * level:.2f}" {size}/>'
+            )
     floor = chart.height - chart.bottom
     for u, v, value in points:
         place = (_across(chart, u), floor - v * (floor - chart.top))
@@ -142,7 +193,14 @@ def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
         if t.datetime_start is None:
             continue
         a = x(t.datetime_start.timestamp() - start)
-        b = x((t.datetime_complete.timestamp() if t.datetime_complete is not None else max(ends, default=start)) - start)
+        b = x(
+            (
+                t.datetime_complete.timestamp()
+                if t.datetime_complete is not None
+                else max(ends, default=start)
+            )
+            - start
+        )
         top = chart.top + 24 * workers.index(str(t.user_attrs.get("worker", "?"))) + 3
         title = f"<title>trial {t.number}, {t.state.name.lower()}</title>"
         size = f'x="{at(a)}" y="{at(top)}" width="{at(max(1.0, b - a - 0.6))}" height="16" rx="2"'
@@ -155,9 +213,21 @@ class _Axis:
 
     def __init__(self, values: Sequence[Any]) -> None:
         known = [read(v) if isinstance(v, str) else v for v in values if v is not None]
-        is_number = bool(known) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
-        self.words = [] if is_number else sorted({str(v) for v in values if v is not None}, key=lambda text: (len(text), text))
-        low, high = (float(min(known)), float(max(known))) if is_number else (0.0, max(1.0, len(self.words) - 1.0))
+        is_number = bool(known) and all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in known
+        )
+        self.words = (
+            []
+            if is_number
+            else sorted(
+                {str(v) for v in values if v is not None}, key=lambda text: (len(text), text)
+            )
+        )
+        low, high = (
+            (float(min(known)), float(max(known)))
+            if is_number
+            else (0.0, max(1.0, len(self.words) - 1.0))
+        )
         is_log = is_number and low > 0 and high / low >= _LOG_RATIO
         self.scale = Scale(low, high, 0.04, 0.96, is_log)
 
@@ -190,7 +260,11 @@ def shown_range(values: Sequence[float], *, is_max: bool) -> tuple[float, float]
     if len(values) < _FEW:
         pad = (max(values) - min(values)) * 0.08 or abs(values[0]) * 0.05 or 1.0
         return min(values) - pad, max(values) + pad
-    best, middle = (max(values), statistics.median(values)) if is_max else (min(values), statistics.median(values))
+    best, middle = (
+        (max(values), statistics.median(values))
+        if is_max
+        else (min(values), statistics.median(values))
+    )
     far = best + 3 * (middle - best)
     worst = max(far, min(values)) if is_max else min(far, max(values))
     pad = abs(worst - best) * 0.08 or abs(best) * 0.05 or 1.0

@@ -64,10 +64,19 @@ class Composer:
         groups = self._last([word for word in [*self.fixed, *words] if self._is_group(word)])
         choices = composed(*map(str, groups)).hydra.runtime.choices
         defaults = composed().hydra.runtime.choices
-        chosen = [f"{k}={v}" for k, v in choices.items() if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)]
+        chosen = [
+            f"{k}={v}"
+            for k, v in choices.items()
+            if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)
+        ]
         cfg = composed(*chosen)
-        base = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]), resolve=True)
-        wanted = {key: value for key, value in _resolve(self.plain(words)).items() if key not in FORCED}
+        base = OmegaConf.to_container(
+            OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]),
+            resolve=True,
+        )
+        wanted = {
+            key: value for key, value in _resolve(self.plain(words)).items() if key not in FORCED
+        }
         return [*chosen, *_difference("", wanted, base)]
 
     @staticmethod
@@ -87,7 +96,11 @@ class Composer:
         from omegaconf import OmegaConf
 
         taken = {word.key for word in groups}
-        fixed = [str(word) if self._is_group(word) else f"++{word}" for word in self.fixed if word.key not in taken]
+        fixed = [
+            str(word) if self._is_group(word) else f"++{word}"
+            for word in self.fixed
+            if word.key not in taken
+        ]
         plain = OmegaConf.to_container(compose([*fixed, *map(str, groups)]), resolve=False)
         return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
 
@@ -107,7 +120,9 @@ def find_faults(space: Space, composer: Composer) -> list[Fault]:
         except ConfigError as error:
             faults += _as_faults(error)
         except (HydraException, OmegaConfBaseException) as error:
-            faults.append(Fault(" ".join(map(str, words)) or "composition", " ".join(str(error).split())))
+            faults.append(
+                Fault(" ".join(map(str, words)) or "composition", " ".join(str(error).split()))
+            )
     return list(dict.fromkeys(faults))
 
 
@@ -128,14 +143,22 @@ def _set(config: dict[str, Any], word: Word) -> None:
             below = node[part] = {}
         node = below
     value = copy.deepcopy(word.value)
-    node[last] = {**node[last], **value} if isinstance(value, dict) and isinstance(node.get(last), dict) else value
+    node[last] = (
+        {**node[last], **value}
+        if isinstance(value, dict) and isinstance(node.get(last), dict)
+        else value
+    )
 
 
 def _difference(prefix: str, wanted: Any, base: Any) -> list[str]:  # noqa: ANN401 - whatever YAML held
     """Words that turn the base into what is wanted."""
     if isinstance(wanted, dict) and isinstance(base, dict):
         dot = f"{prefix}." if prefix else ""
-        return [word for key, value in wanted.items() for word in _difference(f"{dot}{key}", value, base.get(key))]
+        return [
+            word
+            for key, value in wanted.items()
+            for word in _difference(f"{dot}{key}", value, base.get(key))
+        ]
     return [] if wanted == base else [f"{prefix}={_quoted(wanted)}"]
 
 
@@ -145,7 +168,9 @@ def _quoted(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
         return f"[{','.join(map(_quoted, value))}]"
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{_quoted(inner)}' for key, inner in value.items())}}}"
-    if isinstance(value, str) and (not value or not _PLAIN.fullmatch(value) or read(value) != value):
+    if isinstance(value, str) and (
+        not value or not _PLAIN.fullmatch(value) or read(value) != value
+    ):
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
     return write(value)

@@ -39,7 +39,13 @@ def plan_of(order: Order) -> Plan:
     return Plan(order.name, order.folder, order.settings, order.objectives, order.space)
 
 
-def run_study(order: Order, run: Run, console: Console, config: DictConfig | None, hydra_context: HydraContext | None) -> None:
+def run_study(
+    order: Order,
+    run: Run,
+    console: Console,
+    config: DictConfig | None,
+    hydra_context: HydraContext | None,
+) -> None:
     """Brings a study to its total, shows it on the way, and then chooses the winner."""
     plan = plan_of(order)
     study = Study(plan)
@@ -47,7 +53,9 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
     board.show_start()
     study.add_facts(fixed=list(map(str, plan.space.fixed)), total=study.total)
     if study.n_done() >= study.total:
-        console.print(f"The study has its {counted(study.total, 'trial')}; there is nothing to go on with.")
+        console.print(
+            f"The study has its {counted(study.total, 'trial')}; there is nothing to go on with."
+        )
     else:
         with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":
@@ -58,7 +66,12 @@ def run_study(order: Order, run: Run, console: Console, config: DictConfig | Non
             elif order.settings.n_jobs == 1:
                 from studperf.sweeps.trial import TrialTask
 
-                reason = _work(study, TrialTask(plan, run, composer=order.composer), order.base, on_end=board.poll)
+                reason = _work(
+                    study,
+                    TrialTask(plan, run, composer=order.composer),
+                    order.base,
+                    on_end=board.poll,
+                )
             else:
                 reason = _work_in_processes(order, plan, run, board)
         board.show_end(reason)
@@ -88,7 +101,9 @@ def _interruptible(plan: Plan) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
-        raise Interrupted(f"interrupted; the same command goes on with the study {plan.name}") from error
+        raise Interrupted(
+            f"interrupted; the same command goes on with the study {plan.name}"
+        ) from error
 
 
 def _work(
@@ -105,7 +120,9 @@ def _work(
 
         from studperf.sweeps.batch import N_TOGETHER, run_batches, together
 
-        return run_batches(study, together(study, task, Console(quiet=True)), N_TOGETHER, on_end, is_wanted)
+        return run_batches(
+            study, together(study, task, Console(quiet=True)), N_TOGETHER, on_end, is_wanted
+        )
     return work(study, task, on_end=on_end, is_wanted=is_wanted)
 
 
@@ -130,11 +147,17 @@ def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
                 workers.append(start(f"worker-{i}"))  # noqa: PERF401 - on Ctrl-C the first ones are ended
-            while (killed := _killed(workers)[: _MAX_KILLED - n_killed]) or any(process.is_alive() for process, _ in workers):
+            while (killed := _killed(workers)[: _MAX_KILLED - n_killed]) or any(
+                process.is_alive() for process, _ in workers
+            ):
                 n_killed += len(killed)
                 for i in killed:
                     name, signal = workers[i][0].name, -(workers[i][0].exitcode or 0)
-                    board.console.print(f"{name} was killed (signal {signal}); another takes its place", style="yellow", soft_wrap=True)
+                    board.console.print(
+                        f"{name} was killed (signal {signal}); another takes its place",
+                        style="yellow",
+                        soft_wrap=True,
+                    )
                     workers[i] = start(name)
                 board.poll()
                 time.sleep(_POLL_S)
@@ -144,7 +167,9 @@ def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
         for process, _ in workers:
             process.join()
         raise
-    return _reason([_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers])
+    return _reason(
+        [_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers]
+    )
 
 
 def _killed(workers: list[tuple[SpawnProcess, Connection]]) -> list[int]:
@@ -158,7 +183,9 @@ def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str
             raise SweepError(word[1])
     ended = [word[1] for word in words if word is not None]
     if not ended:
-        raise SweepError(f"all workers died (exit codes {', '.join(map(str, codes))}); the same command goes on")
+        raise SweepError(
+            f"all workers died (exit codes {', '.join(map(str, codes))}); the same command goes on"
+        )
     return next((reason for reason in ended if reason != Next.DONE.value), ended[0])
 
 

@@ -49,7 +49,12 @@ class Order:
         return self.settings.objectives or (self.base.monitor.metric,)
 
 
-def run_sweep(words: Sequence[str], settings: dict[str, Any], config: DictConfig | None, hydra_context: HydraContext | None) -> None:
+def run_sweep(
+    words: Sequence[str],
+    settings: dict[str, Any],
+    config: DictConfig | None,
+    hydra_context: HydraContext | None,
+) -> None:
     """Runs a study, or goes on with it, up to its total; then its winner is chosen.
 
     Raises:
@@ -59,12 +64,20 @@ def run_sweep(words: Sequence[str], settings: dict[str, Any], config: DictConfig
     """
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(config.hydra.sweeper, resolve=True) if config is not None else settings
+    plain = (
+        OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+        if config is not None
+        else settings
+    )
     choice = config.hydra.runtime.choices.get("sweeps") if config is not None else None
-    order = read_order(words, {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}, name=choice)
+    order = read_order(
+        words, {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}, name=choice
+    )
     run, make_console = sweeps.handed().run, sweeps.handed().make_console
     if run is None or make_console is None:
-        raise SweepError("no command has handed over what runs a trial; start it with python -m studperf.train")
+        raise SweepError(
+            "no command has handed over what runs a trial; start it with python -m studperf.train"
+        )
     if order.settings.dry_run:
         from studperf.sweeps.dry import dry_run
 
@@ -88,7 +101,12 @@ def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | No
     """
     found, checked, space, composer = _read(words, settings)
     if not found and not space.dimensions:
-        found = [Fault("hydra.sweeper.params", "nothing is varied; name a key, such as optimizer.lr=tag(log,interval(1e-4,1e-1))")]
+        found = [
+            Fault(
+                "hydra.sweeper.params",
+                "nothing is varied; name a key, such as optimizer.lr=tag(log,interval(1e-4,1e-1))",
+            )
+        ]
     if found or checked is None:
         raise ConfigError(listing(_HEAD, list(map(str, found))))
     base = load(composer.plain(space.probes()[0]))
@@ -102,15 +120,23 @@ def find_study_faults(words: Sequence[str], settings: dict[str, Any]) -> list[Fa
     return _read(words, settings)[0]
 
 
-def _read(words: Sequence[str], settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None, Space, Composer]:
+def _read(
+    words: Sequence[str], settings: dict[str, Any]
+) -> tuple[list[Fault], SweepConfig | None, Space, Composer]:
     faults, checked = check_sweeper(settings)
     params = settings.get("params") if checked is None else checked.params
-    reading = read_space(words, params if isinstance(params, dict) else {}, checked.conditional if checked is not None else ())
+    reading = read_space(
+        words,
+        params if isinstance(params, dict) else {},
+        checked.conditional if checked is not None else (),
+    )
     faults += [Fault(_place(fault.where), fault.what) for fault in reading.faults]
     composer = Composer(reading.space.fixed)
     if checked is not None:
         faults += _check_grid(checked, reading.space)
-    if checked is not None or not settings.get("conditional"):  # without its conditions, a space has faults that are none
+    if checked is not None or not settings.get(
+        "conditional"
+    ):  # without its conditions, a space has faults that are none
         faults += find_faults(reading.space, composer)
     return list(dict.fromkeys(faults)), checked, reading.space, composer
 
@@ -132,17 +158,31 @@ def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
 def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
     faults = []
     if base.trainer.get("devices") not in (1, None) or "ddp" in str(base.trainer.get("strategy")):
-        faults.append(Fault("trainer", "a trial trains on one device; more workers (hydra.sweeper.n_jobs) use more of the machine"))
+        faults.append(
+            Fault(
+                "trainer",
+                "a trial trains on one device; more workers (hydra.sweeper.n_jobs) use more of the machine",
+            )
+        )
     if base.repeat > 1:
         faults.append(
-            Fault("repeat", f"is for runs; a study's trials are trained with several seeds by hydra.sweeper.repeat={base.repeat}")
+            Fault(
+                "repeat",
+                f"is for runs; a study's trials are trained with several seeds by hydra.sweeper.repeat={base.repeat}",
+            )
         )
     if settings.mode == "batch" and base.engine == "stacked":
-        faults.append(Fault("engine", "stacked is for mode=worker; a launcher trains each trial alone"))
+        faults.append(
+            Fault("engine", "stacked is for mode=worker; a launcher trains each trial alone")
+        )
     if settings.mode == "batch" and settings.repeat > 1:
         faults.append(Fault("hydra.sweeper.repeat", "is for mode=worker"))
     if len(settings.objectives or ()) > 1 and settings.patience is not None:
-        faults.append(Fault("hydra.sweeper.patience", "needs one objective: of several there is no single best"))
+        faults.append(
+            Fault(
+                "hydra.sweeper.patience", "needs one objective: of several there is no single best"
+            )
+        )
     return faults
 
 

@@ -88,8 +88,13 @@ def dry_run(order: Order, run: Run, console: Console) -> Estimate:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan = plan_of(order)
     study = optuna.create_study(directions=plan.directions, sampler=build_sampler(plan, 0))
-    composer = order.composer if plan.settings.n_jobs == 1 else Composer(plan.space.fixed, threads=1)
-    table = Table(title=f"{N_TRIED} sampled trials of {plan.name}, about {ENOUGH_S:g} s each", title_justify="left")
+    composer = (
+        order.composer if plan.settings.n_jobs == 1 else Composer(plan.space.fixed, threads=1)
+    )
+    table = Table(
+        title=f"{N_TRIED} sampled trials of {plan.name}, about {ENOUGH_S:g} s each",
+        title_justify="left",
+    )
     for name in ("parameters", "s / epoch", "epochs", "s at most", "settings"):
         table.add_column(name, justify="left" if name == "settings" else "right", overflow="fold")
     tried: list[_Tried] = []
@@ -102,7 +107,11 @@ def dry_run(order: Order, run: Run, console: Console) -> Estimate:
         tried.append(_try(config, run, begun, is_trial=True))
         settings = brief(list(map(str, words)))
         table.add_row(
-            f"{tried[-1].n_parameters:,}", f"{tried[-1].epoch_s:.3f}", str(tried[-1].n_epochs), f"{tried[-1].train_s:.1f}", settings
+            f"{tried[-1].n_parameters:,}",
+            f"{tried[-1].epoch_s:.3f}",
+            str(tried[-1].n_epochs),
+            f"{tried[-1].train_s:.1f}",
+            settings,
         )
     console.print(table)
     has_winner = plan.settings.winner.top > 0 and len(plan.objectives) == 1
@@ -112,7 +121,8 @@ def dry_run(order: Order, run: Run, console: Console) -> Estimate:
     run_s = statistics.fmean(one.train_s for one in tried) + each_s
     since = sweeps.handed().since
     estimate = Estimate(
-        start_s=(tried[0].begun - since if since is not None else 0.0) + max(0.0, tried[0].beside_s - each_s),
+        start_s=(tried[0].begun - since if since is not None else 0.0)
+        + max(0.0, tried[0].beside_s - each_s),
         run_s=run_s,
         winner_s=run_s - each_s + judged_s if has_winner else 0.0,
         n_trials=_total(plan),
@@ -128,7 +138,10 @@ def tell(estimate: Estimate, plan: Plan, console: Console) -> None:
     """How long the study takes at most, and for what."""
     n_workers = min(plan.settings.n_jobs, os.cpu_count() or 1)  # more would wait for one another
     workers = f"{plan.settings.n_jobs} workers" if plan.settings.n_jobs > 1 else "one worker"
-    parts = [f"{time_span(estimate.starts_s(n_workers))} to start", f"{time_span(estimate.trials_s(n_workers))} for the trials"]
+    parts = [
+        f"{time_span(estimate.starts_s(n_workers))} to start",
+        f"{time_span(estimate.trials_s(n_workers))} for the trials",
+    ]
     if estimate.n_refits:
         again = f"{counted(_n_candidates(plan), 'candidate')} again on {counted(plan.settings.winner.seeds, 'seed')} each"
         parts += [
@@ -161,12 +174,18 @@ class _Tried:
 
 def _try(config: RunConfig, run: Run, begun: float, *, is_trial: bool) -> _Tried:
     wandb = config.tracking.wandb.model_copy(update={"mode": "disabled"})
-    config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"wandb": wandb})})
+    config = config.model_copy(
+        update={"tracking": config.tracking.model_copy(update={"wandb": wandb})}
+    )
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        record = run(config, folder=Path(folder) / "trial", callbacks=[_enough()], is_trial=is_trial)
+        record = run(
+            config, folder=Path(folder) / "trial", callbacks=[_enough()], is_trial=is_trial
+        )
     epoch_s = _epoch_s(record)
     beside_s = time.monotonic() - begun - epoch_s * len(record.history)
-    return _Tried(record.n_parameters, begun, epoch_s, int(config.trainer["max_epochs"]), max(0.0, beside_s))
+    return _Tried(
+        record.n_parameters, begun, epoch_s, int(config.trainer["max_epochs"]), max(0.0, beside_s)
+    )
 
 
 def _epoch_s(record: RunRecord) -> float:
@@ -193,11 +212,17 @@ def _enough() -> Callback:
 
 def _total(plan: Plan) -> int:
     is_grid = str(plan.settings.sampler["_target_"]).endswith(".GridSampler")
-    return min(plan.settings.n_trials, len(plan.space.grid())) if is_grid else plan.settings.n_trials
+    return (
+        min(plan.settings.n_trials, len(plan.space.grid())) if is_grid else plan.settings.n_trials
+    )
 
 
 def _n_candidates(plan: Plan) -> int:
     """As `winner.choose_candidates` takes them, at most: the best trials, and the best one of each choice of a group."""
     groups = group_names()
-    n_choices = sum(len(d.domain.texts) for d in plan.space.dimensions if isinstance(d.domain, Choice) and d.key in groups)
+    n_choices = sum(
+        len(d.domain.texts)
+        for d in plan.space.dimensions
+        if isinstance(d.domain, Choice) and d.key in groups
+    )
     return min(_total(plan), plan.settings.winner.top + n_choices)

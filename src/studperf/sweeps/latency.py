@@ -22,7 +22,10 @@ def measure_latency(folder: Path, record: RunRecord) -> float:
     features = read_encoder(folder).features
     module = build_module(config, features, torch.zeros(2).numpy())
     load_best(module, folder)
-    row = (torch.zeros(1, features.n_numbers), torch.zeros(1, len(features.cardinalities), dtype=torch.int64))
+    row = (
+        torch.zeros(1, features.n_numbers),
+        torch.zeros(1, len(features.cardinalities), dtype=torch.int64),
+    )
     seconds = []
     with torch.inference_mode():
         for _ in range(_N_CALLS):

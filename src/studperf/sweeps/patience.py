@@ -10,7 +10,14 @@ Result = TypeVar("Result")
 GIVE_UP_AFTER_S = 300.0
 _WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _TRANSIENT = frozenset(
-    {"OperationalError", "InterfaceError", "InternalError", "InvalidatePoolError", "StorageInternalError", "TimeoutError"}
+    {
+        "OperationalError",
+        "InterfaceError",
+        "InternalError",
+        "InvalidatePoolError",
+        "StorageInternalError",
+        "TimeoutError",
+    }
 )
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 """In what a database says of a user, a password or a database that it will not know a minute later either."""

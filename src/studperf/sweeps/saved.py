@@ -59,7 +59,13 @@ class Saved:
         states = Counter(t.state.name.lower() for t in self.trials)
         failed = sum(map(is_failure, self.trials))
         running = states["running"] - self.n_lost
-        return {**states, "running": running, "fail": failed, "put back": states["fail"] - failed, "to be put back": self.n_lost}
+        return {
+            **states,
+            "running": running,
+            "fail": failed,
+            "put back": states["fail"] - failed,
+            "to be put back": self.n_lost,
+        }
 
     @property
     def n_done(self) -> int:
@@ -84,19 +90,28 @@ class Saved:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # marked experimental
                 found = optuna.importance.get_param_importances(self.optuna, target=target)
-        except (ValueError, RuntimeError):  # all values equal, or no parameter that all trials share
+        except (
+            ValueError,
+            RuntimeError,
+        ):  # all values equal, or no parameter that all trials share
             return {}
         return {name: float(share) for name, share in found.items()}
 
 
 def find_studies(runs: Path) -> list[Saved]:
     """Those below `runs`, and those of STUDPERF_STORAGE."""
-    found = [_open(path.parent.name, path.parent, None) for path in sorted((runs / STUDIES).glob(f"*/{JOURNAL}"))]
+    found = [
+        _open(path.parent.name, path.parent, None)
+        for path in sorted((runs / STUDIES).glob(f"*/{JOURNAL}"))
+    ]
     if url := os.environ.get(STORAGE):
         import optuna
 
         storage = Storage(url, runs / STUDIES)
-        found += [_open(name, runs / STUDIES / name, url) for name in optuna.get_all_study_names(storage.optuna)]
+        found += [
+            _open(name, runs / STUDIES / name, url)
+            for name in optuna.get_all_study_names(storage.optuna)
+        ]
     return [saved for saved in found if saved is not None]
 
 
@@ -113,7 +128,9 @@ def find_study(given: str, runs: Path) -> Saved:
     if saved is None:
         names = ", ".join(s.name for s in find_studies(runs)) or "none"
         hint = "" if url else f"; one on a server or in SQLite is found by {STORAGE}=ADDRESS"
-        raise RunError(f"{given}: there is no such study below {runs / 'sweeps'} (there: {names}){hint}")
+        raise RunError(
+            f"{given}: there is no such study below {runs / 'sweeps'} (there: {names}){hint}"
+        )
     return saved
 
 
@@ -142,9 +159,20 @@ def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
     header = ["trial", "state", *saved.objectives, "seconds", *names, "error"]
     lines = []
     for t in saved.trials:
-        values: Sequence[Any] = t.values if t.state.name == "COMPLETE" else [None] * len(saved.objectives)
+        values: Sequence[Any] = (
+            t.values if t.state.name == "COMPLETE" else [None] * len(saved.objectives)
+        )
         seconds = t.duration.total_seconds() if t.duration is not None else None
-        lines.append([t.number, t.state.name, *values, seconds, *(t.params.get(name) for name in names), t.user_attrs.get("error")])
+        lines.append(
+            [
+                t.number,
+                t.state.name,
+                *values,
+                seconds,
+                *(t.params.get(name) for name in names),
+                t.user_attrs.get("error"),
+            ]
+        )
     return header, lines
 
 
@@ -168,4 +196,6 @@ def repeat_command(saved: Saved) -> str:
         return command(Composer(fixed).repeat(words))
     except HydraException as error:
         why = str(error).split("\n")[0]
-        raise ConfigError(f"{saved.name}: what it began with, {' '.join(map(str, fixed))}, can't be composed any more: {why}") from error
+        raise ConfigError(
+            f"{saved.name}: what it began with, {' '.join(map(str, fixed))}, can't be composed any more: {why}"
+        ) from error

@@ -29,9 +29,13 @@ class Suggester(Protocol):
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...  # noqa: ANN401, D102
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...  # noqa: D102
+    def suggest_int(  # noqa: D102
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int: ...
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...  # noqa: D102
+    def suggest_float(  # noqa: D102
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,9 @@ class Numbers:
     def suggest(self, trial: Suggester, name: str) -> float:
         """Draws."""
         if self.is_int:
-            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log)
+            return trial.suggest_int(
+                name, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log
+            )
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
 
     def distribution(self) -> BaseDistribution:
@@ -84,7 +90,9 @@ class Numbers:
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.is_int:
-            return IntDistribution(int(self.low), int(self.high), log=self.is_log, step=int(self.step or 1))
+            return IntDistribution(
+                int(self.low), int(self.high), log=self.is_log, step=int(self.step or 1)
+            )
         return FloatDistribution(self.low, self.high, log=self.is_log, step=self.step)
 
     def ends(self) -> tuple[str, ...]:
@@ -96,7 +104,10 @@ class Numbers:
         step = self.step or (1 if self.is_int and not self.is_log else None)
         if step is None:
             return None
-        return tuple(self._typed(self.low + i * step) for i in range(round((self.high - self.low) / step) + 1))
+        return tuple(
+            self._typed(self.low + i * step)
+            for i in range(round((self.high - self.low) / step) + 1)
+        )
 
     def _typed(self, value: float) -> float:
         return int(value) if self.is_int else float(value)
@@ -179,37 +190,62 @@ class Space:
         for dimension in self.dimensions:
             values = dimension.domain.grid()
             if values is None:
-                raise ValueError(f"{dimension.key}: a grid needs choice(...) or range(...), got {dimension.domain}")
+                raise ValueError(
+                    f"{dimension.key}: a grid needs choice(...) or range(...), got {dimension.domain}"
+                )
             lines = [new for line in lines for new in self._extended(line, dimension, values)]
             if len(lines) > _MAX_GRID:
-                raise ValueError(f"the grid has more than {_MAX_GRID:,} combinations; take another sampler")
+                raise ValueError(
+                    f"the grid has more than {_MAX_GRID:,} combinations; take another sampler"
+                )
         return lines
 
-    def _extended(self, line: dict[str, Any], dimension: Dimension, values: Iterable[Any]) -> list[dict[str, Any]]:
+    def _extended(
+        self, line: dict[str, Any], dimension: Dimension, values: Iterable[Any]
+    ) -> list[dict[str, Any]]:
         keys = {d.name: d.key for d in self.dimensions}
-        chosen = {word.key: word.text for word in self.fixed} | {keys[name]: write(value) for name, value in line.items()}
-        return [{**line, dimension.name: value} for value in values] if _holds(dimension.when, chosen) else [line]
+        chosen = {word.key: word.text for word in self.fixed} | {
+            keys[name]: write(value) for name, value in line.items()
+        }
+        return (
+            [{**line, dimension.name: value} for value in values]
+            if _holds(dimension.when, chosen)
+            else [line]
+        )
 
     def probes(self) -> list[list[Word]]:
         """Word lists that show every fault: each end of each domain once, the other keys at their first one."""
         found: dict[tuple[str, ...], list[Word]] = {}
         for dimension in self.dimensions or (None,):
             for text in dimension.domain.ends() if dimension else ("",):
-                words = self.suggest(_Probe(dimension, text, dict(dimension.when) if dimension else {}, self))
+                words = self.suggest(
+                    _Probe(dimension, text, dict(dimension.when) if dimension else {}, self)
+                )
                 found.setdefault(tuple(map(str, words)), words)
         return list(found.values())
 
     def describe(self) -> dict[str, str]:
         """Name -> domain, and the fixed words: what makes trials comparable."""
-        held = {f"{word.key}@{'@'.join(value for _, value in when)}": word.text for word, when in self.held}
-        return {d.name: str(d.domain) for d in self.dimensions} | {w.key: w.text for w in self.fixed} | held
+        held = {
+            f"{word.key}@{'@'.join(value for _, value in when)}": word.text
+            for word, when in self.held
+        }
+        return (
+            {d.name: str(d.domain) for d in self.dimensions}
+            | {w.key: w.text for w in self.fixed}
+            | held
+        )
 
 
 class _Probe:
     """Draws one given value for one dimension, parents so that it is active, and the first value of everything else."""
 
-    def __init__(self, dimension: Dimension | None, text: str, parents: dict[str, str], space: Space) -> None:
-        self.parents = {d.name: parents[d.key] for d in space.dimensions if not d.when and d.key in parents}
+    def __init__(
+        self, dimension: Dimension | None, text: str, parents: dict[str, str], space: Space
+    ) -> None:
+        self.parents = {
+            d.name: parents[d.key] for d in space.dimensions if not d.when and d.key in parents
+        }
         self.name, self.text = (dimension.name, text) if dimension else ("", "")
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
@@ -234,7 +270,9 @@ class Reading:
     faults: list[Fault] = field(default_factory=list)
 
 
-def read_space(words: Sequence[str], params: Mapping[str, Given], conditional: Sequence[Conditional]) -> Reading:
+def read_space(
+    words: Sequence[str], params: Mapping[str, Given], conditional: Sequence[Conditional]
+) -> Reading:
     """The space of a sweep file and a command line; a word of the command line takes the place of the file's.
 
     Args:
@@ -255,7 +293,11 @@ def read_space(words: Sequence[str], params: Mapping[str, Given], conditional: S
     keys_of_children = {d.key for d in children} | {word.key for word, _ in held}
     # A word for a key that only some branches have holds in those branches; elsewhere there is no such key.
     by_key |= {key: value for key, value in given.items() if key not in keys_of_children}
-    dimensions = [Dimension(key, domain) for key, domain in by_key.items() if isinstance(domain, Choice | Numbers)]
+    dimensions = [
+        Dimension(key, domain)
+        for key, domain in by_key.items()
+        if isinstance(domain, Choice | Numbers)
+    ]
     fixed = [word for word in by_key.values() if isinstance(word, Word)]
     return Reading(Space((*dimensions, *children), tuple(fixed), tuple(held)), faults)
 
@@ -270,11 +312,20 @@ def _read_conditional(
     held: list[tuple[Word, tuple[tuple[str, str], ...]]] = []
     for i, block in enumerate(conditional):
         when = tuple((key, write(value)) for key, value in block.when.items())
-        if any(isinstance(parent := given.get(key), Choice) and value not in parent.texts for key, value in when):
+        if any(
+            isinstance(parent := given.get(key), Choice) and value not in parent.texts
+            for key, value in when
+        ):
             continue  # the command line has narrowed the file's choice
-        faults += [fault for key, value in when if (fault := _check_parent(f"conditional.{i}.when.{key}", key, value, known))]
+        faults += [
+            fault
+            for key, value in when
+            if (fault := _check_parent(f"conditional.{i}.when.{key}", key, value, known))
+        ]
         for key, value in block.params.items():
-            domain = given.get(key) or _read(key, _text(value), f"conditional.{i}.params.{key}", faults)
+            domain = given.get(key) or _read(
+                key, _text(value), f"conditional.{i}.params.{key}", faults
+            )
             if isinstance(domain, Word):
                 held.append((domain, when))
             elif domain is not None:
@@ -282,7 +333,9 @@ def _read_conditional(
     return children, held
 
 
-def _check_parent(where: str, key: str, value: str, known: Mapping[str, Domain | Word | None]) -> Fault | None:
+def _check_parent(
+    where: str, key: str, value: str, known: Mapping[str, Domain | Word | None]
+) -> Fault | None:
     parent = known.get(key)
     if key not in known:
         return Fault(where, f"{key} is neither varied nor fixed; {unknown_key(key, known)}")
@@ -312,7 +365,10 @@ def _domain(override: Override) -> Domain | None:
     if override.is_interval_sweep():
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
         return _numbers(value.start, value.end, is_int=is_int, is_log="log" in value.tags)
-    texts = tuple(text.lower() if text in ("True", "False") else text for text in override.sweep_string_iterator())
+    texts = tuple(
+        text.lower() if text in ("True", "False") else text
+        for text in override.sweep_string_iterator()
+    )
     if not texts:
         raise ValueError("the range is empty")
     if override.is_range_sweep() and len(texts) > 1:

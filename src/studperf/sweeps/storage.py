@@ -66,7 +66,9 @@ class Storage:
         ConfigError: the address is of no kind that several workers can share.
     """
 
-    def __init__(self, url: str | None, folder: Path, *, heartbeat_s: int = 10, grace_s: int = 40) -> None:
+    def __init__(
+        self, url: str | None, folder: Path, *, heartbeat_s: int = 10, grace_s: int = 40
+    ) -> None:
         self.url, self.folder = url, folder
         self.home = folder
         if url is None:
@@ -82,7 +84,9 @@ class Storage:
             with _opening(url, engine):
                 self.optuna = _open_database(url, engine, **timing)
         else:
-            raise ConfigError(f"hydra.sweeper.storage: expected {_KINDS}, got {without_password(url)}")
+            raise ConfigError(
+                f"hydra.sweeper.storage: expected {_KINDS}, got {without_password(url)}"
+            )
         self.is_server = url is not None and url.startswith("postgresql")
 
     def close(self) -> None:
@@ -110,7 +114,9 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
     fresh = folder / f".{JOURNAL}.new"
     fresh.unlink(missing_ok=True)
     try:
-        optuna.copy_study(from_study_name=study, from_storage=source.optuna, to_storage=_open_journal(fresh))
+        optuna.copy_study(
+            from_study_name=study, from_storage=source.optuna, to_storage=_open_journal(fresh)
+        )
         fresh.replace(folder / JOURNAL)
     finally:
         source.close()
@@ -170,7 +176,9 @@ def _open_database(url: str, engine: dict[str, Any], **timing: Any) -> BaseStora
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # heartbeats are marked experimental
-            return patiently(lambda: RDBStorage(url, engine_kwargs=engine, **timing), give_up_after_s=20)
+            return patiently(
+                lambda: RDBStorage(url, engine_kwargs=engine, **timing), give_up_after_s=20
+            )
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
         raise ConfigError(_refusal(url, error)) from None
 
@@ -276,7 +284,11 @@ class Marks:
 
     def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
         """See `Liveness`. A copy of a study comes without marks, and another user's may not be opened: nothing is known then."""
-        marks = [(trial, self.folder / trial.user_attrs[WORKER]) for trial in running if WORKER in trial.user_attrs]
+        marks = [
+            (trial, self.folder / trial.user_attrs[WORKER])
+            for trial in running
+            if WORKER in trial.user_attrs
+        ]
         with suppress(OSError):
             return [trial for trial, path in marks if path.is_file() and not _is_locked(path)]
         return []
@@ -322,7 +334,9 @@ class Beats:
         storage: Any = study._storage  # noqa: SLF001 - see begin
         stale = set(storage._get_stale_trial_ids(study._study_id))  # noqa: SLF001 - the public function would not put a trial back
         with storage._backend.engine.connect() as connection:  # noqa: SLF001 - as above
-            beaten = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
+            beaten = {
+                row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))
+            }
         return [t for t in running if t._trial_id in stale or t._trial_id not in beaten]  # noqa: SLF001
 
     def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:

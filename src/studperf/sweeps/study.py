@@ -62,12 +62,22 @@ class Plan:
     @property
     def directions(self) -> list[Direction]:
         """Of Optuna's."""
-        return ["maximize" if self.settings.maximised(name) else "minimize" for name in self.objectives]
+        return [
+            "maximize" if self.settings.maximised(name) else "minimize" for name in self.objectives
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What may not change while a study goes on."""
-        space = {key: value for key, value in self.space.describe().items() if key.split(".")[0] not in _NO_MATTER}
-        return {"space": space, "objectives": list(self.objectives), "repeat": str(self.settings.repeat)}
+        space = {
+            key: value
+            for key, value in self.space.describe().items()
+            if key.split(".")[0] not in _NO_MATTER
+        }
+        return {
+            "space": space,
+            "objectives": list(self.objectives),
+            "repeat": str(self.settings.repeat),
+        }
 
 
 class Study:
@@ -83,7 +93,12 @@ class Study:
         hush()
         self.plan = plan
         settings = plan.settings
-        self.storage = storage or Storage(settings.storage, plan.folder, heartbeat_s=settings.heartbeat_s, grace_s=settings.grace_s)
+        self.storage = storage or Storage(
+            settings.storage,
+            plan.folder,
+            heartbeat_s=settings.heartbeat_s,
+            grace_s=settings.grace_s,
+        )
         self.liveness = self.storage.liveness()
         self.is_grid = settings.sampler["_target_"].endswith(".GridSampler")
         with self.storage.held(plan.name):
@@ -112,7 +127,10 @@ class Study:
                 f"Its trials could not be compared with new ones. Go back to what it was begun with, give the new study a name of its own "
                 f"(hydra.sweeper.study={_next_name(self.plan.name)}), or put the old one away: python -m studperf.sweeps delete {self.plan.folder}"
             )
-            raise ConfigError(listing(f"The study {self.plan.name} in {self.plan.folder} is another one", faults) + f"\n{way_out}")
+            raise ConfigError(
+                listing(f"The study {self.plan.name} in {self.plan.folder} is another one", faults)
+                + f"\n{way_out}"
+            )
 
     def _lay_grid(self) -> None:
         """A grid's combinations wait from the start: a kill can neither lose one nor have it done twice."""
@@ -166,7 +184,9 @@ class Study:
                 return Next.WAIT if states["RUNNING"] else Next.DONE
             self.optuna.sampler = build_sampler(self.plan, len(trials), old=self.optuna.sampler)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna wants its heartbeats used from Study.optimize
+                warnings.simplefilter(
+                    "ignore"
+                )  # Optuna wants its heartbeats used from Study.optimize
                 trial = self.optuna.ask()
             self.liveness.begin(self.optuna, trial)  # type: ignore[arg-type] # both have the id
             return trial
@@ -190,7 +210,9 @@ class Study:
         patiently(work)
         self.liveness.end(trial.number)
 
-    def _put_back(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], *, is_lost: bool = True) -> None:
+    def _put_back(
+        self, trial: FrozenTrial, trials: Sequence[FrozenTrial], *, is_lost: bool = True
+    ) -> None:
         """The copy first: a kill between the two leaves a trial that is found again, and one copy, not two."""
         tries = trial.user_attrs.get(TRIES, 0) + is_lost
         is_back = any(t.user_attrs.get(RETRY_OF) == trial.number for t in trials)
@@ -202,7 +224,9 @@ class Study:
             # A second death can come before the copy has taken over its parameters.
             params = trial.user_attrs.get(_PARAMS, {}) | trial.params
             kept = {_GRID: trial.user_attrs[_GRID]} if _GRID in trial.user_attrs else {}
-            self.optuna.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, TRIES: tries, _PARAMS: params, **kept})
+            self.optuna.enqueue_trial(
+                params, user_attrs={RETRY_OF: trial.number, TRIES: tries, _PARAMS: params, **kept}
+            )
         self._tell(trial.number, None, "FAIL")
 
     def tell(self, trial: Trial, values: Sequence[float] | None) -> None:
@@ -217,7 +241,11 @@ class Study:
     def _note_error(self, number: int, error: str) -> None:
         mine = next(t for t in patiently(self.trials) if t.number == number)
         if not mine.state.is_finished():
-            patiently(lambda: set_trial_attr(self.optuna, mine, ERROR, hide(error, self.plan.settings.storage)))
+            patiently(
+                lambda: set_trial_attr(
+                    self.optuna, mine, ERROR, hide(error, self.plan.settings.storage)
+                )
+            )
 
     def _tell_alone(self, number: int, values: Sequence[float] | None, state: str) -> None:
         """Not while another worker puts back what it takes for lost: a trial would be told complete, and its copy be run too."""
@@ -273,7 +301,10 @@ def pareto(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[Fro
     points = [tuple(s * v for s, v in zip(signs, t.values, strict=True)) for t in kept]
 
     def is_beaten(point: tuple[float, ...]) -> bool:
-        return any(other != point and all(o <= p for o, p in zip(other, point, strict=True)) for other in points)
+        return any(
+            other != point and all(o <= p for o, p in zip(other, point, strict=True))
+            for other in points
+        )
 
     return [trial for trial, point in zip(kept, points, strict=True) if not is_beaten(point)]
 
@@ -288,7 +319,11 @@ def build_sampler(plan: Plan, n_before: int, *, old: BaseSampler | None = None) 
         return RandomSampler(seed=plan.settings.seed)
     if old is not None and name not in _SEEDED:
         return old
-    seed = int(np.random.SeedSequence([plan.settings.seed, n_before]).generate_state(1)[0]) if name in _SEEDED else plan.settings.seed
+    seed = (
+        int(np.random.SeedSequence([plan.settings.seed, n_before]).generate_state(1)[0])
+        if name in _SEEDED
+        else plan.settings.seed
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # several samplers and options are marked experimental
         sampler: BaseSampler = _build(node, seed=seed)
@@ -313,7 +348,10 @@ def _build(node: Mapping[str, Any], **more: Any) -> Any:  # noqa: ANN401 - what 
 
 def _differences(begun: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """What is another now, in the words of a command line."""
-    old, new = (d["space"] | {f"hydra.sweeper.{key}": d[key] for key in ("objectives", "repeat")} for d in (begun, now))
+    old, new = (
+        d["space"] | {f"hydra.sweeper.{key}": d[key] for key in ("objectives", "repeat")}
+        for d in (begun, now)
+    )
     for name in {**old, **new}:
         key, _, where = name.partition("@")
         branch = f" (of {where})" if where else ""

@@ -24,7 +24,9 @@ _TOLD = "told"
 def tell(study: Study, settings: Wandb, console: Console) -> None:
     """Writes the study's page and tells W&B, unless that was done: several machines, or the same command again, have nothing new to say."""
     with study.storage.held(f"{study.plan.name}-winner"):
-        saved = Saved(study.plan.name, study.plan.folder, study.optuna, study.trials(), study.facts())
+        saved = Saved(
+            study.plan.name, study.plan.folder, study.optuna, study.trials(), study.facts()
+        )
         winner = (saved.facts.get(WINNER) or {}).get("trial")
         stands = [len(saved.trials), winner]
         if saved.facts.get(_TOLD) == stands:
@@ -36,17 +38,41 @@ def tell(study: Study, settings: Wandb, console: Console) -> None:
 
 def summarise(study: Study, saved: Saved) -> StudySummary:
     """All that the summary holds."""
-    settings = study.plan.settings.model_dump(mode="json", exclude={"storage", "params", "conditional", "dry_run"})
+    settings = study.plan.settings.model_dump(
+        mode="json", exclude={"storage", "params", "conditional", "dry_run"}
+    )
     header, lines = rows(saved)
-    tables: dict[str, Table] = {keys.TRIALS: {"columns": header, "data": [[_plain(cell) for cell in line] for line in lines]}}
+    tables: dict[str, Table] = {
+        keys.TRIALS: {
+            "columns": header,
+            "data": [[_plain(cell) for cell in line] for line in lines],
+        }
+    }
     ends = {"complete": 0, "pruned": 0, **saved.counts}
-    summary: dict[str, Any] = {**counts(ends), **{f"importance/{name}": share for name, share in saved.importances().items()}}
+    summary: dict[str, Any] = {
+        **counts(ends),
+        **{f"importance/{name}": share for name, share in saved.importances().items()},
+    }
     if saved.best is not None:
         summary |= {keys.BEST_VALUE: saved.best.values[0], "best/trial": saved.best.number}
     if found := saved.facts.get(WINNER):
-        summary |= {"winner/trial": found["trial"], "winner/line": found["line"], "winner/command": found["command"]}
+        summary |= {
+            "winner/trial": found["trial"],
+            "winner/line": found["line"],
+            "winner/command": found["command"],
+        }
         summary |= {keys.VERDICT_LINE: found["verdict"]} if found.get("verdict") else {}
-        columns = ["trial", "mean", "sd", "against_best", "low", "high", "is_tied", "n_parameters", "fit_seconds"]
+        columns = [
+            "trial",
+            "mean",
+            "sd",
+            "against_best",
+            "low",
+            "high",
+            "is_tied",
+            "n_parameters",
+            "fit_seconds",
+        ]
         data = [
             [
                 c["trial"],
@@ -58,7 +84,9 @@ def summarise(study: Study, saved: Saved) -> StudySummary:
             for c in found["candidates"]
         ]
         tables[keys.CANDIDATES] = {"columns": columns, "data": data}
-    return StudySummary(saved.name, {"sweep": settings, "space": saved.space}, _curve(saved), tables, summary)
+    return StudySummary(
+        saved.name, {"sweep": settings, "space": saved.space}, _curve(saved), tables, summary
+    )
 
 
 def _curve(saved: Saved) -> list[dict[str, float]]:
@@ -69,7 +97,9 @@ def _curve(saved: Saved) -> list[dict[str, float]]:
     for trial in saved.trials:
         if trial.state.name == "COMPLETE" and trial.values:
             best = trial.values[0] if math.isnan(best) else better(best, trial.values[0])
-            lines.append({keys.TRIAL: trial.number, keys.TRIAL_VALUE: trial.values[0], keys.STUDY_BEST: best})
+            lines.append(
+                {keys.TRIAL: trial.number, keys.TRIAL_VALUE: trial.values[0], keys.STUDY_BEST: best}
+            )
     return lines
 
 

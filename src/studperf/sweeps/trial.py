@@ -56,7 +56,15 @@ class TrialTask:
         for one in self.runs(job):
             # The first seed alone is pruned: the steps of a second one would be compared with others' first.
             callbacks = [] if records else [pruning_callback(job, self.plan.objectives[0])]
-            records.append(self.run(one.config, overrides=one.overrides, folder=one.folder, callbacks=callbacks, is_trial=True))
+            records.append(
+                self.run(
+                    one.config,
+                    overrides=one.overrides,
+                    folder=one.folder,
+                    callbacks=callbacks,
+                    is_trial=True,
+                )
+            )
         return self.values(job, records)
 
     def runs(self, job: Job) -> list[OneRun]:
@@ -74,17 +82,34 @@ class TrialTask:
         runs = []
         for i, seed in enumerate(range(config.seed, config.seed + n_seeds)):
             folder = self.folder(job.number, i, n_seeds)
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier study of this name; a run would go on in it
-            runs.append(OneRun(config.model_copy(update={"seed": seed}), [*words, f"seed={seed}"] if n_seeds > 1 else words, folder))
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # of an earlier study of this name; a run would go on in it
+            runs.append(
+                OneRun(
+                    config.model_copy(update={"seed": seed}),
+                    [*words, f"seed={seed}"] if n_seeds > 1 else words,
+                    folder,
+                )
+            )
         return runs
 
     def values(self, job: Job, records: Sequence[RunRecord]) -> list[float]:
         """The means of the objectives over the seeds; constraints and costs are noted."""
         job.note("n_parameters", records[0].n_parameters)
-        names = dict.fromkeys((*self.plan.objectives, *self.plan.settings.constraints, "fit_seconds"))
+        names = dict.fromkeys(
+            (*self.plan.objectives, *self.plan.settings.constraints, "fit_seconds")
+        )
         folders = [self.folder(job.number, i, len(records)) for i in range(len(records))]
-        outcomes = {name: statistics.fmean(outcome(name, r, f) for r, f in zip(records, folders, strict=True)) for name in names}
-        over = {name: outcomes[name] - limit for name, limit in self.plan.settings.constraints.items()}
+        outcomes = {
+            name: statistics.fmean(
+                outcome(name, r, f) for r, f in zip(records, folders, strict=True)
+            )
+            for name in names
+        }
+        over = {
+            name: outcomes[name] - limit for name, limit in self.plan.settings.constraints.items()
+        }
         if over:
             job.note("over", over)
             for name, excess in over.items():
@@ -94,7 +119,11 @@ class TrialTask:
 
     def folder(self, number: int, i: int, n_seeds: int) -> Path:
         """Where the run of a trial lies."""
-        return trial_folder(self.plan.folder, number) / f"seed{i}" if n_seeds > 1 else trial_folder(self.plan.folder, number)
+        return (
+            trial_folder(self.plan.folder, number) / f"seed{i}"
+            if n_seeds > 1
+            else trial_folder(self.plan.folder, number)
+        )
 
 
 def trial_folder(study: Path, number: int) -> Path:

@@ -60,14 +60,26 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
     plan = study.plan
     trials = study.trials()
     if len(plan.objectives) > 1:
-        console.print(f"Pareto table: no other trial is better in {' and '.join(plan.objectives)} at once.")
-        console.print(trial_table(pareto(trials, plan.directions), plan.objectives, plan.directions, n_shown=None))
+        console.print(
+            f"Pareto table: no other trial is better in {' and '.join(plan.objectives)} at once."
+        )
+        console.print(
+            trial_table(
+                pareto(trials, plan.directions), plan.objectives, plan.directions, n_shown=None
+            )
+        )
         return
     ranked = best_first(trials, plan.directions)
     if not ranked:
-        console.print("No trial is complete and within the constraints, so there is no winner.", style="yellow")
+        console.print(
+            "No trial is complete and within the constraints, so there is no winner.",
+            style="yellow",
+        )
         return
-    console.print(f"Best: trial {ranked[0].number}, {plan.objectives[0]} {ranked[0].values[0]:.4f}", soft_wrap=True)
+    console.print(
+        f"Best: trial {ranked[0].number}, {plan.objectives[0]} {ranked[0].values[0]:.4f}",
+        soft_wrap=True,
+    )
     if plan.settings.winner.top == 0:
         words = [_word(text) for text in ranked[0].user_attrs["words"]]
         console.print(command(task.composer.repeat(words)), soft_wrap=True, markup=False)
@@ -84,14 +96,36 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
 def show_winner(found: dict[str, Any], console: Console) -> None:
     """The candidates, who is tied, and the winner with its verdict."""
     table = Table(title="Trained again on fresh seeds, val", title_justify="left")
-    for name in ("trial", "mean", "sd", "against the best (95 %)", "", "parameters", "seconds", "settings"):
-        table.add_column(name, justify="left" if name in ("", "settings") else "right", overflow="fold")
+    for name in (
+        "trial",
+        "mean",
+        "sd",
+        "against the best (95 %)",
+        "",
+        "parameters",
+        "seconds",
+        "settings",
+    ):
+        table.add_column(
+            name, justify="left" if name in ("", "settings") else "right", overflow="fold"
+        )
     for line in found["candidates"]:
         gap = line["difference"]
-        interval = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap["value"] else ""
-        remark = "best" if line["trial"] == found["best"] else "tied" if line["is_tied"] else "worse"
+        interval = (
+            f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap["value"] else ""
+        )
+        remark = (
+            "best" if line["trial"] == found["best"] else "tied" if line["is_tied"] else "worse"
+        )
         remark = f"{remark}, winner" if line["trial"] == found["trial"] else remark
-        cells = (f"{line['mean']:.4f}", f"{line['sd']:.4f}", interval, remark, f"{line['n_parameters']:,}", f"{line['fit_seconds']:.1f}")
+        cells = (
+            f"{line['mean']:.4f}",
+            f"{line['sd']:.4f}",
+            interval,
+            remark,
+            f"{line['n_parameters']:,}",
+            f"{line['fit_seconds']:.1f}",
+        )
         table.add_row(str(line["trial"]), *cells, brief(line["words"]))
     console.print(table)
     console.print(found["line"], soft_wrap=True)
@@ -113,17 +147,27 @@ def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[Froze
     return list(chosen.values())
 
 
-def _choose(study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console) -> dict[str, Any]:
+def _choose(
+    study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console
+) -> dict[str, Any]:
     from studperf.many import run_many  # brings torch, and showing a winner needs none
 
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
-    console.print(f"Training {counted(len(trials), 'candidate')} again, each on {counted(n_seeds, 'fresh seed')} ...")
+    console.print(
+        f"Training {counted(len(trials), 'candidate')} again, each on {counted(n_seeds, 'fresh seed')} ..."
+    )
     jobs = [_refit(study, task, trial, _FRESH + i) for trial in trials for i in range(n_seeds)]
-    records = [_record(result) for result in run_many(jobs, task.run, Console(quiet=True), is_trial=True)]
+    records = [
+        _record(result) for result in run_many(jobs, task.run, Console(quiet=True), is_trial=True)
+    ]
     runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
     refits = [runs[i : i + n_seeds] for i in range(0, len(runs), n_seeds)]
-    candidates = compare([(t, t.user_attrs["words"]) for t in trials], refits, is_squared=study.plan.objectives[0] != "val/mae")
+    candidates = compare(
+        [(t, t.user_attrs["words"]) for t in trials],
+        refits,
+        is_squared=study.plan.objectives[0] != "val/mae",
+    )
     best, winner = candidates[0], simplest(candidates)
     folder = study.plan.folder / f"winner_{winner.trial:04d}"
     record = _score(task, winner, folder)
@@ -150,7 +194,10 @@ def simplest(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def compare(
-    trials: Sequence[tuple[FrozenTrial, Sequence[str]]], refits: Sequence[Sequence[tuple[RunRecord, Path]]], *, is_squared: bool
+    trials: Sequence[tuple[FrozenTrial, Sequence[str]]],
+    refits: Sequence[Sequence[tuple[RunRecord, Path]]],
+    *,
+    is_squared: bool,
 ) -> list[Candidate]:
     """Candidates, best first, each with its paired interval to the best: rows are drawn again, a row's errors are means over the seeds."""
     power = 2 if is_squared else 1
@@ -166,7 +213,9 @@ def compare(
             value=trial.values[0],
             mean=means[i],
             sd=statistics.stdev(values[i]) if len(values[i]) > 1 else 0.0,
-            difference=Interval(0.0, 0.0, 0.0) if i == best else paired_mean_difference(per_row[i], per_row[best], is_squared=is_squared),
+            difference=Interval(0.0, 0.0, 0.0)
+            if i == best
+            else paired_mean_difference(per_row[i], per_row[best], is_squared=is_squared),
             n_parameters=refits[i][0][0].n_parameters,
             fit_seconds=statistics.fmean(record.timings_s["fit"] for record, _ in refits[i]),
         )
@@ -189,7 +238,12 @@ def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     config = task.composer.config(words)
     seed += config.seed
     folder = study.plan.folder / REFITS / f"{trial.number:04d}_seed{seed}"
-    texts = [*map(str, study.plan.space.fixed), *trial.user_attrs["words"], "score_on=val", f"seed={seed}"]
+    texts = [
+        *map(str, study.plan.space.fixed),
+        *trial.user_attrs["words"],
+        "score_on=val",
+        f"seed={seed}",
+    ]
     return Job(config.model_copy(update={"seed": seed}), texts, folder)
 
 
@@ -203,8 +257,14 @@ def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:
     """The one time that the test split is opened."""
     if (folder / RECORD).is_file() and (record := RunRecord.load(folder)).status == "finished":
         return record
-    config = task.composer.config([_word(text) for text in winner.words]).model_copy(update={"score_on": "test"})
-    return task.run(config, overrides=[*map(str, task.plan.space.fixed), *winner.words, "score_on=test"], folder=folder)
+    config = task.composer.config([_word(text) for text in winner.words]).model_copy(
+        update={"score_on": "test"}
+    )
+    return task.run(
+        config,
+        overrides=[*map(str, task.plan.space.fixed), *winner.words, "score_on=test"],
+        folder=folder,
+    )
 
 
 def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:

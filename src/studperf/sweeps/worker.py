@@ -88,7 +88,9 @@ class Limits:
                 f"Trial {last.number}: {last.user_attrs[ERROR].splitlines()[0]}"
             )
         if self.patience is not None and is_stale(trials, study.plan.directions, self.patience):
-            return f"nothing better for {counted(self.patience, 'trial')} (patience={self.patience})"
+            return (
+                f"nothing better for {counted(self.patience, 'trial')} (patience={self.patience})"
+            )
         return None
 
 
@@ -99,7 +101,13 @@ def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience:
     return len(directions) == 1 and bool(best) and len(done) - 1 - done.index(best[0]) >= patience
 
 
-def work(study: Study, task: Task, *, on_end: Callable[[], object] = lambda: None, is_wanted: Callable[[], bool] = lambda: True) -> str:
+def work(
+    study: Study,
+    task: Task,
+    *,
+    on_end: Callable[[], object] = lambda: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> str:
     """Takes trials and runs them until the study has its total or a limit is reached; returns why it stopped.
 
     Args:
@@ -136,9 +144,13 @@ def run_trial(study: Study, trial: Trial, task: Task) -> None:
     """Runs one trial and tells its end, whatever that is."""
     try:
         words = patiently(lambda: study.plan.space.suggest(trial))
-        values = list(task(Job(trial.number, words, trial, is_single=len(study.plan.objectives) == 1)))
+        values = list(
+            task(Job(trial.number, words, trial, is_single=len(study.plan.objectives) == 1))
+        )
         if not finite(values):
-            study.tell_error(trial.number, f"ended with {', '.join(map(str, values))}, which is no number")
+            study.tell_error(
+                trial.number, f"ended with {', '.join(map(str, values))}, which is no number"
+            )
         else:
             study.tell(trial, values)
     except PrunedError:

@@ -35,7 +35,9 @@ def main() -> int | None:
         case ["dashboard", ("check" | "dump" | "apply") as action, *settings]:
             return _dashboard(action, settings)
         case ["dashboard", *_]:
-            raise ConfigError(f"say what to do with the dashboard: check, dump or apply\n\n{_USAGE}")
+            raise ConfigError(
+                f"say what to do with the dashboard: check, dump or apply\n\n{_USAGE}"
+            )
         case [word, *_]:
             raise ConfigError(f"{word}: {unknown_key(word, ('sync', 'dashboard'))}\n\n{_USAGE}")
         case _:
@@ -56,7 +58,9 @@ def _dashboard(action: str, words: list[str]) -> int | None:
 
     given = read_keys(words, [*_DASHBOARD_KEYS, *(["run"] if action == "check" else [])])
     console = make_console()
-    workspace = dashboard.build(given.get("entity"), given.get("project") or dashboard.default_project())
+    workspace = dashboard.build(
+        given.get("entity"), given.get("project") or dashboard.default_project()
+    )
     if action == "dump":
         console.out(dashboard.dump(workspace), highlight=False)
     elif action == "apply":
@@ -66,8 +70,16 @@ def _dashboard(action: str, words: list[str]) -> int | None:
         has_study = folder is None or dashboard.winners_folder(folder) is not None
         dead = dashboard.dead_keys(workspace, dashboard.logged_keys(folder), has_study=has_study)
         for key in dead:
-            console.print(f"{key.section}, {key.panel}: no run logs {key.name}", style="bold red", markup=False)
-        which = "panel shows what runs and studies log" if has_study else "panel shows what runs log; those of studies were not looked at"
+            console.print(
+                f"{key.section}, {key.panel}: no run logs {key.name}",
+                style="bold red",
+                markup=False,
+            )
+        which = (
+            "panel shows what runs and studies log"
+            if has_study
+            else "panel shows what runs log; those of studies were not looked at"
+        )
         console.print("Some panels would stay empty." if dead else f"Every {which}.")
         return 1 if dead else None
     return None

@@ -22,14 +22,30 @@ Table = dict[str, list[Any]]
 def config_of(record: RunRecord) -> dict[str, Any]:
     """The resolved configuration, nested, and below `record` what is known beside it: commit, lock, data, versions."""
     facts = record.model_dump(
-        mode="json", include={"name", "overrides", "model", "git", "lock_sha256", "versions", "data", "n_parameters", "monitor", "started"}
+        mode="json",
+        include={
+            "name",
+            "overrides",
+            "model",
+            "git",
+            "lock_sha256",
+            "versions",
+            "data",
+            "n_parameters",
+            "monitor",
+            "started",
+        },
     )
     # Each of two dozen columns has ten settings, most of them null: a table of runs is readable without these.
     columns = {
         name: {key: value for key, value in column.items() if value is not None}
         for name, column in record.config["data"]["columns"].items()
     }
-    return {**record.config, "data": {**record.config["data"], "columns": columns}, keys.RECORD: facts}
+    return {
+        **record.config,
+        "data": {**record.config["data"], "columns": columns},
+        keys.RECORD: facts,
+    }
 
 
 def row_of(row: dict[str, float | int], best: float | None) -> dict[str, float | int]:
@@ -54,8 +70,13 @@ def _scores_of(judgement: Judgement) -> dict[str, Any]:
     for name in keys.SCORES:
         interval = getattr(judgement.scores, name)
         values[keys.score(judgement.scored_on, name)] = interval.value
-        values |= {keys.score(judgement.scored_on, name, end): getattr(interval, end) for end in ("low", "high")}
-    values |= {keys.baseline(name): scores.rmse.value for name, scores in judgement.baselines.items()}
+        values |= {
+            keys.score(judgement.scored_on, name, end): getattr(interval, end)
+            for end in ("low", "high")
+        }
+    values |= {
+        keys.baseline(name): scores.rmse.value for name, scores in judgement.baselines.items()
+    }
     values |= {
         keys.SKILL: judgement.skill,
         keys.AGAINST_BEST: judgement.against_best.value,
@@ -75,16 +96,31 @@ def tables_of(record: RunRecord, folder: Path, *, n_predictions: int) -> dict[st
     if judgement is None:
         return {}
     slices = [
-        [part.column, part.level, part.n, part.rmse, part.mae.value, part.mae.low, part.mae.high, part.bias.value]
+        [
+            part.column,
+            part.level,
+            part.n,
+            part.rmse,
+            part.mae.value,
+            part.mae.low,
+            part.mae.high,
+            part.bias.value,
+        ]
         for part in judgement.slices
         if part.n >= MIN_SLICE
     ]
     others = {record.model: judgement.scores, **judgement.baselines}
     tables: dict[str, Table] = {
-        keys.SLICES: {"columns": ["column", "level", "n", "rmse", "mae", "mae_low", "mae_high", "bias"], "data": slices},
+        keys.SLICES: {
+            "columns": ["column", "level", "n", "rmse", "mae", "mae_low", "mae_high", "bias"],
+            "data": slices,
+        },
         keys.BASELINES: {
             "columns": ["predictor", *keys.SCORES],
-            "data": [[name, *(getattr(scores, metric).value for metric in keys.SCORES)] for name, scores in others.items()],
+            "data": [
+                [name, *(getattr(scores, metric).value for metric in keys.SCORES)]
+                for name, scores in others.items()
+            ],
         },
     }
     if n_predictions and (folder / PREDICTIONS).is_file():
@@ -93,7 +129,10 @@ def tables_of(record: RunRecord, folder: Path, *, n_predictions: int) -> dict[st
         frame = frame.sample(min(len(frame), n_predictions), random_state=0).sort_index()
         frame = frame.assign(error=frame["predicted"] - frame["actual"])
         columns = ["actual", "predicted", "error", *judgement.baselines]
-        tables[keys.PREDICTIONS] = {"columns": columns, "data": frame[columns].round(4).to_numpy().tolist()}
+        tables[keys.PREDICTIONS] = {
+            "columns": columns,
+            "data": frame[columns].round(4).to_numpy().tolist(),
+        }
     return tables
 
 
@@ -108,15 +147,27 @@ def dataset_artifact(record: RunRecord) -> dict[str, Any]:
     A simulated table has no file; its law stands in for one.
     """
     data = record.data
-    facts = {"dataset": data.name, "md5": data.md5, "rows": data.n_rows, "target": data.target, "unit": data.unit}
+    facts = {
+        "dataset": data.name,
+        "md5": data.md5,
+        "rows": data.n_rows,
+        "target": data.target,
+        "unit": data.unit,
+    }
     if data.is_simulated:
         facts["simulate"] = record.config["data"]["source"]["simulate"]
-    reference = find_file(data.path).resolve() if data.path is not None and not data.is_simulated else None
+    reference = (
+        find_file(data.path).resolve() if data.path is not None and not data.is_simulated else None
+    )
     return {
-        "name": f"{data.name}-simulated" if data.is_simulated and data.name != "simulated" else data.name,
+        "name": f"{data.name}-simulated"
+        if data.is_simulated and data.name != "simulated"
+        else data.name,
         "type": "dataset",
         "metadata": facts,
-        "reference": {"uri": reference.as_uri(), "md5": data.md5, "size": reference.stat().st_size} if reference is not None else None,
+        "reference": {"uri": reference.as_uri(), "md5": data.md5, "size": reference.stat().st_size}
+        if reference is not None
+        else None,
     }
 
 
@@ -159,8 +210,20 @@ def is_best_so_far(record: RunRecord, folder: Path) -> bool:
             # Not RunRecord.load: a study has hundreds of them, of which three values are wanted.
             other = json.loads(path.read_bytes())
             value = other.get("best_value")
-            is_peer = other.get("status") == "finished" and other.get("model") == record.model and other.get("monitor") == record.monitor
-            is_peer = is_peer and other["data"]["md5"] == record.data.md5 and other["data"]["split_sha256"] == record.data.split_sha256
-            if is_peer and isinstance(value, int | float) and sign * value < sign * record.best_value:
+            is_peer = (
+                other.get("status") == "finished"
+                and other.get("model") == record.model
+                and other.get("monitor") == record.monitor
+            )
+            is_peer = (
+                is_peer
+                and other["data"]["md5"] == record.data.md5
+                and other["data"]["split_sha256"] == record.data.split_sha256
+            )
+            if (
+                is_peer
+                and isinstance(value, int | float)
+                and sign * value < sign * record.best_value
+            ):
                 return False
     return True

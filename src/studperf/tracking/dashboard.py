@@ -61,7 +61,9 @@ def build(entity: str | None, project: str) -> Workspace:
         import wandb_workspaces.reports.v2
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
-        raise ConfigError("the dashboard needs the package wandb-workspaces: uv sync --group dashboard") from error
+        raise ConfigError(
+            "the dashboard needs the package wandb-workspaces: uv sync --group dashboard"
+        ) from error
 
     panels: Any = wandb_workspaces.reports.v2
     parts = {
@@ -77,7 +79,10 @@ def build(entity: str | None, project: str) -> Workspace:
         entity=entity or "",
         project=project,
         name=NAME,
-        sections=[ws.Section(name=name, panels=several, is_open=name != "System") for name, several in parts.items()],
+        sections=[
+            ws.Section(name=name, panels=several, is_open=name != "System")
+            for name, several in parts.items()
+        ],
         runset_settings=ws.RunsetSettings(
             order=[ws.Ordering(ws.Summary(keys.BEST_VALUE), ascending=True)],
             pinned_columns=[
@@ -91,21 +96,43 @@ def build(entity: str | None, project: str) -> Workspace:
 
 
 def _scoreboard(panels: Any) -> list[Any]:  # noqa: ANN401 - the module of panels, imported where it is needed
-    rmse, model = panels.SummaryMetric(keys.score("test", "rmse")), panels.Config(f"{keys.RECORD}.model")
+    rmse, model = (
+        panels.SummaryMetric(keys.score("test", "rmse")),
+        panels.Config(f"{keys.RECORD}.model"),
+    )
     return [
-        panels.ScalarChart(title="best watched value", metric=panels.SummaryMetric(keys.BEST_VALUE), groupby_aggfunc="min"),
-        panels.ScalarChart(title="best skill over the mean", metric=panels.SummaryMetric(keys.SKILL), groupby_aggfunc="max"),
-        panels.BarPlot(title="test RMSE by model", metrics=[rmse], groupby=model, groupby_aggfunc="mean", groupby_rangefunc="stddev"),
+        panels.ScalarChart(
+            title="best watched value",
+            metric=panels.SummaryMetric(keys.BEST_VALUE),
+            groupby_aggfunc="min",
+        ),
+        panels.ScalarChart(
+            title="best skill over the mean",
+            metric=panels.SummaryMetric(keys.SKILL),
+            groupby_aggfunc="max",
+        ),
+        panels.BarPlot(
+            title="test RMSE by model",
+            metrics=[rmse],
+            groupby=model,
+            groupby_aggfunc="mean",
+            groupby_rangefunc="stddev",
+        ),
         panels.BarPlot(
             title="baselines, RMSE",
-            metrics=[panels.SummaryMetric(keys.baseline(name)) for name in ("mean", "ridge", "boosting")],
+            metrics=[
+                panels.SummaryMetric(keys.baseline(name)) for name in ("mean", "ridge", "boosting")
+            ],
         ),
     ]
 
 
 def _curves(panels: Any) -> list[Any]:  # noqa: ANN401
     together = panels.LinePlot(title="loss", x=keys.EPOCH, y=["train/loss", "val/loss"])
-    alone = [panels.LinePlot(title=name, x=keys.EPOCH, y=[name]) for name in ("val/rmse", "val/mae", "val/r2", "lr", "seconds")]
+    alone = [
+        panels.LinePlot(title=name, x=keys.EPOCH, y=[name])
+        for name in ("val/rmse", "val/mae", "val/r2", "lr", "seconds")
+    ]
     return [together, *alone]
 
 
@@ -114,29 +141,47 @@ def _search(panels: Any) -> list[Any]:  # noqa: ANN401
     column = panels.ParallelCoordinatesPlotColumn
     varied = [panels.Config(name) for name in ("batch_size", "optimizer.weight_decay", "seed")]
     return [
-        panels.ScatterPlot(title="best so far", x=panels.Metric("CreatedTimestamp"), y=best, running_ymin=True),
+        panels.ScatterPlot(
+            title="best so far", x=panels.Metric("CreatedTimestamp"), y=best, running_ymin=True
+        ),
         panels.LinePlot(title="best so far within each run", x=keys.EPOCH, y=[keys.BEST_VALUE]),
         panels.ParallelCoordinatesPlot(
             title="settings and where they led",
-            columns=[column(panels.Config("optimizer.lr"), log=True), *map(column, varied), column(best, inverted=True)],
+            columns=[
+                column(panels.Config("optimizer.lr"), log=True),
+                *map(column, varied),
+                column(best, inverted=True),
+            ],
         ),
         panels.ParameterImportancePlot(with_respect_to=keys.BEST_VALUE),
-        panels.ScatterPlot(title="time and value", x=panels.SummaryMetric(keys.duration("fit")), y=best),
+        panels.ScatterPlot(
+            title="time and value", x=panels.SummaryMetric(keys.duration("fit")), y=best
+        ),
     ]
 
 
 def _studies(panels: Any) -> list[Any]:  # noqa: ANN401
-    ends = [panels.SummaryMetric(f"{keys.STUDY_COUNTS}/{end}") for end in ("complete", "pruned", "fail")]
+    ends = [
+        panels.SummaryMetric(f"{keys.STUDY_COUNTS}/{end}") for end in ("complete", "pruned", "fail")
+    ]
     return [
-        panels.LinePlot(title="trials, and the best so far", x=keys.TRIAL, y=[keys.TRIAL_VALUE, keys.STUDY_BEST]),
+        panels.LinePlot(
+            title="trials, and the best so far", x=keys.TRIAL, y=[keys.TRIAL_VALUE, keys.STUDY_BEST]
+        ),
         panels.BarPlot(title="how trials ended", metrics=ends),
-        *(panels.WeavePanelSummaryTable(table_name=name) for name in (keys.CANDIDATES, keys.TRIALS)),
+        *(
+            panels.WeavePanelSummaryTable(table_name=name)
+            for name in (keys.CANDIDATES, keys.TRIALS)
+        ),
     ]
 
 
 def _slices(panels: Any) -> list[Any]:  # noqa: ANN401
     plots = [keys.plot(name) for name in ("slices", "parity", "residuals", "learning_curve")]
-    tables = [panels.WeavePanelSummaryTable(table_name=name) for name in (keys.SLICES, keys.PREDICTIONS, keys.BASELINES)]
+    tables = [
+        panels.WeavePanelSummaryTable(table_name=name)
+        for name in (keys.SLICES, keys.PREDICTIONS, keys.BASELINES)
+    ]
     return [panels.MediaBrowser(title="plots", media_keys=plots), *tables]
 
 
@@ -153,7 +198,9 @@ def apply(workspace: Workspace) -> str:
         RunError: there is no key.
     """
     if not has_key():
-        raise RunError(f"there is no key for {server_url()}: set WANDB_API_KEY, or run `wandb login`")
+        raise RunError(
+            f"there is no key for {server_url()}: set WANDB_API_KEY, or run `wandb login`"
+        )
     import wandb
     from wandb_workspaces.workspaces import internal
 
@@ -162,7 +209,9 @@ def apply(workspace: Workspace) -> str:
     # Saved without a name and an id, each process would make one more view (wandb-workspaces 0.4.13).
     workspace._internal_name = f"nw-{_SLUG}-v"  # noqa: SLF001
     try:
-        workspace._internal_id = internal.get_view_dict(workspace.entity, workspace.project, _SLUG)["id"]  # noqa: SLF001
+        workspace._internal_id = internal.get_view_dict(workspace.entity, workspace.project, _SLUG)[  # noqa: SLF001
+            "id"
+        ]
     except ValueError:
         workspace._internal_id = ""  # noqa: SLF001 - the first time
     save()
@@ -180,10 +229,14 @@ def keys_of(workspace: Workspace) -> list[Key]:
         for panel in section.panels:
             kind = type(panel).__name__
             if kind not in _NAMED_BY:
-                raise ConfigError(f"the dashboard holds a {kind}, and which keys it shows is not known here: add it to _NAMED_BY")
+                raise ConfigError(
+                    f"the dashboard holds a {kind}, and which keys it shows is not known here: add it to _NAMED_BY"
+                )
             title = getattr(panel, "title", None) or kind
             for attribute in _NAMED_BY[kind]:
-                found += [Key(section.name, title, name) for name in _names(getattr(panel, attribute))]
+                found += [
+                    Key(section.name, title, name) for name in _names(getattr(panel, attribute))
+                ]
     return found
 
 
@@ -214,13 +267,34 @@ def logged_keys(folder: Path | None) -> set[str]:
         winner = winners_folder(folder)
         return _keys_in(_newest_log(folder)) | (_keys_in(_newest_log(winner)) if winner else set())
     with tempfile.TemporaryDirectory() as place:
-        words = ["data=simulated", "data.source.simulate.rows=1000", "trainer.max_epochs=20", "progress=false", "threads=1"]
+        words = [
+            "data=simulated",
+            "data.source.simulate.rows=1000",
+            "trainer.max_epochs=20",
+            "progress=false",
+            "threads=1",
+        ]
         words += ["tracking.wandb.mode=offline", "tracking.wandb.system_s=1", f"runs={place}"]
-        sweeper = ["hydra/sweeper=optuna", "hydra.sweeper.study=check", "hydra.sweeper.n_trials=2", "hydra.sweeper.winner={top:1,seeds:1}"]
-        command = [sys.executable, "-m", "studperf.train", "-m", *sweeper, *words, "optimizer.lr=interval(1e-3,1e-2)"]
+        sweeper = [
+            "hydra/sweeper=optuna",
+            "hydra.sweeper.study=check",
+            "hydra.sweeper.n_trials=2",
+            "hydra.sweeper.winner={top:1,seeds:1}",
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            "studperf.train",
+            "-m",
+            *sweeper,
+            *words,
+            "optimizer.lr=interval(1e-3,1e-2)",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
-            raise RunError(f"the study to check by ended with {done.returncode}: {done.stderr[-500:]}")
+            raise RunError(
+                f"the study to check by ended with {done.returncode}: {done.stderr[-500:]}"
+            )
         return logged_keys(Path(place) / "sweeps" / "check")
 
 
@@ -233,7 +307,9 @@ def _newest_log(folder: Path) -> LoggedRun:
     logs = sorted(folder.glob(f"{WANDB}/*run-*/run-*.wandb"), key=lambda log: log.stat().st_mtime)
     if not logs:
         why = (
-            "holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run" if folder.is_dir() else "there is no such folder"
+            "holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run"
+            if folder.is_dir()
+            else "there is no such folder"
         )
         raise RunError(f"{folder}: {why}")
     return read_run(logs[-1])

@@ -26,7 +26,16 @@ except ImportError:  # Windows
 Message = dict[str, Any]
 
 _PIPE_BYTES = 1 << 20
-_OUR_NAMES = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
+_OUR_NAMES = (
+    "WANDB_RUN_ID",
+    "WANDB_RESUME",
+    "WANDB_SWEEP_ID",
+    "WANDB_MODE",
+    "WANDB_DIR",
+    "WANDB_NAME",
+    "WANDB_RUN_GROUP",
+    "WANDB_TAGS",
+)
 """What the environment may say about one run would hold for all runs of this process."""
 
 
@@ -152,7 +161,11 @@ def get_scribe(log: Path) -> Scribe:
 
 def settle(timeout_s: float) -> int:
     """As `Scribe.settle`, of this process's scribe, if there is one."""
-    return _current.settle(timeout_s) if _current is not None and _owner == os.getpid() and _current.is_alive else 0
+    return (
+        _current.settle(timeout_s)
+        if _current is not None and _owner == os.getpid() and _current.is_alive
+        else 0
+    )
 
 
 @atexit.register

@@ -61,7 +61,10 @@ class LoggedRun:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The history without W&B's own keys, media as a mapping."""
-        return [{key: value for key, value in row.items() if not key.startswith("_")} for row in self.history]
+        return [
+            {key: value for key, value in row.items() if not key.startswith("_")}
+            for row in self.history
+        ]
 
 
 def read_run(path: Path) -> LoggedRun:
@@ -120,7 +123,12 @@ def _add(run: LoggedRun, record: Any) -> None:  # noqa: ANN401 - a protobuf mess
         case "run":
             about = record.run
             run.id, run.project, run.entity = about.run_id, about.project, about.entity
-            run.name, run.group, run.job_type, run.tags = about.display_name, about.run_group, about.job_type, list(about.tags)
+            run.name, run.group, run.job_type, run.tags = (
+                about.display_name,
+                about.run_group,
+                about.job_type,
+                list(about.tags),
+            )
             _update(run.config, about.config.update)
         case "config":
             _update(run.config, record.config.update)

@@ -76,7 +76,9 @@ class Scribe:
         os.environ.update(WANDB_DATA_DIR=str(home / "data"), WANDB_CACHE_DIR=str(home / "cache"))
         mode = about["mode"]
         if mode == "online" and not answers(about["server"], about["init_timeout_s"]):
-            mode = self._fall_back(f"{about['server']} did not answer within {about['init_timeout_s']:g} s")
+            mode = self._fall_back(
+                f"{about['server']} did not answer within {about['init_timeout_s']:g} s"
+            )
         before = set(home.glob("run-*"))
         try:
             self._run = open_run(about, mode)
@@ -100,7 +102,10 @@ class Scribe:
         import wandb
 
         row = dict(message["row"])
-        row |= {key: wandb.Table(columns=t["columns"], data=t["data"]) for key, t in message.get("tables", {}).items()}
+        row |= {
+            key: wandb.Table(columns=t["columns"], data=t["data"])
+            for key, t in message.get("tables", {}).items()
+        }
         row |= {key: wandb.Image(path) for key, path in message.get("images", {}).items()}
         if row:
             self._run.log(row)
@@ -123,7 +128,9 @@ class Scribe:
         try:
             run.finish(exit_code=message["exit_code"])
         except TimeoutError:
-            self._warn(f"{self._about['server']} has not taken all of the run within {self._about['finish_timeout_s']:g} s")
+            self._warn(
+                f"{self._about['server']} has not taken all of the run within {self._about['finish_timeout_s']:g} s"
+            )
         is_confirmed = is_online and not self._failed
         if is_confirmed:
             shutil.rmtree(os.environ["WANDB_DATA_DIR"], ignore_errors=True)
@@ -148,7 +155,10 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
         resume="allow" if about["is_resumed"] else None,
         dir=about["folder"],
         settings=settings_of(about),
-        **{name: about[name] for name in ("project", "entity", "group", "name", "job_type", "tags", "config")},
+        **{
+            name: about[name]
+            for name in ("project", "entity", "group", "name", "job_type", "tags", "config")
+        },
     )
     # Logging a table or an artifact first asks the server who one is and what type the artifact has, "not a hard requirement", and waits
     # minutes for a server that is gone (wandb 0.31). Nothing here needs the answers.
@@ -174,7 +184,9 @@ def tidy(folder: Path) -> None:
 def note_arrival(folder: Path, url: str | None) -> None:
     """Leaves the note that `sync` leaves, so that it need not send the run again."""
     for log in folder.glob("run-*.wandb"):
-        (folder / ARRIVED).write_text(json.dumps({"url": url, "bytes": log.stat().st_size}) + "\n", encoding="utf-8")
+        (folder / ARRIVED).write_text(
+            json.dumps({"url": url, "bytes": log.stat().st_size}) + "\n", encoding="utf-8"
+        )
 
 
 def forget_attempt(left: set[Path]) -> None:
@@ -210,7 +222,11 @@ def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's
         "x_stats_sampling_interval": about["system_s"],
         "x_transaction_log_flush_interval": about["flush_s"],
     }
-    known = {name: value for name, value in wanted.items() if name in wandb.Settings.model_fields and value is not None}
+    known = {
+        name: value
+        for name, value in wanted.items()
+        if name in wandb.Settings.model_fields and value is not None
+    }
     for name in wanted.keys() - known.keys():
         sys.stderr.write(f"this wandb does not know the setting {name}\n")
     return wandb.Settings(**known)
@@ -229,7 +245,11 @@ def use_dataset(run: Any, about: Message) -> None:  # noqa: ANN401 - wandb's
         digest = base64.b64encode(bytes.fromhex(reference["md5"])).decode()
         name = reference["uri"].rsplit("/", 1)[-1]
         # add_reference would read the whole file again for a md5 that is known.
-        artifact.manifest.add_entry(ArtifactManifestEntry(path=name, ref=reference["uri"], digest=digest, size=reference["size"]))
+        artifact.manifest.add_entry(
+            ArtifactManifestEntry(
+                path=name, ref=reference["uri"], digest=digest, size=reference["size"]
+            )
+        )
     else:
         with artifact.new_file("dataset.json") as file:
             json.dump(about["metadata"], file, indent=1, sort_keys=True)

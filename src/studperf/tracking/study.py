@@ -64,7 +64,10 @@ def log_study(study: StudySummary, folder: Path, settings: Wandb, console: Conso
         "pid": None,
         "server": server_url(),
         "is_resumed": any((folder / WANDB).glob("*run-*")),
-        **{name: getattr(settings, name) for name in ("init_timeout_s", "finish_timeout_s", "flush_s", "system_s")},
+        **{
+            name: getattr(settings, name)
+            for name in ("init_timeout_s", "finish_timeout_s", "flush_s", "system_s")
+        },
     }
     try:
         scribe = get_scribe(folder / WANDB / "scribe.log")

@@ -59,7 +59,9 @@ class Upload:
         return self.outcome in ("sent", "already there", "empty", "running")
 
 
-def sync(paths: Iterable[Path], console: Console, *, upload_s: float = 300.0, wait_s: float = 30.0) -> list[Upload]:
+def sync(
+    paths: Iterable[Path], console: Console, *, upload_s: float = 300.0, wait_s: float = 30.0
+) -> list[Upload]:
     """Uploads the logs below the paths one by one and verifies each.
 
     Args:
@@ -73,16 +75,22 @@ def sync(paths: Iterable[Path], console: Console, *, upload_s: float = 300.0, wa
     """
     uploads = list(find_uploads(paths))
     if not uploads:
-        raise RunError(f"{', '.join(map(str, paths))}: holds no W&B log; runs with tracking.wandb.mode=disabled leave none")
+        raise RunError(
+            f"{', '.join(map(str, paths))}: holds no W&B log; runs with tracking.wandb.mode=disabled leave none"
+        )
     check(uploads)
     waiting = [upload for upload in uploads if upload.outcome == "missing"]
     if waiting:
         if not has_key():
-            raise RunError(f"there is no key for {server_url()}: set WANDB_API_KEY, or run `wandb login`")
+            raise RunError(
+                f"there is no key for {server_url()}: set WANDB_API_KEY, or run `wandb login`"
+            )
         if not answers(server_url(), timeout_s=10):
             raise RunError(f"{server_url()} does not answer; try again later")
     for upload in waiting:
-        console.print(f"uploading {upload.folder.name}, {upload.n_rows} rows", soft_wrap=True, markup=False)
+        console.print(
+            f"uploading {upload.folder.name}, {upload.n_rows} rows", soft_wrap=True, markup=False
+        )
         if _missing(upload):  # `wandb sync` would add rows that are there a second time
             send(upload, upload_s)
         verify(upload, wait_s)
@@ -107,7 +115,9 @@ def find_uploads(paths: Iterable[Path]) -> Iterator[Upload]:
             if folder.resolve() not in seen:
                 seen.add(folder.resolve())
                 # offline-run-<time>-<id> and run-<time>-<id>: the order of the sessions
-                yield Upload(folder, sorted(logs, key=lambda log: log.parent.name.removeprefix("offline-")))
+                yield Upload(
+                    folder, sorted(logs, key=lambda log: log.parent.name.removeprefix("offline-"))
+                )
 
 
 def check(uploads: Iterable[Upload]) -> None:
@@ -135,12 +145,27 @@ def send(upload: Upload, timeout_s: float) -> None:
     for run in upload.runs:
         if not run.history or _has_arrived(run):
             continue
-        command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", "--include-synced", str(run.path.parent)]
+        command = [
+            sys.executable,
+            "-m",
+            "wandb",
+            "sync",
+            "--yes",
+            "--include-online",
+            "--include-synced",
+            str(run.path.parent),
+        ]
         home = upload.folder / WANDB
-        places = {"WANDB_DIR": str(upload.folder), "WANDB_DATA_DIR": str(home / "data"), "WANDB_CACHE_DIR": str(home / "cache")}
+        places = {
+            "WANDB_DIR": str(upload.folder),
+            "WANDB_DATA_DIR": str(home / "data"),
+            "WANDB_CACHE_DIR": str(home / "cache"),
+        }
         env = {**os.environ, **places, "WANDB_ERROR_REPORTING": "false"}
         try:
-            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603 - our own words
+            done = subprocess.run(  # noqa: S603 - our own words
+                command, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+            )
         except subprocess.TimeoutExpired:
             upload.note = f"the upload took longer than {timeout_s:g} s"
             return
@@ -175,7 +200,14 @@ def show(uploads: Iterable[Upload]) -> Table:
     for upload in uploads:
         style = None if upload.is_fine else "bold red"
         artifacts = ", ".join(sorted(upload.artifacts))
-        table.add_row(upload.folder.name, upload.outcome, str(upload.n_rows), artifacts, upload.note or upload.url, style=style)
+        table.add_row(
+            upload.folder.name,
+            upload.outcome,
+            str(upload.n_rows),
+            artifacts,
+            upload.note or upload.url,
+            style=style,
+        )
     return table
 
 
@@ -185,7 +217,9 @@ def _is_running(folder: Path) -> bool:
         record = RunRecord.load(folder)
     except RunError:  # the log alone, moved away from its run
         return False
-    return record.status == "running" and record.process is not None and bool(record.process.is_alive)
+    return (
+        record.status == "running" and record.process is not None and bool(record.process.is_alive)
+    )
 
 
 def _has_arrived(run: LoggedRun) -> bool:
@@ -222,5 +256,7 @@ def _ask(upload: Upload) -> dict[str, Any]:
     upload.url = str(run.url)
     rows = sum(1 for _ in run.scan_history())
     logged = [*run.logged_artifacts(), *run.used_artifacts()]
-    artifacts = {artifact.name.partition(":")[0] for artifact in logged if str(artifact.state) == "COMMITTED"}
+    artifacts = {
+        artifact.name.partition(":")[0] for artifact in logged if str(artifact.state) == "COMMITTED"
+    }
     return {"rows": rows, "summary": set(run.summary.keys()), "artifacts": artifacts}

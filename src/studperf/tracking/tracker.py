@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 from studperf.config.shape import RunConfig, Wandb
 from studperf.record import STUDIES, WANDB, RunRecord, Tracked
 from studperf.tracking import pipe
-from studperf.tracking.content import config_of, dataset_artifact, images_of, model_artifact, row_of, summary_of, tables_of
+from studperf.tracking.content import (
+    config_of,
+    dataset_artifact,
+    images_of,
+    model_artifact,
+    row_of,
+    summary_of,
+    tables_of,
+)
 from studperf.tracking.mode import choose_mode, server_url
 from studperf.tracking.pipe import Message, Scribe, get_scribe
 
@@ -38,7 +46,15 @@ class Tracker:
     _is_unanswered = False
     """Of this process: a server that did not answer once is not asked again for each trial."""
 
-    def __init__(self, record: RunRecord, folder: Path, settings: Wandb, console: Console, *, is_trial: bool = False) -> None:
+    def __init__(
+        self,
+        record: RunRecord,
+        folder: Path,
+        settings: Wandb,
+        console: Console,
+        *,
+        is_trial: bool = False,
+    ) -> None:
         self.record = record
         self.folder = folder
         self.settings = settings
@@ -62,7 +78,11 @@ class Tracker:
 
     def is_live(self) -> bool:
         """Whether the run is live at W&B; waits for the server's word where it has not come yet."""
-        while (scribe := self.scribe) is not None and self.state.mode == "online" and self.state.url is None:
+        while (
+            (scribe := self.scribe) is not None
+            and self.state.mode == "online"
+            and self.state.url is None
+        ):
             if (reply := scribe.receive(self.settings.init_timeout_s + _GRACE_S)) is None:
                 return False
             self._take(reply)
@@ -100,12 +120,18 @@ class Tracker:
         """Ends the run at W&B and waits until it is there, or on disk, for at most the timeouts of the configuration."""
         if (scribe := self.scribe) is None:
             return
-        scribe.send({"do": "finish", "exit_code": EXIT_CODES[status], "summary": summary_of(self.record)})
+        scribe.send(
+            {"do": "finish", "exit_code": EXIT_CODES[status], "summary": summary_of(self.record)}
+        )
         if self.is_trial:
             return
         ended = time.monotonic()
         while not self.is_ended:
-            limit_s = _OFFLINE_S if self.state.mode == "offline" else self.settings.finish_timeout_s + _GRACE_S
+            limit_s = (
+                _OFFLINE_S
+                if self.state.mode == "offline"
+                else self.settings.finish_timeout_s + _GRACE_S
+            )
             left_s = ended + limit_s - time.monotonic()
             reply = scribe.receive(max(0.01, left_s))
             if reply is not None:
@@ -120,17 +146,22 @@ class Tracker:
         return {
             **state.model_dump(include={"mode", "id", "project", "entity", "group"}),
             "folder": str(self.folder.resolve()),
-            "name": settings.name or (f"{state.group}-{self.record.name}" if self.is_trial else self.record.name),
+            "name": settings.name
+            or (f"{state.group}-{self.record.name}" if self.is_trial else self.record.name),
             "job_type": "trial" if self.is_trial else "train",
             "tags": sorted(
-                {*settings.tags, self.record.model, self.record.data.name} | ({"simulated"} if self.record.data.is_simulated else set())
+                {*settings.tags, self.record.model, self.record.data.name}
+                | ({"simulated"} if self.record.data.is_simulated else set())
             ),
             "config": config_of(self.record),
             "dataset": dataset_artifact(self.record),
             "is_resumed": is_resumed,
             "pid": self.record.process.pid if self.record.process else None,
             "server": server_url(),
-            **{name: getattr(settings, name) for name in ("init_timeout_s", "finish_timeout_s", "flush_s", "system_s")},
+            **{
+                name: getattr(settings, name)
+                for name in ("init_timeout_s", "finish_timeout_s", "flush_s", "system_s")
+            },
         }
 
     def _take(self, reply: Message) -> None:
@@ -150,7 +181,9 @@ class Tracker:
                 self.is_ended, self.state.is_confirmed = True, reply["is_confirmed"]
             case _:
                 log = self.scribe.log if self.scribe is not None else self.folder
-                self._give_up(f"W&B: its process died (see {log}); the run's own record is complete")
+                self._give_up(
+                    f"W&B: its process died (see {log}); the run's own record is complete"
+                )
 
     def _way_out(self) -> str:
         return f"upload what is on disk with python -m studperf.tracking sync {self.folder}"
@@ -173,7 +206,9 @@ class Tracker:
 
 
 @contextmanager
-def tracked(record: RunRecord, folder: Path, config: RunConfig, console: Console, *, is_trial: bool = False) -> Iterator[Tracker]:
+def tracked(
+    record: RunRecord, folder: Path, config: RunConfig, console: Console, *, is_trial: bool = False
+) -> Iterator[Tracker]:
     """A run at W&B from here to its end, however it ends; the record knows the id from here on."""
     tracker = Tracker(record, folder, config.tracking.wandb, console, is_trial=is_trial)
     record.save(folder)
@@ -199,5 +234,9 @@ def _group_of(folder: Path, runs: Path) -> str | None:
     parent = folder.resolve().parent
     if parent == runs.resolve():
         return None
-    below = parent.relative_to(runs.resolve()).parts if parent.is_relative_to(runs.resolve()) else (parent.name,)
+    below = (
+        parent.relative_to(runs.resolve()).parts
+        if parent.is_relative_to(runs.resolve())
+        else (parent.name,)
+    )
     return str(below[1] if below[0] == STUDIES and len(below) > 1 else below[0])

@@ -16,7 +16,9 @@ def import_and_spy(*args: Any, **kwargs: Any) -> Any:
 
         def run_and_tell(trainer: Any, module: Any, *more: Any) -> None:
             run(trainer, module, *more)
-            sys.stdout.write(f"rank {trainer.global_rank} of {trainer.world_size} ends with {fit.weights_sha256(module.state_dict())}\n")
+            sys.stdout.write(
+                f"rank {trainer.global_rank} of {trainer.world_size} ends with {fit.weights_sha256(module.state_dict())}\n"
+            )
 
         fit._run_trainer = run_and_tell
     return module
