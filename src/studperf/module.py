@@ -122,9 +122,10 @@ class ScoreModule(LightningModule):
         """Dropout depends on (seed, epoch) alone, so that a resumed run draws what the unbroken one would have drawn."""
         seed = epoch_seed(self.config.seed, self.current_epoch)
         # torch.manual_seed notes a stack trace for a GPU that is not in use yet: 1.3 ms an epoch on a machine without one.
-        torch.default_generator.manual_seed(
-            seed
-        ) if self.device.type == "cpu" else torch.manual_seed(seed)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
         self._train_loss.clear()
 
     def training_step(self, batch: Chunk | Batch, batch_idx: int) -> Tensor | None:
