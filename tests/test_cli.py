@@ -368,28 +368,50 @@ def test_every_command_shows_its_help(
 def test_the_package_names_all_its_commands(
     end: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main = importlib.import_module("studperf.__main__").main
-    assert end(main) == 0
-    named = set(re.findall(r"python -m studperf\.(\w+)", capsys.readouterr().out))
+    entry = importlib.import_module("studperf.__main__")
+    assert end(entry.main) == 0
+    listed = re.findall(r"^  studperf (\w+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert listed == list(entry._COMMANDS)
+
     folder = Path(studperf.__file__).parent
-    commands = {
-        path.stem for path in folder.glob("*.py") if "_USAGE = " in path.read_text(encoding="utf-8")
-    } | {"train"}
-    assert named == (commands | {path.parent.name for path in folder.glob("*/__main__.py")}) - {
-        "__main__"
-    }
+    modules = {path.stem for path in folder.glob("*.py") if "_USAGE = " in path.read_text("utf-8")}
+    rooms = {path.parent.name for path in folder.glob("*/__main__.py")}
+    commands = {name.removeprefix("studperf.") for name in entry._COMMANDS.values()}
+    assert commands == (modules | rooms | {"train"}) - {"__main__"}
 
 
-def test_the_package_tells_its_version_and_how_commands_are_written(
+def test_the_package_prints_its_version_and_names_the_command_that_was_meant(
     end: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main = importlib.import_module("studperf.__main__").main
     assert end(main, "--version") == 0
     assert capsys.readouterr().out == f"studperf {studperf.__version__}\n"
-    assert end(main, "train", "seed=1") == 2
+    assert end(main, "trian", "seed=1") == 2
     assert capsys.readouterr().err.startswith(
-        "error: train: a command is written with a dot: python -m studperf.COMMAND"
+        "error: trian: unknown; the nearest valid name is 'train'"
     )
+
+
+@pytest.mark.parametrize("start", [["-m", "studperf"], ["-m", "studperf.{}"]], ids=["one", "dot"])
+def test_a_command_of_the_script_is_the_module_of_its_name(start: list[str]) -> None:
+    words = ["compare", "runs/NOTHING"]
+    if "{}" in start[1]:
+        words = words[1:]
+    command = [sys.executable, start[0], start[1].format("compare"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: runs/NOTHING: ")
+
+
+def test_the_script_composes_as_the_module_does() -> None:
+    words = ["--cfg", "job", "model=linear", "seed=3"]
+    outputs = []
+    for module in (["studperf", "train"], ["studperf.train"]):
+        command = [sys.executable, "-m", *module, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert "seed: 3" in outputs[0]
 
 
 ROOMS = ("bundle", "cloud", "data", "export", "report", "serving", "sweeps", "tracking")
