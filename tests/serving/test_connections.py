@@ -204,14 +204,22 @@ def test_work_in_line_is_counted_until_it_is_done(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "piece", [b"zz\r\n", b"-1\r\n", b"ffffffffffffffffffffff\r\n"], ids=["word", "minus", "huge"]
+    ("method", "piece"),
+    [
+        (b"POST", b"zz\r\n"),
+        (b"POST", b"-1\r\n"),
+        (b"POST", b"ffffffffffffffffffffff\r\n"),
+        (b"HEAD", b"zz\r\n"),
+    ],
+    ids=["word", "minus", "huge", "head"],
 )
 def test_a_broken_body_gets_one_answer_and_no_traceback(
     open_socket: Callable[[bytes], socket.socket],
     caplog: pytest.LogCaptureFixture,
+    method: bytes,
     piece: bytes,
 ) -> None:
-    head = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+    head = method + b" /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
     connection = open_socket(head + b"transfer-encoding: chunked\r\n\r\n" + piece)
     received, _ = seconds_until_closed(connection, b"")
     time.sleep(0.1)

@@ -67,9 +67,9 @@ class TimedProtocol(H11Protocol):
         if self._is_busy:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        try:
             super().send_400_response(msg)
-        else:
+        except h11.LocalProtocolError:  # an answer has begun, or is to HEAD and may have no body
             self.transport.close()
 
     @property
