@@ -58,6 +58,7 @@ ABOVE = {f"{PACKAGE}.data.__main__": ("changes",)}
 """A room's command that hands on to a room above its own, so that a user has one place to ask about tables."""
 CLI = "cli"
 MAY_IMPORT = {
+    "telemetry": (),  # comes before all else
     CLI: ("errors", "config"),
     "__main__": (CLI, "errors", "__version__"),  # tells what commands there are
     "models": ("models", "data.encode", "config.types"),
@@ -76,7 +77,7 @@ VENDORS = {
     "uvicorn": "serving",
 }
 """Outside service -> the one room that imports it."""
-LIGHT = ("errors", "config", "metrics", "bundle", "finished", "serving", CLI, *ENTRIES)
+LIGHT = ("telemetry", "errors", "config", "metrics", "bundle", "finished", "serving", CLI, *ENTRIES)
 """Rooms entered before a bad configuration is refused."""
 HEAVY = {
     *(
@@ -169,6 +170,8 @@ def is_below(module: str, prefixes: tuple[str, ...]) -> bool:
 def allowed(name: str) -> tuple[str, ...]:
     """What a module of ours may import of ours."""
     room = room_of(name)
+    if name == f"{PACKAGE}.":
+        return ("telemetry",)
     if name.startswith("hydra_plugins."):
         return ("sweeps.door",)
     if room in MAY_IMPORT:

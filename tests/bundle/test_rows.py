@@ -87,6 +87,10 @@ def test_missing_may_be_said_in_the_datasets_words(missing: object) -> None:
         ),
         ({"age": ["1_000", 17]}, r"age: 1 value that is no number: '1_000'"),
         ({"height": ["inf", 1]}, r"height: 1 infinite value \(row 1\)"),
+        ({"height": [10**400, -(10**5000)]}, r"height: 2 infinite values \(rows 1, 2\)"),
+        ({"age": [10**5000, 17]}, r"age: 1 infinite value \(row 1\)"),
+        ({"smokes": [10**5000, 0]}, r"smokes: a flag is .* got 'an integer of thousands of digit"),
+        ({"city": [10**5000, "Ulm"]}, r"city: unknown level in 1 row: 'an integer of thousands"),
         (
             {"smokes": ["maybe", 0]},
             r"smokes: a flag is 0/1, true/false or yes/no, got 'maybe' \(row 1\)",

@@ -1,7 +1,10 @@
+import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 from studperf.bundle import Bundle
 from studperf.serving import api
-from studperf.serving.predictor import MAX_ROWS, Predictor
+from studperf.serving.predictor import MAX_ROWS, Predictor, RequestError
 
 Rows = list[dict[str, Any]]
 Ask = Callable[..., tuple[int, Any, dict[str, str]]]
@@ -78,6 +81,66 @@ def test_what_is_no_finite_number_is_refused(ask: Ask, rows: Rows, word: str) ->
 
 
 @pytest.mark.parametrize(
+    ("column", "digits", "fault"),
+    [
+        ("sleep_hours", 309, "rows.0.sleep_hours: must be a finite number"),
+        ("sleep_hours", 4300, "rows.0.sleep_hours: must be a finite number"),
+        ("sleep_hours", 4301, "the body: holds a number of thousands of digits"),
+        ("uses_ai", 309, "rows.0.uses_ai: must be true, false, 0 or 1"),
+        ("gender", 309, "rows.0.gender: must be text"),
+    ],
+)
+@pytest.mark.parametrize("sign", ["", "-"], ids=["plus", "minus"])
+def test_an_integer_beyond_all_floats_is_refused_in_words(
+    ask: Ask, rows: Rows, column: str, digits: int, sign: str, fault: str
+) -> None:
+    row = json.dumps({**rows[0], column: "HERE"})
+    text = row.replace('"HERE"', sign + "9" * digits)
+    status, answer, _ = ask("POST", "/predict", f'{{"rows": [{text}]}}'.encode())
+    assert (status, answer["faults"]) == (422, [fault])
+
+
+def test_values_too_large_to_compute_with_are_refused_by_row(
+    bundle_folder: Path, rows: Rows
+) -> None:
+    bundle = Bundle.open(bundle_folder)
+    columns = [column.model_copy(update={"range": None}) for column in bundle.schema.columns]
+    schema = bundle.schema.model_copy(update={"columns": tuple(columns)})
+    boundless = Predictor.of(replace(bundle, schema=schema))
+    far = {**rows[1], "sleep_hours": 1e300}
+    with pytest.raises(RequestError, match="row 2: the values are too large to compute") as refused:
+        boundless.answer(json.dumps({"rows": [rows[0], far, rows[2]]}).encode())
+    assert len(refused.value.faults) == 1
+
+
+VALUES = (
+    *("1e400", "-1e400", "1e308", "5e-324", "-0.0", "NaN", "Infinity", "01", "1.", "1e99999999999"),
+    *("9" * digits for digits in (16, 20, 39, 308, 309, 400, 4300, 4301, 9000)),
+    *('""', '"\\u0000"', '"\\ud800"', '"\\udfff\\ud800"', '"\n"', '"\u2028"', f'"{"9" * 400}"'),
+    *("true", "null", "[]", "{}", '{"a": [1]}', "[" * 300 + "]" * 300, "[" * 9000, '{"a":' * 5000),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_body_is_answered_by_a_fault_of_ours(ask: Ask, rows: Rows, seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - picks cases
+    statuses = set()
+    for _ in range(100):
+        cells = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rows[0].items()]
+        for _ in range(random.randint(1, 3)):
+            name = random.choice([*rows[0], "", "c0", "model_config", "\u2028"])
+            cell = f"{json.dumps(name)}: {random.choice(VALUES)}"
+            cells.insert(random.randrange(len(cells)), cell)  # often a key that is there twice
+            cells.pop(random.randrange(len(cells)))
+        text = bytearray(f'{{"rows": [{{{", ".join(cells)}}}]}}'.encode())
+        if random.random() < 0.2:
+            text[random.randrange(len(text))] = random.randrange(256)
+        statuses.add(ask("POST", "/predict", bytes(text))[0])
+    assert statuses <= {200, 422}
+    assert 422 in statuses
+
+
+@pytest.mark.parametrize(
     ("body", "fault"),
     {
         "no JSON": (b"rows", "the body: is not JSON"),
@@ -135,6 +198,7 @@ def test_a_body_that_does_not_arrive_is_given_up(ask: Ask, monkeypatch: pytest.M
     ("method", "path", "headers", "status"),
     [
         ("POST", "/predict", {"content_type": "text/csv"}, 415),
+        ("POST", "/predict", {"content_encoding": "gzip"}, 415),
         ("GET", "/predict", {}, 405),
         ("GET", "/docs", {}, 404),
     ],

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from studperf.bundle.manifest import GRAPH, METRICS, SCHEMA, Manifest, read_sealed, verify
-from studperf.bundle.rows import Columns, to_feeds
+from studperf.bundle.rows import Columns, to_feeds, to_places
 from studperf.bundle.schema import Schema
-from studperf.errors import BundleError
+from studperf.errors import BundleError, DataError, listing
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -90,10 +90,12 @@ class Bundle:
         """Predicts raw rows, given as columns by name; columns that the model does not use are ignored with a warning.
 
         Raises:
-            DataError: lists every cell that the model was not made for.
+            DataError: lists every cell that the model was not made for, or every row that is so far from
+                those of training that no number comes out.
         """
         feeds, warnings = to_feeds(columns, self.schema)
         predicted = run_graph(self.session, feeds)
+        _check_finite(predicted)
         band = self.metrics.conformal
         if band is None:
             return Prediction(predicted, None, None, None, warnings)
@@ -104,6 +106,15 @@ class Bundle:
             band.level,
             warnings,
         )
+
+
+def _check_finite(predicted: NDArray[np.float64]) -> None:
+    """Check that each row has got a number: a graph computes in single precision, which ends at 3e38."""
+    strange = ~np.isfinite(predicted)
+    if strange.any():
+        rows = to_places(strange)
+        fault = f"{rows}: the values are too large to compute a prediction from; check their units"
+        raise DataError(listing("These rows are not what the model was trained for", [fault]))
 
 
 def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -44,7 +44,7 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         missing = _missing(values, schema.missing)
         if missing.any() and column.fill is None:
             faults.append(
-                f"{column.name}: {_count(missing, 'missing value')} ({_places(missing)}), and training had none to learn from"
+                f"{column.name}: {_count(missing, 'missing value')} ({to_places(missing)}), and training had none to learn from"
             )
         feeds[column.name] = _READERS[column.kind](values, missing, column, faults, warnings)[
             :, None
@@ -80,7 +80,9 @@ def _numbers(
         )
     infinite = np.isinf(numbers)
     if infinite.any():
-        faults.append(f"{column.name}: {_count(infinite, 'infinite value')} ({_places(infinite)})")
+        faults.append(
+            f"{column.name}: {_count(infinite, 'infinite value')} ({to_places(infinite)})"
+        )
     unit = f" {column.unit}" if column.unit else ""
     outside = _outside(numbers, column.range) & ~infinite
     if outside.any() and column.range is not None:
@@ -93,7 +95,7 @@ def _numbers(
         low, high = column.seen
         where = f"outside of the training range {low:g} to {high:g}{unit}"
         warnings.append(
-            f"{column.name}: {_count(beyond, 'value')} {where} ({_places(beyond)}): predictions there are extrapolation"
+            f"{column.name}: {_count(beyond, 'value')} {where} ({to_places(beyond)}): predictions there are extrapolation"
         )
     return numbers
 
@@ -116,7 +118,7 @@ def _flags(
     flags = _convert(
         values,
         missing,
-        lambda value: _FLAGS.get(str(value).strip().lower().removesuffix(".0"), math.nan),
+        lambda value: _FLAGS.get(_text(value).strip().lower().removesuffix(".0"), math.nan),
     )
     strange = np.isnan(flags) & ~missing | ~np.isin(flags, (0.0, 1.0)) & ~np.isnan(flags)
     if strange.any():
@@ -139,7 +141,7 @@ def _levels(
         isinstance(value, float | np.floating) and float(value).is_integer() for value in known
     )
     words = [
-        column.missing if gone else str(int(v)) if is_whole else str(v)
+        column.missing if gone else str(int(v)) if is_whole else _text(v)
         for v, gone in zip(values, missing, strict=True)
     ]
     levels = np.asarray(words, dtype=object)
@@ -171,22 +173,38 @@ def _convert(
 
 
 def _number(value: object) -> float:
+    if isinstance(value, int | float | np.number):
+        return _float(value)
     text = str(value)
-    try:  # Python reads 1_000 as a thousand; a table that holds it means something else
-        return (
-            math.nan
-            if "_" in text
-            else float(value if isinstance(value, int | float | np.number) else text)
-        )
+    if "_" in text:  # Python reads 1_000 as a thousand; a table that holds it means something else
+        return math.nan
+    try:
+        return float(text)
     except ValueError:
         return math.nan
+
+
+def _float(number: float | np.number[Any]) -> float:
+    """Return the number as a float; as infinite where it is an integer beyond all floats."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "an integer of thousands of digits"
 
 
 def _count(mask: NDArray[np.bool_], noun: str) -> str:
     return f"{int(mask.sum())} {noun}{'' if mask.sum() == 1 else 's'}"
 
 
-def _places(mask: NDArray[np.bool_]) -> str:
+def to_places(mask: NDArray[np.bool_]) -> str:
+    """Return the first rows of a mask in words, counted from 1."""
     index = np.flatnonzero(mask)
     more = f" and {len(index) - _N_EXAMPLES} more" if len(index) > _N_EXAMPLES else ""
     return f"row{'s' if len(index) > 1 else ''} {', '.join(str(i + 1) for i in index[:_N_EXAMPLES])}{more}"
@@ -195,4 +213,4 @@ def _places(mask: NDArray[np.bool_]) -> str:
 def _shown(values: Cells, mask: NDArray[np.bool_]) -> str:
     index = np.flatnonzero(mask)
     more = f" and {len(index) - _N_EXAMPLES} more" if len(index) > _N_EXAMPLES else ""
-    return ", ".join(f"{str(values[i])[:40]!r} (row {i + 1})" for i in index[:_N_EXAMPLES]) + more
+    return ", ".join(f"{_text(values[i])[:40]!r} (row {i + 1})" for i in index[:_N_EXAMPLES]) + more

@@ -23,7 +23,6 @@ _USAGE = """Serves a bundle's predictions over HTTP. PATH is a bundle, or a run 
 
 The port may come from $PORT as well. A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
 _MAX_PORT = 65535
-_MAX_WAITING = 64
 
 
 def main() -> None:
@@ -59,22 +58,14 @@ def serve(path: Path, *, host: str, port: int) -> None:
         import uvicorn
 
         from studperf.serving.api import create_app
+        from studperf.serving.connections import SETTINGS
         from studperf.serving.predictor import Predictor
     except ImportError as error:
         raise ConfigError(
             f"{error}; the server's packages are a group of their own: uv sync --group serving"
         ) from error
     app = create_app(Predictor.of(bundle))
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        lifespan="off",
-        server_header=False,
-        limit_concurrency=_MAX_WAITING,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=10,
-    )
+    uvicorn.run(app, host=host, port=port, **SETTINGS)
 
 
 def _port(text: str) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from studperf.serving.predictor import Predictor, RequestError
+from studperf.serving.workload import RETRY_AFTER_S, BusyError, Workload
 
 MAX_BYTES = 1 << 20
 BODY_S = 10.0
@@ -24,14 +24,17 @@ _PHRASES = {
     405: "this path takes another method",
     408: f"the body took longer than {BODY_S:g} seconds",
     413: f"the body is larger than {MAX_BYTES} bytes; send fewer rows at a time",
+    503: f"too many requests are being answered; send it again in {RETRY_AFTER_S} s",
 }
 _CLOSING = (400, 408, 413)
 """What is left of such a body would be read as the next request."""
+_RETRY = {"retry-after": str(RETRY_AFTER_S)}
 _log = logging.getLogger("studperf.serving")
 
 
 def create_app(predictor: Predictor) -> Starlette:
     """The ASGI application of a bundle that is loaded already, so that a server that answers is one that can predict."""
+    workload = Workload()
 
     async def predict(request: Request) -> Response:
         if (
@@ -39,11 +42,17 @@ def create_app(predictor: Predictor) -> Starlette:
             != "application/json"
         ):
             return _error(415, "send JSON, with the header content-type: application/json")
-        body = await _read(request)
-        try:
-            return JSONResponse(await run_in_threadpool(predictor.answer, body))
-        except RequestError as refused:
-            return _error(422, "the request can't be answered", faults=refused.faults)
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            return _error(415, "send the JSON as it is, without content-encoding")
+        with workload.hold() as count_bytes:
+            body = await _read(request, count_bytes)
+            try:
+                answer = await workload.run(lambda: predictor.answer(body))
+            except RequestError as refused:
+                return _error(422, "the request can't be answered", faults=refused.faults)
+            except BusyError as error:
+                raise HTTPException(503, headers=_RETRY) from error
+        return JSONResponse(answer)
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "run": predictor.bundle.manifest.run})
@@ -61,15 +70,16 @@ def create_app(predictor: Predictor) -> Starlette:
     )
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, count_bytes: Callable[[int], None]) -> bytes:
     """The body, as long as it keeps to size and time."""
     told = request.headers.get("content-length", "0")
-    if told.isdigit() and int(told) > MAX_BYTES:
+    if told.isdecimal() and int(told) > MAX_BYTES:
         raise HTTPException(413)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
+                count_bytes(len(chunk))
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise HTTPException(413)
@@ -77,6 +87,8 @@ async def _read(request: Request) -> bytes:
         raise HTTPException(408) from error
     except ClientDisconnect as error:
         raise HTTPException(400) from error
+    except BusyError as error:
+        raise HTTPException(503, headers={**_RETRY, "connection": "close"}) from error
     return bytes(body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,9 @@ from studperf.errors import DataError
 MAX_ROWS = 1000
 _MAX_TEXT = 200
 _MAX_FAULTS = 20
+_LARGEST = int(sys.float_info.max)
+_Whole = Annotated[StrictInt, Field(ge=-_LARGEST, le=_LARGEST)]
+"""An integer that a float can hold: JSON has longer ones."""
 
 
 class RequestError(DataError):
@@ -119,7 +123,7 @@ class Predictor:
 
 def _field(column: InputColumn) -> tuple[Any, Any]:
     kinds: dict[str, Any] = {
-        "number": StrictInt | StrictFloat,
+        "number": _Whole | StrictFloat,
         "flag": StrictBool | Literal[0, 1],
         "category": Annotated[StrictStr, Field(max_length=_MAX_TEXT)],
     }
@@ -136,13 +140,14 @@ _WORDS = {
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
     "literal_error": "must be true, false, 0 or 1",
+    "int_parsing_size": "must be true, false, 0 or 1",  # an integer of hundreds of digits
     "string_type": "must be text",
     "json_invalid": "is not JSON",
     "too_long": f"holds more than {MAX_ROWS} rows",
     "too_short": "holds no row",
     "string_too_long": f"is longer than {_MAX_TEXT} characters",
 }
-_BRANCHES = ("int", "float", "bool", "literal[0,1]", "constrained-str", "str")
+_BRANCHES = ("int", "constrained-int", "float", "bool", "literal[0,1]", "constrained-str", "str")
 """What pydantic adds to the place of a value that could be of several types."""
 
 
@@ -150,4 +155,6 @@ def _told(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDeta
     """Its place and what is wrong there; a value that could be of two types has a fault for each, of which the last one says it all."""
     place = [part for part in fault["loc"] if part not in _BRANCHES]
     where = ".".join(str(part)[:60] for part in place) or "the body"
+    if fault["type"] == "json_invalid" and "number out of range" in fault["msg"]:
+        return where, "holds a number of thousands of digits"
     return where, _WORDS.get(fault["type"]) or fault["msg"][:1].lower() + fault["msg"][1:]
