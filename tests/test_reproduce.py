@@ -184,7 +184,7 @@ def test_the_command(words: list[str], code: int, text: str, made: Path) -> None
 
 @pytest.mark.parametrize(("leaves_rows_out", "n_differences"), [(True, 0), (False, 1)])
 def test_rows_that_an_earlier_version_numbered_without_those_left_out_are_the_same(
-    leaves_rows_out: bool, n_differences: int, tmp_path: Path
+    tmp_path: Path, *, leaves_rows_out: bool, n_differences: int
 ) -> None:
     rows = pd.DataFrame({"row": [2, 3], "split": "test", "actual": [5.0, 7.0], "predicted": 6.0})
     folders = [tmp_path / name for name in ("then", "now")]
