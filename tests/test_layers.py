@@ -28,6 +28,7 @@ ORDER = (
         "shares",
         "module",
         "record",
+        "multirun",
         "callbacks",
         "fit",
         "stacked",

@@ -14,7 +14,6 @@ import yaml
 from rich.console import Console
 
 from studperf import report
-from studperf.config import load
 from studperf.config.shape import RunConfig
 from studperf.data.kept import prepare_again
 from studperf.data.memory import enough_memory
@@ -23,6 +22,7 @@ from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
 from studperf.judge import Reference, judge_run, predict_val
 from studperf.module import build_module
+from studperf.multirun import PLAN, REPEAT, Plan, load_recorded
 from studperf.record import (
     LAST,
     LOG,
@@ -39,8 +39,6 @@ from studperf.stacked.fit import Member, fit_stack
 from studperf.stacked.plan import NotStackableError
 from studperf.stacked.stack import Stack
 from studperf.tracking.tracker import tracked
-
-REPEAT = "repeat.yaml"
 
 
 @dataclass(frozen=True)
@@ -103,25 +101,51 @@ def drop_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def holds_several(folder: Path) -> bool:
+    """Return whether a folder is that of several runs, begun or not."""
+    plans = [folder / REPEAT, folder / PLAN]
+    return any(plan.is_file() for plan in plans) or any(folder.glob(f"*/{RECORD}"))
+
+
 def find_jobs(folder: Path) -> list[Job]:
-    """The runs of a folder of several: those of a `repeat=`, begun or not, or those that lie directly below.
+    """The runs of a folder of several to go on with: all of a `repeat=`, and of a multirun those that have not finished.
+
+    Of a multirun these are also the ones that never began; one of an earlier version wrote no plan, and is known by what lies there.
 
     Raises:
         ConfigError: the configuration that lies there is refused.
-        RunError: a record can't be read.
+        RunError: a record or the plan can't be read.
     """
     if (folder / REPEAT).is_file():
         saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
-        return repeat_jobs(
-            load(saved["config"], is_trusted=False), saved["overrides"], folder, "seed"
-        )
-    records = {
+        config = load_recorded(saved["config"], saved["overrides"])
+        return repeat_jobs(config, saved["overrides"], folder, "seed")
+    begun = {
         path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))
     }
-    return [
-        Job(load(record.config, is_trusted=False), record.overrides, below)
-        for below, record in records.items()
+    jobs = [
+        Job(load_recorded(record.config, record.overrides), record.overrides, below)
+        for below, record in begun.items()
+        if record.status != "finished"
     ]
+    return jobs + [job for job in _planned_jobs(folder) if job.folder not in begun]
+
+
+def _planned_jobs(folder: Path) -> list[Job]:
+    """The runs of a multirun's plan, but for those of which all seeds have begun: these are known by their records."""
+    plan = Plan.load(folder)
+    jobs: list[Job] = []
+    for planned in plan.runs if plan is not None else ():
+        if len(planned.find_begun(folder)) < planned.n_runs:
+            config = planned.compose(folder)
+            stem = multirun_stem(planned.number, config)
+            jobs += repeat_jobs(config, planned.plain_words, folder, stem)
+    return jobs
+
+
+def multirun_stem(number: int, config: RunConfig) -> str:
+    """Return how the folder names of a multirun's run begin; its seed follows."""
+    return f"{number}_{config.model_name}_seed"
 
 
 def run_many(

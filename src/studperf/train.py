@@ -156,12 +156,13 @@ def resume(folder: Path) -> RunRecord | None:
     Raises:
         RunError: the folder is no run and holds none.
     """
-    from studperf.many import find_jobs
+    from studperf.many import find_jobs, holds_several
+    from studperf.multirun import load_recorded
     from studperf.record import RECORD, RunRecord
 
-    if not (folder / RECORD).is_file() and (jobs := find_jobs(folder)):
+    if not (folder / RECORD).is_file() and holds_several(folder):
         _several.add(folder)
-        _run_jobs(jobs)
+        _run_jobs(find_jobs(folder))
         return None
     record = RunRecord.load(folder)
     if record.status == "finished":
@@ -169,7 +170,8 @@ def resume(folder: Path) -> RunRecord | None:
             f"{folder} has finished; there is nothing to go on with.", soft_wrap=True
         )
         return record
-    return run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
+    config = load_recorded(record.config, record.overrides)
+    return run(config, overrides=record.overrides, folder=folder)
 
 
 def _run_jobs(jobs: Sequence[Job]) -> None:
@@ -224,11 +226,10 @@ def _run_or_resume(cfg: DictConfig) -> None:
 
 
 def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> None:
-    from studperf.many import repeat_jobs
+    from studperf.many import multirun_stem, repeat_jobs
 
-    jobs = repeat_jobs(
-        config, words, Path(hydra.sweep.dir), f"{hydra.job.num}_{config.model_name}_seed"
-    )
+    stem = multirun_stem(int(hydra.job.num), config)
+    jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), stem)
     # Another sweeper wants each run's result before it chooses the next; Hydra's own knows all of them from the start.
     if config.engine == "stacked" and str(hydra.sweeper._target_).endswith(".BasicSweeper"):
         _collected.extend(jobs)
@@ -256,6 +257,13 @@ def main() -> int | None:
         run_hydra(_task, check_study=_check_study)
         if _collected:
             _run_jobs(_collected)
+    except KeyboardInterrupt as error:
+        if len(_several) != 1:
+            raise
+        (folder,) = _several
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={folder}"
+        ) from error
     finally:  # several runs that failed or were interrupted show what they have
         for folder in _several:
             if any(folder.glob("*/record.json")):
