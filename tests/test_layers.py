@@ -44,6 +44,7 @@ ORDER = (
         "report",
         "summary",
         "tracking",
+        "conclude",
         "many",
         "sweeps",
         "cloud",

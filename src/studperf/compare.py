@@ -57,16 +57,18 @@ def _group_table(group: Group[Standing]) -> Table:
     from studperf.report import interval_text
 
     table = Table(title=Text(f"Runs, best first: {group.heading}"), title_justify="left")
-    is_text = ("run", "model", "settings", "")
-    for name in ("run", "model", "settings", "seed", "RMSE", "MAE", "against the best", ""):
-        table.add_column(name, justify="left" if name in is_text else "right", overflow="fold")
     common = common_words(standing.record for standing in group.items)
-    for standing in group.items:
+    settings = [settings_of(standing.record, common) for standing in group.items]
+    is_text = ("run", "model", "settings", "")
+    named = ["settings"] if any(settings) else []
+    for name in ("run", "model", *named, "seed", "RMSE", "MAE", "against the best", ""):
+        table.add_column(name, justify="left" if name in is_text else "right", overflow="fold")
+    for standing, own in zip(group.items, settings, strict=True):
         scores, difference = standing.judgement.scores, standing.difference
         table.add_row(
             Text(str(standing.folder)),
             Text(standing.record.model),
-            Text(settings_of(standing.record, common)),
+            *([Text(own)] if named else []),
             str(standing.record.seed),
             interval_text(scores.rmse, digits=3),
             interval_text(scores.mae, digits=3),

@@ -14,13 +14,14 @@ import yaml
 from rich.console import Console
 
 from studperf import report
+from studperf.conclude import export_if_asked, judge_and_draw
 from studperf.config.shape import RunConfig
 from studperf.data.kept import prepare_again
 from studperf.data.memory import enough_memory
 from studperf.data.prepare import Prepared, prepare
 from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
-from studperf.judge import Reference, judge_run, predict_val
+from studperf.judge import Reference, predict_val
 from studperf.module import build_module
 from studperf.multirun import PLAN, REPEAT, Plan, load_recorded
 from studperf.record import (
@@ -31,7 +32,6 @@ from studperf.record import (
     make_folder,
     open_run,
     recorded,
-    timed,
     write_atomically,
 )
 from studperf.stacked import find_obstacle, stack_key, stack_size
@@ -286,7 +286,6 @@ def _run_stack(
         for member in members:
             try:
                 reference = _conclude(member, ready, reference, console, is_trial=is_trial)
-                report.show_verdict(member.record, member.folder, console)
                 results.append(member.record)
             except _caught(is_trial=is_trial) as error:
                 results.append(error)
@@ -301,7 +300,7 @@ def _conclude(
     *,
     is_trial: bool,
 ) -> Reference | None:
-    """Best weights, judgement, plots and tracking of one member; whatever ends it, its own record says so."""
+    """Best weights, judgement, plots, bundle and tracking of one member; whatever ends it, its own record says so."""
     record, folder = member.record, member.folder
     with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
         with recorded(record, folder):
@@ -316,13 +315,11 @@ def _conclude(
             if is_trial:
                 predict_val(member.module, ready.data, ready.encoder, ready.rows, folder)
                 return None
-            with timed(record, "judge"):
-                reference = judge_run(
-                    member.module, ready.data, ready.encoder, ready.rows, record, folder, reference
-                )
-            if member.config.plots:
-                with timed(record, "plots"):
-                    report.draw_plots(record, folder)
+            reference = judge_and_draw(
+                member.module, ready, member.config, record, folder, reference
+            )
+        report.show_verdict(record, folder, console)
+        export_if_asked(member.module, ready, member.config, record, folder, tracker, console)
         tracker.log_judgement(record, folder)
     return reference
 

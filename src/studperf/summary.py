@@ -42,22 +42,22 @@ def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> lis
     title = counted(n_runs, "run")
     if n_finished < n_runs:
         title = f"{n_finished} of {title}"
-    common = common_words(record for _, record in runs)
     groups = group_by_ground((Ground.of(record), record) for _, record in runs)
     if len(groups) == 1:
-        return [_summary_table(groups[0].items, common, title)]
+        return [_summary_table(groups[0].items, title)]
     tables = []
     for group in groups:
         heading = f"{len(group.items)} of {title}: {group.heading}"
-        tables.append(_summary_table(group.items, common, heading))
+        tables.append(_summary_table(group.items, heading))
     return tables
 
 
-def _summary_table(records: Sequence[RunRecord], common: set[str], title: str) -> Table:
+def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
     """Its models' seeds, mean and spread of RMSE, and verdicts."""
     table = Table(title=Text(title), title_justify="left")
     for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
         table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
+    common = common_words(records)
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         groups.setdefault((record.model, settings_of(record, common)), []).append(record)

@@ -73,11 +73,12 @@ def run(
     """
     with importing():
         from studperf import report
+        from studperf.conclude import export_if_asked, judge_and_draw
         from studperf.data.kept import prepare_again
         from studperf.data.memory import enough_memory
         from studperf.data.prepare import prepare
         from studperf.fit import build_trainer, fit
-        from studperf.judge import judge_run, predict_val
+        from studperf.judge import predict_val
         from studperf.module import build_module
         from studperf.record import open_run, recorded, timed
         from studperf.tracking.callback import LogEpochs
@@ -116,20 +117,9 @@ def run(
                 if is_trial:
                     predict_val(module, data, encoder, rows, folder)
                     return record
-                with timed(record, "judge"):
-                    judge_run(module, data, encoder, rows, record, folder)
-                if config.plots:
-                    with timed(record, "plots"):
-                        report.draw_plots(record, folder)
+                judge_and_draw(module, ready, config, record, folder)
             report.show_end(record, folder, console)
-            if config.export is True or (config.export == "auto" and tracker.is_live()):
-                from studperf.export.write import write_bundle
-                from studperf.finished import scored_tables
-
-                console.print(
-                    f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}",
-                    soft_wrap=True,
-                )
+            export_if_asked(module, ready, config, record, folder, tracker, console)
             tracker.log_judgement(record, folder)
     return record
 
