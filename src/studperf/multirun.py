@@ -114,6 +114,8 @@ class Plan:
                 f"{path}: is no plan of a multirun: {type(error).__name__}; "
                 "take it away, and the runs that have begun can be gone on with"
             ) from error
+        if not sweeps:
+            raise RunError(f"{path}: is no plan of a multirun: it names no run")
         described = zip(sweeps, repeats, strict=True)
         runs = (Planned(i, tuple(words), n) for i, (words, n) in enumerate(described))
         return cls(tuple(runs))
@@ -155,7 +157,7 @@ class Progress:
 
     Args:
         n_planned: how many there are to be; None for a multirun of an earlier version, which wrote no plan.
-        not_begun: the words, or the seed, of each that has not begun.
+        not_begun: number and own words, or the seed, of each that has not begun.
     """
 
     n_planned: int | None
@@ -177,10 +179,12 @@ def find_progress(folder: Path) -> Progress:
     plan = Plan.load(folder)
     if plan is None:
         return Progress(None)
+    common = set.intersection(*(set(run.plain_words) for run in plan.runs))
     not_begun: list[str] = []
     for run in plan.runs:
         n_missing = run.n_runs - len(run.find_begun(folder))
-        not_begun += [" ".join(run.plain_words) or "the defaults"] * n_missing
+        own = [word for word in run.plain_words if word not in common]
+        not_begun += [" ".join([f"{run.number}:", *own])] * n_missing
     return Progress(sum(run.n_runs for run in plan.runs), tuple(not_begun))
 
 

@@ -152,7 +152,14 @@ def resume(folder: Path) -> RunRecord | None:
 
     if not (folder / RECORD).is_file() and holds_several(folder):
         _several.add(folder)
-        _run_jobs(find_jobs(folder))
+        jobs = find_jobs(folder)
+        if not jobs:
+            make_console().print(
+                f"{folder}: all of its runs have finished; there is nothing to go on with.",
+                soft_wrap=True,
+                markup=False,
+            )
+        _run_jobs(jobs)
         return None
     record = RunRecord.load(folder)
     if record.status == "finished":
