@@ -13,8 +13,9 @@ from studperf.compare import compare, main
 from studperf.config import load_overrides
 from studperf.config.shape import RunConfig
 from studperf.errors import RunError
+from studperf.ranking import Found, Ground, find_runs
 from studperf.record import RunRecord
-from studperf.summary import find_runs, summary_table
+from studperf.summary import show_summary, summary_tables
 from studperf.train import run
 
 Config = Callable[..., RunConfig]
@@ -39,15 +40,35 @@ def three_runs(made_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made_once, tmp_path / "runs"))
 
 
+def recorder() -> Console:
+    return Console(width=300, record=True, file=io.StringIO())
+
+
 def text_of(table: object) -> str:
-    console = Console(width=300, record=True, file=io.StringIO())
+    console = recorder()
     console.print(table)
     return console.export_text()
 
 
+def compared(*folders: Path) -> str:
+    console = recorder()
+    compare(find_runs(folders), console)
+    return console.export_text()
+
+
+def summary_of(folder: Path) -> str:
+    console = recorder()
+    show_summary(folder, console)
+    return console.export_text()
+
+
+def titles_in(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("Runs, best first")]
+
+
 def test_runs_stand_best_first_with_paired_intervals(three_runs: Path) -> None:
-    runs = find_runs([three_runs])
-    lines = [line for line in text_of(compare(runs)).splitlines() if "runs/" in line]
+    runs = find_runs([three_runs]).runs
+    lines = [line for line in compared(three_runs).splitlines() if "runs/" in line]
     assert len(lines) == 3
     assert "best" in lines[0]
     assert "noise" in lines[1] or "worse" in lines[1]
@@ -66,20 +87,20 @@ def test_runs_stand_best_first_with_paired_intervals(three_runs: Path) -> None:
 
 
 def test_a_run_against_itself_is_noise(three_runs: Path) -> None:
-    (first, *_) = find_runs([three_runs])
-    assert "0.000 [0.000, 0.000]" in text_of(compare([first, first]))
+    (first, *_) = find_runs([three_runs]).runs
+    console = recorder()
+    compare(Found([first, first]), console)
+    assert "0.000 [0.000, 0.000]" in console.export_text()
 
 
-def test_runs_on_other_rows_are_compared_unpaired_and_marked(small_config: Config) -> None:
-    for seed in (1, 2):
-        config = small_config("model=linear", f"data.split.seed={seed}")
-        run(config)
-    assert "other rows, unpaired" in text_of(compare(find_runs([Path(config.runs)])))
+def test_a_run_that_is_named_twice_is_ranked_once(three_runs: Path) -> None:
+    (first, _), *_ = find_runs([three_runs]).runs
+    assert compared(first, three_runs, first).count(f"{first}") == 1
 
 
 def test_the_summary_groups_by_model_and_settings(three_runs: Path) -> None:
-    runs = find_runs([three_runs])
-    text = text_of(summary_table(runs))
+    runs = find_runs([three_runs]).runs
+    text = summary_of(three_runs)
     linear = [
         record.judgement.scores.rmse.value
         for _, record in runs
@@ -90,21 +111,154 @@ def test_the_summary_groups_by_model_and_settings(three_runs: Path) -> None:
     assert "no better than the mean" in text
 
 
-def test_an_unscored_run_is_refused_with_the_way_to_score_it(three_runs: Path) -> None:
-    folder, record = find_runs([three_runs])[0]
+def test_an_unscored_run_is_listed_apart_with_the_way_to_score_it(three_runs: Path) -> None:
+    folder, record = find_runs([three_runs]).runs[0]
     record.judgement, record.status = None, "interrupted"
     record.save(folder)
-    with pytest.raises(RunError, match=r"is interrupted and was not scored.*resume="):
-        compare(find_runs([three_runs]))
-    assert "interrupted" in text_of(summary_table(find_runs([three_runs])))
+    text = compared(three_runs)
+    (line,) = (line for line in text.splitlines() if "interrupted" in line)
+    assert line.startswith(f"{folder} ({record.model}): interrupted")
+    assert line.endswith(f"python -m studperf.train resume={folder}")
+    assert len([line for line in text.splitlines() if "│" in line and "runs/" in line]) == 2
+    summary = summary_of(three_runs)
+    assert "2 of 3 runs" in summary
+    assert f"Interrupted: {folder.name}\n" in summary
+    assert f"Go on with: python -m studperf.train resume={three_runs}" in summary
 
 
-def test_runs_of_different_targets_are_refused(three_runs: Path) -> None:
-    folder, record = find_runs([three_runs])[0]
+def test_runs_of_which_none_was_scored_are_refused_with_the_way_to_score_each(
+    three_runs: Path,
+) -> None:
+    for folder, record in find_runs([three_runs]).runs:
+        record.judgement, record.status = None, "interrupted"
+        record.save(folder)
+    with pytest.raises(RunError, match="none of these runs was scored") as caught:
+        compared(three_runs)
+    assert str(caught.value).count("python -m studperf.train resume=") == 3
+
+
+Change = Callable[[RunRecord], object]
+
+
+def predict_height(record: RunRecord) -> None:
     record.data.target = "height"
+
+
+def measure_in_feet(record: RunRecord) -> None:
+    record.data.unit = "feet"
+
+
+def see_a_file(record: RunRecord) -> None:
+    record.data.is_simulated, record.data.md5 = False, "a" * 32
+    record.data.path = "some/where/[bold]table.csv"
+
+
+def draw_other_rows(record: RunRecord) -> None:
+    record.config["data"]["source"]["simulate"]["seed"] = 99
+
+
+def split_otherwise(record: RunRecord) -> None:
+    record.data.split_sha256 = "0" * 64
+
+
+def score_on_val(record: RunRecord) -> None:
+    assert record.judgement is not None
+    record.judgement.scored_on = "val"
+    record.config["score_on"] = "val"
+
+
+def score_values_of_others(record: RunRecord) -> None:
+    """Nothing in the record says it; the rows' own values do."""
+
+
+APART: dict[str, tuple[Change, str]] = {
+    "another target": (predict_height, "they predict another target, not"),
+    "another unit": (measure_in_feet, "their target is in"),
+    "real data": (see_a_file, "their data are SIMULATED, not real"),
+    "other rows drawn": (draw_other_rows, "their data are others"),
+    "another split": (split_otherwise, "their rows are split otherwise"),
+    "scored on val": (score_on_val, "they were scored on val, not on test"),
+    "other values": (score_values_of_others, "their targets have other values in the same rows"),
+}
+
+
+@pytest.mark.parametrize("case", APART)
+def test_runs_that_can_not_be_compared_stand_apart_and_are_never_called_noise(
+    case: str, three_runs: Path
+) -> None:
+    change, why = APART[case]
+    runs = find_runs([three_runs]).runs
+    folder, record = next((f, r) for f, r in runs if r.seed == 1)
+    change(record)
     record.save(folder)
-    with pytest.raises(RunError, match="different targets: final_score, height"):
-        compare(find_runs([three_runs]))
+    if case == "other values":
+        frame = pd.read_parquet(folder / "predictions.parquet")
+        frame["actual"] += 1e-9
+        frame.to_parquet(folder / "predictions.parquet")
+    text = compared(three_runs)
+    first, second = titles_in(text)
+    assert "Apart" not in first
+    assert f"Apart from the runs above: {why}" in second
+    alone, pair = "best", "worse"
+    rows = {
+        name: line
+        for line in text.splitlines()
+        for name in [f.name for f, _ in runs]
+        if name in line
+    }
+    assert alone in rows[folder.name]
+    assert sum(pair in line or "noise" in line for line in rows.values()) == 1
+    for line in text.splitlines():
+        assert "unpaired" not in line
+    if case != "other values":
+        tables = summary_tables(find_runs([three_runs]).runs)
+        assert len(tables) == 2
+        assert why in str(tables[1].title)
+        assert [table.row_count for table in tables] in ([2, 1], [1, 2])
+
+
+def test_real_data_lead_and_simulated_ones_follow(three_runs: Path) -> None:
+    folder, record = find_runs([three_runs]).runs[-1]
+    see_a_file(record)
+    record.save(folder)
+    first, second = titles_in(compared(three_runs))
+    assert "rows of [bold]table.csv (md5 aaaaaaaa)" in first
+    assert "SIMULATED data (400 rows" in second
+
+
+def test_the_same_rows_at_another_path_are_the_same_ground(three_runs: Path) -> None:
+    grounds = set()
+    for i, (_, record) in enumerate(find_runs([three_runs]).runs):
+        see_a_file(record)
+        record.data.path, record.data.name = f"copies/{i}.csv", f"name{i}"
+        grounds.add(Ground.of(record))
+    assert len(grounds) == 1
+
+
+def test_runs_of_multiruns_below_a_folder_are_taken_in_and_deeper_ones_are_named(
+    three_runs: Path,
+) -> None:
+    (first, _), (second, _), (third, _) = find_runs([three_runs]).runs
+    (three_runs / "a_multirun").mkdir()
+    second.rename(three_runs / "a_multirun" / "0_linear_seed0")
+    (three_runs / "sweeps" / "a_study").mkdir(parents=True)
+    third.rename(three_runs / "sweeps" / "a_study" / "trial_0")
+    text = compared(three_runs)
+    assert str(first) in text
+    assert "a_multirun/0_linear_seed0" in text
+    study = three_runs / "sweeps" / "a_study"
+    assert f"left out: {study}: trials of a study" in text
+    assert "python -m studperf.sweeps show a_study" in text
+    assert f"{study / 'trial_0'}" not in text
+    assert f"{study / 'trial_0'}" in compared(three_runs, study)
+
+
+def test_the_settings_that_set_runs_apart_are_shown(three_runs: Path) -> None:
+    folder, record = find_runs([three_runs]).runs[0]
+    record.overrides.append("optimizer.lr=[0.5]")
+    record.save(folder)
+    (line,) = (line for line in compared(three_runs).splitlines() if folder.name in line)
+    assert "optimizer.lr=[0.5]" in line
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
@@ -134,17 +288,21 @@ def test_the_command_wants_runs(
 
 
 def test_records_of_runs_survive_the_round_trip(three_runs: Path) -> None:
-    for folder, record in find_runs([three_runs]):
+    for folder, record in find_runs([three_runs]).runs:
         assert RunRecord.load(folder) == record
 
 
-def test_lost_predictions_are_told(three_runs: Path) -> None:
-    (folder, _) = find_runs([three_runs])[0]
-    (folder / "predictions.parquet").unlink()
-    with pytest.raises(RunError, match=r"predictions\.parquet: can't be read"):
-        compare(find_runs([three_runs]))
+def test_lost_predictions_and_records_are_told_and_stop_nothing(three_runs: Path) -> None:
+    (first, _), (second, _), (third, _) = find_runs([three_runs]).runs
+    (first / "predictions.parquet").unlink()
+    (second / "record.json").write_text("{")
+    text = compared(three_runs)
+    assert f"{first / 'predictions.parquet'}: can't be read" in text
+    assert f"{second / 'record.json'}: is not a record" in text
+    assert f"{third}" in text
 
 
 def test_one_run_is_told_as_one(three_runs: Path) -> None:
-    runs = find_runs([three_runs])
-    assert [summary_table(runs[:n]).title for n in (1, 2)] == ["1 run", "2 runs"]
+    runs = find_runs([three_runs]).runs
+    titles = [str(summary_tables(runs[:n])[0].title) for n in (1, 2)]
+    assert titles == ["1 run", "2 runs"]

@@ -94,6 +94,40 @@ def test_another_file_is_scored_row_by_row(
     assert alone["predicted"].iloc[0] == pytest.approx(saved["predicted"].iloc[7], abs=1e-4)
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("words", [[], ["delimiter"], ["data.source.delimiter"]])
+def test_a_file_parted_otherwise_is_scored_as_the_same_rows(
+    words: list[str],
+    mark: str,
+    finished: Path,
+    new_table: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    new_table.to_csv(tmp_path / "commas.csv", index=False)
+    new_table.to_csv(tmp_path / "parted.csv.gz", index=False, sep=mark)
+    given = [f"{word}={mark}" for word in words]
+    for name, more in (("commas.csv", []), ("parted.csv.gz", given)):
+        source = f"data.source.path={tmp_path / name}"
+        monkeypatch.setattr(sys, "argv", ["evaluate", f"run={finished}", source, *more])
+        assert main() is None
+    found = [
+        pd.read_parquet(finished / "evaluations" / f"{stem}.parquet")
+        for stem in ("commas", "parted.csv")
+    ]
+    pd.testing.assert_frame_equal(*found)
+    assert found[0]["row"].tolist() == list(range(1, len(new_table) + 1))
+
+
+def test_one_key_under_two_names_is_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"run={finished}", "delimiter=tab", "data.source.delimiter=tab"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+    with pytest.raises(ConfigError, match="are the same key"):
+        main()
+
+
 def test_a_file_without_the_target_is_predicted_only(
     finished: Path, new_table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,11 @@ import torch
 import yaml
 from rich.console import Console
 
-from studperf import many, train
+from studperf import conclude, many, train
+from studperf.bundle import Bundle
+from studperf.bundle.manifest import verify
 from studperf.config.shape import RunConfig
+from studperf.data.simulate import simulate
 from studperf.errors import DataError, DivergedError, Interrupted, StudperfError
 from studperf.evaluate import FinishedRun
 from studperf.many import REPEAT, Job, find_jobs, open_repeat, repeat_jobs, run_many
@@ -74,6 +77,34 @@ def test_stacked_runs_are_judged_as_runs_alone_are(small_config: Config, tmp_pat
         assert set(alone.files) - set(record.files) == {"checkpoints/last.ckpt"}
         assert torch.load(folder / BEST, weights_only=True)["state_dict"]
         assert FinishedRun.load(folder).record == record
+
+
+def test_each_member_of_a_stack_leaves_a_bundle_that_predicts_as_the_run_did(
+    small_config: Config, tmp_path: Path
+) -> None:
+    config = small_config(
+        "repeat=2", "engine=stacked", "export=true", "data.source.simulate.seed=7"
+    )
+    console = quiet()
+    records = records_of(run_many(jobs_of(config, tmp_path), refuse, console))
+    table = simulate(config.data)
+    for record in records:
+        folder = tmp_path / record.name
+        assert f"Bundle in {folder / 'bundle'}" in text_of(console)
+        verify(folder / "bundle")
+        recorded = pd.read_parquet(folder / "predictions.parquet")
+        rows = table.iloc[recorded["row"].to_numpy() - 1]
+        columns = {name: rows[name].tolist() for name in config.data.feature_names}
+        predicted = Bundle.open(folder / "bundle").predict(columns).predicted
+        assert predicted == pytest.approx(recorded["predicted"].to_numpy(), abs=1e-4)
+    weights = {record.weights_sha256 for record in records}
+    assert len(weights) == 2
+
+
+def test_a_stack_without_export_leaves_no_bundle(small_config: Config, tmp_path: Path) -> None:
+    config = small_config("repeat=2", "engine=stacked", "export=false")
+    records_of(run_many(jobs_of(config, tmp_path), refuse, quiet()))
+    assert not list(tmp_path.glob("*/bundle"))
 
 
 def test_scoring_on_val_leaves_the_test_split_closed(small_config: Config, tmp_path: Path) -> None:
@@ -193,7 +224,7 @@ def test_an_interrupted_stack_is_begun_again_to_the_same_numbers(
         if during == "fit":
             patch.setattr(room, "_validate", interrupt(room._validate))
         else:
-            patch.setattr(many, "judge_run", interrupt(many.judge_run))
+            patch.setattr(conclude, "judge_run", interrupt(conclude.judge_run))
         with pytest.raises(Interrupted, match=rf"resume={folder}$"):
             run_many(jobs, refuse, quiet())
     left = [RunRecord.load(folder / f"seed{seed}") for seed in range(3)]
@@ -223,7 +254,7 @@ def test_one_member_of_an_interrupted_stack_can_be_begun_again_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(many, "judge_run", interrupt)
+        patch.setattr(conclude, "judge_run", interrupt)
         with pytest.raises(Interrupted):
             run_many(jobs_of(config, tmp_path / "broken"), refuse, quiet())
     resumed = train.resume(tmp_path / "broken" / "seed1")

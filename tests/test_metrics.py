@@ -117,8 +117,6 @@ def test_differences_of_unequal_vectors_are_refused() -> None:
         metrics.paired_difference(three, two, three)
     with pytest.raises(ValueError, match="equal vectors"):
         metrics.paired_difference(two, three, three)
-    with pytest.raises(ValueError, match="equal vectors"):
-        metrics.unpaired_difference((three, three), (EMPTY, EMPTY))
 
 
 # Intervals
@@ -262,9 +260,11 @@ def test_paired_difference_is_that_of_scipys_bootstrap() -> None:
 def test_paired_interval_is_narrower_than_unpaired_where_predictors_err_alike() -> None:
     first, second, actual = correlated(500, 0)
     paired = metrics.paired_difference(first, second, actual)
-    unpaired = metrics.unpaired_difference((first, actual), (second, actual))
-    assert unpaired.value == pytest.approx(paired.value)
-    assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
+    alone = [metrics.scores(predicted, actual)["rmse"] for predicted in (first, second)]
+    assert alone[0].value - alone[1].value == pytest.approx(paired.value)
+    # Of two samples drawn apart, the variances would add up.
+    unpaired_width = np.hypot(*(interval.high - interval.low for interval in alone))
+    assert paired.high - paired.low < 0.5 * unpaired_width
 
 
 def test_paired_difference_changes_its_sign_with_the_order() -> None:
@@ -287,21 +287,6 @@ def test_paired_interval_holds_the_true_difference_95_times_in_100() -> None:
     truth = np.sqrt(26) - np.sqrt(25 + 1.5**2)
     intervals = [metrics.paired_difference(*correlated(60, seed)) for seed in range(150)]
     assert 0.88 <= np.mean([i.low <= truth <= i.high for i in intervals]) <= 0.99
-
-
-def test_unpaired_interval_adds_both_spreads() -> None:
-    # Of n normal errors with deviation s, the RMSE has a standard error of about s / sqrt(2 n).
-    first, second = predictions(2000, 0), predictions(1000, 1, error=4.0)
-    interval = metrics.unpaired_difference(first, second)
-    expected = 2 * 1.96 * np.sqrt(3**2 / 4000 + 4**2 / 2000)
-    assert interval.high - interval.low == pytest.approx(expected, rel=0.1)
-
-
-def test_unpaired_samples_are_drawn_apart() -> None:
-    pair = predictions(300)
-    interval = metrics.unpaired_difference(pair, pair)
-    assert interval.value == 0.0
-    assert interval.low < 0 < interval.high
 
 
 # Conformal

@@ -13,7 +13,7 @@ from studperf import record as record_room
 from studperf.config.shape import RunConfig
 from studperf.errors import RunError
 from studperf.record import Git, RunRecord
-from studperf.reproduce import reproduce
+from studperf.reproduce import _prediction_differences, reproduce
 from studperf.train import run
 
 Config = Callable[..., RunConfig]
@@ -180,3 +180,21 @@ def test_the_command(words: list[str], code: int, text: str, made: Path) -> None
     assert (done.returncode, text in done.stdout + done.stderr) == (code, True), (
         done.stdout + done.stderr
     )
+
+
+@pytest.mark.parametrize(("leaves_rows_out", "n_differences"), [(True, 0), (False, 1)])
+def test_rows_that_an_earlier_version_numbered_without_those_left_out_are_the_same(
+    tmp_path: Path, *, leaves_rows_out: bool, n_differences: int
+) -> None:
+    rows = pd.DataFrame({"row": [2, 3], "split": "test", "actual": [5.0, 7.0], "predicted": 6.0})
+    folders = [tmp_path / name for name in ("then", "now")]
+    for folder, n_left_out in zip(folders, (0, 4), strict=True):
+        folder.mkdir()
+        numbered = rows.assign(row=rows["row"] + n_left_out)
+        numbered.to_parquet(folder / "predictions.parquet", index=False)
+    found = [
+        str(difference.what)
+        for difference in _prediction_differences(*folders, leaves_rows_out=leaves_rows_out)
+    ]
+    assert len([what for what in found if what == "rows predicted"]) == n_differences
+    assert bool(found) == bool(n_differences)

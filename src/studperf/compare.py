@@ -12,47 +12,82 @@ from studperf.cli import end_at_once, make_console, read_words, run_command
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from studperf.record import RunRecord
+    from studperf.ranking import Found, Group, Run, Standing
 
 _USAGE = """Sets runs side by side: scores, paired intervals against the best, and which differences are noise.
 
   python -m studperf.compare runs/A runs/B ...
 
-A folder that holds several runs, such as a multirun's, stands for all of them. Flags: --debug shows tracebacks."""
+A folder that holds several runs, such as a multirun's, stands for all of them, and runs/ for all runs and multiruns in it.
+Runs on other data, on another split, with another target or scored on another part are ranked apart.
+Flags: --debug shows tracebacks."""
 
 
-def compare(runs: list[tuple[Path, RunRecord]]) -> Table:
-    """A row for each run, best first, with the RMSE difference to the best and whether it is noise.
-
-    Runs scored on the same rows are compared in pairs; others by the intervals of two independent samples, and marked so.
+def compare(found: Found, console: Console) -> None:
+    """Print a ranking for each group of runs that can be compared, then what was not scored, can't be read or was left out.
 
     Raises:
-        RunError: a run was not scored, or the runs predict different targets.
+        RunError: no run was scored.
     """
-    from rich.table import Table
+    from studperf.ranking import rank_apart
 
-    from studperf.ranking import rank
+    ranking = rank_apart(found)
+    rest = [_unscored_line(run) for run in ranking.unscored]
+    rest += [reason for _, reason in ranking.unreadable]
+    rest += [f"left out: {line}" for line in found.explain_left_out()]
+    if not ranking.groups:
+        raise RunError("\n  - ".join(["none of these runs was scored:", *rest]))
+    for group in ranking.groups:
+        console.print(_group_table(group))
+    if any(len(group.items) > 1 for group in ranking.groups):
+        console.print("noise: the 95 % interval of the difference in RMSE holds 0", style="dim")
+    for line in rest:
+        console.print(line, soft_wrap=True, markup=False, style="yellow")
+
+
+def _group_table(group: Group[Standing]) -> Table:
+    """A row for each run, best first, with the RMSE difference to the best and whether it is noise."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from studperf.ranking import common_words, settings_of
     from studperf.report import interval_text
 
-    table = Table(title="Runs, best first", title_justify="left")
-    for name in ("run", "model", "seed", "RMSE", "MAE", "against the best", ""):
-        table.add_column(
-            name, justify="left" if name in ("run", "model", "") else "right", overflow="fold"
-        )
-    for standing in rank(runs):
+    table = Table(title=Text(f"Runs, best first: {group.heading}"), title_justify="left")
+    common = common_words(standing.record for standing in group.items)
+    settings = [settings_of(standing.record, common) for standing in group.items]
+    is_text = ("run", "model", "settings", "")
+    named = ["settings"] if any(settings) else []
+    for name in ("run", "model", *named, "seed", "RMSE", "MAE", "against the best", ""):
+        table.add_column(name, justify="left" if name in is_text else "right", overflow="fold")
+    for standing, own in zip(group.items, settings, strict=True):
         scores, difference = standing.judgement.scores, standing.difference
         table.add_row(
-            str(standing.folder),
-            standing.record.model,
+            Text(str(standing.folder)),
+            Text(standing.record.model),
+            *([Text(own)] if named else []),
             str(standing.record.seed),
             interval_text(scores.rmse, digits=3),
             interval_text(scores.mae, digits=3),
             "" if difference is None else interval_text(difference, digits=3),
-            standing.place + ("" if standing.is_paired else " (other rows, unpaired)"),
+            standing.place,
         )
     return table
+
+
+def _unscored_line(run: Run) -> str:
+    """Why a run is in no ranking, and how it gets into one."""
+    folder, record = run
+    named = f"{folder} ({record.model}): {record.status}"
+    if record.status in ("interrupted", "failed"):
+        why = f"; {record.error}" if record.error else ""
+        return f"{named}{why}; go on with it: python -m studperf.train resume={folder}"
+    if record.status == "running":
+        return f"{named}; it has no score yet"
+    return f"{named}; a trial of a study, which has no score of its own"
 
 
 def main() -> None:
@@ -63,11 +98,7 @@ def main() -> None:
         raise RunError(f"name the runs to compare.\n\n{_USAGE}")
     from studperf.ranking import find_runs
 
-    runs = find_runs([Path(word) for word in words])
-    console = make_console()
-    console.print(compare(runs))
-    if len(runs) > 1:
-        console.print("noise: the 95 % interval of the difference in RMSE holds 0", style="dim")
+    compare(find_runs([Path(word) for word in words]), make_console())
 
 
 if __name__ == "__main__":

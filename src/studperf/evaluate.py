@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from studperf.config.dataset import Dataset
+    from studperf.config.dataset import Dataset, Source
     from studperf.data.facts import Finding
     from studperf.data.rows import Rows
     from studperf.data.schema import Table
@@ -32,9 +32,12 @@ _USAGE = """Scores a finished run again: on its own test rows, where it must fin
   python -m studperf.evaluate run=runs/FOLDER
   python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv
 
-A file without the target column is predicted only. Predictions go to runs/FOLDER/evaluations/.
-Keys: run, data.source.path, data.source.delimiter, data.source.encoding. Flags: --debug shows tracebacks."""
-_KEYS = ("run", "data.source.path", "data.source.delimiter", "data.source.encoding")
+A file without the target column is predicted only. Predictions go to runs/FOLDER/evaluations/; their column `row` counts the rows
+of the file from 1, below its header. A CSV's delimiter is found by its header where it is another than the run's own table has.
+Keys: run, data.source.path, data.source.delimiter (or delimiter), data.source.encoding (or encoding).
+Flags: --debug shows tracebacks."""
+_SHORT = {"delimiter": "data.source.delimiter", "encoding": "data.source.encoding"}
+_KEYS = ("run", "data.source.path", *_SHORT.values(), *_SHORT)
 _NOT_THE_SAME = 1
 
 
@@ -51,6 +54,8 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     )
     if changes:
         source = source.model_copy(update={"otherwise": "fail"})
+    if "data.source.path" in changes and "data.source.delimiter" not in changes:
+        source = _with_found_delimiter(source, run.config.data)
     dataset = run.config.data.model_copy(update={"source": source})
     is_same = (
         _evaluate_large(run, dataset, console)
@@ -61,6 +66,21 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
         text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
         console.print(f"warning: {text}", style="yellow", soft_wrap=True)
     return is_same is not False
+
+
+def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
+    """The source of another file, with the delimiter that its header shows."""
+    from studperf.bundle.table import find_delimiter, read_header
+    from studperf.config import find_file
+    from studperf.data.source import PARQUET
+
+    path = find_file(str(source.path))
+    if path.suffix in PARQUET or not path.is_file():
+        return source
+    names = {*dataset.columns, dataset.target.column}
+    header = read_header(path, source.encoding)
+    delimiter = find_delimiter(header, names, first=source.delimiter)
+    return source.model_copy(update={"delimiter": delimiter})
 
 
 def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
@@ -224,11 +244,30 @@ def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Consol
     console.print(score_table(rows, title=f"{title}, 95 % intervals", unit=run.record.data.unit))
 
 
+def _read_given(words: Iterable[str]) -> dict[str, str]:
+    """The keys of the command line, short ones by their long names.
+
+    Raises:
+        ConfigError: a key is not known, or given twice.
+    """
+    from studperf.bundle.table import as_delimiter
+
+    given = read_keys(words, _KEYS)
+    for short, long in _SHORT.items():
+        if short in given and long in given:
+            raise ConfigError(f"{short} and {long} are the same key; give one of them")
+        if short in given:
+            given[long] = given.pop(short)
+    if "data.source.delimiter" in given:
+        given["data.source.delimiter"] = as_delimiter(given["data.source.delimiter"])
+    return given
+
+
 def main() -> int | None:
     """The command."""
     if (words := read_words(_USAGE)) is None:
         return None
-    given = read_keys(words, _KEYS)
+    given = _read_given(words)
     if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     with importing():

@@ -88,7 +88,7 @@ def judge_run(
     frames = []
     for name in shown:
         columns = {
-            "row": index[name] + 1,
+            "row": rows.numbers(index[name]),
             "split": name,
             "actual": actual[name],
             "predicted": predicted[name],
@@ -134,7 +134,7 @@ def predict_val(
     """Writes `predictions.parquet` with the val rows alone: all that one trial of many must leave."""
     _, predicted = _predict_parts(module, data, encoder, {}, ["val"])
     columns = {
-        "row": rows.split.val + 1,
+        "row": rows.numbers(rows.split.val),
         "split": "val",
         "actual": rows.target(rows.split.val),
         "predicted": predicted["val"],

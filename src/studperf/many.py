@@ -14,15 +14,16 @@ import yaml
 from rich.console import Console
 
 from studperf import report
-from studperf.config import load
+from studperf.conclude import export_if_asked, judge_and_draw
 from studperf.config.shape import RunConfig
 from studperf.data.kept import prepare_again
 from studperf.data.memory import enough_memory
 from studperf.data.prepare import Prepared, prepare
 from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
-from studperf.judge import Reference, judge_run, predict_val
+from studperf.judge import Reference, predict_val
 from studperf.module import build_module
+from studperf.multirun import PLAN, REPEAT, Plan, load_recorded
 from studperf.record import (
     LAST,
     LOG,
@@ -31,7 +32,6 @@ from studperf.record import (
     make_folder,
     open_run,
     recorded,
-    timed,
     write_atomically,
 )
 from studperf.stacked import find_obstacle, stack_key, stack_size
@@ -39,8 +39,6 @@ from studperf.stacked.fit import Member, fit_stack
 from studperf.stacked.plan import NotStackableError
 from studperf.stacked.stack import Stack
 from studperf.tracking.tracker import tracked
-
-REPEAT = "repeat.yaml"
 
 
 @dataclass(frozen=True)
@@ -103,25 +101,51 @@ def drop_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def holds_several(folder: Path) -> bool:
+    """Return whether a folder is that of several runs, begun or not."""
+    plans = [folder / REPEAT, folder / PLAN]
+    return any(plan.is_file() for plan in plans) or any(folder.glob(f"*/{RECORD}"))
+
+
 def find_jobs(folder: Path) -> list[Job]:
-    """The runs of a folder of several: those of a `repeat=`, begun or not, or those that lie directly below.
+    """The runs of a folder of several to go on with: all of a `repeat=`, and of a multirun those that have not finished.
+
+    Of a multirun these are also the ones that never began; one of an earlier version wrote no plan, and is known by what lies there.
 
     Raises:
         ConfigError: the configuration that lies there is refused.
-        RunError: a record can't be read.
+        RunError: a record or the plan can't be read.
     """
     if (folder / REPEAT).is_file():
         saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
-        return repeat_jobs(
-            load(saved["config"], is_trusted=False), saved["overrides"], folder, "seed"
-        )
-    records = {
+        config = load_recorded(saved["config"], saved["overrides"])
+        return repeat_jobs(config, saved["overrides"], folder, "seed")
+    begun = {
         path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))
     }
-    return [
-        Job(load(record.config, is_trusted=False), record.overrides, below)
-        for below, record in records.items()
+    jobs = [
+        Job(load_recorded(record.config, record.overrides), record.overrides, below)
+        for below, record in begun.items()
+        if record.status != "finished"
     ]
+    return jobs + [job for job in _planned_jobs(folder) if job.folder not in begun]
+
+
+def _planned_jobs(folder: Path) -> list[Job]:
+    """The runs of a multirun's plan, but for those of which all seeds have begun: these are known by their records."""
+    plan = Plan.load(folder)
+    jobs: list[Job] = []
+    for planned in plan.runs if plan is not None else ():
+        if len(planned.find_begun(folder)) < planned.n_runs:
+            config = planned.compose(folder)
+            stem = multirun_stem(planned.number, config)
+            jobs += repeat_jobs(config, planned.plain_words, folder, stem)
+    return jobs
+
+
+def multirun_stem(number: int, config: RunConfig) -> str:
+    """Return how the folder names of a multirun's run begin; its seed follows."""
+    return f"{number}_{config.model_name}_seed"
 
 
 def run_many(
@@ -262,7 +286,6 @@ def _run_stack(
         for member in members:
             try:
                 reference = _conclude(member, ready, reference, console, is_trial=is_trial)
-                report.show_verdict(member.record, member.folder, console)
                 results.append(member.record)
             except _caught(is_trial=is_trial) as error:
                 results.append(error)
@@ -277,7 +300,7 @@ def _conclude(
     *,
     is_trial: bool,
 ) -> Reference | None:
-    """Best weights, judgement, plots and tracking of one member; whatever ends it, its own record says so."""
+    """Best weights, judgement, plots, bundle and tracking of one member; whatever ends it, its own record says so."""
     record, folder = member.record, member.folder
     with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
         with recorded(record, folder):
@@ -292,13 +315,11 @@ def _conclude(
             if is_trial:
                 predict_val(member.module, ready.data, ready.encoder, ready.rows, folder)
                 return None
-            with timed(record, "judge"):
-                reference = judge_run(
-                    member.module, ready.data, ready.encoder, ready.rows, record, folder, reference
-                )
-            if member.config.plots:
-                with timed(record, "plots"):
-                    report.draw_plots(record, folder)
+            reference = judge_and_draw(
+                member.module, ready, member.config, record, folder, reference
+            )
+        report.show_verdict(record, folder, console)
+        export_if_asked(member.module, ready, member.config, record, folder, tracker, console)
         tracker.log_judgement(record, folder)
     return reference
 

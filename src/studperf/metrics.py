@@ -163,24 +163,6 @@ def paired_mean_difference(first: FloatArray, second: FloatArray, *, is_squared:
     return _interval(float(root(first.mean()) - root(second.mean())), draws)
 
 
-def unpaired_difference(
-    first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]
-) -> Interval:
-    """RMSE of the first (predicted, actual) minus that of the second, on different rows.
-
-    Raises:
-        ValueError: a pair is empty or differs in shape.
-    """
-    draws = []
-    for i, (predicted, actual) in enumerate((first, second)):
-        _check(predicted, actual)
-        sums = _resample(
-            np.stack([(predicted - actual) ** 2, np.ones_like(actual)], axis=1), seed=_SEED + i
-        )
-        draws.append(np.sqrt(sums[:, 0] / sums[:, 1]))
-    return _interval(rmse(*first) - rmse(*second), draws[0] - draws[1])
-
-
 def conformal_half_width(
     predicted: FloatArray, actual: FloatArray, *, coverage: float = 0.9
 ) -> float:

@@ -385,7 +385,9 @@ def open_run(
     elif not is_kept:
         return record, Path(config.runs) / name
     else:
-        folder = make_folder(folder.parent if folder else Path(config.runs), name)
+        # A folder without a record is what a run leaves that was killed as it began: it is begun there again.
+        if folder is None or not folder.is_dir():
+            folder = make_folder(folder.parent if folder else Path(config.runs), name)
         record.name = folder.name
         write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
         seen = np.concatenate([split.train, split.val])

@@ -168,7 +168,8 @@ def outcome_differences(
     yield from _unequal("number of epochs", len(record.history), len(again.history))
     yield from _unequal("best epoch", record.best_epoch, again.best_epoch)
     yield from _unequal("weights sha256", record.weights_sha256, again.weights_sha256)
-    yield from _prediction_differences(folder, again_folder)
+    leaves_rows_out = bool(record.config["data"].get("drop_missing_target"))
+    yield from _prediction_differences(folder, again_folder, leaves_rows_out=leaves_rows_out)
     then, now = (
         r.judgement.model_dump(mode="json") if r.judgement else {} for r in (record, again)
     )
@@ -176,10 +177,15 @@ def outcome_differences(
         yield from _unequal(name, then[name], now.get(name))
 
 
-def _prediction_differences(folder: Path, again_folder: Path) -> Iterator[Difference]:
+def _prediction_differences(
+    folder: Path, again_folder: Path, *, leaves_rows_out: bool
+) -> Iterator[Difference]:
     from studperf.record import read_predictions
 
     then, now = read_predictions(folder), read_predictions(again_folder)
+    if leaves_rows_out and list(then["actual"]) == list(now["actual"]):
+        # Earlier versions numbered the rows that were kept, not those of the file.
+        then["row"] = now["row"]
     yield from _unequal(
         "rows predicted",
         list(zip(then["split"], then["row"], strict=True)),

@@ -73,11 +73,12 @@ def run(
     """
     with importing():
         from studperf import report
+        from studperf.conclude import export_if_asked, judge_and_draw
         from studperf.data.kept import prepare_again
         from studperf.data.memory import enough_memory
         from studperf.data.prepare import prepare
         from studperf.fit import build_trainer, fit
-        from studperf.judge import judge_run, predict_val
+        from studperf.judge import predict_val
         from studperf.module import build_module
         from studperf.record import open_run, recorded, timed
         from studperf.tracking.callback import LogEpochs
@@ -116,20 +117,9 @@ def run(
                 if is_trial:
                     predict_val(module, data, encoder, rows, folder)
                     return record
-                with timed(record, "judge"):
-                    judge_run(module, data, encoder, rows, record, folder)
-                if config.plots:
-                    with timed(record, "plots"):
-                        report.draw_plots(record, folder)
+                judge_and_draw(module, ready, config, record, folder)
             report.show_end(record, folder, console)
-            if config.export is True or (config.export == "auto" and tracker.is_live()):
-                from studperf.export.write import write_bundle
-                from studperf.finished import scored_tables
-
-                console.print(
-                    f"Bundle in {write_bundle(module, encoder, scored_tables(rows, record), record, folder)}",
-                    soft_wrap=True,
-                )
+            export_if_asked(module, ready, config, record, folder, tracker, console)
             tracker.log_judgement(record, folder)
     return record
 
@@ -156,11 +146,19 @@ def resume(folder: Path) -> RunRecord | None:
     Raises:
         RunError: the folder is no run and holds none.
     """
-    from studperf.many import find_jobs
+    from studperf.many import find_jobs, holds_several
+    from studperf.multirun import load_recorded
     from studperf.record import RECORD, RunRecord
 
-    if not (folder / RECORD).is_file() and (jobs := find_jobs(folder)):
+    if not (folder / RECORD).is_file() and holds_several(folder):
         _several.add(folder)
+        jobs = find_jobs(folder)
+        if not jobs:
+            make_console().print(
+                f"{folder}: all of its runs have finished; there is nothing to go on with.",
+                soft_wrap=True,
+                markup=False,
+            )
         _run_jobs(jobs)
         return None
     record = RunRecord.load(folder)
@@ -169,7 +167,8 @@ def resume(folder: Path) -> RunRecord | None:
             f"{folder} has finished; there is nothing to go on with.", soft_wrap=True
         )
         return record
-    return run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
+    config = load_recorded(record.config, record.overrides)
+    return run(config, overrides=record.overrides, folder=folder)
 
 
 def _run_jobs(jobs: Sequence[Job]) -> None:
@@ -224,11 +223,10 @@ def _run_or_resume(cfg: DictConfig) -> None:
 
 
 def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> None:
-    from studperf.many import repeat_jobs
+    from studperf.many import multirun_stem, repeat_jobs
 
-    jobs = repeat_jobs(
-        config, words, Path(hydra.sweep.dir), f"{hydra.job.num}_{config.model_name}_seed"
-    )
+    stem = multirun_stem(int(hydra.job.num), config)
+    jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), stem)
     # Another sweeper wants each run's result before it chooses the next; Hydra's own knows all of them from the start.
     if config.engine == "stacked" and str(hydra.sweeper._target_).endswith(".BasicSweeper"):
         _collected.extend(jobs)
@@ -256,6 +254,13 @@ def main() -> int | None:
         run_hydra(_task, check_study=_check_study)
         if _collected:
             _run_jobs(_collected)
+    except KeyboardInterrupt as error:
+        if len(_several) != 1:
+            raise
+        (folder,) = _several
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={folder}"
+        ) from error
     finally:  # several runs that failed or were interrupted show what they have
         for folder in _several:
             if any(folder.glob("*/record.json")):

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from small_run import SMALL
 from studperf.bundle.__main__ import main
+from studperf.bundle.table import find_delimiter
 from studperf.config import load_overrides
 from studperf.data.simulate import simulate
 from studperf.errors import BundleError, ConfigError, DataError
@@ -113,6 +115,96 @@ def test_rows_are_read_in_every_form_that_training_reads(
         *(["encoding=latin-1"] if form == "another encoding" else []),
     )
     assert capsys.readouterr().out == plain
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".table"])
+def test_a_parquet_file_is_predicted_as_the_same_rows_in_a_csv(
+    ending: str,
+    run_folder: Path,
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call(monkeypatch, "predict", run_folder, rows)
+    plain = capsys.readouterr().out
+    frame = pd.read_csv(rows, keep_default_na=False)
+    frame["gender"] = frame["gender"].astype("category")
+    frame["age"] = frame["age"].astype("Int64")
+    frame["passed"] = frame["passed"].astype(bool)
+    path = tmp_path / f"rows{ending}"
+    frame.to_parquet(path)
+    call(monkeypatch, "predict", run_folder, path)
+    assert capsys.readouterr().out == plain
+
+
+def test_a_missing_value_of_a_parquet_file_is_told_as_one(
+    run_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.read_csv(rows, keep_default_na=False)
+    frame["age"] = frame["age"].astype("Int64").where(frame.index != 2)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"age: 1 missing value \(row 3\)"):
+        call(monkeypatch, "predict", run_folder, tmp_path / "rows.parquet")
+
+
+def test_a_parquet_file_without_pyarrow_says_what_reads_it(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        DataError, match=r"is a Parquet file, and pyarrow.* or give the rows as CSV"
+    ):
+        call(monkeypatch, "predict", run_folder, tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"PAR1 and no more", "rows.parquet", "can't be read as Parquet"),
+        (b"a,b\n1,2\n", "rows.parquet", "can't be read as Parquet"),
+        (b"PK\x03\x04 sheet", "rows.xlsx", "is a zip or Excel file"),
+        (b"\xff\x00\x80", "rows.csv", "holds NUL bytes"),
+    ],
+)
+def test_a_file_of_another_format_is_not_called_text_of_another_encoding(
+    content: bytes,
+    name: str,
+    message: str,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        call(monkeypatch, "predict", run_folder, tmp_path / name)
+    assert "latin-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["bar", "|"])
+def test_a_delimiter_may_be_named(
+    given: str,
+    run_folder: Path,
+    rows: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call(monkeypatch, "predict", run_folder, rows)
+    plain = capsys.readouterr().out
+    rows.write_text(rows.read_text().replace(",", "|"))
+    call(monkeypatch, "predict", run_folder, rows, f"delimiter={given}")
+    assert capsys.readouterr().out == plain
+    with pytest.raises(ConfigError, match="delimiter=bars: must be one character, or one of comma"):
+        call(monkeypatch, "predict", run_folder, rows, "delimiter=bars")
+
+
+def test_the_delimiter_is_the_one_by_which_the_header_holds_the_columns() -> None:
+    names = {"age, years", "height", "town"}
+    assert find_delimiter('"age, years";height;town\n1;2;3', names) == ";"
+    assert find_delimiter("age\theight\ttown", names) == "\t"
+    assert find_delimiter("height", names, first=";") == ";"
+    assert find_delimiter("", names) == ","
 
 
 def test_predictions_go_to_a_file_when_asked(

@@ -124,6 +124,8 @@ def test_every_value_that_a_yaml_says_holds(file: Path) -> None:
     said = OmegaConf.load(file)
     for path in keys_of(file):
         value = OmegaConf.select(said, ".".join(path[len(prefix_of(file)) :]))
+        if path == ("model_name",):  # `auto` is the choice's name by now
+            continue
         if not OmegaConf.is_config(value):
             assert functools.reduce(lambda node, key: node[key], path, plain_of(file)) == value, (
                 ".".join(path)

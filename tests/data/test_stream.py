@@ -278,6 +278,55 @@ def test_chunks_give_the_same_split_encoder_and_tensors(
     np.testing.assert_array_equal(small[5], large[5])
 
 
+def without_targets(*rows: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        is_lacking = table.index.isin(rows)
+        return table.assign(y=table["y"].astype(object).where(~is_lacking, ""))
+
+    return change
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_numbered_as_in_the_file_where_some_lack_a_target(
+    kind: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    lacking = [0, 1, 36, 37, 38, 150, *range(222, 300), 399]
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[310] = table.loc[308].where(table.columns != "id", "a copy")
+        return without_targets(*lacking)(table)
+
+    case = Case(change, blocks={"drop_missing_target": True})
+    dataset = write(case, tmp_path, kind, describe(case, make_dataset))
+    file = change(good())
+    warnings = []
+    for rows in both(dataset):
+        assert len(rows) == len(file) - len(lacking)
+        for part in vars(rows.split).values():
+            in_file = file.iloc[rows.numbers(part) - 1]
+            np.testing.assert_array_equal(in_file["y"].astype(float), rows.target(part))
+            np.testing.assert_array_equal(rows.table(part).frame.index + 1, rows.numbers(part))
+        warnings.append([str(finding) for finding in rows.findings])
+    assert warnings[0] == warnings[1]
+    assert "1 copy of another row, target included (row 311)" in " ".join(warnings[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_faults_below_rows_without_a_target_are_told_by_the_rows_of_the_file(
+    kind: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        faulty = cells("id", "student-290", start=300)(cells("age", 200, start=90)(table))
+        return without_targets(3, 100, 101)(faulty)
+
+    case = Case(change, blocks={"drop_missing_target": True})
+    dataset = write(case, tmp_path, kind, describe(case, make_dataset))
+    for rows in both(dataset):
+        found = " ".join(str(finding) for finding in rows.findings)
+        assert "200 (row 91)" in found
+        assert "'student-290' (row 291), 'student-290' (row 301)" in found
+
+
 def approximately(value: Any) -> Any:
     """The same to 1e-6 in all numbers, however deep they lie."""
     if isinstance(value, dict):

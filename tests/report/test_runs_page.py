@@ -10,10 +10,10 @@ import pytest
 
 from studperf.errors import RunError
 from studperf.figures import Figures
-from studperf.ranking import rank
+from studperf.ranking import Standing, find_runs, rank_apart
 from studperf.record import RunRecord
 from studperf.report.overview import Axis, choices, upper_end
-from studperf.report.runs_page import find_all, render_runs
+from studperf.report.runs_page import render_runs
 from studperf.report.svg import cut
 
 from .conftest import Page
@@ -24,7 +24,7 @@ CHROMIUM = (
 
 
 def parse(folder: Path) -> Page:
-    page = Page(render_runs(find_all(folder), folder))
+    page = Page(render_runs(find_runs([folder]), folder))
     assert page.faults == []
     return page
 
@@ -33,6 +33,11 @@ def parse(folder: Path) -> Page:
 def copied(runs_folder: Path, tmp_path: Path) -> Path:
     shutil.copytree(runs_folder, tmp_path / "runs")
     return tmp_path / "runs"
+
+
+def ranked(folder: Path) -> list[Standing]:
+    (group,) = rank_apart(find_runs([folder])).groups
+    return group.items
 
 
 def change(folder: Path, **values: object) -> None:
@@ -48,9 +53,8 @@ def rows_of(page: Page) -> list[dict[str, str | None]]:
 
 def test_all_runs_are_ranked_those_of_a_multirun_too(runs_folder: Path) -> None:
     page = parse(runs_folder)
-    runs = find_all(runs_folder).runs
-    assert len(runs) == len(rows_of(page)) == 4
-    standings = rank(runs)
+    standings = ranked(runs_folder)
+    assert len(standings) == len(rows_of(page)) == 4
     show = Figures.of(standings[0].record)
     scores = [show.number(s.judgement.scores.rmse.value, more=1) for s in standings]
     shown = [re.sub(r"<.*?>", "", cells[2]) for cells in table_of(runs_folder)]
@@ -60,7 +64,7 @@ def test_all_runs_are_ranked_those_of_a_multirun_too(runs_folder: Path) -> None:
 
 def table_of(folder: Path) -> list[list[str]]:
     """The leaderboard's cells, as HTML."""
-    source = render_runs(find_all(folder), folder)
+    source = render_runs(find_runs([folder]), folder)
     return [
         re.findall(r"<t[dh].*?</t[dh]>", row)
         for row in re.findall(r"<tr data-run=.*?</tr>", source)
@@ -68,7 +72,7 @@ def table_of(folder: Path) -> list[list[str]]:
 
 
 def test_what_is_tied_with_the_best_is_what_compare_says(runs_folder: Path) -> None:
-    standings = rank(find_all(runs_folder).runs)
+    standings = ranked(runs_folder)
     expected = [{"best": "best", "noise": "tied", "worse": "worse"}[s.place] for s in standings]
     assert [re.sub(r"<.*?>", "", cells[5]) for cells in table_of(runs_folder)] == expected
     text = parse(runs_folder).text
@@ -79,12 +83,25 @@ def test_what_is_tied_with_the_best_is_what_compare_says(runs_folder: Path) -> N
     ) in text
 
 
-def test_runs_on_other_rows_are_not_called_paired(copied: Path) -> None:
-    folder = next(path for path in copied.iterdir() if path.name.endswith("linear_seed0"))
-    record = RunRecord.load(folder)
-    record.data.split_sha256 = "0" * 64
-    record.save(folder)
-    assert sum("on other rows" in "".join(cells) for cells in table_of(copied)) >= 1
+def test_runs_on_other_rows_are_ranked_apart_and_pooled_with_none(copied: Path) -> None:
+    for name in ("a_multirun/0_mlp_seed0", "linear_seed0"):
+        (folder,) = (path for path in copied.glob("**/*") if str(path).endswith(name))
+        record = RunRecord.load(folder)
+        record.data.is_simulated, record.data.md5 = False, "b" * 32
+        record.data.path = "real.csv"
+        record.save(folder)
+    page = parse(copied)
+    assert "Leaderboard: final_score, test, SIMULATED" in page.text
+    assert "Apart from the runs above: their data are SIMULATED, not real." in page.text
+    assert "rows of real.csv (md5 bbbbbbbb)" in page.text
+    assert "2 runs on other data, rows or targets can't be compared with these" in page.text
+    source = render_runs(find_runs([copied]), copied)
+    parts = source.split('<section id="leaderboard')[1:]
+    assert [len(re.findall("<tr data-run", part)) for part in parts] == [2, 2]
+    # Of the models, mlp comes twice on the simulated rows, and once on the others.
+    pools = re.findall(r"By model.*?</table>", source, flags=re.DOTALL)
+    assert len(pools) == 1
+    assert '<td class="n">2</td>' in pools[0]
 
 
 def test_every_judged_run_has_its_lines(runs_folder: Path) -> None:
@@ -97,7 +114,7 @@ def test_every_judged_run_has_its_lines(runs_folder: Path) -> None:
 
 
 def test_axes_are_what_was_chosen(runs_folder: Path) -> None:
-    records = [record for _, record in find_all(runs_folder).runs]
+    records = [record for _, record in find_runs([runs_folder]).runs]
     names = [axis.name for axis in choices(records)]
     assert names[0] == "model"
     assert {"seed", "optimizer.lr", "trainer.max_epochs"} == set(names[1:])
@@ -105,7 +122,7 @@ def test_axes_are_what_was_chosen(runs_folder: Path) -> None:
 
 
 def test_only_the_pages_own_script_may_run_and_nothing_is_loaded(runs_folder: Path) -> None:
-    source = render_runs(find_all(runs_folder), runs_folder)
+    source = render_runs(find_runs([runs_folder]), runs_folder)
     page = Page(source)
     (script,) = re.findall(r"<script>(.*?)</script>", source, flags=re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -184,7 +201,7 @@ def test_hostile_names_stay_text(copied: Path) -> None:
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
-        find_all(tmp_path)
+        find_runs([tmp_path])
 
 
 def test_a_line_is_cut_where_it_leaves_the_frame() -> None:
@@ -220,7 +237,7 @@ document.title = "probe:" + out.join("|");
 def test_in_a_browser_it_sorts_and_filters_and_never_scrolls_sideways(
     runs_folder: Path, tmp_path: Path, width: int
 ) -> None:
-    source = render_runs(find_all(runs_folder), runs_folder)
+    source = render_runs(find_runs([runs_folder]), runs_folder)
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source).replace(
         "</body>", PROBE
     )

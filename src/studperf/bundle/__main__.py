@@ -6,18 +6,15 @@ python -m studperf.bundle predict runs/FOLDER rows.csv
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import json
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from studperf.cli import make_console, read_keys, run_command, run_command_of
-from studperf.errors import ConfigError, DataError
+from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from studperf.bundle import Prediction
@@ -28,12 +25,12 @@ _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds
   python -m studperf.bundle show    PATH                      what it predicts, from which columns, how well
   python -m studperf.bundle predict PATH rows.csv [out=FILE]  predictions with their interval, as CSV; needs no torch
 
-rows.csv may be packed by gzip, and parted by commas, semicolons, tabs or bars; encoding=latin-1 names another encoding than UTF-8.
+rows.csv may be packed by gzip, and parted by commas, semicolons, tabs or bars, which is found by its header; delimiter=semicolon says it,
+encoding=latin-1 names another encoding than UTF-8. A Parquet file is read too, where pyarrow is installed.
+The column `row` of the predictions counts the rows of the file from 1, below its header.
 A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
 
-_KEYS = ("out", "encoding")
-_DELIMITERS = (",", ";", "\t", "|")
-_GZIP_MAGIC = b"\x1f\x8b"
+_KEYS = ("out", "encoding", "delimiter")
 
 
 def verify(words: Sequence[str]) -> None:
@@ -102,13 +99,14 @@ def show(words: Sequence[str]) -> None:
 
 
 def predict(words: Sequence[str]) -> None:
-    """Predicts the rows of a CSV.
+    """Predicts the rows of a CSV or a Parquet file.
 
     Raises:
         BundleError: the bundle was changed.
         DataError: lists every cell that the model was not made for.
     """
     from studperf.bundle import Bundle, find_bundle
+    from studperf.bundle.table import read_table
 
     settings = [word for word in words if word.partition("=")[0] in _KEYS]
     own = read_keys(settings, _KEYS)
@@ -119,7 +117,13 @@ def predict(words: Sequence[str]) -> None:
         )
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
-    prediction = bundle.predict(_read_csv(Path(paths[1]), names, own.get("encoding", "utf-8")))
+    columns = read_table(
+        Path(paths[1]),
+        names,
+        encoding=own.get("encoding", "utf-8"),
+        delimiter=own.get("delimiter"),
+    )
+    prediction = bundle.predict(columns)
     for warning in prediction.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     with _writer(own.get("out")) as file:
@@ -130,44 +134,6 @@ def predict(words: Sequence[str]) -> None:
             soft_wrap=True,
             markup=False,
         )
-
-
-def _read_csv(path: Path, names: set[str], encoding: str) -> dict[str, list[str]]:
-    """Columns of text; the delimiter is the one by which the header holds the most of these names."""
-    try:
-        text = _unpack(path).decode(encoding).removeprefix("\ufeff")
-        headers = {
-            mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), [])
-            for mark in _DELIMITERS
-        }
-        delimiter = max(_DELIMITERS, key=lambda mark: len(names & set(headers[mark])))
-        header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [[]]
-    except LookupError as error:
-        raise ConfigError(f"encoding={encoding}: Python knows no such encoding") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1"
-        ) from error
-    except csv.Error as error:
-        raise DataError(f"{path}: is no CSV: {error}") from error
-    rows = [row for row in rows if row]  # the csv module reads an empty line as a row without cells
-    if not header:
-        raise DataError(f"{path}: is empty; its first line must name the columns")
-    if strange := [i for i, row in enumerate(rows, start=1) if len(row) != len(header)]:
-        raise DataError(
-            f"{path}: row {strange[0]} has {len(rows[strange[0] - 1])} cells, the header names {len(header)}"
-        )
-    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
-
-
-def _unpack(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is a damaged gzip file: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from error
 
 
 @contextmanager

@@ -75,6 +75,7 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     from studperf.config.shape import RunConfig
 
     plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
+    _name_model(plain, cfg)
     if secrets := list(find_secrets(plain)):
         raise ConfigError(
             listing("The configuration was refused", [str(fault) for fault in secrets])
@@ -100,7 +101,26 @@ def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
             and key not in ("data", "model", "trainer")
         )
         new[key] = _fill(value, default or {}) if is_block else value
+    if "model_name" not in recorded and "model" in recorded:
+        new["model_name"] = "auto"  # the default's own model has its name there
     return new
+
+
+def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None:
+    """Put the model's name in the place of `auto`; of a run recorded without one, the name that it had then."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from studperf.config.naming import AUTO, name_of_choice, name_of_target
+
+    model = plain.get("model")
+    if plain.get("model_name") != AUTO or not isinstance(model, dict):
+        return
+    target = str(model.get("_target_"))
+    plain["model_name"] = name_of_target(target)
+    if not isinstance(cfg, dict) and HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        choice = str(hydra.runtime.choices["model"])
+        plain["model_name"] = name_of_choice(choice, target, hydra.overrides.task)
 
 
 def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:
@@ -133,10 +153,14 @@ def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False)
     """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`; with Hydra's own part where it is wanted."""
     from hydra import compose as hydra_compose
 
+    from studperf.config.naming import put_name, take_hydra_off
+
     with _hydra():
-        return hydra_compose(
-            "train", overrides=list(overrides), return_hydra_config=return_hydra_config
-        )
+        cfg = hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
+    if not return_hydra_config:
+        return take_hydra_off(cfg)
+    put_name(cfg, cfg.hydra)
+    return cfg
 
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
@@ -145,17 +169,15 @@ def load_overrides(overrides: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: lists every fault, or says that the overrides name several configurations.
     """
-    from hydra import compose as hydra_compose
     from hydra.errors import HydraException
 
     with _hydra():
         line = _read_line(overrides)
-        try:
-            cfg = (
-                line.cfg if line.cfg is not None else hydra_compose("train", overrides=line.words())
-            )
-        except HydraException as error:
-            raise ConfigError(f"The configuration was refused: {error}") from error
+        words = line.words() if line.cfg is None else []
+    try:
+        cfg = line.cfg if line.cfg is not None else compose(words)
+    except HydraException as error:
+        raise ConfigError(f"The configuration was refused: {error}") from error
     return load(cfg)
 
 

@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from studperf.config import config_dir
 from studperf.config.faults import Fault, unknown_key
+from studperf.config.naming import take_hydra_off
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -385,7 +386,7 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
     faults: list[Fault] = []
     cfg: DictConfig | None = None
     try:
-        cfg = compose("train", overrides=words)
+        cfg = take_hydra_off(compose("train", overrides=words, return_hydra_config=True))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         # One word that can't be composed must not hide the faults of the others.
         guilty = {word: reason for word in words if (reason := _reason(word)) is not None}

@@ -97,6 +97,8 @@ class RunConfig(Block):
     """All that a run is asked to do; what `load` hands on."""
 
     seed: Seed
+    model_name: Annotated[str, of_form(r"[\w.+-]{1,64}", "1 to 64 letters, digits or . + - _")]
+    """What tables, pages and folders call the model; `config.load` puts the config's choice in the place of `auto`."""
     runs: Annotated[str, Field(min_length=1)]
     resume: str | None
     repeat: PositiveInt
@@ -125,8 +127,3 @@ class RunConfig(Block):
                 f"seed + repeat must be at most {_N_SEEDS}: the last run has the seed {self.seed + self.repeat - 1}"
             )
         return self
-
-    @property
-    def model_name(self) -> str:
-        """The stem that the model's files share: `mlp` for `studperf.models.mlp.MLP`."""
-        return str(self.model["_target_"]).split(".")[-2]

@@ -16,6 +16,8 @@ _N_EXAMPLES = 3
 _N_ID_LIKE = 50
 _N_SOME = 2
 _MAX_SHOWN = 80  # characters of a cell
+_OF_CELLS = ("missing", "bad", "infinite", "outside", "unseen", "repeated")
+"""What `Facts` says of single cells."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Cells:
             (self.rows + later.rows)[:_N_EXAMPLES],
             (self.shown + later.shown)[:_N_EXAMPLES],
         )
+
+    def renumber(self, places: np.ndarray) -> Cells:
+        """The same cells, each row known by its place: of rows that were kept, where they stood before others were left out."""
+        rows = tuple(int(places[row]) for row in self.rows)
+        return replace(self, rows=rows)
 
     def shift(self, n_rows: int) -> Cells:
         """The same cells in a table that has so many rows above."""
@@ -118,6 +125,11 @@ class Facts:
     first: str = ""
     n_levels: int = 0
 
+    def renumber(self, places: np.ndarray) -> None:
+        """Gives the rows of all cells the places that they have in the file, see `Cells.renumber`."""
+        for name in _OF_CELLS:
+            setattr(self, name, getattr(self, name).renumber(places))
+
     def note_values(self, typed: pd.Series) -> None:
         """Remembers the first row and the first different values."""
         self.some = tuple(typed.dropna().drop_duplicates().iloc[:_N_SOME])
@@ -125,7 +137,7 @@ class Facts:
 
     def append(self, later: Facts, n_above: int) -> None:
         """Adds what was seen in rows further down; `n_levels` does not add up and is left as it is."""
-        for name in ("missing", "bad", "infinite", "outside", "unseen", "repeated"):
+        for name in _OF_CELLS:
             setattr(self, name, getattr(self, name) + getattr(later, name).shift(n_above))
         self.first = self.first if self.n_rows else later.first
         self.some = tuple(dict.fromkeys(self.some + later.some))[:_N_SOME]

@@ -79,6 +79,9 @@ class Rows(Protocol):
     def target(self, index: np.ndarray) -> FloatArray:
         """(n,) of these rows, in its own unit."""
 
+    def numbers(self, index: np.ndarray) -> np.ndarray:
+        """(n,) numbers of these rows in the file, from 1 below its header; rows that were left out count too."""
+
     def hashes(self, index: np.ndarray) -> Hashes:
         """(n,) of the features of these rows."""
 
@@ -129,6 +132,10 @@ class SmallRows:
     def target(self, index: np.ndarray) -> FloatArray:
         """(n,) of these rows, in its own unit."""
         return np.asarray(self._table.target[index])
+
+    def numbers(self, index: np.ndarray) -> np.ndarray:
+        """(n,) numbers of these rows in the file, from 1."""
+        return np.asarray(self._table.frame.index[index]) + 1
 
     def hashes(self, index: np.ndarray) -> Hashes:
         """(n,) of the features of these rows."""
@@ -187,6 +194,10 @@ class LargeRows:
     def target(self, index: np.ndarray) -> FloatArray:
         """(n,) of these rows, in its own unit."""
         return np.asarray(self._table.column(self.dataset.target.column)[index])
+
+    def numbers(self, index: np.ndarray) -> np.ndarray:
+        """(n,) numbers of these rows in the file, from 1."""
+        return self._table.places(index) + 1
 
     def hashes(self, index: np.ndarray) -> Hashes:
         """(n,) of the features of these rows."""

@@ -36,6 +36,7 @@ class Piece:
         others: hashes of the columns that are neither feature, target, id nor leak; None where there are none.
         ids: hashes of each id column.
         dropped: rows left out because they have no target.
+        left_out: places of these in the chunk, all of them.
     """
 
     n_rows: int
@@ -47,6 +48,7 @@ class Piece:
     others: Hashes | None = None
     ids: dict[str, Hashes] = field(default_factory=dict)
     dropped: Cells = field(default_factory=Cells)
+    left_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 class _Odd(Exception):  # noqa: N818 - no error: a chunk that is to be looked at in detail
@@ -73,22 +75,27 @@ def scan(
         piece = _scan_raw(chunk, dataset, type_of, for_training=for_training)
     if piece.n_rows:
         _hash(piece, dataset)
+    if len(piece.left_out):
+        kept = np.delete(np.arange(piece.n_rows + len(piece.left_out)), piece.left_out)
+        for facts in piece.facts.values():
+            facts.renumber(kept)
     return piece
 
 
 def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
     columns, target, features = chunk.typed(), dataset.target.column, set(dataset.feature_names)
-    dropped = Cells()
+    dropped, left_out = Cells(), np.zeros(0, np.int64)
     if (
         for_training
         and dataset.drop_missing_target
         and target in columns
         and (absent := _is_null(columns[target])).any()
     ):
-        dropped = Cells.where(absent)
+        dropped, left_out = Cells.where(absent), np.flatnonzero(absent)
         keep = pa.array(~absent)
         columns = {name: values.filter(keep) for name, values in columns.items()}
-    piece = Piece(len(next(iter(columns.values()))) if columns else 0, dropped=dropped)
+    n_rows = len(next(iter(columns.values()))) if columns else 0
+    piece = Piece(n_rows, dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
     for name, values in columns.items():
@@ -177,8 +184,12 @@ def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
 def _scan_raw(
     chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
 ) -> Piece:
-    raw, dropped = drop_targetless(chunk.raw(), dataset) if for_training else (chunk.raw(), Cells())
-    piece = Piece(len(raw), dropped=dropped)
+    raw, dropped = chunk.raw(), Cells()
+    places = np.arange(len(raw))
+    if for_training:
+        raw, dropped = drop_targetless(raw.reset_index(drop=True), dataset)
+    left_out = np.delete(places, raw.index.to_numpy()) if dropped else places[:0]
+    piece = Piece(len(raw), dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
     frame, piece.facts = type_rows(raw, dataset)

@@ -37,7 +37,10 @@ _FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0, 
 
 @dataclass(frozen=True)
 class Table:
-    """A checked table: numbers and flags as float64, categories as text, missing values as NaN or None, target float64 if there."""
+    """A checked table: numbers and flags as float64, categories as text, missing values as NaN or None, target float64 if there.
+
+    The index of `frame` holds each row's place in the file, from 0: rows that were left out leave gaps in it.
+    """
 
     frame: pd.DataFrame
     dataset: Dataset
@@ -107,11 +110,13 @@ def inspect_table(
         findings.append(no_rows())
         return Table(pd.DataFrame(columns=list(dataset.columns)), dataset), findings
     frame, facts = type_rows(raw, dataset)
+    places = frame.index.to_numpy()
+    for one in facts.values():
+        one.renumber(places)
     findings += judge_rows(facts, dataset, for_training=for_training)
     if for_training and not has_error(findings):
-        findings += judge_duplicates(
-            Cells.where(frame.duplicated(subset=[*dataset.feature_names, dataset.target.column]))
-        )
+        copies = frame.duplicated(subset=[*dataset.feature_names, dataset.target.column])
+        findings += judge_duplicates(Cells.where(copies).renumber(places))
     warnings = tuple(finding for finding in findings if finding.level == "warning")
     return Table(frame, dataset, warnings), findings
 
@@ -122,12 +127,12 @@ def no_rows() -> Finding:
 
 
 def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, Cells]:
-    """The rows with a target, where the dataset asks for them alone, and those left out."""
+    """The rows with a target, where the dataset asks for them alone, and those left out; the rows keep their index."""
     name = dataset.target.column
     if not dataset.drop_missing_target or name not in raw:
         return raw, Cells()
     missing = _is_missing(raw[name], dataset)
-    return raw[~missing].reset_index(drop=True), Cells.where(missing)
+    return raw[~missing], Cells.where(missing)
 
 
 def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[str, Facts]]:
@@ -142,7 +147,7 @@ def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[s
         typed[target.column], facts[target.column] = _type_numbers(
             raw[target.column], target.range, dataset
         )
-    return pd.DataFrame(typed), facts
+    return pd.DataFrame(typed, index=raw.index), facts
 
 
 def _is_missing(values: pd.Series, dataset: Dataset) -> pd.Series:

@@ -63,6 +63,7 @@ class StreamedTable:
         self.warnings: tuple[Finding, ...] = ()
         self.levels: dict[str, dict[str, int]] = {}
         self.n_rows = 0
+        self._left_out: list[np.ndarray] = []
         self._spool: Spool | None = None
         self._plain_split: Future[Split] | None = None
 
@@ -116,6 +117,21 @@ class StreamedTable:
         self._spool.append(columns)
         self.n_rows += piece.n_rows
 
+    def leave_out(self, places: np.ndarray) -> None:
+        """Remembers rows of the file that the table does not hold, by their places in the file."""
+        self._left_out.append(places)
+
+    @cached_property
+    def _n_kept_above(self) -> np.ndarray:
+        """(n,) for each row left out, how many rows above it were kept; it ascends."""
+        places = np.concatenate([np.zeros(0, np.int64), *self._left_out])
+        return places - np.arange(len(places))
+
+    def places(self, index: np.ndarray) -> np.ndarray:
+        """(n,) places of these rows in the file, from 0."""
+        n_left_out_above = np.searchsorted(self._n_kept_above, index, side="right")
+        return index + n_left_out_above
+
     @cached_property
     def repeated(self) -> frozenset[str]:
         """Columns of hashes, of rows or ids, in which one comes more than once: each is sorted, in a thread of its own."""
@@ -168,7 +184,7 @@ class StreamedTable:
         ]
         taken = self.spool.rows(names, index)
         frame = pd.DataFrame({name: self._typed(name, taken.column(name)) for name in names})
-        frame.index = pd.Index(index)
+        frame.index = pd.Index(self.places(index))
         return Table(frame, self.dataset, self.warnings)
 
     def blocks(self) -> Iterator[Table]:
@@ -320,9 +336,11 @@ def stream_table(
     try:
         work = partial(scan, dataset=dataset, type_of=source.type_of, for_training=for_training)
         for piece in in_order(work, source):
+            n_above = table.n_rows + total.dropped.n
             if piece.n_rows:
-                total.append(piece, table.n_rows)
+                total.append(piece, n_above)
                 table.append(piece, source.type_of)
+            table.leave_out(piece.left_out + n_above)
             total.dropped += piece.dropped
             tick(table.n_rows, source.done)
         findings += judge_dropped(total.dropped, dataset)
@@ -360,7 +378,9 @@ def _judge(table: StreamedTable, total: _Total, *, for_training: bool) -> list[F
             facts.repeated = _repeated(table, name)
     findings = list(judge_rows(total.facts, dataset, for_training=for_training))
     if for_training and not has_error(findings) and _ROWS in table.repeated:
-        findings += judge_duplicates(Cells.where(pd.Series(table.spool.column(_ROWS)).duplicated()))
+        copies = np.flatnonzero(pd.Series(table.spool.column(_ROWS)).duplicated())
+        first = tuple(table.places(copies[:3]).tolist())
+        findings += judge_duplicates(Cells(len(copies), first))
     return findings
 
 
@@ -371,9 +391,8 @@ def _repeated(table: StreamedTable, name: str) -> Cells:
     values = table.spool.rows([name], index).column(0).to_pandas()
     equal = (values.duplicated(keep=False) & values.notna()).to_numpy()
     seen = index[equal]
-    return Cells(
-        len(seen), tuple(seen[:3].tolist()), tuple(show(value) for value in values[equal].iloc[:3])
-    )
+    first = tuple(table.places(seen[:3]).tolist())
+    return Cells(len(seen), first, tuple(show(value) for value in values[equal].iloc[:3]))
 
 
 def in_order(

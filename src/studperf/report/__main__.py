@@ -43,10 +43,11 @@ def report_runs(folder: Path, out: Path | None) -> list[Path]:
     Raises:
         RunError: there is none.
     """
-    from studperf.report.runs_page import find_all, render_runs
+    from studperf.ranking import find_runs
+    from studperf.report.runs_page import render_runs
 
     page = out or folder / "report.html"
-    _write(page, render_runs(find_all(folder), folder))
+    _write(page, render_runs(find_runs([folder]), folder))
     return [page]
 
 

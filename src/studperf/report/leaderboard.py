@@ -50,8 +50,8 @@ def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> s
         for i, (s, line) in enumerate(zip(standings, lines, strict=True), start=1)
     )
     said = (
-        f"{n_scored(standings[0].record):,} {first.scored_on} rows. A run is tied with the best when the 95 % interval of the difference "
-        f"holds 0; differences are paired where both were scored on the same rows. The mark in the bars is {first.best_baseline}, "
+        f"{n_scored(standings[0].record):,} {first.scored_on} rows. A run is tied with the best when the 95 % interval of the difference, "
+        f"paired row by row, holds 0. The mark in the bars is {first.best_baseline}, "
         f"{show.number(reference, more=1)}."
     )
     body = f'<table><thead><tr>{header}</tr></thead><tbody class="runs">{rows}</tbody></table>'
@@ -84,7 +84,7 @@ def _row(
         f'<td class="n" data-v="{scores.rmse.value}">{show.number(scores.rmse.value, more=1)}</td>',
         f'<td data-v="{scores.rmse.low}">{score_bar(scores.rmse, scale, reference, line.colour)}{between}</td>',
         difference or '<td class="n" data-v="0"></td>',
-        f'<td><span class="pill {tone}">{esc(tie if s.is_paired else f"{tie}, on other rows")}</span></td>',
+        f'<td><span class="pill {tone}">{esc(tie)}</span></td>',
         f'<td class="n" data-v="{scores.mae.value}">{show.number(scores.mae.value, more=1)}</td>',
         f'<td class="n" data-v="{scores.r2.value}">{number(scores.r2.value, 3)}</td>',
         f'<td><span class="pill {TONES[verdict]}">{esc(_SHORT.get(verdict, verdict))}</span></td>',

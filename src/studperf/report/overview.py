@@ -17,6 +17,7 @@ _MAX_AXES = 9
 _LOG_RATIO = 20.0
 # What differs between runs without being a choice about the model.
 _NO_CHOICE = (
+    "model_name",
     "runs",
     "resume",
     "progress",
@@ -119,7 +120,7 @@ class Axis:
 
 def choices(records: Sequence[RunRecord]) -> list[Axis]:
     """What was chosen differently among runs: keys of the configuration, those set on the command line first."""
-    flat = [_flatten(record.config) for record in records]
+    flat = [{"model": record.model, **_flatten(record.config)} for record in records]
     keys = list(dict.fromkeys(key for config in flat for key in config))
     said = {word.partition("=")[0].lstrip("+~") for record in records for word in record.overrides}
     axes = []
@@ -146,9 +147,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         if name.startswith(_NO_CHOICE):
             continue
-        if name == "model._target_":
-            flat["model"] = str(value).split(".")[-2]
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             flat |= _flatten(value, f"{name}.")
         elif not name.endswith("_target_"):
             flat[name] = (

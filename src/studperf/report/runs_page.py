@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from studperf.errors import RunError, counted
+from studperf.errors import counted
 from studperf.figures import Figures
-from studperf.ranking import Standing, rank
-from studperf.record import RECORD, RunRecord, read_predictions
+from studperf.ranking import Found, Group, Run, Standing, rank_apart
 from studperf.report.leaderboard import by_model, leaderboard
 from studperf.report.markup import (
     card,
@@ -32,75 +30,28 @@ from studperf.report.overview import (
 )
 from studperf.report.run_page import TONES
 
-Run = tuple[Path, RunRecord]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What lies below a folder: runs whose record can be read, and why others can't."""
-
-    runs: list[Run]
-    unreadable: list[tuple[Path, str]]
-
-
-def find_all(folder: Path) -> Found:
-    """The runs in a folder and in the multiruns and sweeps in it; a damaged record is told, and stops nothing.
-
-    Raises:
-        RunError: there is none.
-    """
-    records = sorted({*folder.glob(f"*/{RECORD}"), *folder.glob(f"*/*/{RECORD}")})
-    if not records:
-        why = (
-            f"holds no run (no {RECORD} one or two levels below it)"
-            if folder.is_dir()
-            else "there is no such folder"
-        )
-        raise RunError(f"{folder}: {why}")
-    runs, unreadable = [], []
-    for path in records:
-        try:
-            runs.append((path.parent, RunRecord.load(path.parent)))
-        except RunError as error:
-            unreadable.append((path.parent, str(error)))
-    return Found(runs, unreadable)
-
 
 def render_runs(found: Found, folder: Path) -> str:
-    """One page over all runs. Runs that predict another target, or were scored on val instead of test, are ranked apart."""
-    groups: dict[tuple[str, str, str], list[Run]] = {}
-    others: list[Run] = []
-    lost: list[tuple[Path, str]] = list(found.unreadable)
-    for run in found.runs:
-        judgement = run[1].judgement
-        if judgement is None:
-            others.append(run)
-            continue
-        try:
-            read_predictions(run[0])
-        except RunError as error:
-            lost.append((run[0], str(error)))
-        else:
-            groups.setdefault(
-                (run[1].data.target, run[1].data.unit, judgement.scored_on), []
-            ).append(run)
+    """One page over all runs. Runs that can't be compared are ranked apart, each group under its heading."""
+    ranking = rank_apart(found)
     models = sorted({record.model for _, record in found.runs})
     colours = {model: i % N_COLOURS for i, model in enumerate(models)}
     indices = {run[0]: i for i, run in enumerate(found.runs)}
     sections: list[tuple[str, str, str]] = []
-    ranked = [rank(runs) for runs in sorted(groups.values(), key=len, reverse=True)]
-    for k, standings in enumerate(ranked):
+    labels = _group_labels(ranking.groups)
+    for k, group in enumerate(ranking.groups):
         lines = [
             Line(indices[s.folder], colours[s.record.model], _label(s.folder, folder), s.record)
-            for s in standings
+            for s in group.items
         ]
-        sections += _group_sections(standings, lines, folder, k, several=len(ranked) > 1)
-    sections.append(("unfinished", "Not scored", _unfinished(others, folder)))
-    sections.append(
-        ("unreadable", "Not readable", card(points(reason for _, reason in lost)) if lost else "")
-    )
-    tools = _tools(models, colours) if any(ranked) else ""
-    masthead = _masthead(found, folder, ranked) + tools
+        sections += _group_sections(group, lines, folder, k, label=labels[k])
+    sections.append(("unfinished", "Not scored", _unfinished(ranking.unscored, folder)))
+    lost = [reason for _, reason in ranking.unreadable]
+    sections.append(("unreadable", "Not readable", card(points(lost)) if lost else ""))
+    left_out = found.explain_left_out()
+    sections.append(("left-out", "Left out", card(points(left_out)) if left_out else ""))
+    tools = _tools(models, colours) if ranking.groups else ""
+    masthead = _masthead(found, folder, ranking.groups) + tools
     n_read = counted(len(found.runs), "record")
     footer = f"Made from {n_read} below {esc(folder.name or folder)}; every number on this page is read or computed from them."
     return render_page(
@@ -113,22 +64,38 @@ def render_runs(found: Found, folder: Path) -> str:
     )
 
 
-def _masthead(found: Found, folder: Path, ranked: list[list[Standing]]) -> str:
-    n_judged = sum(map(len, ranked))
+def _group_labels(groups: Sequence[Group[Standing]]) -> list[str]:
+    """A few words by which headings and links tell groups apart; none where there is one group."""
+    if len(groups) == 1:
+        return [""]
+    labels: list[str] = []
+    for group in groups:
+        ground = group.ground
+        label = f": {ground.target}, {ground.scored_on}"
+        if ground.is_simulated:
+            label += ", SIMULATED"
+        n_alike = sum(other.startswith(label) for other in labels)
+        labels.append(f"{label}, other rows {n_alike}" if n_alike else label)
+    return labels
+
+
+def _masthead(found: Found, folder: Path, groups: Sequence[Group[Standing]]) -> str:
+    n_judged = sum(len(group.items) for group in groups)
     counts = [counted(len(found.runs), "run"), f"{n_judged} scored"]
     if any(record.data.is_simulated for _, record in found.runs):
         counts.append("some on SIMULATED data")
     spans = "".join(f"<span>{esc(part)}</span>" for part in counts)
     lead = (
-        _headline(ranked[0])
-        if ranked
+        _headline(groups)
+        if groups
         else '<p class="banner warn"><strong>No run was scored yet.</strong></p>'
     )
     return f'<p class="eyebrow">Runs</p><h1>{esc(folder.name or folder)}</h1><p class="meta">{spans}</p>{lead}'
 
 
-def _headline(standings: list[Standing]) -> str:
-    """Who leads, who can't be told apart from it, and whether that is any better than a baseline."""
+def _headline(groups: Sequence[Group[Standing]]) -> str:
+    """Who leads the first group, who can't be told apart from it, and whether that is any better than a baseline."""
+    standings = groups[0].items
     best, show = standings[0], Figures.of(standings[0].record)
     tied = [s for s in standings if s.place == "noise"]
     smallest = min([best, *tied], key=lambda s: s.record.n_parameters)
@@ -139,6 +106,11 @@ def _headline(standings: list[Standing]) -> str:
             said += f" The smallest of them is {esc(smallest.record.model)} with {smallest.record.n_parameters:,} parameters."
     elif len(standings) > 1:
         said += " No other run is tied with it."
+    if best.record.data.is_simulated:
+        said = f"SIMULATED data, not real: {said}"
+    if len(groups) > 1:
+        n_apart = sum(len(group.items) for group in groups[1:])
+        said += f" {counted(n_apart, 'run')} on other data, rows or targets can't be compared with these and {'is' if n_apart == 1 else 'are'} ranked apart."
     name = best.judgement.best_baseline
     said += f" Against the best baseline, {esc(name)}: {esc(best.judgement.verdict.line)}"
     return f'<p class="banner {TONES[best.judgement.verdict.kind]}">{said}</p>'
@@ -154,10 +126,10 @@ def _tools(models: Sequence[str], colours: dict[str, int]) -> str:
 
 
 def _group_sections(
-    standings: list[Standing], lines: list[Line], folder: Path, k: int, *, several: bool
+    group: Group[Standing], lines: list[Line], folder: Path, k: int, *, label: str
 ) -> list[tuple[str, str, str]]:
+    standings = group.items
     record, judgement = standings[0].record, standings[0].judgement
-    what = f": {record.data.target}, {judgement.scored_on}" if several else ""
     monitor, in_unit = (
         record.monitor,
         Figures.of(record).in_unit if record.monitor in ("val/rmse", "val/mae") else "",
@@ -181,12 +153,25 @@ def _group_sections(
     return [
         (
             f"leaderboard{k or ''}",
-            f"Leaderboard{what}",
-            card(leaderboard(standings, lines, folder)),
+            f"Leaderboard{label}",
+            card(_group_heading(group), leaderboard(standings, lines, folder)),
         ),
-        (f"curves{k or ''}", f"Curves{what}", f'<div class="two">{beside}</div>' if beside else ""),
-        (f"choices{k or ''}", f"Choices{what}", choice),
+        (
+            f"curves{k or ''}",
+            f"Curves{label}",
+            f'<div class="two">{beside}</div>' if beside else "",
+        ),
+        (f"choices{k or ''}", f"Choices{label}", choice),
     ]
+
+
+def _group_heading(group: Group[Standing]) -> str:
+    """Whose rows these are, and, below the first group, why its runs are not ranked with those above."""
+    said = f"<h3>{esc(group.ground.text)}</h3>"
+    if group.why_apart:
+        why = f"Apart from the runs above: {', and '.join(group.why_apart)}."
+        said += f'<p class="banner warn">{esc(why)}</p>'
+    return said
 
 
 def _legend(lines: Sequence[Line]) -> str:
@@ -194,7 +179,7 @@ def _legend(lines: Sequence[Line]) -> str:
     return f'<ul class="legend">{"".join(f"<li><span class={chr(34)}swatch m{c}{chr(34)}></span>{esc(m)}</li>" for m, c in models)}</ul>'
 
 
-def _unfinished(runs: list[Run], folder: Path) -> str:
+def _unfinished(runs: Sequence[Run], folder: Path) -> str:
     if not runs:
         return ""
     rows = [

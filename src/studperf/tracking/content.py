@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,10 @@ def model_artifact(record: RunRecord, folder: Path) -> dict[str, Any] | None:
             "verdict": record.judgement.verdict.line,
         }
     is_best = is_best_so_far(record, folder)
+    # W&B takes no other letters in an artifact's name.
+    model = re.sub(r"[^A-Za-z0-9_.-]", "-", record.model)
     return {
-        "name": f"studperf-{record.model}",
+        "name": f"studperf-{model}",
         "type": "model",
         "metadata": metadata,
         "folder": str((folder / BUNDLE).resolve()),

@@ -1,0 +1,161 @@
+"""Rows to predict, read from a file: CSV, plain or packed by gzip, or Parquet. Without pandas, as a bundle is served without it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from studperf.bundle.rows import Cells
+from studperf.errors import ConfigError, DataError
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+_GZIP_MAGIC = b"\x1f\x8b"
+_PARQUET_MAGIC = b"PAR1"
+_PARQUET = (".parquet", ".pq")
+_ZIP_MAGIC = b"PK\x03\x04"
+_HEADER_BYTES = 1 << 20
+
+
+def read_table(
+    path: Path, names: Collection[str], *, encoding: str = "utf-8", delimiter: str | None = None
+) -> dict[str, Cells]:
+    """Return a file's columns: text of a CSV, typed values of a Parquet file.
+
+    Args:
+        path: of the file.
+        names: that the header should hold; by them a CSV's delimiter is found where none is given.
+        encoding: of a CSV.
+        delimiter: of a CSV: a character, or its name.
+
+    Raises:
+        DataError: the file can't be read, or is no table.
+        ConfigError: there is no such encoding or delimiter.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from error
+    if raw.startswith(_PARQUET_MAGIC) or path.suffix in _PARQUET:
+        return _read_parquet(path)
+    if raw.startswith(_ZIP_MAGIC):
+        raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
+    return _read_csv(path, _unpack(path, raw), names, encoding, delimiter)
+
+
+def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> str:
+    """Return the delimiter by which a CSV's first line holds the most of these names; `first` where several do."""
+    wanted = set(names)
+    marks = dict.fromkeys([first, *DELIMITERS.values()])
+
+    def n_found(mark: str) -> int:
+        try:
+            row: list[str] = next(csv.reader(io.StringIO(header, newline=""), delimiter=mark), [])
+        except csv.Error:
+            return 0
+        return len(wanted & set(row))
+
+    return max(marks, key=n_found)
+
+
+def read_header(path: Path, encoding: str) -> str:
+    """Return the beginning of a CSV, plain or packed, for `find_delimiter`; empty where it can't be read, which others say."""
+    try:
+        with path.open("rb") as file:
+            is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        with gzip.open(path) if is_gzip else path.open("rb") as file:
+            return (
+                file.read(_HEADER_BYTES).decode(encoding, errors="replace").removeprefix("\ufeff")
+            )
+    except (OSError, EOFError, zlib.error, LookupError):
+        return ""
+
+
+def as_delimiter(given: str) -> str:
+    """Return the character that a delimiter's name, or the character itself, stands for.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    mark = DELIMITERS.get(given, given)
+    if len(mark) != 1 or mark in '\r\n"':
+        known = ", ".join(DELIMITERS)
+        raise ConfigError(f"delimiter={given}: must be one character, or one of {known}")
+    return mark
+
+
+def _read_parquet(path: Path) -> dict[str, Cells]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError(
+            f"{path}: is a Parquet file, and pyarrow, which reads them, is not installed here; "
+            "install it (pip install pyarrow), or give the rows as CSV"
+        ) from error
+    try:
+        table = pq.read_table(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: can't be read as Parquet: {first}") from error
+    columns: dict[str, Cells] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        is_plain = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        if is_plain and (pa.types.is_floating(column.type) or not column.null_count):
+            columns[name] = column.to_numpy()
+        else:
+            columns[name] = column.to_pylist()
+    return columns
+
+
+def _read_csv(
+    path: Path, raw: bytes, names: Collection[str], encoding: str, delimiter: str | None
+) -> dict[str, Cells]:
+    """Columns of text."""
+    try:
+        text = raw.decode(encoding).removeprefix("\ufeff")
+        mark = (
+            find_delimiter(text[:_HEADER_BYTES], names)
+            if delimiter is None
+            else as_delimiter(delimiter)
+        )
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark))
+    except LookupError as error:
+        raise ConfigError(f"encoding={encoding}: Python knows no such encoding") from error
+    except UnicodeDecodeError as error:
+        if b"\0" in raw:
+            raise DataError(
+                f"{path}: holds NUL bytes, so it is no text; give a CSV, packed by gzip or not, or a Parquet file"
+            ) from error
+        raise DataError(
+            f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1"
+        ) from error
+    except csv.Error as error:
+        raise DataError(f"{path}: is no CSV: {error}") from error
+    header = rows[0] if rows else []
+    if not header:
+        raise DataError(f"{path}: is empty; its first line must name the columns")
+    # The csv module reads an empty line as a row without cells.
+    cells = [row for row in rows[1:] if row]
+    _refuse_irregular(path, header, cells)
+    return {name: [row[i] for row in cells] for i, name in enumerate(header)}
+
+
+def _refuse_irregular(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: row {number} has {len(row)} cells, the header names {len(header)}"
+            )
+
+
+def _unpack(path: Path, raw: bytes) -> bytes:
+    if not raw.startswith(_GZIP_MAGIC):
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: is a damaged gzip file: {error}") from error

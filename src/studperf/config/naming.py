@@ -1,0 +1,62 @@
+"""What a run's model is called: the name by which the configuration chose it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+AUTO = "auto"
+_MAX_LENGTH = 64
+_OURS = "studperf.models."
+
+
+def name_of_choice(choice: str, target: str, words: Iterable[str]) -> str:
+    """Return what to call the model of a composed configuration.
+
+    Args:
+        choice: NAME of `model=NAME`; of a file in a folder of its own, `folder/name`.
+        target: the `_target_` that the configuration ended with.
+        words: of the command line; one that sets `model._target_` leaves nothing of the choice but its hyperparameters.
+    """
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    if "model._target_" in keys and not target.startswith(_OURS):
+        module, _, name = target.rpartition(".")
+        choice = f"{module.rpartition('.')[2]}.{name}"
+    elif "model._target_" in keys:
+        choice = name_of_target(target)
+    return re.sub(r"[^\w.+-]", "-", choice.replace("/", "."))[:_MAX_LENGTH]
+
+
+def name_of_target(target: str) -> str:
+    """Return the stem that a model's files share: `mlp` for `studperf.models.mlp.MLP`. Runs recorded without a name go by it."""
+    parts = target.split(".")
+    return parts[-2] if len(parts) > 1 else target
+
+
+def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - a HydraConf, or the same as a DictConfig
+    """Put the model's name into a composed configuration that leaves it to the choice.
+
+    Args:
+        cfg: changed in place, where its `model_name` is `auto`.
+        hydra: Hydra's own part of the same composition; it knows the choices.
+    """
+    from omegaconf import OmegaConf
+
+    choice = hydra.runtime.choices.get("model")
+    target = OmegaConf.select(cfg, "model._target_")
+    if cfg.get("model_name") == AUTO and choice is not None and target is not None:
+        cfg["model_name"] = name_of_choice(str(choice), str(target), hydra.overrides.task)
+
+
+def take_hydra_off(cfg: DictConfig) -> DictConfig:
+    """Return a configuration composed with Hydra's own part as one without it, the model's name put in."""
+    from omegaconf import open_dict
+
+    put_name(cfg, cfg.hydra)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
