@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from safetensors.torch import save
 
 import studperf
@@ -19,6 +18,7 @@ from studperf.bundle.predictor import open_session, run_graph
 from studperf.bundle.rows import to_feeds
 from studperf.bundle.schema import Schema
 from studperf.card import MIN_SLICE, write_card
+from studperf.config.document import write_document
 from studperf.data.encode import Encoder
 from studperf.data.encoded import encode_table
 from studperf.data.schema import Table
@@ -89,7 +89,7 @@ def write_bundle(
         seals.SCHEMA: schema.model_dump_json(indent=1).encode(),
         seals.METRICS: _metrics(record, parity),
         seals.CARD: write_card(record).encode(),
-        seals.CONFIG: yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True).encode(),
+        seals.CONFIG: write_document(record.config).encode(),
     }
     return _replace(folder / seals.FOLDER, contents, record)
 
