@@ -127,7 +127,12 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
         if depth > _MAX_DEPTH:
             raise BundleError(f"{name}: nests more than {_MAX_DEPTH} levels deep")
     try:
-        plain = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        plain = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name}: is no JSON that can be read: {str(error)[:200]}") from error
     if not isinstance(plain, dict):
@@ -142,6 +147,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:60]!r} stands twice")
     return plain
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is beyond the range of numbers")
+    return value
 
 
 def _refuse(constant: str) -> float:

@@ -126,6 +126,19 @@ def rows_at_once(graph: Graph) -> int:
     Raises:
         BundleError: a single row costs too much, or what the graph costs can't be told; the operator is named.
     """
+    _, costs = measure(graph)
+    n_rows = MAX_ROWS
+    while _is_too_much(costs, n_rows):
+        n_rows //= 2
+    return n_rows
+
+
+def measure(graph: Graph) -> tuple[dict[str, Value], Costs]:
+    """Return what is known of each value that the graph makes, by name, and what all of them cost.
+
+    Raises:
+        BundleError: see `rows_at_once`.
+    """
     values = {name: _value_of(constant) for name, constant in graph.constants.items()}
     for given in graph.inputs:
         shape = tuple(ROWS if size is None else Size.of(size) for size in given.shape)
@@ -134,21 +147,18 @@ def rows_at_once(graph: Graph) -> int:
     for node in graph.nodes:
         before = costs.n_values
         inputs = [values[name] if name else None for name in node.inputs]
+        costs.work += _sum(value.size for value in inputs if value is not None)
         for name, value in zip(node.outputs, _apply(node, inputs, costs), strict=False):
             values[name] = value
             costs.n_values += value.size
             costs.work += value.size
-        costs.work += _sum(value.size for value in inputs if value is not None)
         if _is_too_much(costs, 1):
             made = (costs.n_values - before).at(1)
             raise BundleError(
                 f"{FILE}: one row needs more than {MAX_VALUES:,} values or {MAX_WORK:,} multiplications; "
                 f"{node} alone makes {made:,} values"
             )
-    n_rows = MAX_ROWS
-    while _is_too_much(costs, n_rows):
-        n_rows //= 2
-    return n_rows
+    return values, costs
 
 
 def _is_too_much(costs: Costs, n_rows: int) -> bool:

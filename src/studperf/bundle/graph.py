@@ -19,7 +19,7 @@ TEXT = 8
 """ONNX's number of the type of texts."""
 DOUBLE = 11
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 MAX_SHAPE_VALUES = 1024
 """Whole numbers of a constant that are looked at: more make no shape."""
 _MAX_DIMENSIONS = 16

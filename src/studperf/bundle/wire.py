@@ -15,7 +15,7 @@ from typing import Any, Literal
 from studperf.errors import BundleError
 
 Kind = Literal["int", "float", "double", "text", "bytes", "message"]
-MAX_FIELDS = 4_000_000
+MAX_FIELDS = 500_000
 """Each becomes an object in memory: a file of two-byte fields would take fifty times its size."""
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _WIRE: Mapping[Kind, int] = {

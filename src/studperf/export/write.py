@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 import studperf
 from studperf.bundle import manifest as seals
-from studperf.bundle.cost import MAX_ROWS, rows_at_once
+from studperf.bundle.cost import rows_at_once
 from studperf.bundle.graph import read_graph
 from studperf.bundle.predictor import open_session, run_graph
 from studperf.bundle.rows import to_feeds
@@ -79,8 +79,7 @@ def write_bundle(
     graph = join(
         export_network(module, encoder.features), encoder, schema, facts
     ).SerializeToString()
-    n_at_once = _hold_to_bounds(graph, module)
-    parity = check_parity(graph, module, encoder, schema, tables, n_at_once=n_at_once)
+    parity = check_parity(graph, module, encoder, schema, tables)
     weights = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in module.state_dict().items()
@@ -114,19 +113,15 @@ def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
 
 
 def check_parity(
-    graph: bytes,
-    module: ScoreModule,
-    encoder: Encoder,
-    schema: Schema,
-    tables: Sequence[Table],
-    *,
-    n_at_once: int = MAX_ROWS,
+    graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]
 ) -> dict[str, Any]:
     """Holds the graph against torch on real rows, and on rows with every missing value and unknown level that has a rule.
 
     Raises:
-        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large.
+        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large; or the
+            graph holds what no reader takes.
     """
+    n_at_once = _hold_to_bounds(graph, module)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
     expected = np.concatenate([module.predict_rows(encode_table(table, encoder)) for table in rows])
