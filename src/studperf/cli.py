@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from studperf.config.overrides import CheckStudy
 
+_OUR_FAULT = 1
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -65,7 +66,7 @@ def run_command(command: Callable[[], int | None]) -> None:
         sys.stdout.flush()
     except StudperfError as error:
         if os.environ.get(_DEBUG) == "1":
-            traceback.print_exc()
+            _print_traceback()
         print_error(str(error))
         code = error.exit_code
     except KeyboardInterrupt as error:
@@ -78,13 +79,18 @@ def run_command(command: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print_error(
-            f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
-        )
-        code = ConfigError.exit_code
+        if error.errno in _NO_ROOM:
+            where = f"{error.filename}: " if error.filename else ""
+            print_error(
+                f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
+            )
+            code = ConfigError.exit_code
+        else:
+            _print_traceback()
+            code = _OUR_FAULT
+    except Exception:  # noqa: BLE001 - what Python would print by itself, with its secrets starred
+        _print_traceback()
+        code = _OUR_FAULT
     _exit_code.append(code)
     sys.exit(code)
 
@@ -107,9 +113,18 @@ def end_at_once() -> None:
     atexit.register(end)
 
 
+def _print_traceback() -> None:
+    """Write the traceback of the error at hand; a library's own message may hold an address with its password."""
+    from studperf.config.secrets import mask
+
+    sys.stderr.write(mask(traceback.format_exc()))
+
+
 def print_error(message: str) -> None:
-    """A message on stderr, its first line marked."""
-    sys.stderr.write(f"error: {message}\n")
+    """A message on stderr, its first line marked; a secret in it is starred, whoever wrote it."""
+    from studperf.config.secrets import mask
+
+    sys.stderr.write(f"error: {mask(message)}\n")
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studperf.config import project_root
 from studperf.config.checkout import read_commit
+from studperf.config.document import write_document
+from studperf.config.secrets import mask
 from studperf.config.shape import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.leaks import Leak, left_out_signal
@@ -350,7 +352,7 @@ class RunRecord(Part):
 
     def leave(self, folder: Path, status: Status, error: str) -> None:
         """Marks the run as not finished, with the reason."""
-        self.status, self.ended, self.error = status, now(), error
+        self.status, self.ended, self.error = status, now(), mask(error)
         self.save(folder)
 
 
@@ -397,11 +399,18 @@ def open_run(
     return record, folder
 
 
+class _MaskingFormatter(logging.Formatter):
+    """Stars secrets: a library's error may hold an address with its password."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
+
+
 @contextmanager
 def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason; `log.txt` says more."""
     handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.info(
@@ -542,10 +551,7 @@ def make_folder(runs: Path, name: str) -> Path:
 
 def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_json: str) -> None:
     """`config.yaml`, `overrides.yaml` and `encoder.json`: with them alone the run can be repeated or resumed."""
-    write_atomically(
-        folder / "config.yaml",
-        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-    )
+    write_atomically(folder / "config.yaml", write_document(config.model_dump(mode="json")))
     write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
     write_atomically(folder / ENCODER, encoder_json)
 

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from small_run import SMALL
 from studperf.bundle import FILES, Bundle, find_bundle, verify
+from studperf.bundle.cost import measure
+from studperf.bundle.graph import read_graph
 from studperf.bundle.rows import to_feeds
 from studperf.config import config_dir, load_overrides
 from studperf.config.shape import RunConfig
@@ -130,6 +132,46 @@ def test_the_bare_graph_takes_any_number_of_rows(exported: Path, n_rows: int) ->
     (predicted,) = session.run(["prediction"], feeds)
     assert predicted.shape == (n_rows,)
     assert np.abs(predicted - recorded["predicted"].to_numpy()[:n_rows]).max(initial=0) <= 1e-4
+
+
+def test_the_cost_that_is_told_of_a_graph_is_what_it_makes(exported: Path) -> None:
+    """Each size is compared with that of the value itself, handed out by onnxruntime."""
+    model = onnx.load(exported / "bundle" / "model.onnx")
+    values, _ = measure(read_graph(model.SerializeToString()))
+    names = [name for node in model.graph.node for name in node.output if name]
+    known = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    bundle = Bundle.open(exported / "bundle")
+    first, _ = scored_rows(exported)
+    columns = {column.name: first[column.name].to_numpy()[:5] for column in bundle.schema.columns}
+    made = session.run(names, to_feeds(columns, bundle.schema)[0])
+    shapes = {name: value.shape for name, value in zip(names, made, strict=True)}
+    told = {name: tuple(size.at(5) for size in values[name].shape) for name in names}
+    assert len(names) > 40
+    assert told == shapes
+
+
+def test_a_model_with_an_operator_that_no_bundle_holds_is_refused_by_name(
+    linear_run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noisy(torch.nn.Module):
+        def forward(self, x_num: torch.Tensor, x_cat: torch.Tensor) -> torch.Tensor:
+            return x_num.sum(dim=1) + x_cat.sum(dim=1) + 0 * torch.rand_like(x_num).sum(dim=1)
+
+    monkeypatch.setattr(linear_run.module, "model", Noisy())
+    with pytest.raises(ExportError, match=r"Noisy: .*holds the operator Random") as caught:
+        write_bundle(
+            linear_run.module,
+            linear_run.encoder,
+            linear_run.read_scored(),
+            linear_run.record,
+            tmp_path,
+        )
+    assert "Write the forward pass with other operators" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from postgres_server import PostgresServer
+from studperf.config.secrets import mask
 from studperf.errors import ConfigError
-from studperf.sweeps.storage import WORKER, Storage, hide, without_password
+from studperf.sweeps.storage import WORKER, Storage, hide
 from studperf.sweeps.study import RETRY_OF, Plan, Study, is_done
 
 SCRIPT = Path(__file__).parent / "worker_process.py"
@@ -106,7 +107,7 @@ def test_a_storage_that_workers_cannot_share_is_refused(url: str, tmp_path: Path
 
 def test_a_password_is_hidden_wherever_it_stands() -> None:
     url = "postgresql+psycopg://me:p@ss@host/db"
-    assert "p@ss" not in without_password(f"no {url} here")
+    assert "p@ss" not in mask(f"no {url} here")
     assert (
         hide("connection as me with s3cret failed", "postgresql://me:s3cret@host/db")
         == "connection as me with *** failed"

@@ -6,7 +6,6 @@ python -m studperf.bundle predict runs/FOLDER rows.csv
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,15 +33,17 @@ _KEYS = ("out", "encoding", "delimiter")
 
 
 def verify(words: Sequence[str]) -> None:
-    """Holds every file against the manifest.
+    """Holds every file against the manifest, and what it says against its form.
 
     Raises:
-        BundleError: lists every file that is not what was written.
+        BundleError: lists every file that is not what was written, or asks for too much.
     """
     from studperf.bundle import manifest as seals
+    from studperf.bundle.content import read_content
 
     folder = seals.find_bundle(_one_path(words, "verify"))
     manifest = seals.verify(folder)
+    read_content(folder, manifest)
     size = sum(file.bytes for file in manifest.files.values())
     text = f"Good: {folder} is as it was written: {len(manifest.files)} files, {size / 1e6:.2f} MB, of run {manifest.run}."
     make_console().print(text, style="green", soft_wrap=True, markup=False)
@@ -53,13 +54,13 @@ def show(words: Sequence[str]) -> None:
     from rich.table import Table
 
     from studperf.bundle import manifest as seals
-    from studperf.bundle.schema import Schema
+    from studperf.bundle.content import read_content
 
     console = make_console()
     folder = seals.find_bundle(_one_path(words, "show"))
     manifest = seals.verify(folder)
-    schema = Schema.model_validate_json(seals.read_sealed(folder, manifest, seals.SCHEMA))
-    metrics = json.loads(seals.read_sealed(folder, manifest, seals.METRICS))
+    content = read_content(folder, manifest)
+    schema, metrics = content.schema, content.metrics
     source = "SIMULATED data" if manifest.is_simulated else f"data md5 {manifest.data_md5}"
     unit = f" in {schema.target.unit}" if schema.target.unit else ""
     console.print(
@@ -68,14 +69,14 @@ def show(words: Sequence[str]) -> None:
         markup=False,
     )
     console.print(
-        f"Predicts {schema.target.column}{unit}. {metrics['verdict']['line']}",
+        f"Predicts {schema.target.column}{unit}. {metrics.verdict.line}",
         soft_wrap=True,
         markup=False,
     )
-    if metrics["conformal"]:
-        band = f"±{float(metrics['conformal']['half_width']):.2f}{unit.replace(' in ', ' ')}"
+    if metrics.conformal:
+        band = f"±{metrics.conformal.half_width:.2f}{unit.replace(' in ', ' ')}"
         console.print(
-            f"{metrics['conformal']['level']:.0%} of scores lie within {band} of the prediction",
+            f"{metrics.conformal.level:.0%} of scores lie within {band} of the prediction",
             markup=False,
         )
     table = Table(title=f"{len(schema.columns)} columns to give, raw", title_justify="left")

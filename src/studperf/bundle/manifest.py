@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studperf.errors import BundleError, listing
 
@@ -38,29 +38,34 @@ _MAX_MANIFEST = 64 * 1024
 _AGAIN = "fetch the bundle again, or export the run again"
 
 
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Line = Annotated[str, Field(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""Text that a terminal only shows."""
+
+
 class FileSeal(BaseModel):
     """One file as it was when the bundle was written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    sha256: str
-    bytes: int
+    sha256: _Sha256
+    bytes: int = Field(ge=0)
 
 
 class Manifest(BaseModel):
     """What a bundle holds and where it came from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: int
-    studperf: str
-    run: str
-    model: str
-    created: str
-    data_md5: str | None
+    studperf: _Line
+    run: _Line
+    model: _Line
+    created: _Line
+    data_md5: _Line | None
     is_simulated: bool
-    split_sha256: str
-    weights_sha256: str | None
+    split_sha256: _Line
+    weights_sha256: _Line | None
     files: dict[str, FileSeal]
 
 
@@ -124,10 +129,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"{path}: has {path.stat().st_size} bytes, a manifest has at most {_MAX_MANIFEST}; {_AGAIN}"
         )
+    raw = path.read_bytes()
     try:
-        plain = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        plain = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: is not JSON, so it was cut off or changed; {_AGAIN}") from error
+    if raw.removesuffix(b"\n")[-1:].isspace():
+        raise BundleError(f"{path}: goes on after its end, so it was changed; {_AGAIN}")
     if isinstance(plain, dict) and plain.get("format") != FORMAT:
         writer = str(plain.get("studperf", "an unknown version"))[:40]
         way_out = f"read it with the studperf that wrote it ({writer}), or export the run again"
@@ -144,6 +152,14 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     _refuse_other_names(path, manifest)
     return manifest
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a key that stands twice, two readers could take different values."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        raise ValueError("a key stands twice")
+    return plain
 
 
 def _refuse_other_names(path: Path, manifest: Manifest) -> None:

@@ -8,33 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from studperf.bundle.manifest import GRAPH, METRICS, SCHEMA, Manifest, read_sealed, verify
+from studperf.bundle.content import Metrics, read_content
+from studperf.bundle.cost import MAX_ROWS
+from studperf.bundle.manifest import GRAPH, Manifest, verify
 from studperf.bundle.rows import Columns, to_feeds, to_places
 from studperf.bundle.schema import Schema
 from studperf.errors import BundleError, DataError, listing
 
 if TYPE_CHECKING:
     import onnxruntime
-
-_BATCH_SIZE = 8192
-
-
-class Metrics(BaseModel):
-    """What of `metrics.json` a prediction needs; the file holds the whole judgement."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    class Conformal(BaseModel):
-        """The band that holds the truth with probability `level`."""
-
-        model_config = ConfigDict(extra="ignore", frozen=True)
-
-        level: float
-        half_width: float
-
-    conformal: Conformal | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +40,8 @@ class Bundle:
     schema: Schema
     metrics: Metrics
     session: onnxruntime.InferenceSession
+    n_at_once: int = MAX_ROWS
+    """Rows that may go through the graph at once."""
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1) -> Bundle:
@@ -70,21 +55,9 @@ class Bundle:
             BundleError: it is not what its manifest says, or can't be read.
         """
         manifest = verify(folder)
-        try:
-            schema = Schema.model_validate_json(read_sealed(folder, manifest, SCHEMA))
-            metrics = Metrics.model_validate_json(read_sealed(folder, manifest, METRICS))
-        except ValidationError as error:
-            fault = error.errors()[0]
-            raise BundleError(
-                f"{folder}: {error.title} can't be read: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            ) from error
-        return cls(
-            folder,
-            manifest,
-            schema,
-            metrics,
-            open_session(read_sealed(folder, manifest, GRAPH), threads=threads),
-        )
+        content = read_content(folder, manifest)
+        session = open_session(content.graph, threads=threads)
+        return cls(folder, manifest, content.schema, content.metrics, session, content.n_at_once)
 
     def predict(self, columns: Columns) -> Prediction:
         """Predicts raw rows, given as columns by name; columns that the model does not use are ignored with a warning.
@@ -94,7 +67,7 @@ class Bundle:
                 those of training that no number comes out.
         """
         feeds, warnings = to_feeds(columns, self.schema)
-        predicted = run_graph(self.session, feeds)
+        predicted = run_graph(self.session, feeds, n_at_once=self.n_at_once)
         _check_finite(predicted)
         band = self.metrics.conformal
         if band is None:
@@ -137,13 +110,28 @@ def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSess
 
 
 def run_graph(
-    session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]]
+    session: onnxruntime.InferenceSession,
+    feeds: dict[str, NDArray[Any]],
+    *,
+    n_at_once: int = MAX_ROWS,
 ) -> NDArray[np.float64]:
-    """(N,) the graph's output, in slices that keep memory small however many rows there are."""
+    """(N,) the graph's output, in slices that keep memory small however many rows there are.
+
+    Raises:
+        BundleError: the graph can't be computed, or gives something else than a number for each row.
+    """
     n_rows = len(next(iter(feeds.values())))
-    starts = range(0, max(1, n_rows), _BATCH_SIZE)
-    parts = [
-        session.run(None, {name: values[i : i + _BATCH_SIZE] for name, values in feeds.items()})[0]
-        for i in starts
-    ]
-    return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
+    parts = []
+    for start in range(0, max(1, n_rows), n_at_once):
+        part = {name: values[start : start + n_at_once] for name, values in feeds.items()}
+        try:
+            predicted = np.asarray(session.run(None, part)[0], dtype=np.float64)
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            raise BundleError(f"{GRAPH}: can't be computed: {str(error)[:200]}") from error
+        wanted = (len(next(iter(part.values()))),)
+        if predicted.shape != wanted:
+            raise BundleError(
+                f"{GRAPH}: gives values of the shape {predicted.shape} for {wanted[0]} rows"
+            )
+        parts.append(predicted)
+    return np.concatenate(parts)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class SchemaBlock(BaseModel):
     """A block of `schema.json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class InputColumn(SchemaBlock):
@@ -33,6 +33,28 @@ class InputColumn(SchemaBlock):
     """What a missing value is read as, beside the mark that it was missing; None when it is refused."""
     missing: str | None = None
 
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        for key, ends in (("range", self.range), ("seen", self.seen)):
+            if ends is not None and ends[0] > ends[1]:
+                raise ValueError(f"{key}: the lower end comes first")
+        levels = self.levels or ()
+        if len(set(levels)) < len(levels):
+            raise ValueError("levels: a level stands twice")
+        if self.kind == "category":
+            if self.levels is None or self.missing is None or self.missing in levels:
+                raise ValueError(
+                    "a category has levels, and a text for a missing value that is none of them"
+                )
+            if any(level is not None and level not in levels for level in (self.fill, self.unseen)):
+                raise ValueError("fill and unseen are among the levels")
+            return self
+        if self.levels is not None or self.missing is not None or self.unseen is not None:
+            raise ValueError(f"a {self.kind} has no levels, and none of what belongs to them")
+        if isinstance(self.fill, str):
+            raise ValueError(f"fill: a {self.kind} is filled with a number")  # noqa: TRY004 - pydantic wants a ValueError
+        return self
+
 
 class TargetColumn(SchemaBlock):
     """What is predicted."""
@@ -53,3 +75,13 @@ class Schema(SchemaBlock):
     target: TargetColumn
     output: str
     """Name of the graph's output: (N,) double, in the target's unit."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [column.name for column in self.columns]
+        if not names:
+            raise ValueError("there is no column, so there is nothing to predict from")
+        if len(set(names)) < len(names) or self.output in names:
+            twice = next((n for n in names if names.count(n) > 1), self.output)
+            raise ValueError(f"the name {twice[:60]!r} stands twice")
+        return self

@@ -150,14 +150,10 @@ def _kind(config: RunConfig, hydra: DictConfig, flags: Sequence[str]) -> Kind:
 
 def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
     """The study, checked as it will be in each worker."""
-    from omegaconf import OmegaConf
-
+    from studperf.config.interpolation import resolve_sweeper
     from studperf.sweeps.door import read_order
 
-    settings = OmegaConf.to_container(hydra.sweeper, resolve=True)
-    plain = (
-        {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
-    )
+    plain = resolve_sweeper(hydra.sweeper)
     words = [word for word in words_for_container(accepted) if not key_of(word).startswith("hydra")]
     return read_order(words, plain, name=hydra.runtime.choices.get("sweeps"))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from studperf.config.shape import RunConfig
     from studperf.config.sweep import SweepConfig
 
+_HEAD = "The configuration was refused"
 PACKAGE = Path(__file__).resolve().parents[1]
 # What train.run passes to the Trainer itself, so that a YAML can't.
 _TRAINER_GIVEN = frozenset(
@@ -77,16 +78,12 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
     _name_model(plain, cfg)
     if secrets := list(find_secrets(plain)):
-        raise ConfigError(
-            listing("The configuration was refused", [str(fault) for fault in secrets])
-        )
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
     faults, config = _check(plain, RunConfig)
     if not is_trusted and config is not None:
         faults += _foreign_targets(plain)
     if faults or config is None:
-        raise ConfigError(
-            listing("The configuration was refused", [str(fault) for fault in faults])
-        )
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in faults]))
     return config
 
 
@@ -203,9 +200,7 @@ def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) 
 
     words = list(overrides)
     if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
-        raise ConfigError(
-            listing("The configuration was refused", [str(fault) for fault in secrets])
-        )
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
     bare = [word.lstrip("+") for word in words]
     if any(
         word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare
@@ -216,11 +211,9 @@ def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) 
             if any("data.source.otherwise=" in word for word in words)
             else ["data.source.otherwise=fail"]
         )
-    line = read_line(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)
+    line = read_line(words, check=_faults_of, check_study=check_study)
     if line.faults:
-        raise ConfigError(
-            listing("The configuration was refused", [str(fault) for fault in line.faults])
-        )
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in line.faults]))
     return line
 
 
@@ -234,14 +227,20 @@ def compose_first(words: Sequence[str]) -> DictConfig:
 
 
 def register_resolvers() -> None:
-    """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups."""
+    """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups.
+
+    `${oc.env:...}` answers from now on for those keys alone that may name a variable.
+    """
     from omegaconf import OmegaConf
+
+    from studperf.config.interpolation import guard_environment
 
     def own_conf() -> str:
         own = Path.cwd() / "conf"
         return str(own if own.is_dir() else config_dir())
 
     OmegaConf.register_new_resolver("own_conf", own_conf, replace=True)
+    guard_environment()
 
 
 @contextmanager
@@ -256,26 +255,43 @@ def _hydra() -> Iterator[None]:
 
 
 def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """Return the plain values of a configuration, its references followed.
+
+    Raises:
+        ConfigError: lists each reference that may not stand where it stands, or leads nowhere.
+    """
     if isinstance(cfg, dict):
         return copy.deepcopy(cfg)
-    from omegaconf import OmegaConf
+    from studperf.config.interpolation import find_references, to_raw
+
+    raw = to_raw(cfg)
+    if faults := find_references(raw):
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in faults]))
+    return resolve_references(raw)
+
+
+def resolve_references(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values with every reference followed, once `find_references` had nothing to say of them.
+
+    Raises:
+        ConfigError: a reference leads nowhere.
+    """
     from omegaconf.errors import OmegaConfBaseException
 
+    from studperf.config.interpolation import resolve
+
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        return resolve(raw)
     except OmegaConfBaseException as error:
-        raise ConfigError(
-            f"The configuration was refused: {error.full_key or 'a key'}: {error.msg}"
-        ) from error
-    if not isinstance(plain, dict):
-        raise ConfigError("The configuration was refused: its root must be a mapping")
-    return {str(key): value for key, value in plain.items()}
+        raise ConfigError(f"{_HEAD}: {error.full_key or 'a key'}: {error.msg}") from error
 
 
-def _faults_of(plain: dict[str, Any]) -> list[Fault]:
+def _faults_of(cfg: DictConfig) -> list[Fault]:
+    from studperf.config.interpolation import find_references, to_raw
     from studperf.config.shape import RunConfig
 
-    return _check(plain, RunConfig)[0]
+    raw = to_raw(cfg)
+    return find_references(raw) or _check(resolve_references(raw), RunConfig)[0]
 
 
 def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:

@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from studperf.config import config_dir
 from studperf.config.faults import Fault, unknown_key
+from studperf.config.interpolation import resolve_sweeper
 from studperf.config.naming import take_hydra_off
 from studperf.errors import ConfigError
 
@@ -248,10 +249,9 @@ def _composed_sweeper(words: list[str]) -> dict[str, Any]:
     """Empty where the words can't be composed, which is told with all other faults."""
     try:
         cfg = compose("train", overrides=words, return_hydra_config=True)
-        sweeper = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
+        return resolve_sweeper(cfg.hydra.sweeper)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
         return {}
-    return {str(key): value for key, value in sweeper.items()} if isinstance(sweeper, dict) else {}
 
 
 def _is_multirun_of_hydra(sweeper: dict[str, Any]) -> bool:

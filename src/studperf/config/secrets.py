@@ -1,4 +1,4 @@
-"""Keeps keys out of the configuration: it is recorded, logged and uploaded."""
+"""Knows what a secret looks like, and keeps it out of the configuration, of messages and of logs: these are recorded and uploaded."""
 
 from __future__ import annotations
 
@@ -6,87 +6,232 @@ import functools
 import netrc
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from studperf.config.faults import Fault
+from studperf.config.interpolation import is_table_text, name_of, walk
 
 _KEYS = ("WANDB_API_KEY",)
 _ENVIRONMENT = "hydra.job.env_set"
 _STORAGE = "hydra.sweeper.storage"
-_HAS_PASSWORD = re.compile(r"://[^\s:/@]*:[^\s/]+@")
-_SOUNDS_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$", re.IGNORECASE)
-_SOUNDS_SECRET_INSIDE = re.compile(
-    r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE
-)
+_BY_NAME = "cloud.secrets"
+"""Here stand names of Secret Manager's, by which a job finds the secrets themselves."""
+_COLUMNS = "data.columns"
+_HIDDEN = "***"
 _MIN_LENGTH = 8
 """Shorter values are no keys, and would be found everywhere."""
 
+_NAME = (
+    r"(?:pass(?:word|wd|phrase)|secret|token|credentials?|authorization|signature"
+    r"|(?:api|access|secret|account|private|shared|storage|signing|encryption|master|auth|ssh)"
+    r"[-_]?(?:access[-_]?)?key(?:[-_]?id)?"
+    r"|connection[-_]?string|database[-_]?url|(?<![a-z])(?:pwd|sas|sig|dsn))"
+)
+_SOUNDS_SECRET = re.compile(rf"{_NAME}$", re.IGNORECASE)
+_VARIABLE_SOUNDS_SECRET = re.compile(
+    rf"(?:{_NAME}|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$", re.IGNORECASE
+)
+_SOUNDS_SECRET_INSIDE = re.compile(
+    r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE
+)
+_SAID_INSIDE = re.compile(
+    rf"(\w*{_NAME}['\"]?\s*(?:=|:(?!//))\s*['\"]?(?:bearer\s+|basic\s+)?)([^\s,;&#}}\]'\"]+)",
+    re.IGNORECASE,
+)
+"""`password=...` in a query, a connection string or a block; the second group is the secret."""
+_MORE_SAID = (
+    re.compile(r"([{,]\s*['\"]?key['\"]?\s*:\s*['\"]?)([^\s,;&#}\]'\"]+)", re.IGNORECASE),
+    re.compile(r"([?&](?:key|code|auth)=)([^\s&#'\"]+)", re.IGNORECASE),
+)
+"""fsspec's name of an access key, in a block; short names that mean a key in a query."""
+_SHOWN = (
+    re.compile(
+        rf"(\w*{_NAME}['\"]?\s*=\s*['\"]?(?:bearer\s+|basic\s+)?)([^\s,;&#}}\]'\"]+)", re.IGNORECASE
+    ),
+    re.compile(rf"([{{,]\s*\w*{_NAME}\s*:\s*['\"]?)([^\s,;&#}}\]'\"]+)", re.IGNORECASE),
+    re.compile(rf"(['\"]\w*{_NAME}['\"]\s*:\s*['\"])([^\s,;&#}}\]'\"]+)", re.IGNORECASE),
+    re.compile(r"(authorization:\s*(?:bearer|basic)?\s*)(\S+)", re.IGNORECASE),
+    _MORE_SAID[1],
+)
+"""What is starred in a message: less than is refused, as a column may be called `token`, and a message begin with `token: `."""
+_USER = re.compile(r"([a-zA-Z][\w+.-]*)(://)([^\s/]*|[^\s/:@]+:(?!\d{1,5}/)[^\s@]*)@")
+"""The user in an address; its password may hold a slash, though it should not."""
+_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
+"""Schemes in which a container's name stands where others have the user."""
+_SCHEMES_OF_TOKENS = ("http", "https", "ftp", "ftps", "s3", "gs", "gcs", "az", "git+https")
+"""Schemes in which a user without a password is a token; a database, or ssh, asks for the password elsewhere."""
+_TOKEN = re.compile(
+    r"\b(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|hf_\w{20,}|AIza[\w-]{30,}|ya29\.[\w-]{20,}"
+    r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+"""Keys that can be told by their form: of AWS, GitHub, GitLab, Slack, OpenAI, Hugging Face, Google; JSON web tokens; PEM."""
+_NO_SECRET = re.compile(
+    r"(?:null|none|true|false|\*+|\.\.\.|<\w+>|(?:choice|range|interval|int|float|tag|log|shuffle|sort"
+    r"|by|step|start|stop|[\d.,eE+\-()\[\] =])*)",
+    re.IGNORECASE,
+)
+"""A value that is no secret whatever its name says: `model.d_token=choice(64,128)`."""
+_NO_KEY = re.compile(r"[a-z]+|[\d.]+|[./~].*", re.DOTALL)
+"""A variable's value that is a word, a number or a path, and may stand anywhere."""
+
+
+def mask(text: str) -> str:
+    """Return a text with every secret in it starred: users in addresses, tokens in queries, what stands behind `password=`."""
+    text = _USER.sub(_star_user, text)
+    for pattern in _SHOWN:
+        text = pattern.sub(_star_value, text)
+    return _TOKEN.sub(_HIDDEN, text)
+
+
+def _star_user(found: re.Match[str]) -> str:
+    scheme, mark, user = found.groups()
+    if scheme.lower() in _CONTAINERS and ":" not in user:
+        return found[0]
+    return f"{scheme}{mark}{_HIDDEN}@"
+
+
+def _star_value(found: re.Match[str]) -> str:
+    return found[0] if _NO_SECRET.fullmatch(found[2]) else f"{found[1]}{_HIDDEN}"
+
 
 def secret_words(words: Sequence[str]) -> list[Fault]:
-    """The words of a command line that hold a key: its value, or a name that hydra would set in the environment and write down."""
+    """Return a fault for each word of a command line that holds a secret; none of them repeats it."""
+    held = _held()
     faults = []
     for word in words:
-        name, _, value = word.partition("=")
+        name, is_given, value = word.partition("=")
         name = name.lstrip("+~")
-        variable = name.removeprefix(f"{_ENVIRONMENT}.")
-        if name in (_ENVIRONMENT, "hydra.job", "hydra") and (
-            secret := _SOUNDS_SECRET_INSIDE.search(value)
-        ):
-            faults.append(
-                Fault(
-                    name,
-                    f"hydra would write {secret[1]} down; set it before the command: {secret[1]}=... python -m ...",
-                )
-            )
-        elif name.startswith(_ENVIRONMENT) and _SOUNDS_SECRET.search(name):
-            faults.append(
-                Fault(
-                    name,
-                    f"hydra would write it down; set it before the command: {variable}=... python -m ...",
-                )
-            )
-        elif name == _STORAGE and _HAS_PASSWORD.search(value):
-            faults.append(
-                Fault(
-                    name,
-                    "the command line is no place for a password; set the address before the command: STUDPERF_STORAGE=...",
-                )
-            )
-        elif held := _key_in(value):
-            faults.append(_told(name, held))
+        if what := _why_secret_word(name, value if is_given else name, held):
+            faults.append(Fault(mask(name), what))
     return faults
 
 
+def _why_secret_word(name: str, value: str, held: Mapping[str, str]) -> str | None:
+    variable = name.removeprefix(f"{_ENVIRONMENT}.")
+    if name in (_ENVIRONMENT, "hydra.job", "hydra") and (
+        secret := _SOUNDS_SECRET_INSIDE.search(value)
+    ):
+        return (
+            f"hydra would write {secret[1]} down; "
+            f"set it before the command: {secret[1]}=... python -m ..."
+        )
+    if name.startswith(_ENVIRONMENT) and _VARIABLE_SOUNDS_SECRET.search(name):
+        return f"hydra would write it down; set it before the command: {variable}=... python -m ..."
+    if name == _STORAGE and _has_user_secret(value):
+        return (
+            "the command line is no place for a password; "
+            "set the address before the command: STUDPERF_STORAGE=..."
+        )
+    return _why_secret(name, value, held)
+
+
 def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401 - whatever YAML holds
-    """The places of a composed configuration that hold a key."""
-    if isinstance(plain, dict):
-        for key, value in plain.items():
-            yield from find_secrets(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(plain, list | tuple):
-        for value in plain:
-            yield from find_secrets(value, name)
-    elif isinstance(plain, str) and (variable := _key_in(plain)):
-        yield _told(name, variable)
+    """Return a fault for each place of a composed configuration that holds a secret.
+
+    Args:
+        plain: the values.
+        name: where they stand.
+    """
+    held = _held()
+    above = tuple(name.split(".")) if name else ()
+    for path, text in walk(plain, above):
+        if not isinstance(text, str):
+            continue
+        place = _without_places(name_of(path))
+        # What a table holds may look like anything; a value that is kept secret here is one nevertheless.
+        what = _why_held(text, held) if is_table_text(path) else _why_secret(place, text, held)
+        if what is not None:
+            yield Fault(place, what)
 
 
-def _key_in(text: str) -> str | None:
-    return next(
-        (name for name, value in _held().items() if len(value) >= _MIN_LENGTH and value in text),
-        None,
+def _without_places(name: str) -> str:
+    return re.sub(r"\[\d+\]$", "", name)
+
+
+def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
+    """Return why what stands at a key is a secret, and the way out; None where it is none."""
+    if what := _why_held(value, held):
+        return what
+    is_by_name = name == _BY_NAME or name.startswith(f"{_BY_NAME}.")
+    is_column = name == _COLUMNS or name.startswith(f"{_COLUMNS}.")
+    last = name.rpartition(".")[2]
+    where = "" if is_by_name or is_column else last
+    is_number = bool(_NO_SECRET.fullmatch(value.strip("'\" ")))
+    if where and _SOUNDS_SECRET.search(where) and value and not is_number:
+        return f"by its name it is a secret, {_way_out(name)}"
+    if _has_user_secret(value):
+        return f"holds an address with a password or a token in it, {_way_out(name)}"
+    if _TOKEN.search(value):
+        return f"holds an access key, {_way_out(name)}"
+    if is_by_name or is_column:
+        return None
+    said = [found for pattern in (_SAID_INSIDE, *_MORE_SAID) for found in pattern.findall(value)]
+    if any(not _NO_SECRET.fullmatch(secret) for _, secret in said):
+        return f"holds a password, a token or a signature, {_way_out(name)}"
+    return None
+
+
+def _way_out(name: str) -> str:
+    """Return why a secret can't stand at a key, and where it belongs."""
+    why = "and a run's configuration is written down"
+    if name.startswith("data."):
+        return (
+            f"{why}; bring the table to this machine first, with the credentials where that tool keeps them "
+            "(environment, ~/.netrc, dvc remote modify --local)"
+        )
+    if name.startswith("cloud."):
+        return f"{why}; put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME"
+    return (
+        f"{why}; set it before the command, as a variable that the library itself reads, "
+        "or leave it in a keyring; for a job: cloud.secrets.VARIABLE=NAME, its name in Secret Manager"
     )
 
 
+def _has_user_secret(text: str) -> bool:
+    """Return whether a text holds an address with a password, or with a user that can only be a token."""
+    for scheme, _, user in _USER.findall(text):
+        if ":" in user:
+            return True
+        if user and scheme.lower() in _SCHEMES_OF_TOKENS:
+            return True
+    return False
+
+
+def _why_held(text: str, held: Mapping[str, str]) -> str | None:
+    for name, value in held.items():
+        if value in text:
+            return (
+                f"holds the value of {name}, and a run's configuration is written down; "
+                "leave the key where it is"
+            )
+    return None
+
+
 def _held() -> dict[str, str]:
-    """Where a key is kept -> the key."""
+    """Return where a key is kept, and the key."""
     given = os.environ.get("NETRC")
     path = Path(given) if given else Path.home() / ".netrc"
     state = path.stat().st_mtime_ns if path.is_file() else 0
-    return {
-        **_netrc_keys(path, state),
-        **{variable: os.environ.get(variable, "") for variable in _KEYS},
-    }
+    held = {**_netrc_keys(path, state)}
+    for variable, value in os.environ.items():
+        is_key = _VARIABLE_SOUNDS_SECRET.search(variable) and not _NO_KEY.fullmatch(value)
+        if variable in _KEYS or is_key:
+            held[variable] = value
+        if "://" in value and (password := _password_of(value)):
+            held[f"the password in {variable}"] = password
+    return {name: value for name, value in held.items() if len(value) >= _MIN_LENGTH}
+
+
+def _password_of(address: str) -> str | None:
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        return None
+    return None if password is None or _NO_KEY.fullmatch(password) else password
 
 
 @functools.lru_cache(maxsize=1)
@@ -101,10 +246,3 @@ def _netrc_keys(path: Path, state: int) -> dict[str, str]:
         f"the key for {host} in {path.name}": password or ""
         for host, (_, _, password) in hosts.items()
     }
-
-
-def _told(name: str, variable: str) -> Fault:
-    return Fault(
-        name,
-        f"holds the value of {variable}, and a run's configuration is written down; leave the key where it is",
-    )

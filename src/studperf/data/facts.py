@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
+from studperf.config.document import write_key
 
 _N_EXAMPLES = 3
 _N_ID_LIKE = 50
@@ -163,7 +164,7 @@ def suggest_line(name: str, values: pd.Series) -> str:
     """The YAML line for a column that a dataset does not name yet."""
     numbers = pd.to_numeric(values.astype(str), errors="coerce")
     kind = "number" if numbers.notna().mean() > 0.5 else "category"  # noqa: PLR2004 - mostly numbers
-    return f"{name}: {{kind: {kind}}}   # or id, leak, unused"
+    return f"{write_key(name)}: {{kind: {kind}}}   # or id, leak, unused"
 
 
 def judge_header(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool) -> Iterator[Finding]:

@@ -12,10 +12,11 @@ import pandas as pd
 import yaml
 
 from studperf.config.dataset import Dataset, Source
+from studperf.config.document import read_dataset, write_inline, write_key
 from studperf.data.leaks import MAX_LEVELS, find_leaks
 from studperf.data.schema import as_levels, inspect_table
 from studperf.data.source import read_file
-from studperf.errors import DataError
+from studperf.errors import ConfigError, DataError
 
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
@@ -90,29 +91,29 @@ def to_yaml(draft: Draft) -> str:
     plain = draft.as_plain()
     Dataset.model_validate(plain)
     head = (
-        f"# Drafted from {draft.source['path']} by `python -m studperf.data infer`. Read every line: units, ranges and kinds are guesses.\n"
+        f"# Drafted from {write_inline(draft.source['path'])} by `python -m studperf.data infer`. Read every line: units, ranges and kinds are guesses.\n"
         "# `typical` and `step` matter to a simulation alone.\n"
     )
-    lines = [f"name: {_inline(plain['name'])}", "source:"]
-    lines += [f"  {key}: {_inline(value)}" for key, value in plain["source"].items()]
-    lines += [f"target: {_inline(plain['target'])}", "columns:"]
-    lines += [f"  {_inline(name)}: {_inline(column)}" for name, column in draft.columns.items()]
-    lines += [f"split: {_inline(plain['split'])}"]
+    lines = [f"name: {write_inline(plain['name'])}", "source:"]
+    lines += [f"  {key}: {write_inline(value)}" for key, value in plain["source"].items()]
+    lines += [f"target: {write_inline(plain['target'])}", "columns:"]
+    lines += [
+        f"  {write_key(name, indent='  ')}: {write_inline(column)}"
+        for name, column in draft.columns.items()
+    ]
+    lines += [f"split: {write_inline(plain['split'])}"]
     if draft.drop_missing_target:
         lines.append("drop_missing_target: true   # some rows have no target")
     text = head + "\n".join(lines) + "\n"
-    if yaml.safe_load(text) != yaml.safe_load(yaml.safe_dump(plain)):
+    try:
+        is_same = read_dataset(text) == plain
+    except (ConfigError, yaml.YAMLError):
+        is_same = False
+    if not is_same:
         raise DataError(
             "the draft does not survive being written as YAML; a column's name is too strange, rename it"
         )
     return text
-
-
-def _inline(value: object) -> str:
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
-    ).strip()
-    return text.removesuffix("...").strip()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:

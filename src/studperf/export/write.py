@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from safetensors.torch import save
 
 import studperf
 from studperf.bundle import manifest as seals
+from studperf.bundle.cost import rows_at_once
+from studperf.bundle.graph import read_graph
 from studperf.bundle.predictor import open_session, run_graph
 from studperf.bundle.rows import to_feeds
 from studperf.bundle.schema import Schema
 from studperf.card import MIN_SLICE, write_card
+from studperf.config.document import write_document
 from studperf.data.encode import Encoder
 from studperf.data.encoded import encode_table
 from studperf.data.schema import Table
-from studperf.errors import ExportError
+from studperf.errors import BundleError, ExportError
 from studperf.export.model import build_schema, join
 from studperf.export.network import export_network
 from studperf.finished import FinishedRun
@@ -89,9 +91,25 @@ def write_bundle(
         seals.SCHEMA: schema.model_dump_json(indent=1).encode(),
         seals.METRICS: _metrics(record, parity),
         seals.CARD: write_card(record).encode(),
-        seals.CONFIG: yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True).encode(),
+        seals.CONFIG: write_document(record.config).encode(),
     }
     return _replace(folder / seals.FOLDER, contents, record)
+
+
+def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
+    """Return how many rows may go through a graph at once, once it is seen that every reader will take it.
+
+    Raises:
+        ExportError: it holds an operator that a bundle can't hold, or one whose cost can't be told.
+    """
+    try:
+        return rows_at_once(read_graph(graph))
+    except BundleError as error:
+        name = type(module.model).__name__
+        raise ExportError(
+            f"{name}: its graph could not be read from a bundle, which takes no operator whose cost it can't tell "
+            f"before it runs: {error}. Write the forward pass with other operators, or train with export=false."
+        ) from error
 
 
 def check_parity(
@@ -100,13 +118,18 @@ def check_parity(
     """Holds the graph against torch on real rows, and on rows with every missing value and unknown level that has a rule.
 
     Raises:
-        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large.
+        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large; or the
+            graph holds what no reader takes.
     """
+    n_at_once = _hold_to_bounds(graph, module)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
     expected = np.concatenate([module.predict_rows(encode_table(table, encoder)) for table in rows])
     given = np.concatenate(
-        [run_graph(session, to_feeds(_columns(table, schema), schema)[0]) for table in rows]
+        [
+            run_graph(session, to_feeds(_columns(table, schema), schema)[0], n_at_once=n_at_once)
+            for table in rows
+        ]
     )
     tolerance = max(TOLERANCE, _N_ULPS * float(np.spacing(np.float32(np.abs(expected).max()))))
     difference = float(np.abs(given - expected).max())

@@ -8,11 +8,20 @@ from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
-from studperf.config import compose, load
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from studperf.config import compose, load, resolve_references
 from studperf.config.faults import Fault
+from studperf.config.interpolation import (
+    MISSING,
+    escape_text,
+    find_references,
+    to_raw,
+    walk,
+)
 from studperf.config.overrides import group_names
 from studperf.config.shape import RunConfig
-from studperf.errors import ConfigError
+from studperf.errors import ConfigError, listing
 from studperf.sweeps.space import Space, Word, read, write
 
 _PLAIN = re.compile(r"[\w./:-]+")
@@ -70,13 +79,11 @@ class Composer:
             if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)
         ]
         cfg = composed(*chosen)
-        base = OmegaConf.to_container(
-            OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]),
-            resolve=True,
+        base = _resolve(
+            to_raw(OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]))
         )
-        wanted = {
-            key: value for key, value in _resolve(self.plain(words)).items() if key not in FORCED
-        }
+        # References are followed once: what a table holds may look like one afterwards.
+        wanted = {key: value for key, value in self.plain(words).items() if key not in FORCED}
         return [*chosen, *_difference("", wanted, base)]
 
     @staticmethod
@@ -93,16 +100,13 @@ class Composer:
         return self._bases[key], rest
 
     def _compose(self, groups: Sequence[Word]) -> dict[str, Any]:
-        from omegaconf import OmegaConf
-
         taken = {word.key for word in groups}
         fixed = [
             str(word) if self._is_group(word) else f"++{word}"
             for word in self.fixed
             if word.key not in taken
         ]
-        plain = OmegaConf.to_container(compose([*fixed, *map(str, groups)]), resolve=False)
-        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+        return to_raw(compose([*fixed, *map(str, groups)]))
 
     def _is_group(self, word: Word) -> bool:
         return word.key.split("@")[0] in self._groups or word.key.startswith(("hydra", "~"))
@@ -171,21 +175,22 @@ def _quoted(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     if isinstance(value, str) and (
         not value or not _PLAIN.fullmatch(value) or read(value) != value
     ):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
+        return QuotedString(escape_text(value), Quote.single).with_quotes()
     return write(value)
 
 
 def _has_interpolation(node: Any) -> bool:  # noqa: ANN401 - whatever YAML held
-    if isinstance(node, dict):
-        return any(_has_interpolation(value) for value in node.values())
-    if isinstance(node, list):
-        return any(_has_interpolation(value) for value in node)
-    return isinstance(node, str) and "${" in node
+    return any(
+        isinstance(text, str) and ("${" in text or text == MISSING) for _, text in walk(node)
+    )
 
 
 def _resolve(config: dict[str, Any]) -> dict[str, Any]:
-    from omegaconf import OmegaConf
+    """Return a trial's values with every reference followed; some of its words come from a storage that others write to.
 
-    plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    Raises:
+        ConfigError: a reference stands where none may.
+    """
+    if faults := find_references(config):
+        raise ConfigError(listing("The trial was refused", [str(fault) for fault in faults]))
+    return resolve_references(config)

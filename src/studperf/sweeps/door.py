@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from studperf import sweeps
 from studperf.config import check_sweeper, load
 from studperf.config.faults import Fault
+from studperf.config.interpolation import resolve_sweeper, to_raw
+from studperf.config.secrets import find_secrets
 from studperf.errors import ConfigError, SweepError, listing
 from studperf.sweeps.compose import Composer, find_faults
 from studperf.sweeps.space import Space, read_space
@@ -62,17 +64,14 @@ def run_sweep(
         SweepError: too many trials failed, or the workers died.
         Interrupted: by Ctrl-C or SIGTERM; the same command goes on.
     """
-    from omegaconf import OmegaConf
-
-    plain = (
-        OmegaConf.to_container(config.hydra.sweeper, resolve=True)
-        if config is not None
-        else settings
-    )
-    choice = config.hydra.runtime.choices.get("sweeps") if config is not None else None
-    order = read_order(
-        words, {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}, name=choice
-    )
+    choice = None
+    if config is not None:
+        # As written: an address that a variable holds is no secret of the configuration.
+        if secrets := list(find_secrets(to_raw(config.hydra.sweeper), "hydra.sweeper")):
+            raise ConfigError(listing(_HEAD, list(map(str, secrets))))
+        settings = resolve_sweeper(config.hydra.sweeper)
+        choice = config.hydra.runtime.choices.get("sweeps")
+    order = read_order(words, settings, name=choice)
     run, make_console = sweeps.handed().run, sweeps.handed().make_console
     if run is None or make_console is None:
         raise SweepError(

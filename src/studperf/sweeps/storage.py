@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from studperf.config.secrets import mask
 from studperf.errors import ConfigError
 from studperf.sweeps.patience import patiently
 
@@ -84,9 +84,7 @@ class Storage:
             with _opening(url, engine):
                 self.optuna = _open_database(url, engine, **timing)
         else:
-            raise ConfigError(
-                f"hydra.sweeper.storage: expected {_KINDS}, got {without_password(url)}"
-            )
+            raise ConfigError(f"hydra.sweeper.storage: expected {_KINDS}, got {mask(url)}")
         self.is_server = url is not None and url.startswith("postgresql")
 
     def close(self) -> None:
@@ -124,15 +122,10 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
         _lock_of(fresh).unlink(missing_ok=True)
 
 
-def without_password(text: str) -> str:
-    """Any text with the passwords of addresses in it starred."""
-    return re.sub(r"(\w+://[^\s:/@]*:)[^\s/]*@", r"\1***@", text)
-
-
 def hide(text: str, url: str | None) -> str:
     """A text without the password of the storage's address, wherever it stands."""
     password = urlsplit(url).password if url else None
-    return without_password(text.replace(password, "***") if password else text)
+    return mask(text.replace(password, "***") if password else text)
 
 
 def _open_journal(path: Path) -> BaseStorage:
@@ -167,7 +160,7 @@ def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
 def _refusal(url: str, error: Exception) -> str:
     """Nothing of the driver's own error may be shown as it is: it can hold the whole address."""
     reason = hide(str(error.__cause__ or error).strip().splitlines()[0], url)
-    return f"hydra.sweeper.storage: {without_password(url)} can't be opened: {reason}"
+    return f"hydra.sweeper.storage: {mask(url)} can't be opened: {reason}"
 
 
 def _open_database(url: str, engine: dict[str, Any], **timing: Any) -> BaseStorage:  # noqa: ANN401 - whole numbers

@@ -1,0 +1,241 @@
+"""What the files of a bundle say, read within limits: a bundle comes from elsewhere, and its seal says only that it is whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from studperf.bundle import manifest as seals
+from studperf.bundle.cost import rows_at_once
+from studperf.bundle.graph import DOUBLE, TEXT, Graph, read_graph
+from studperf.bundle.manifest import Manifest, read_sealed
+from studperf.bundle.schema import InputColumn, Schema
+from studperf.errors import BundleError, listing
+
+_MAX_DEPTH = 16
+_MAX_HEADER = 64 << 20
+_MAX_DIMENSIONS = 16
+_ITEM_BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 1),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
+    **dict.fromkeys(("I32", "U32", "F32"), 4),
+    **dict.fromkeys(("I64", "U64", "F64"), 8),
+}
+"""safetensors' names of types -> bytes of a value."""
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_AGAIN = "fetch the bundle again, or export the run again"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _read_width(value: object) -> object:
+    """Return the width of a band; too few rows to learn one make it infinite, which JSON can say as a text alone."""
+    if value == "Infinity":
+        return math.inf
+    if isinstance(value, int | float) and not abs(value) < math.inf:
+        raise ValueError("must be a finite number")
+    return value
+
+
+class Metrics(BaseModel):
+    """The part of `metrics.json` that is read here; the file holds the whole judgement, which grows with the versions."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    class Conformal(BaseModel):
+        """The band that holds the truth with probability `level`."""
+
+        model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+        level: float = Field(gt=0, lt=1)
+        half_width: Annotated[float, BeforeValidator(_read_width), Field(ge=0)]
+
+    class Verdict(BaseModel):
+        """The judgement in words."""
+
+        model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+        line: str = Field(max_length=10_000)
+
+    conformal: Conformal | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Content:
+    """All files of a bundle that are read, seen to be without fault.
+
+    Args:
+        n_at_once: rows that may go through the graph at once, so that it stays within its bounds of memory and time.
+    """
+
+    schema: Schema
+    metrics: Metrics
+    graph: bytes
+    n_at_once: int
+
+
+def read_content(folder: Path, manifest: Manifest) -> Content:
+    """Return what a bundle's files say.
+
+    Raises:
+        BundleError: lists each file that is not of its form, or asks for too much.
+    """
+    faults: list[str] = []
+    raw = {
+        name: read_sealed(folder, manifest, name) for name in seals.FILES if name != seals.WEIGHTS
+    }
+    schema = _attempt(faults, lambda: _read_model(raw[seals.SCHEMA], Schema, seals.SCHEMA))
+    metrics = _attempt(faults, lambda: _read_model(raw[seals.METRICS], Metrics, seals.METRICS))
+    graph = _attempt(faults, lambda: read_graph(raw[seals.GRAPH]))
+    n_at_once = None if graph is None else _attempt(faults, lambda: rows_at_once(graph))
+    if graph is not None and schema is not None:
+        faults += _compare(graph, schema)
+    _attempt(faults, lambda: read_json(raw[seals.ENCODER], seals.ENCODER))
+    for name in (seals.CARD, seals.CONFIG):
+        _attempt(faults, lambda name=name: _check_text(raw[name], name))
+    _attempt(faults, lambda: _check_weights(folder / seals.WEIGHTS))
+    if faults or schema is None or metrics is None or n_at_once is None:
+        raise BundleError(listing(f"{folder}: the bundle can't be used", faults))
+    return Content(schema, metrics, raw[seals.GRAPH], n_at_once)
+
+
+def _attempt(faults: list[str], read: Any) -> Any:  # noqa: ANN401 - what is read has several types
+    try:
+        return read()
+    except BundleError as error:
+        faults.append(f"{error}; {_AGAIN}")
+        return None
+
+
+def read_json(raw: bytes, name: str) -> dict[str, Any]:
+    """Return the object of a JSON file.
+
+    Raises:
+        BundleError: it is no JSON object, nests too deeply, says a key twice, or holds a number that JSON has not.
+    """
+    depth = 0
+    for found in _TEXT_OR_BRACKET.finditer(raw):
+        mark = found[0]
+        depth += (mark in b"[{") - (mark in b"]}")
+        if depth > _MAX_DEPTH:
+            raise BundleError(f"{name}: nests more than {_MAX_DEPTH} levels deep")
+    try:
+        plain = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{name}: is no JSON that can be read: {str(error)[:200]}") from error
+    if not isinstance(plain, dict):
+        raise BundleError(f"{name}: must hold an object, got {type(plain).__name__}")
+    return plain
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands twice")
+    return plain
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is beyond the range of numbers")
+    return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON's")
+
+
+def _read_model(raw: bytes, model: type[_Model], name: str) -> _Model:
+    read_json(raw, name)
+    try:
+        return model.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the whole"
+        raise BundleError(f"{name}: {where[:200]}: {fault['msg'][:300]}") from error
+
+
+def _compare(graph: Graph, schema: Schema) -> list[str]:
+    """Return what differs between the columns that the schema promises and those that the graph takes."""
+    wanted = {column.name: _type_of(column) for column in schema.columns}
+    given = {value.name: (value.dtype, value.shape) for value in graph.inputs}
+    differing = [
+        name for name in sorted(wanted.keys() | given.keys()) if wanted.get(name) != given.get(name)
+    ]
+    what = f"is not what {seals.SCHEMA} says of the column"
+    faults = [f"{seals.GRAPH}: its input {name[:60]!r} {what}" for name in differing]
+    outputs = [(value.name, value.dtype, value.shape) for value in graph.outputs]
+    if outputs != [(schema.output, DOUBLE, (None,))]:
+        faults.append(
+            f"{seals.GRAPH}: must have the one output {schema.output[:60]!r}, a double for each row"
+        )
+    return faults
+
+
+def _type_of(column: InputColumn) -> tuple[int, tuple[int | None, ...]]:
+    return (TEXT if column.kind == "category" else DOUBLE, (None, 1))
+
+
+def _check_text(raw: bytes, name: str) -> None:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{name}: is no text in UTF-8") from error
+    if "\x00" in text:
+        raise BundleError(f"{name}: holds NUL bytes, so it is no text")
+
+
+def _check_weights(path: Path) -> None:
+    """Hold the header of a safetensors file against its length; the weights themselves are not read."""
+    name, size = path.name, path.stat().st_size
+    with path.open("rb") as file:
+        n_header = int.from_bytes(file.read(8), "little")
+        if not 0 < n_header <= min(size - 8, _MAX_HEADER):
+            raise BundleError(
+                f"{name}: is no safetensors file: its header would have {n_header} bytes"
+            )
+        header = read_json(file.read(n_header), name)
+    header.pop("__metadata__", None)
+    ends = sorted(_extent(name, tensor, entry) for tensor, entry in header.items())
+    at = 0
+    for begin, end in ends:
+        if begin != at:
+            raise BundleError(f"{name}: its tensors overlap or leave gaps")
+        at = end
+    if at != size - 8 - n_header:
+        raise BundleError(f"{name}: has {size} bytes, its header speaks of {at + 8 + n_header}")
+
+
+def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
+    where = f"{name}: the tensor {tensor[:60]!r}"
+    if not isinstance(entry, Mapping) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise BundleError(f"{where} is not described as it should be")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, Sequence) or not all(_is_count(number) for number in numbers):
+            raise BundleError(f"{where} has a shape or a place that is none")
+    item_bytes = _ITEM_BYTES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+    if item_bytes is None or len(offsets) != 2 or len(shape) > _MAX_DIMENSIONS:  # noqa: PLR2004 - begin and end
+        raise BundleError(f"{where} is of a type or a shape that is not read")
+    if offsets[1] - offsets[0] != item_bytes * math.prod(shape):
+        raise BundleError(f"{where} has another size than its shape says")
+    return offsets[0], offsets[1]
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63

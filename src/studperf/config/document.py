@@ -1,0 +1,82 @@
+"""Writes plain values as YAML that OmegaConf, with which Hydra reads `conf/`, gives back as they were."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from studperf.config.interpolation import escape, find_references, resolve, to_raw
+from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_BREAKS_LINE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_MAX_SIMPLE_KEY = 1000
+"""A reader looks no further than 1,024 characters for the colon of a key."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Also quotes what is a number to OmegaConf and text to YAML 1.1, such as 1e3."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if _is_number(text) else None
+    if _BREAKS_LINE.search(text):
+        style = '"'  # the other styles write a break as it is, in which an indentation is lost
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def write_document(plain: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
+    """Return plain values as a YAML document, a key a line, with everything escaped that OmegaConf would follow."""
+    return yaml.dump(escape(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def write_inline(value: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
+    """Return a plain value as YAML on one line, for the right of a key."""
+    text = yaml.dump(
+        escape(value),
+        Dumper=_Dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        width=float("inf"),
+        allow_unicode=True,
+    )
+    return text.strip().removesuffix("...").strip()
+
+
+def write_key(name: str, *, indent: str = "") -> str:
+    """Return a key of a block as YAML, without its colon; OmegaConf follows no reference in a key, so that nothing is escaped."""
+    text = yaml.dump(
+        name, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
+    )
+    key = text.strip().removesuffix("...").strip()
+    return key if len(key) < _MAX_SIMPLE_KEY else f"? {key}\n{indent}"
+
+
+def read_dataset(text: str) -> dict[str, Any]:
+    """Return what Hydra makes of a dataset's YAML, before its shape is checked.
+
+    Raises:
+        ConfigError: a text in it is still a reference.
+        YAMLError: it is no YAML.
+    """
+    from omegaconf import OmegaConf
+
+    raw = {"data": to_raw(cast("DictConfig", OmegaConf.create(text)))}
+    if faults := find_references(raw):
+        raise ConfigError("; ".join(map(str, faults)))
+    return dict(resolve(raw)["data"])
