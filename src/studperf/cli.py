@@ -11,11 +11,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from studperf.errors import ConfigError, StudperfError
 
 if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
     from rich.console import Console
 
@@ -38,6 +40,41 @@ _ONLY_SHOW = {
     "--shell-completion",
     "-sc",
 }
+_PARTS_OF_INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+_NO_COMPLETION = "Hydra completes the words of files and programs, and of no `python -m`; --help lists groups and keys"
+_NO_OTHER_ROOT = "all is checked against conf/train.yaml; put what is yours into ./conf/experiment/NAME.yaml, and say experiment=NAME"
+_WITHOUT_EFFECT = {
+    "--shell-completion": _NO_COMPLETION,
+    "-sc": _NO_COMPLETION,
+    "--config-path": _NO_OTHER_ROOT,
+    "-cp": _NO_OTHER_ROOT,
+    "--config-name": _NO_OTHER_ROOT,
+    "-cn": _NO_OTHER_ROOT,
+}
+"""Flags of Hydra that can't do here what they say, and what to do instead."""
+_HYDRA_HELP = """Hydra composes the configuration of studperf.train; its grammar: https://hydra.cc
+
+Flags:
+  --help, -h            the groups, keys and defaults of studperf.train
+  --cfg, -c             shows what a command line composes to, and runs nothing: --cfg job, --cfg hydra, --cfg all
+  --resolve             with --cfg: with the values that ${oc.env:...} and the like stand for
+  --package, -p         with --cfg: one part of it, such as --package optimizer
+  --multirun, -m        several runs, or a study
+  --config-dir, -cd     a folder with groups of your own, beside ./conf/
+  --info, -i            all, config, defaults, defaults-tree, plugins, searchpath
+  --debug               tracebacks
+
+Keys of Hydra that are heeded:
+  hydra.sweep.dir=FOLDER        where the runs of a multirun lie
+  hydra/launcher=NAME           who starts the runs of a multirun, or the trials of a study with hydra.sweeper.mode=batch
+  hydra/sweeper=optuna          makes a study of any command line; its keys are below hydra.sweeper, such as hydra.sweeper.n_trials=100
+  hydra/sweeper/sampler=NAME    cmaes, gp, grid, nsga2, qmc, random, tpe
+  hydra/sweeper/pruner=NAME     hyperband, median, none, percentile, successive_halving
+  hydra.job.env_set.NAME=VALUE  an environment variable of each run
+  hydra.callbacks               Hydra's callbacks
+The others are refused, with the key that does their work here."""
+"""Hydra's own text recommends flags and keys that are refused here."""
+_MULTIRUN = {"-m", "--multirun"}
 _TAKE_VALUES = {
     "--cfg",
     "-c",
@@ -146,11 +183,14 @@ def make_console(*, is_quiet: bool = False) -> Console:
 
 def split_words() -> tuple[list[str], list[str]]:
     """The command line parted into flags, with the values that follow them, and the words that are no flags."""
-    flags, words = [], []
+    flags: list[str] = []
+    words: list[str] = []
     arguments = iter(sys.argv[1:])
     for word in arguments:
         if word.startswith("-"):
             flags += [word, *([next(arguments, "")] if word in _TAKE_VALUES else [])]
+        elif word in _PARTS_OF_INFO and flags and flags[-1] in ("--info", "-i"):
+            flags.append(word)
         else:
             words.append(word)
     return flags, words
@@ -264,6 +304,10 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
     def refuse(message: str) -> NoReturn:
         raise ConfigError(message)
 
+    names = {flag.split("=")[0] for flag in flags if flag.startswith("-")}
+    faults = [f"{name}: {why}" for name, why in _WITHOUT_EFFECT.items() if name in names]
+    if faults:
+        raise ConfigError("; ".join(faults))
     parser = get_args_parser()
     known = {name for action in parser._actions for name in action.option_strings}  # noqa: SLF001 - argparse has no public way
     known = known - {"--experimental-rerun"} | {"--debug"}
@@ -278,6 +322,8 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
     parser.parse_args(
         [flag for flag in flags if flag]
     )  # one that lacks its value is followed by an empty word
+    if names & {"--package", "-p"} and not names & {"--cfg", "-c"}:
+        raise ConfigError("--package: says which part --cfg shows; add --cfg job")
 
 
 def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
@@ -294,13 +340,19 @@ def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
 
 
 def run_hydra(
-    task: Callable[[DictConfig], object], *, check_study: CheckStudy | None = None
+    task: Callable[[DictConfig], object],
+    *,
+    check_study: CheckStudy | None = None,
+    begin_multirun: Callable[[str], object] | None = None,
+    end_jobs: Callable[[Sequence[JobReturn]], object] | None = None,
 ) -> None:
     """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
 
     Args:
         task: takes the composed configuration.
         check_study: see `config.overrides.read_line`.
+        begin_multirun: takes the folder of a multirun, before its first job.
+        end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran on.
 
     Raises:
         ConfigError: the command line was refused.
@@ -310,22 +362,33 @@ def run_hydra(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from studperf.config import accept_overrides, config_dir, register_resolvers
+    from studperf.config import accept_command, config_dir, register_resolvers
 
     @functools.wraps(task)
     def with_gc(cfg: DictConfig) -> object:
         gc.enable()
         return task(cfg)
 
+    # The sweeper is made by Hydra, and knows of the command only this function.
+    for name, taker in (("begin_multirun", begin_multirun), ("end_jobs", end_jobs)):
+        setattr(with_gc, name, taker)
     flags, words = split_words()
     _check_hydra_flags(flags)
+    if "--hydra-help" in flags:
+        make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
+        return
+    flags = _take_config_dir(flags)
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = (
         "1"  # hands exceptions on instead of printing them and exiting with 1
     )
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
-        sys.argv[1:] = [*flags, *accept_overrides(words, check_study=check_study)]
+        is_multirun = bool(_MULTIRUN & set(flags))
+        accepted = accept_command(words, is_multirun=is_multirun, check_study=check_study)
+        sys.argv[1:] = [*flags, *accepted]
+    else:
+        sys.argv[1:] = flags
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(
             with_gc
@@ -338,3 +401,25 @@ def run_hydra(
         ):  # Hydra's flags, used together
             raise ConfigError(str(error)) from error
         raise
+
+
+def _take_config_dir(flags: Sequence[str]) -> list[str]:
+    """Take --config-dir out of the flags, and make its folder known to every composition, those of worker processes included.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    from studperf.config import CONFIG_DIR
+
+    kept: list[str] = []
+    given = iter(flags)
+    for flag in given:
+        name, is_joined, value = flag.partition("=")
+        if name not in ("--config-dir", "-cd"):
+            kept.append(flag)
+            continue
+        folder = Path(value if is_joined else next(given))
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: there is no such folder")
+        os.environ[CONFIG_DIR] = str(folder.resolve())
+    return kept

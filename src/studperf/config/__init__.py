@@ -6,6 +6,7 @@ Nothing here imports torch: a bad configuration is refused in the time it takes 
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from studperf.config.shape import RunConfig
     from studperf.config.sweep import SweepConfig
 
+CONFIG_DIR = "STUDPERF_CONFIG_DIR"
+"""The environment variable that carries --config-dir on to the worker processes of a study."""
 PACKAGE = Path(__file__).resolve().parents[1]
 # What train.run passes to the Trainer itself, so that a YAML can't.
 _TRAINER_GIVEN = frozenset(
@@ -175,7 +178,29 @@ def accept_overrides(
         return _read_line(overrides, check_study).words()
 
 
-def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) -> Line:
+def accept_command(
+    words: Sequence[str], *, is_multirun: bool, check_study: CheckStudy | None = None
+) -> list[str]:
+    """Return the words of a command line as `hydra.main` takes them, once all of them were seen to be without fault.
+
+    Args:
+        words: of the command line, without its flags.
+        is_multirun: whether -m stands among the flags.
+        check_study: see `overrides.read_line`.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
+    with _hydra():
+        return _read_line(words, check_study, is_multirun=is_multirun).words_of_command()
+
+
+def _read_line(
+    overrides: Sequence[str],
+    check_study: CheckStudy | None = None,
+    *,
+    is_multirun: bool = False,
+) -> Line:
     from studperf.config.overrides import read_line
     from studperf.config.secrets import secret_words
 
@@ -194,7 +219,12 @@ def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) 
             if any("data.source.otherwise=" in word for word in words)
             else ["data.source.otherwise=fail"]
         )
-    line = read_line(words, check=lambda cfg: _faults_of(_to_plain(cfg)), check_study=check_study)
+    line = read_line(
+        words,
+        check=lambda cfg: _faults_of(_to_plain(cfg)),
+        check_study=check_study,
+        is_multirun=is_multirun,
+    )
     if line.faults:
         raise ConfigError(
             listing("The configuration was refused", [str(fault) for fault in line.faults])
@@ -219,7 +249,11 @@ def register_resolvers() -> None:
         own = Path.cwd() / "conf"
         return str(own if own.is_dir() else config_dir())
 
+    def named_conf() -> str:
+        return os.environ.get(CONFIG_DIR) or str(config_dir())
+
     OmegaConf.register_new_resolver("own_conf", own_conf, replace=True)
+    OmegaConf.register_new_resolver("named_conf", named_conf, replace=True)
 
 
 @contextmanager

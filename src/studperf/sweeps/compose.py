@@ -10,7 +10,7 @@ from typing import Any
 
 from studperf.config import compose, load
 from studperf.config.faults import Fault
-from studperf.config.overrides import group_names
+from studperf.config.overrides import group_names, write_group
 from studperf.config.shape import RunConfig
 from studperf.errors import ConfigError
 from studperf.sweeps.space import Space, Word, read, write
@@ -62,10 +62,10 @@ class Composer:
 
         composed = cache(lambda *words: compose(words, return_hydra_config=True))
         groups = self._last([word for word in [*self.fixed, *words] if self._is_group(word)])
-        choices = composed(*map(str, groups)).hydra.runtime.choices
+        choices = composed(*map(self._write, groups)).hydra.runtime.choices
         defaults = composed().hydra.runtime.choices
         chosen = [
-            f"{k}={v}"
+            write_group(k, str(v))
             for k, v in choices.items()
             if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)
         ]
@@ -97,12 +97,18 @@ class Composer:
 
         taken = {word.key for word in groups}
         fixed = [
-            str(word) if self._is_group(word) else f"++{word}"
+            self._write(word) if self._is_group(word) else f"++{word}"
             for word in self.fixed
             if word.key not in taken
         ]
-        plain = OmegaConf.to_container(compose([*fixed, *map(str, groups)]), resolve=False)
+        chosen = [*fixed, *map(self._write, groups)]
+        plain = OmegaConf.to_container(compose(chosen), resolve=False)
         return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+    def _write(self, word: Word) -> str:
+        """A word that stands as it is, such as a deletion, or one that chooses a group."""
+        is_group = word.key.split("@")[0] in self._groups
+        return write_group(word.key, word.text) if is_group else str(word)
 
     def _is_group(self, word: Word) -> bool:
         return word.key.split("@")[0] in self._groups or word.key.startswith(("hydra", "~"))
