@@ -7,10 +7,11 @@ import errno
 import functools
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 _DEBUG = "STUDPERF_DEBUG"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_OF_A_PATH = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ETXTBSY, errno.EINVAL),
+)
+"""What a path can be refused for."""
 _exit_code: list[int] = []
 """What `run_command` ended with."""
 _ONLY_SHOW = {
@@ -112,18 +118,37 @@ def run_command(command: Callable[[], int | None]) -> None:
         _exit_code.append(left.code if isinstance(left.code, int) else int(left.code is not None))
         raise
     except BrokenPipeError:  # `... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        told = _explain_os_error(error)
+        if told is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        print_error(
-            f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
-        )
+        if os.environ.get(_DEBUG) == "1":
+            traceback.print_exc()
+        print_error(told)
         code = ConfigError.exit_code
+    _silence_closed_pipes()
     _exit_code.append(code)
     sys.exit(code)
+
+
+def _explain_os_error(error: OSError) -> str | None:
+    """What the system refused, in words; None for what no user can mend."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno in _NO_ROOM:
+        return f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
+    if where and error.errno in _OF_A_PATH:
+        return f"{where}{error.strerror}. Name a file or folder that can be read and written here; --debug shows what was tried"
+    return None
+
+
+def _silence_closed_pipes() -> None:
+    """Python writes what is left in its buffers as it ends, and complains where nobody reads any more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def end_at_once() -> None:
@@ -146,7 +171,33 @@ def end_at_once() -> None:
 
 def print_error(message: str) -> None:
     """A message on stderr, its first line marked."""
-    sys.stderr.write(f"error: {message}\n")
+    with suppress(BrokenPipeError):
+        sys.stderr.write(f"error: {message}\n")
+
+
+def check_output(key: str, path: Path) -> None:
+    """Refuse a place that can't be written, before the work whose result it is to hold.
+
+    Args:
+        key: that named the place, such as `out`.
+        path: a file or a folder, there or not yet; missing folders above it are made when it is written.
+
+    Raises:
+        ConfigError: says what is in the way.
+    """
+    import tempfile
+
+    try:
+        if path.is_dir():
+            near = path
+        else:
+            near = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryDirectory(dir=near, prefix=".studperf-"):
+            pass  # trying tells more than the permission bits: /proc says that it can be written
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise ConfigError(f"{key}={path}: is no regular file; name one, or a new one")
+    except OSError as error:
+        raise ConfigError(f"{key}={path}: can't be written: {error.strerror}") from error
 
 
 @contextmanager
@@ -173,7 +224,13 @@ def make_console(*, is_quiet: bool = False) -> Console:
     """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS."""
     from rich.console import Console
 
-    return Console(
+    class PipeConsole(Console):
+        """A console whose reader may go: rich would end the process with exit code 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PipeConsole(
         quiet=is_quiet,
         highlight=False,
         soft_wrap=False,
@@ -259,6 +316,18 @@ def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     if faults:
         raise ConfigError("; ".join(faults))
     return given
+
+
+def read_whole(key: str, text: str, *, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`, given in plain digits: Python's `int` would take those of any script.
+
+    Raises:
+        ConfigError: says what was expected.
+    """
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(high))
+    if not is_number or not low <= int(text) <= high:
+        raise ConfigError(f"{key}: must be a whole number from {low} to {high}, got {text!r}")
+    return int(text)
 
 
 def is_on(given: Mapping[str, str], key: str) -> bool:
@@ -373,6 +442,10 @@ def run_hydra(
     for name, taker in (("begin_multirun", begin_multirun), ("end_jobs", end_jobs)):
         setattr(with_gc, name, taker)
     flags, words = split_words()
+    if only_shows(flags) and hasattr(signal, "SIGPIPE"):
+        # Hydra logs each line of --info, and `logging` tells of each that nobody reads. Nothing that only shows opens a socket,
+        # for which this signal would be the end.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
         make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)

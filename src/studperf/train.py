@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf import sweeps
 from studperf.cli import (
+    check_output,
     end_at_once,
     importing,
     make_console,
@@ -27,7 +28,7 @@ from studperf.cli import (
     split_words,
 )
 from studperf.config import load
-from studperf.errors import ConfigError, Interrupted, RunError, StudperfError
+from studperf.errors import ConfigError, Interrupted, ModelCodeError, RunError, StudperfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +68,22 @@ class Session:
             left = _run_or_resume(cfg, self)
         except StudperfError as error:
             left = [error]
+        except Exception as error:
+            from studperf.config.own_code import describe_own_fault
+
+            fault = describe_own_fault(error, str(cfg.model.get("_target_")))
+            if fault is None:
+                raise
+            told = ModelCodeError(fault)
+            told.__cause__ = error
+            left = [told]
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             self.take(left)
         return left
 
     def begin_multirun(self, folder: str) -> None:
         """Note the folder of a multirun, whose runs are summed up at the end, however it ends."""
+        check_output("hydra.sweep.dir", Path(folder))
         self.folders.add(Path(folder))
 
     def end_jobs(self, results: Sequence[JobReturn]) -> None:
@@ -204,9 +215,13 @@ def resume(folder: Path, session: Session) -> list[StudperfError]:
     Raises:
         RunError: the folder is no run and holds none.
     """
-    _check_folder(folder)
-    from studperf.many import find_jobs
     from studperf.record import RECORD, RunRecord
+
+    # Of several runs of which none was begun, there is a YAML alone.
+    is_of_runs = any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.yaml"))
+    if not (folder / RECORD).is_file() and not is_of_runs:
+        RunRecord.load(folder)  # says what is missing, before torch is imported
+    from studperf.many import find_jobs
 
     if not (folder / RECORD).is_file() and (jobs := find_jobs(folder)):
         session.folders.add(folder)
@@ -219,12 +234,6 @@ def resume(folder: Path, session: Session) -> list[StudperfError]:
         return []
     run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
     return []
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that can't hold a run before anything heavy is imported."""
-    if not folder.is_dir():
-        raise RunError(f"resume={folder}: there is no such folder")
 
 
 def _run_jobs(jobs: Sequence[Job]) -> list[StudperfError]:
@@ -252,6 +261,10 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
                 f"resume goes on with the run's own configuration; drop {' '.join(others)}"
             )
         return [*resume(Path(config.resume), session)]
+    check_output("runs", Path(config.runs))
+    from studperf.data.source import find_source
+
+    find_source(config.data)  # a table that is not there is told before torch is imported
     if hydra.mode == RunMode.MULTIRUN:
         if config.trainer.get("devices") not in (1, None) or "ddp" in str(
             config.trainer.get("strategy")

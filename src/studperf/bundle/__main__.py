@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import make_console, read_keys, run_command, run_command_of
+from studperf.cli import check_output, make_console, read_keys, run_command, run_command_of
 from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ def predict(words: Sequence[str]) -> None:
         raise ConfigError(
             f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}"
         )
+    if "out" in own:
+        check_output("out", Path(own["out"]))
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
     prediction = bundle.predict(_read_csv(Path(paths[1]), names, own.get("encoding", "utf-8")))
@@ -148,6 +150,10 @@ def _read_csv(path: Path, names: set[str], encoding: str) -> dict[str, list[str]
         raise DataError(
             f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1"
         ) from error
+    except (
+        UnicodeError
+    ) as error:  # of Python's codec `undefined`, and of some that are not for tables
+        raise ConfigError(f"encoding={encoding}: reads no text: {error}") from error
     except csv.Error as error:
         raise DataError(f"{path}: is no CSV: {error}") from error
     rows = [row for row in rows if row]  # the csv module reads an empty line as a row without cells

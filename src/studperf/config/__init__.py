@@ -54,7 +54,7 @@ def config_dir() -> Path:
 
 def find_file(path: str) -> Path:
     """A path given by a user or a YAML: as it is, else below the checkout's root, so that every folder will do."""
-    given = Path(path).expanduser()
+    given = Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's ends in an error for a user that is not there
     if given.is_absolute() or given.exists():
         return given
     below = project_root() / given
