@@ -19,8 +19,8 @@ from small_run import SMALL
 from studperf.config import load_overrides
 from studperf.config.shape import RunConfig
 from studperf.errors import ConfigError, RunError
-from studperf.many import find_jobs, holds_several, open_repeat, run_many
-from studperf.multirun import PLAN, Plan, WritePlan, find_progress, load_recorded
+from studperf.many import find_jobs, open_repeat, run_many
+from studperf.multirun import PLAN, Plan, WritePlan, find_progress, holds_several, load_recorded
 from studperf.record import RunRecord
 from studperf.summary import show_summary
 from studperf.train import resume, run

@@ -45,6 +45,10 @@ class DivergedError(StudperfError):
     """The loss left the finite numbers before there was a usable model."""
 
 
+class ModelCodeError(StudperfError):
+    """A model of the user's own failed in its own code; the message names the file and the line."""
+
+
 class PrunedError(StudperfError):
     """A trial was stopped early, as others were better by then."""
 

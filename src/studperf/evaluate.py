@@ -263,6 +263,15 @@ def _read_given(words: Iterable[str]) -> dict[str, str]:
     return given
 
 
+def _check_encoding(name: str) -> None:
+    from studperf.config.types import check_encoding
+
+    try:
+        check_encoding(name)
+    except ValueError as error:
+        raise ConfigError(f"data.source.encoding: {error}") from error
+
+
 def main() -> int | None:
     """The command."""
     if (words := read_words(_USAGE)) is None:
@@ -270,6 +279,8 @@ def main() -> int | None:
     given = _read_given(words)
     if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
+    if "data.source.encoding" in given:
+        _check_encoding(given["data.source.encoding"])
     with importing():
         run = FinishedRun.load(Path(given.pop("run")))
     return None if evaluate(run, given, make_console()) else _NOT_THE_SAME

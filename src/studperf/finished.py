@@ -38,18 +38,20 @@ class FinishedRun:
         Raises:
             RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
         """
-        import torch
-
-        from studperf.fit import load_best
-        from studperf.module import build_module
         from studperf.record import RunRecord, read_encoder
 
-        record = RunRecord.load(folder)
+        record = RunRecord.load(folder)  # refused, if it is, before torch is imported
         if record.status != "finished" or record.judgement is None:
             raise RunError(
                 f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}"
             )
         config = load(record.config, is_trusted=False)
+
+        import torch
+
+        from studperf.fit import load_best
+        from studperf.module import build_module
+
         encoder = read_encoder(folder)
         module = build_module(config, encoder.features, torch.zeros(2).numpy())
         # The order of a sum depends on the number of threads, and the recorded numbers are to be found to the last bit.

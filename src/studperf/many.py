@@ -23,7 +23,7 @@ from studperf.errors import Interrupted, StudperfError
 from studperf.fit import build_trainer, take_best
 from studperf.judge import Reference, predict_val
 from studperf.module import build_module
-from studperf.multirun import PLAN, REPEAT, Plan, load_recorded
+from studperf.multirun import REPEAT, Plan, load_recorded
 from studperf.record import (
     LAST,
     LOG,
@@ -99,12 +99,6 @@ def drop_empty(folder: Path) -> None:
     if not any(folder.glob(f"*/{RECORD}")):
         (folder / REPEAT).unlink()
         folder.rmdir()
-
-
-def holds_several(folder: Path) -> bool:
-    """Return whether a folder is that of several runs, begun or not."""
-    plans = [folder / REPEAT, folder / PLAN]
-    return any(plan.is_file() for plan in plans) or any(folder.glob(f"*/{RECORD}"))
 
 
 def find_jobs(folder: Path) -> list[Job]:

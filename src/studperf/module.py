@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from studperf.config.own_code import is_raised_on_purpose
 from studperf.config.shape import Loss, Optimizer, RunConfig, Scheduler
 from studperf.data.batches import Batch, Batches, Chunk, epoch_seed, split_chunk
 from studperf.data.encode import FeatureSpec
@@ -394,6 +395,8 @@ def build_module(config: RunConfig, features: FeatureSpec, train_target: FloatAr
         with enough_memory(config):
             model = build_model(config.model, features)
     except ValueError as error:
+        if not is_raised_on_purpose(error):
+            raise
         raise ConfigError(f"model: {error}") from error
     return ScoreModule(
         model, config, target_mean=float(train_target.mean()), target_std=float(train_target.std())

@@ -248,3 +248,11 @@ def _seeds_of_repeat(folder: Path) -> range:
         return range(config["seed"], config["seed"] + config["repeat"])
     except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
         raise RunError(f"{path}: can't be read: {type(error).__name__}") from error
+
+
+def holds_several(folder: Path) -> bool:
+    """Return whether a folder is that of several runs, begun or not."""
+    from studperf.record import RECORD
+
+    plans = [folder / REPEAT, folder / PLAN]
+    return any(plan.is_file() for plan in plans) or any(folder.glob(f"*/{RECORD}"))

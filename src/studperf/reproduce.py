@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import is_on, make_console, read_keys, read_words, run_command
+from studperf.cli import check_output, is_on, make_console, read_keys, read_words, run_command
 from studperf.config import load
 from studperf.errors import ConfigError, DataError, RunError
 
@@ -234,6 +234,8 @@ def main() -> int | None:
     if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
     runs = Path(given["runs"]) if "runs" in given else None
+    if runs is not None:
+        check_output("runs", runs)
     return (
         None
         if reproduce(Path(given["run"]), make_console(), is_forced=is_on(given, "force"), runs=runs)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studperf import sweeps
 from studperf.cli import (
+    check_output,
     end_at_once,
     importing,
     make_console,
@@ -26,12 +28,13 @@ from studperf.cli import (
     split_words,
 )
 from studperf.config import load
-from studperf.errors import ConfigError, Interrupted, RunError, StudperfError
+from studperf.errors import ConfigError, Interrupted, ModelCodeError, RunError, StudperfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra.conf import HydraConf
+    from hydra.core.utils import JobReturn
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
     from lightning.pytorch import Callback
     from omegaconf import DictConfig
@@ -40,12 +43,76 @@ if TYPE_CHECKING:
     from studperf.config.shape import RunConfig
     from studperf.many import Job
     from studperf.record import RunRecord
-_several: set[Path] = set()
-"""The folders of several runs that this process works on: a multirun's, or a repeated run's."""
-_collected: list[Job] = []
-"""Runs of a multirun that wait for the others, to be trained together."""
-_refused: list[StudperfError] = []
-"""What the runs of this process were refused for. Hydra would print each with a heading of its own."""
+
+
+@dataclass
+class Session:
+    """What a command knows of its runs, while they run and at its end.
+
+    The jobs of a multirun may run in processes of their own, on a launcher's. They hand back what they return, and change nothing here.
+    """
+
+    folders: set[Path] = field(default_factory=set)
+    """Of several runs: a multirun's, or a repeated run's."""
+    waiting: list[Job] = field(default_factory=list)
+    """Runs of a multirun that wait for the others, to be trained together."""
+    errors: list[StudperfError] = field(default_factory=list)
+    """What runs were refused for, or ended with. Hydra would print each with a heading of its own."""
+
+    def run_job(self, cfg: DictConfig) -> list[Job | StudperfError]:
+        """Do what a composed configuration asks for; what is left of it goes to the command, by `end_jobs` in a multirun."""
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            left = _run_or_resume(cfg, self)
+        except StudperfError as error:
+            left = [error]
+        except Exception as error:
+            from studperf.config.own_code import describe_own_fault
+
+            fault = describe_own_fault(error, str(cfg.model.get("_target_")))
+            if fault is None:
+                raise
+            told = ModelCodeError(fault)
+            told.__cause__ = error
+            left = [told]
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            self.take(left)
+        return left
+
+    def begin_multirun(self, folder: str) -> None:
+        """Note the folder of a multirun, whose runs are summed up at the end, however it ends."""
+        check_output("hydra.sweep.dir", Path(folder))
+        self.folders.add(Path(folder))
+
+    def end_jobs(self, results: Sequence[JobReturn]) -> None:
+        """Take what the jobs of a multirun returned; one that ended with an error of ours has it in the place of its value."""
+        from hydra.core.utils import JobStatus
+
+        for result in results:
+            if result.status == JobStatus.COMPLETED:
+                self.take(result.return_value or [])
+
+    def take(self, left: Sequence[Job | StudperfError]) -> None:
+        """Take what is left of a job: runs that wait, and errors."""
+        for one in left:
+            if isinstance(one, StudperfError):
+                self.errors.append(one)
+            else:
+                self.waiting.append(one)
+
+    def show_summaries(self) -> None:
+        """Print the closing table of each folder of several runs, as far as they came."""
+        from studperf.summary import show_summary
+
+        for folder in self.folders:
+            if any(folder.glob("*/record.json")):
+                show_summary(folder, make_console())
+
+    def messages(self) -> list[str]:
+        """Return the errors' messages; a fault that all runs share is told once."""
+        return list(dict.fromkeys(map(str, self.errors)))
 
 
 def run(
@@ -137,21 +204,23 @@ def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
     return VertexEnvironment()
 
 
-def resume(folder: Path) -> RunRecord | None:
+def resume(folder: Path, session: Session) -> list[StudperfError]:
     """Goes on with a run that was killed, interrupted or failed, or with each such run of a folder of several.
 
     Returns:
-        The run's record; None for several.
+        What some of several runs ended with.
 
     Raises:
         RunError: the folder is no run and holds none.
     """
-    from studperf.many import find_jobs, holds_several
-    from studperf.multirun import load_recorded
+    from studperf.multirun import holds_several, load_recorded
     from studperf.record import RECORD, RunRecord
 
-    if not (folder / RECORD).is_file() and holds_several(folder):
-        _several.add(folder)
+    is_single = (folder / RECORD).is_file()
+    if not is_single and holds_several(folder):
+        from studperf.many import find_jobs
+
+        session.folders.add(folder)
         jobs = find_jobs(folder)
         if not jobs:
             make_console().print(
@@ -159,33 +228,29 @@ def resume(folder: Path) -> RunRecord | None:
                 soft_wrap=True,
                 markup=False,
             )
-        _run_jobs(jobs)
-        return None
+        return _run_jobs(jobs)
+
+    record = RunRecord.load(folder)  # says what is missing, before torch is imported
     record = RunRecord.load(folder)
     if record.status == "finished":
         make_console().print(
-            f"{folder} has finished; there is nothing to go on with.", soft_wrap=True
+            f"{folder} has finished; there is nothing to go on with.", soft_wrap=True, markup=False
         )
-        return record
+        return []
     config = load_recorded(record.config, record.overrides)
-    return run(config, overrides=record.overrides, folder=folder)
+    run(config, overrides=record.overrides, folder=folder)
+    return []
 
 
-def _run_jobs(jobs: Sequence[Job]) -> None:
+def _run_jobs(jobs: Sequence[Job]) -> list[StudperfError]:
     from studperf.many import run_many
 
     results = run_many(jobs, run, make_console())
-    _refused.extend(result for result in results if isinstance(result, StudperfError))
+    return [result for result in results if isinstance(result, StudperfError)]
 
 
-def _task(cfg: DictConfig) -> None:
-    try:
-        _run_or_resume(cfg)
-    except StudperfError as error:
-        _refused.append(error)
-
-
-def _run_or_resume(cfg: DictConfig) -> None:
+def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfError]:
+    """Do what a composed configuration asks for; returns the runs that wait for others, and what some of several ended with."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -201,37 +266,45 @@ def _run_or_resume(cfg: DictConfig) -> None:
             raise RunError(
                 f"resume goes on with the run's own configuration; drop {' '.join(others)}"
             )
-        resume(Path(config.resume))
-    elif hydra.mode == RunMode.MULTIRUN:
+        return [*resume(Path(config.resume), session)]
+    check_output("runs", Path(config.runs))
+    from studperf.data.source import find_source
+
+    find_source(config.data)  # a table that is not there is told before torch is imported
+    if hydra.mode == RunMode.MULTIRUN:
         if config.trainer.get("devices") not in (1, None) or "ddp" in str(
             config.trainer.get("strategy")
         ):
             raise ConfigError(
                 "-m trains one run after another on one device; start runs of several processes one by one, without -m"
             )
-        _several.add(Path(hydra.sweep.dir))
-        _run_in_multirun(config, words, hydra)
-    elif config.repeat > 1:
+        return _run_in_multirun(config, words, hydra)
+    if config.repeat > 1:
         from studperf.many import drop_empty, open_repeat
 
         folder, jobs = open_repeat(config, words)
-        _several.add(folder)
-        _run_jobs(jobs)
+        session.folders.add(folder)
+        errors = _run_jobs(jobs)
         drop_empty(folder)
-    else:
-        run(config, overrides=words)
+        return [*errors]
+    run(config, overrides=words)
+    return []
 
 
-def _run_in_multirun(config: RunConfig, words: list[str], hydra: HydraConf) -> None:
+def _run_in_multirun(
+    config: RunConfig, words: list[str], hydra: HydraConf
+) -> list[Job | StudperfError]:
+    from studperf.config.sweep import is_plain_multirun
     from studperf.many import multirun_stem, repeat_jobs
 
     stem = multirun_stem(int(hydra.job.num), config)
     jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), stem)
-    # Another sweeper wants each run's result before it chooses the next; Hydra's own knows all of them from the start.
-    if config.engine == "stacked" and str(hydra.sweeper._target_).endswith(".BasicSweeper"):
-        _collected.extend(jobs)
-    else:
-        _run_jobs(jobs)
+    # Another sweeper wants each run's result before it chooses the next; the plain one knows all of them from the start.
+    # Of a launcher's jobs each has a process of its own, and stacks its own seeds alone.
+    is_here = str(hydra.launcher._target_).endswith(".BasicLauncher")
+    if config.engine == "stacked" and is_here and is_plain_multirun(hydra.sweeper._target_):
+        return [*jobs]
+    return [*_run_jobs(jobs)]
 
 
 def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
@@ -250,28 +323,33 @@ def main() -> int | None:
         from studperf.cloud.launch import launch
 
         return launch(flags, words, make_console())
+    session = Session()
     try:
-        run_hydra(_task, check_study=_check_study)
-        if _collected:
-            _run_jobs(_collected)
+        run_hydra(
+            session.run_job,
+            check_study=_check_study,
+            begin_multirun=session.begin_multirun,
+            end_jobs=session.end_jobs,
+        )
+        if session.waiting:
+            session.errors += _run_jobs(session.waiting)
     except KeyboardInterrupt as error:
-        if len(_several) != 1:
+        if len(session.folders) != 1:
             raise
-        (folder,) = _several
+        (folder,) = session.folders
         raise Interrupted(
             f"interrupted; go on with: python -m studperf.train resume={folder}"
         ) from error
+    except Exception:
+        for message in session.messages():
+            print_error(message)
+        raise
     finally:  # several runs that failed or were interrupted show what they have
-        for folder in _several:
-            if any(folder.glob("*/record.json")):
-                from studperf.summary import show_summary
-
-                show_summary(folder, make_console())
-    messages = dict.fromkeys(map(str, _refused))  # a fault that all runs share is told once
-    for message in list(messages)[:-1]:
+        session.show_summaries()
+    for message in session.messages()[:-1]:
         print_error(message)
-    if _refused:
-        raise _refused[-1]
+    if session.errors:
+        raise session.errors[-1]
     return None
 
 

@@ -29,7 +29,7 @@ Plant = Callable[[dict[str, str]], None]
 @pytest.fixture
 def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     """Writes modules that Python can find. Each begins with an error, so that importing one fails the test."""
-    cached = (signature.read_signature, signature._module_file)
+    cached = (signature.read_signature, signature.module_file)
 
     def write(files: dict[str, str]) -> None:
         for name, text in files.items():

@@ -94,6 +94,24 @@ def test_applying_twice_updates_the_one_view(server: Standin) -> None:
     ]
 
 
+@pytest.mark.slow
+def test_applying_leaves_no_temporary_folder(
+    server: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = command("dashboard", "apply", "project=studperf")
+    assert done.returncode == 0, done.stderr
+    assert f"{server.url}/{ENTITY}/studperf" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_a_server_that_is_not_there_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(RunError, match=r"^http://127.0.0.1:9 can't be reached: "):
+        dashboard.apply(dashboard.build("somebody", "p"))
+
+
 def sections(spec: dict[str, object]) -> list[dict[str, str]]:
     return spec["section"]["panelBankConfig"]["sections"]
 

@@ -1,7 +1,11 @@
-"""The door through which Hydra's `-m` reaches `studperf.sweeps`; Hydra imports it on every run, so nothing heavy may stand here."""
+"""The door through which Hydra's `-m` reaches studperf; Hydra imports it on every run, so nothing heavy may stand here."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -34,3 +38,49 @@ class StudperfSweeper(Sweeper):
         from studperf.sweeps.door import run_sweep
 
         return run_sweep(arguments, self.settings, self.config, self.hydra_context)
+
+
+class MultirunSweeper(BasicSweeper):
+    """Hydra's own sweeper, which also gives what its jobs returned back to the command.
+
+    `hydra.main` drops the results, and a launcher runs the jobs in other processes, so nothing else that they know comes back.
+    A task that wants them has a method `begin_multirun(folder)`, and a method `end_jobs(results)` for each batch of jobs.
+    """
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Called by Hydra before `sweep`."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        begin_multirun = getattr(task_function, "begin_multirun", None)
+        if begin_multirun is not None:
+            begin_multirun(str(config.hydra.sweep.dir))
+        end_jobs = getattr(task_function, "end_jobs", None)
+        if end_jobs is not None and self.launcher is not None:
+            self.launcher = _ReportingLauncher(self.launcher, end_jobs)
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Do nothing: each value was tried before, and to compose thousands of runs first takes minutes without a line."""
+
+
+class _ReportingLauncher(Launcher):
+    """A launcher that reports what its jobs returned, before Hydra looks for the first that failed."""
+
+    def __init__(
+        self, launcher: Launcher, end_jobs: Callable[[Sequence[JobReturn]], object]
+    ) -> None:
+        self.launcher = launcher
+        self.end_jobs = end_jobs
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Called by Hydra; the inner launcher was set up before."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Launches the jobs and waits for them."""
+        results = self.launcher.launch(job_overrides, initial_job_idx)
+        self.end_jobs(results)
+        return results

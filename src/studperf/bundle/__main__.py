@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import make_console, read_keys, run_command, run_command_of
+from studperf.cli import check_output, make_console, read_keys, run_command, run_command_of
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def predict(words: Sequence[str]) -> None:
         raise ConfigError(
             f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}"
         )
+    if "out" in own:
+        check_output("out", Path(own["out"]))
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
     columns = read_table(

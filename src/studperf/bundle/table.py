@@ -133,6 +133,8 @@ def _read_csv(
         raise DataError(
             f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1"
         ) from error
+    except UnicodeError as error:  # of Python's codec `undefined`, and others that are not for text
+        raise ConfigError(f"encoding={encoding}: reads no text: {error}") from error
     except csv.Error as error:
         raise DataError(f"{path}: is no CSV: {error}") from error
     header = rows[0] if rows else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def read_version(
     Raises:
         DataError: there is no such version, or it can't be had.
     """
-    given = Path(against).expanduser()
+    given = Path(os.path.expanduser(against))  # noqa: PTH111 - pathlib's ends in an error for a user that is not there
     if given.is_file():
         return Version(str(against), md5_of(given), read_file(given, dataset.source))
     place = find_place(None)

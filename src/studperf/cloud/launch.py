@@ -27,6 +27,7 @@ from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
 from studperf.cloud.words import key_of, pack, words_for_container
 from studperf.config import accept_overrides, compose_first, load
 from studperf.config.cloud import Vertex as Cloud
+from studperf.config.sweep import is_plain_multirun
 from studperf.errors import CloudError, ConfigError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
 
 def _kind(config: RunConfig, hydra: DictConfig, flags: Sequence[str]) -> Kind:
     if flags or str(hydra.mode).endswith("MULTIRUN"):
-        return "multirun" if str(hydra.sweeper._target_).startswith("hydra._internal") else "study"
+        return "multirun" if is_plain_multirun(hydra.sweeper._target_) else "study"
     return "repeat" if config.repeat > 1 else "run"
 
 

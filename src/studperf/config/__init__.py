@@ -6,6 +6,7 @@ Nothing here imports torch: a bad configuration is refused in the time it takes 
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from studperf.config.sweep import SweepConfig
 
 _HEAD = "The configuration was refused"
+CONFIG_DIR = "STUDPERF_CONFIG_DIR"
+"""The environment variable that carries --config-dir on to the worker processes of a study."""
 PACKAGE = Path(__file__).resolve().parents[1]
 # What train.run passes to the Trainer itself, so that a YAML can't.
 _TRAINER_GIVEN = frozenset(
@@ -52,7 +55,7 @@ def config_dir() -> Path:
 
 def find_file(path: str) -> Path:
     """A path given by a user or a YAML: as it is, else below the checkout's root, so that every folder will do."""
-    given = Path(path).expanduser()
+    given = Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's ends in an error for a user that is not there
     if given.is_absolute() or given.exists():
         return given
     below = project_root() / given
@@ -194,7 +197,29 @@ def accept_overrides(
         return _read_line(overrides, check_study).words()
 
 
-def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) -> Line:
+def accept_command(
+    words: Sequence[str], *, is_multirun: bool, check_study: CheckStudy | None = None
+) -> list[str]:
+    """Return the words of a command line as `hydra.main` takes them, once all of them were seen to be without fault.
+
+    Args:
+        words: of the command line, without its flags.
+        is_multirun: whether -m stands among the flags.
+        check_study: see `overrides.read_line`.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
+    with _hydra():
+        return _read_line(words, check_study, is_multirun=is_multirun).words_of_command()
+
+
+def _read_line(
+    overrides: Sequence[str],
+    check_study: CheckStudy | None = None,
+    *,
+    is_multirun: bool = False,
+) -> Line:
     from studperf.config.overrides import read_line
     from studperf.config.secrets import secret_words
 
@@ -211,7 +236,12 @@ def _read_line(overrides: Sequence[str], check_study: CheckStudy | None = None) 
             if any("data.source.otherwise=" in word for word in words)
             else ["data.source.otherwise=fail"]
         )
-    line = read_line(words, check=_faults_of, check_study=check_study)
+    line = read_line(
+        words,
+        check=_faults_of,
+        check_study=check_study,
+        is_multirun=is_multirun,
+    )
     if line.faults:
         raise ConfigError(listing(_HEAD, [str(fault) for fault in line.faults]))
     return line
@@ -239,7 +269,11 @@ def register_resolvers() -> None:
         own = Path.cwd() / "conf"
         return str(own if own.is_dir() else config_dir())
 
+    def named_conf() -> str:
+        return os.environ.get(CONFIG_DIR) or str(config_dir())
+
     OmegaConf.register_new_resolver("own_conf", own_conf, replace=True)
+    OmegaConf.register_new_resolver("named_conf", named_conf, replace=True)
     guard_environment()
 
 

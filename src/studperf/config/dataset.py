@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from studperf.config.faults import unknown_key
 from studperf.config.types import (
+    Encoding,
     Fraction,
     NonNegativeFloat,
     NonNegativeInt,
@@ -152,7 +153,7 @@ class Source(Block):
     path: str | None
     otherwise: Literal["simulate", "fail"]
     delimiter: str = ","
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     missing: tuple[str, ...] = ("",)
     simulate: Simulation | None = None
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from studperf.config import config_dir
+from studperf.config import CONFIG_DIR, config_dir
 from studperf.config.faults import Fault, unknown_key
+from studperf.config.hydra_keys import Given, find_hydra_faults, find_refused_words
 from studperf.config.interpolation import resolve_sweeper
 from studperf.config.naming import take_hydra_off
+from studperf.config.sweep import is_plain_multirun
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 Check = Callable[["DictConfig"], list[Fault]]
 CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
+_SWEEPER_WORD = "hydra/sweeper=multirun"
 _OF_HYDRA = ("_target_", "params", "max_batch_size")
 """Keys of Hydra's own sweeper, which makes a multirun without a study."""
 _FUNCTIONS = (
@@ -48,15 +55,42 @@ _FUNCTIONS = (
 """Of Hydra's grammar."""
 
 
+_FREE = ("hydra.job.env_set", "hydra.callbacks")
+_PLAIN_GROUPS = ("cloud", "data", "model", "trainer")
+"""Groups whose files fill a block of the configuration, and none of Hydra's."""
+_MAX_RUNS = 10_000
+"""Of one multirun: more would take days, and a mistyped range holds the memory before it is seen."""
+
+
 def group_names() -> set[str]:
-    """The configuration groups: the folders of conf/, and those of a user's own ./conf. Asking Hydra takes as long as composing."""
-    roots = [root for root in (config_dir(), Path.cwd() / "conf") if root.is_dir()]
+    """The configuration groups: the folders of conf/, and those of a user's own. Asking Hydra takes as long as composing."""
+    own = [Path(os.environ[CONFIG_DIR])] if CONFIG_DIR in os.environ else []
+    roots = [root for root in (config_dir(), Path.cwd() / "conf", *own) if root.is_dir()]
     return {
         folder.name
         for root in roots
         for folder in root.iterdir()
         if folder.is_dir() and folder.name != "hydra"
     }
+
+
+def write_group(group: str, option: str) -> str:
+    """Return the word that chooses a group's option.
+
+    Hydra wants a plus before a group that the root configuration does not name, such as `+experiment=first`, and none before the others.
+    """
+    file = config_dir() / "train.yaml"
+    is_named = group.split("@", maxsplit=1)[0] in _groups_of_root(file, file.stat().st_mtime_ns)
+    return f"{group}={option}" if is_named or group.startswith("hydra") else f"+{group}={option}"
+
+
+@cache
+def _groups_of_root(file: Path, mtime_ns: int) -> frozenset[str]:  # noqa: ARG001 - a changed file is read again
+    """The groups in the defaults list of the root configuration."""
+    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults") or []  # type: ignore[union-attr] # a mapping
+    keys = [str(key) for entry in entries if isinstance(entry, dict) for key in entry]
+    names = [key.removeprefix("optional ").removeprefix("override ") for key in keys]
+    return frozenset(name.lstrip("/").split("@")[0] for name in names)
 
 
 @dataclass(frozen=True)
@@ -68,20 +102,33 @@ class Line:
         faults: of all words, those of every value of a sweep included, without repeats.
         groups: names of the configuration groups.
         cfg: what the words compose to, if that is one configuration without fault, and none of them is for Hydra itself to judge.
+        is_study: whether an own sweeper goes through the values, and not Hydra's plain one.
     """
 
     overrides: list[Override]
     faults: list[Fault]
     groups: set[str]
     cfg: DictConfig | None
+    is_study: bool = False
 
     def words(self) -> list[str]:
         """As Hydra takes them. It wants `+` before a key that the YAML does not hold; we take any valid one without: `++key=value`."""
         return _with_plus(self.overrides, self.groups)
 
+    def words_of_command(self) -> list[str]:
+        """The words for `hydra.main`: as `words`, with the sweeper that hands back what the runs of a multirun ended with."""
+        words = self.words()
+        if self.is_study:
+            return words
+        return [*(word for word in words if not word.startswith("hydra/sweeper=")), _SWEEPER_WORD]
+
 
 def read_line(
-    overrides: Sequence[str], *, check: Check, check_study: CheckStudy | None = None
+    overrides: Sequence[str],
+    *,
+    check: Check,
+    check_study: CheckStudy | None = None,
+    is_multirun: bool = False,
 ) -> Line:
     """Reads a command line and finds all of its faults.
 
@@ -90,32 +137,40 @@ def read_line(
         check: gives the faults of a composed configuration.
         check_study: gives those of a study, from its words and the settings of its sweeper. A study does this itself as it begins; it is
             asked here where other faults keep it from beginning, so that all are told at once.
+        is_multirun: whether -m stands on the command line.
     """
     loader = GlobalHydra.instance().config_loader()
     groups = group_names()
     parsed, faults = _parse_all(overrides, loader)
+    faults += _find_repeated(parsed, groups)
+    faults += _find_not_varied(parsed)
+    faults += find_refused_words(_given_to_hydra(parsed))
+    parsed = [o for o in parsed if not _is_told(o, faults)]
     sweeper = _sweeper_of(parsed)
     # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
     its_own = {
         str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []
     }
     seen = [o for o in parsed if _key(o) not in its_own]
-    is_study = bool(sweeper) and not _is_multirun_of_hydra(sweeper)
+    own_sweeper = sweeper or _sweeper_of_groups(parsed, groups)
+    is_study = bool(own_sweeper) and not is_plain_multirun(own_sweeper.get("_target_"))
     if sweeper and not is_study:
         seen += _sweeper_params(sweeper, parsed, loader)
     if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
         said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
         faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
-    if (keys := [o for o in parsed if _is_of_a_study(o)]) and _is_multirun_of_hydra(
-        sweeper or _sweeper_of_groups(parsed, groups)
-    ):
+    if (keys := [o for o in parsed if _is_of_a_study(o)]) and not is_study:
         faults += [
             Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna")
             for o in keys
         ]
+    if not is_study and (many := _find_too_many(parsed)):
+        return Line(parsed, [*faults, *many], groups, None)
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
+    if not faults and any(_is_about_hydra(o, groups) for o in parsed):
+        faults += _find_faults_of_hydra(parsed, groups, is_multirun=is_multirun)
     if faults and is_study and check_study is not None:
         faults += check_study(
             [
@@ -126,7 +181,91 @@ def read_line(
             sweeper,
         )
     is_one = not faults and not sweeper and all(_is_plain(o) for o in parsed)
-    return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None)
+    return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None, is_study)
+
+
+def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Fault]:
+    """Find the groups that are chosen twice. Of a key that is no group the last value counts, as everywhere in Hydra."""
+    first: dict[str, str] = {}
+    faults = []
+    for override in overrides:
+        key, value = _key(override), str(override.input_line).partition("=")[2]
+        if not _is_group(key, groups) or override.is_delete():
+            continue
+        if first.setdefault(key, value) != value:
+            what = f"is given twice, as {first[key]} and {value}"
+            faults.append(Fault(key, f"{what}; several runs: -m {key}={first[key]},{value}"))
+    return [
+        Fault(fault.where, fault.what.partition(";")[0] + "; each study is a command of its own")
+        if fault.where == "sweeps" or fault.where.startswith("hydra")
+        else fault
+        for fault in faults
+    ]
+
+
+def _find_not_varied(overrides: Sequence[Override]) -> list[Fault]:
+    """Find what holds for a whole command, and yet was given several values."""
+    faults = []
+    for override in overrides:
+        key = _key(override)
+        if not override.is_sweep_override():
+            continue
+        if key == "sweeps":
+            faults.append(Fault(key, "one study at a time; each is a command of its own"))
+        elif key.startswith("hydra"):
+            faults.append(Fault(key, "holds for the whole command, so it takes one value"))
+    return faults
+
+
+def _find_too_many(overrides: Sequence[Override]) -> list[Fault]:
+    """Find values that together are more runs than one multirun can be meant for."""
+    varied = [o for o in overrides if o.is_sweep_override() and o.is_discrete_sweep()]
+    n_runs = math.prod(_count_values(o) for o in varied)
+    if n_runs <= _MAX_RUNS:
+        return []
+    keys = " ".join(map(_key, varied))
+    return [Fault(keys, f"{n_runs:,} runs; a multirun takes {_MAX_RUNS:,} at most")]
+
+
+def _count_values(override: Override) -> int:
+    return _length_of_range(override) if override.is_range_sweep() else len(_values_of(override))
+
+
+def _length_of_range(override: Override) -> int:
+    value: Any = override.value()
+    n_values: int = math.ceil((value.stop - value.start) / value.step)
+    return max(0, n_values)
+
+
+def _is_group(key: str, groups: set[str]) -> bool:
+    return key.split("@", maxsplit=1)[0] in groups or "/" in key.split("@", maxsplit=1)[0]
+
+
+def _is_about_hydra(override: Override, groups: set[str]) -> bool:
+    """Whether a word sets one of Hydra's own keys, or may do so: a YAML of sweeps/ or of the user's own group can hold any."""
+    key = _key(override).split("@")[0]
+    return key.startswith("hydra") or (key in groups and key not in _PLAIN_GROUPS)
+
+
+def _given_to_hydra(overrides: Sequence[Override]) -> list[Given]:
+    return [
+        Given(_key(o).lstrip("~"), str(o.input_line).partition("=")[2], o.is_delete())
+        for o in overrides
+        if _key(o).lstrip("~").split(".")[0].split("/")[0] == "hydra"
+    ]
+
+
+def _find_faults_of_hydra(
+    overrides: Sequence[Override], groups: set[str], *, is_multirun: bool
+) -> list[Fault]:
+    words = first_values(_with_plus(overrides, groups))
+    given = _given_to_hydra(overrides)
+    try:
+        cfg = compose("train", overrides=words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return [Fault("composition", _first_line(error))]
+    base = compose("train", overrides=[], return_hydra_config=True)
+    return find_hydra_faults(given, cfg, base, is_multirun=is_multirun)
 
 
 def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
@@ -153,18 +292,26 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
                     )
                 )
             continue
-        if override.is_range_sweep() and (empty := _why_empty(override)):
-            faults.append(Fault(_key(override), f"{empty}, got {value}"))
+        if override.is_range_sweep() and (wrong := why_no_range(override)):
+            faults.append(Fault(_key(override), f"{wrong}, got {value}"))
         else:
             parsed.append(override)
     return parsed, faults
 
 
-def _why_empty(override: Override) -> str | None:
+def why_no_range(override: Override) -> str | None:
+    """Return what is wrong with a `range(...)`; None where nothing is."""
     value: Any = override.value()
+    if not all(math.isfinite(number) for number in (value.start, value.stop, value.step)):
+        return "a range's ends and its step must be finite"
     if not value.step:
         return "a range's step must not be 0"
-    return None if list(override.sweep_iterator()) else "the range is empty"
+    n_values = _length_of_range(override)
+    if not n_values:
+        return "the range is empty"
+    if n_values > _MAX_RUNS:
+        return f"the range holds {n_values:,} values, and {_MAX_RUNS:,} are the most; a study takes int(interval(...))"
+    return None
 
 
 def first_values(words: Sequence[str]) -> list[str]:
@@ -180,16 +327,25 @@ def first_values(words: Sequence[str]) -> list[str]:
 
 
 def _parse(text: str, loader: ConfigLoader) -> Override:
-    """An override; a value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as plain text."""
+    """An override; a value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as plain text.
+
+    A `glob(...)` becomes the options that it stands for: Hydra 1.3.8 looks for them in its own folders alone, and not in ./conf.
+    """
     parser = OverridesParser.create(config_loader=loader)
     try:
-        return parser.parse_override(text)
+        override = parser.parse_override(text)
     except HydraException:
         key, is_given, value = text.partition("=")
         if not is_given or not value or value[0] in "[{'\"" or _is_call(value):
             raise
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        return parser.parse_override(f"{key}='{quoted}'")
+        override = parser.parse_override(f"{key}='{quoted}'")
+    pattern: object = override.value()
+    if isinstance(pattern, Glob):
+        options = loader.get_group_options(_key(override), config_name="train", overrides=[])
+        names = ",".join(pattern.filter(options)) or "null"
+        return parser.parse_override(f"{text.partition('=')[0]}={names}")
+    return override
 
 
 def _is_call(value: str) -> bool:
@@ -222,7 +378,9 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
     chosen = [
         str(o.input_line)
         for o in overrides
-        if _key(o) in ("sweeps", "hydra/sweeper") and not o.is_sweep_override()
+        if _key(o) in ("sweeps", "hydra/sweeper")
+        and not o.is_sweep_override()
+        and not _is_no_sweep(o)
     ]
     if not chosen:
         return {}
@@ -240,9 +398,10 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
 
 def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[str, Any]:
     """The sweeper that stands behind the chosen groups: a file of the user's own may choose one, as those of sweeps/ do."""
-    return _composed_sweeper(
-        [str(o.input_line) for o in overrides if _key(o) in groups and not o.is_sweep_override()]
-    )
+    chosen = [o for o in overrides if _key(o) in groups and not o.is_sweep_override()]
+    if not any(_is_about_hydra(o, groups) for o in chosen):
+        return {}
+    return _composed_sweeper([_as_hydra_takes_it(o, groups, is_added=False) for o in chosen])
 
 
 def _composed_sweeper(words: list[str]) -> dict[str, Any]:
@@ -252,11 +411,6 @@ def _composed_sweeper(words: list[str]) -> dict[str, Any]:
         return resolve_sweeper(cfg.hydra.sweeper)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
         return {}
-
-
-def _is_multirun_of_hydra(sweeper: dict[str, Any]) -> bool:
-    """Whether Hydra's own sweeper goes through the values, without a study."""
-    return str(sweeper.get("_target_")).startswith("hydra._internal")
 
 
 def _sweeper_params(
@@ -274,21 +428,39 @@ def _sweeper_params(
 
 def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
+    overrides = [o for o in overrides if not _is_no_sweep(o)]
     # A sweeper's unknown key is for the sweeper to refuse, which knows its neighbours.
-    added = [o for o in overrides if _key(o).startswith(_SWEEPER)]
+    added = [o for o in overrides if _key(o).startswith(_SWEEPER) or _is_free_key(o)]
     as_they_are = [o for o in overrides if o not in added and _is_taken_as_it_is(o, groups)]
     if keys := [o for o in overrides if o not in added and o not in as_they_are]:
-        chosen = (
-            f"{_key(o)}={_values_of(o)[0]}"
+        chosen = [
+            write_group(_key(o), _values_of(o)[0])
             if _key(o) in groups and not o.is_delete()
             else str(o.input_line)
             for o in as_they_are
-        )
-        base = compose("train", overrides=list(chosen))
+        ]
+        base = compose("train", overrides=chosen)
         added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
-    return [
-        f"++{str(o.input_line).lstrip('+')}" if o in added else str(o.input_line) for o in overrides
-    ]
+    return [_as_hydra_takes_it(o, groups, is_added=o in added) for o in overrides]
+
+
+def _as_hydra_takes_it(override: Override, groups: set[str], *, is_added: bool) -> str:
+    text = str(override.input_line)
+    if is_added:
+        return f"++{text.lstrip('+')}"
+    if _key(override).split("@")[0] in groups and not override.is_delete():
+        return write_group(_key(override), text.partition("=")[2])
+    return text
+
+
+def _is_free_key(override: Override) -> bool:
+    """Whether a key of Hydra holds names of the user's own, for which Hydra wants a plus."""
+    return _key(override).startswith(_FREE) and not override.is_delete()
+
+
+def _is_no_sweep(override: Override) -> bool:
+    """Whether a word says that there is no study, as is usual; Hydra 1.3.8 ends in a traceback where a group is set to null."""
+    return _key(override) == "sweeps" and override.value() is None and not override.is_delete()
 
 
 def _is_plain(override: Override) -> bool:
@@ -337,11 +509,19 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override
     A sweep over a range has no values to try; it is left to the sweeper.
     """
     overrides = [o for o in overrides if not _is_range_of_numbers(o)]
-    values = [_values_of(override) for override in overrides]
+    values = [_values_to_try(override) for override in overrides]
     yield [(override, v[0]) for override, v in zip(overrides, values, strict=True)]
     for i, several in enumerate(values):
         for value in several[1:]:
             yield [(o, value if i == j else values[j][0]) for j, o in enumerate(overrides)]
+
+
+def _values_to_try(override: Override) -> list[str]:
+    """All values; of a range the first two and the last, since each composition takes as long as a whole command's start."""
+    values = _values_of(override)
+    if override.is_sweep_override() and override.is_range_sweep():
+        return list(dict.fromkeys([*values[:2], values[-1]]))
+    return values
 
 
 def _values_of(override: Override) -> list[str]:
@@ -362,13 +542,13 @@ def _check_values(
         if key.startswith(_SWEEPER):
             continue
         if override.is_delete() or (key.startswith("hydra") and "/" not in key):
-            kept.append(override.input_line or "")
-        elif group == "sweeps" and value == "null":  # the one group that may be left out
-            kept.append(f"{key}=null")
+            kept.append(_as_hydra_takes_it(override, groups, is_added=_is_free_key(override)))
+        elif group == "sweeps" and value == "null":
+            continue
         elif group in groups or "/" in group:
             options = loader.get_group_options(group, config_name="train", overrides=[])
             if value in options:
-                kept.append(f"{key}={value}")
+                kept.append(write_group(key, value))
             else:
                 faults.append(
                     Fault(
@@ -379,7 +559,25 @@ def _check_values(
         else:
             kept.append(f"++{key}={value}")
     found, cfg = _check_words(kept, check=check)
+    keys = {_key(override) for override, _ in line} - groups
+    found = [_explain_group(fault, keys, groups) for fault in found]
     return faults + found, cfg
+
+
+def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
+    """Say what is missing where an unknown key was meant as a group of the user's own, or is one without its header."""
+    name = fault.where.split("=")[0]
+    if name in groups and fault.what.startswith("unknown"):
+        header = "# @package _global_"
+        return Fault(name, f"a YAML of {name}/ must begin with the line: {header}")
+    if name == "experiment" and name in keys:
+        where = f"./conf/{name}/NAME.yaml, or FOLDER/{name}/NAME.yaml with --config-dir FOLDER"
+        return Fault(
+            name,
+            f"there is no such group yet; make {where}, which begins with the line "
+            f"`# @package _global_` and holds the keys to change, and say {name}=NAME",
+        )
+    return fault
 
 
 def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictConfig | None]:
@@ -389,7 +587,9 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
         cfg = take_hydra_off(compose("train", overrides=words, return_hydra_config=True))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         # One word that can't be composed must not hide the faults of the others.
-        guilty = {word: reason for word in words if (reason := _reason(word)) is not None}
+        chosen = [word for word in words if "/" in word.partition("=")[0]]
+        reasons = {word: _reason(word, [c for c in chosen if c != word]) for word in words}
+        guilty = {word: reason for word, reason in reasons.items() if reason is not None}
         faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()] or [
             Fault("composition", _first_line(error))
         ]
@@ -402,10 +602,10 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
     return faults, cfg
 
 
-def _reason(word: str) -> str | None:
-    """Why a word alone can't be composed; None if it can."""
+def _reason(word: str, chosen: Sequence[str]) -> str | None:
+    """Why a word can't be composed, beside the groups of Hydra that are chosen for it; None if it can."""
     try:
-        compose("train", overrides=[word])
+        compose("train", overrides=[*chosen, word])
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return _first_line(error)
     return None
@@ -415,4 +615,10 @@ def _first_line(error: Exception) -> str:
     lines = " ".join(str(error.__cause__ or error).split("\n")[:3]).split()
     if lines[:2] == ["Cannot", "merge"]:
         return "a list and a block of keys can't take each other's place"
+    if "BasicLauncherConf" in lines:
+        return "is a launcher's key; name the launcher too, such as hydra/launcher=joblib"
+    if any(line.startswith("full_key:hydra.") or line == "full_key:" for line in lines) and (
+        lines[0] == "Key" and "hydra." in " ".join(lines)
+    ):
+        return "unknown; --hydra-help lists the keys of Hydra that are heeded"
     return " ".join(lines)

@@ -121,7 +121,7 @@ def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
     parts = target.split(".")
     for n_module in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:n_module])
-        if _module_file(module) is not None:
+        if module_file(module) is not None:
             if n_module != len(parts) - 1:
                 break
             return _find_in_module(module, parts[-1])
@@ -131,14 +131,14 @@ def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
 
 
 def _nearest_sibling(parts: list[str]) -> str:
-    parent = _module_file(".".join(parts[:-2]))
+    parent = module_file(".".join(parts[:-2]))
     if parent is None or parent.name != "__init__.py":
         return ""
     return f"; {unknown_key(parts[-2], [path.stem for path in parent.parent.glob('[!_]*.py')])}"
 
 
 def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
-    file = _module_file(module)
+    file = module_file(module)
     if file is None:
         raise TargetNotFoundError(f"there is no module {module!r}")
     names = []
@@ -172,8 +172,11 @@ def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
 
 
 @cache
-def _module_file(module: str) -> Path | None:
-    """The file of a module. Only the top-level package is looked up by Python: a dotted look-up would import it."""
+def module_file(module: str) -> Path | None:
+    """Return the file of a module, without importing it; None where there is none.
+
+    Only the top-level package is looked up by Python: a dotted look-up would import it.
+    """
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top) if top else None

@@ -30,6 +30,14 @@ Domain = str | int | float | bool | None
 """Hydra's sweep grammar, or a plain value."""
 
 
+_MULTIRUN = "hydra_plugins.studperf_sweeper.MultirunSweeper"
+
+
+def is_plain_multirun(target: object) -> bool:
+    """Return whether a sweeper's `_target_` goes through all values in order, without a study."""
+    return str(target).startswith("hydra._internal") or str(target) == _MULTIRUN
+
+
 class Conditional(Block):
     """Keys that are varied only where the keys of `when` have these values."""
 

@@ -36,6 +36,22 @@ def of_form(pattern: str, what: str, *, is_shown: bool = True) -> AfterValidator
     return AfterValidator(check)
 
 
+def check_encoding(name: str) -> str:
+    """Return the name of an encoding of text; Python's codecs hold others, such as `undefined` and `rot13`.
+
+    Raises:
+        ValueError: no text is read by it.
+    """
+    try:
+        "a".encode(name).decode(name)
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"Python knows no encoding {name!r} of text; such as utf-8, latin-1, utf-16"
+        ) from error
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(check_encoding)]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_order)]
 
 

@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, is_on, make_console, read_keys, run_command, run_command_of
+from studperf.cli import (
+    check_output,
+    end_at_once,
+    is_on,
+    make_console,
+    read_keys,
+    run_command,
+    run_command_of,
+)
 from studperf.config import load_overrides, project_root
 from studperf.errors import ConfigError, DataError
 
@@ -78,6 +86,7 @@ def report(words: Sequence[str]) -> None:
 
     own, others = _take(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
+    check_output("out", Path(own.get("out", f"reports/{config.data.name}")))
     if "against" in own:
         _report_change(config.data, own, console)
         return
@@ -132,6 +141,8 @@ def infer(words: Sequence[str]) -> None:
         raise ConfigError(
             f"say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]{got}"
         )
+    if "out" in own:
+        check_output("out", Path(own["out"]))
     draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
     folder = (
         (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd())
@@ -181,6 +192,7 @@ def simulate(words: Sequence[str]) -> None:
     out = Path(own["out"])
     if out.exists() and not is_forced:
         raise DataError(f"{out}: is there already; force=true replaces it")
+    check_output("out", out)
     frame: pd.DataFrame = draw(config.data)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix in (".parquet", ".pq"):

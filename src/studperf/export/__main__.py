@@ -25,6 +25,9 @@ def main() -> None:
     given = read_keys(words, ["run"])
     if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
+    from studperf.record import RunRecord
+
+    RunRecord.load(Path(given["run"]))  # refused, if it is, before torch is imported
     from studperf.export.write import export_run
 
     console = make_console()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import is_on, make_console, read_keys, read_words, run_command
+from studperf.cli import check_output, is_on, make_console, read_keys, read_words, run_command
 from studperf.errors import ConfigError, RunError
 
 _USAGE = """Pages about runs, from their records alone: one HTML file each, which asks no other site for anything.
@@ -71,6 +71,8 @@ def main() -> None:
             f"name one run with run=runs/FOLDER, or a folder of runs with runs=runs/\n\n{_USAGE}"
         )
     out = Path(given["out"]) if "out" in given else None
+    if out is not None:
+        check_output("out", out)
     pages = (
         report_run(Path(given["run"]), out)
         if "run" in given

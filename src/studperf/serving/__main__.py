@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from studperf.cli import read_keys, read_words, run_command
+from studperf.cli import read_keys, read_whole, read_words, run_command
 from studperf.errors import ConfigError
 
 _USAGE = """Serves a bundle's predictions over HTTP. PATH is a bundle, or a run folder that holds one.
@@ -42,7 +42,9 @@ def main() -> None:
     serve(
         Path(paths[0]),
         host=own.get("host", "127.0.0.1"),
-        port=_port(own.get("port", os.environ.get("PORT", "8080"))),
+        port=read_whole(
+            "port", own.get("port", os.environ.get("PORT", "8080")), low=1, high=_MAX_PORT
+        ),
     )
 
 
@@ -66,12 +68,6 @@ def serve(path: Path, *, host: str, port: int) -> None:
         ) from error
     app = create_app(Predictor.of(bundle))
     uvicorn.run(app, host=host, port=port, **SETTINGS)
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) <= _MAX_PORT:
-        raise ConfigError(f"port: must be a whole number from 1 to {_MAX_PORT}, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

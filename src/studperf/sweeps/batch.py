@@ -182,14 +182,18 @@ def _take(study: Study, n_wanted: int) -> tuple[Batch, Next]:
 
 
 def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
-    from studperf.config.overrides import group_names
+    from studperf.config.overrides import group_names, write_group
 
     groups = group_names()
-    plus = [
-        str(word) if word.key.split("@")[0] in groups else f"++{word}"
-        for word in (*study.plan.space.fixed, *words)
-    ]
-    return [*plus, f"++{_NUMBER}={trial.number}"]
+    written = []
+    for word in (*study.plan.space.fixed, *words):
+        if word.key.split("@")[0] in groups:
+            written.append(write_group(word.key, word.text))
+        elif word.key.startswith("~"):
+            written.append(str(word))
+        else:
+            written.append(f"++{word}")
+    return [*written, f"++{_NUMBER}={trial.number}"]
 
 
 def _tell(study: Study, trial: Trial, end: End) -> None:

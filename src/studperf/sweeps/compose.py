@@ -19,7 +19,7 @@ from studperf.config.interpolation import (
     to_raw,
     walk,
 )
-from studperf.config.overrides import group_names
+from studperf.config.overrides import group_names, write_group
 from studperf.config.shape import RunConfig
 from studperf.errors import ConfigError, listing
 from studperf.sweeps.space import Space, Word, read, write
@@ -71,10 +71,10 @@ class Composer:
 
         composed = cache(lambda *words: compose(words, return_hydra_config=True))
         groups = self._last([word for word in [*self.fixed, *words] if self._is_group(word)])
-        choices = composed(*map(str, groups)).hydra.runtime.choices
+        choices = composed(*map(self._write, groups)).hydra.runtime.choices
         defaults = composed().hydra.runtime.choices
         chosen = [
-            f"{k}={v}"
+            write_group(k, str(v))
             for k, v in choices.items()
             if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)
         ]
@@ -102,11 +102,17 @@ class Composer:
     def _compose(self, groups: Sequence[Word]) -> dict[str, Any]:
         taken = {word.key for word in groups}
         fixed = [
-            str(word) if self._is_group(word) else f"++{word}"
+            self._write(word) if self._is_group(word) else f"++{word}"
             for word in self.fixed
             if word.key not in taken
         ]
-        return to_raw(compose([*fixed, *map(str, groups)]))
+        chosen = [*fixed, *map(self._write, groups)]
+        return to_raw(compose(chosen))
+
+    def _write(self, word: Word) -> str:
+        """A word that stands as it is, such as a deletion, or one that chooses a group."""
+        is_group = word.key.split("@")[0] in self._groups
+        return write_group(word.key, word.text) if is_group else str(word)
 
     def _is_group(self, word: Word) -> bool:
         return word.key.split("@")[0] in self._groups or word.key.startswith(("hydra", "~"))

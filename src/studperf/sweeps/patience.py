@@ -19,7 +19,10 @@ _TRANSIENT = frozenset(
         "TimeoutError",
     }
 )
-_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+_REFUSALS = (
+    *("authentication failed", "does not exist", "no pg_hba.conf entry"),
+    *("unable to open database file", "readonly database"),  # SQLite's
+)
 """In what a database says of a user, a password or a database that it will not know a minute later either."""
 
 

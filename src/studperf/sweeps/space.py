@@ -9,11 +9,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from studperf.config.faults import Fault, unknown_key
-from studperf.config.overrides import why_refused
+from studperf.config.overrides import why_no_range, why_refused
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -151,6 +151,8 @@ class Word:
 
     def __str__(self) -> str:
         """For a command line."""
+        if self.key.startswith("~") and not self.text:
+            return self.key
         return f"{self.key}={self.text}"
 
 
@@ -360,6 +362,11 @@ def _domain(override: Override) -> Domain | None:
     if not override.is_sweep_override():
         return None
     value: Any = override.value()
+    if isinstance(value, Glob):
+        wrong = "glob(...) is for the command line; list the options: choice(a,b)"
+        raise ValueError(wrong)  # noqa: TRY004 - a fault of the text, told as any other
+    if override.is_range_sweep() and (reason := why_no_range(override)):
+        raise ValueError(reason)
     if others := sorted(value.tags - {"log"}):
         raise ValueError(f"tag {others[0]}: {unknown_key(others[0], ['log'])}")
     if override.is_interval_sweep():

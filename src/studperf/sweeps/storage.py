@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 JOURNAL = "study.journal"
 WORKER = "worker"
 """The attribute of a trial that names its worker."""
+_CONNECT_S, _GIVE_UP_S, _SOON_S = 5, 10, 2
+"""Seconds: for one attempt to reach a server, for all of them, and until a line says what is waited for."""
 _KINDS = "a journal (no storage given), sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 
@@ -75,12 +77,15 @@ class Storage:
             self.optuna: BaseStorage = _open_journal(folder / JOURNAL)
         elif url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/"):
             self.home = Path(url.removeprefix("sqlite:///").partition("?")[0]).resolve().parent
-            self.home.mkdir(parents=True, exist_ok=True)
+            if not self.home.is_dir():
+                raise ConfigError(
+                    f"hydra.sweeper.storage: {url}: there is no folder {self.home}; make it, or name another"
+                )
             with _file_lock(self.home / ".open.lock"):  # two that make the tables at once fail
                 self.optuna = _open_database(url, {"connect_args": {"timeout": 60}})
         elif url.startswith("postgresql"):
             timing = {"heartbeat_interval": heartbeat_s, "grace_period": grace_s}
-            engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+            engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
             with _opening(url, engine):
                 self.optuna = _open_database(url, engine, **timing)
         else:
@@ -151,10 +156,28 @@ def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
             stack.enter_context(_advisory_lock(engine, "studperf opens"))
 
         try:
-            patiently(enter, give_up_after_s=20)
+            with _told_of(url):
+                patiently(enter, give_up_after_s=_GIVE_UP_S)
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigError(_refusal(url, error)) from None
         yield
+
+
+@contextmanager
+def _told_of(url: str) -> Iterator[None]:
+    """Say what is waited for, once it takes longer than a server that is there would take."""
+    from rich.console import Console
+
+    where = mask(url).rpartition("@")[2].partition("/")[0]
+    line = f"waiting for the database at {where}, for {_GIVE_UP_S + _CONNECT_S} s at most"
+    console = Console(stderr=True, highlight=False)
+    timer = Timer(_SOON_S, lambda: console.print(line, markup=False, soft_wrap=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _refusal(url: str, error: Exception) -> str:

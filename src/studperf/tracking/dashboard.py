@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from studperf.config import compose
 from studperf.errors import ConfigError, RunError
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 NAME = "studperf"
 _SLUG = "studperfboard"
 """Of the view's address: with a fixed one, `apply` finds the view that it made before."""
+_ANSWER_S = 10
 _STUDIES = "Studies"
 """The section whose keys are those of a study's own run."""
 _OF_EVERY_RUN = {"Step", "CreatedTimestamp", "Group", "ID"}
@@ -195,12 +201,27 @@ def apply(workspace: Workspace) -> str:
     """Puts the workspace at W&B, over the one put there before; returns its address.
 
     Raises:
-        RunError: there is no key.
+        RunError: there is no key, or the server does not answer or refuses.
     """
     if not has_key():
         raise RunError(
             f"there is no key for {server_url()}: set WANDB_API_KEY, or run `wandb login`"
         )
+    _reach_server()
+    with _temporary_folder():
+        import wandb
+
+        try:
+            return _save(workspace)
+        except (
+            wandb.errors.Error,
+            OSError,
+        ) as error:  # the client's own, and those of its connection
+            reason = str(error).strip().splitlines()[0]
+            raise RunError(f"{server_url()} did not take the dashboard: {reason}") from error
+
+
+def _save(workspace: Workspace) -> str:
     import wandb
     from wandb_workspaces.workspaces import internal
 
@@ -216,6 +237,37 @@ def apply(workspace: Workspace) -> str:
         workspace._internal_id = ""  # noqa: SLF001 - the first time
     save()
     return str(workspace.url)
+
+
+def _reach_server() -> None:
+    """See that the server answers at all: W&B's client would try for more than half a minute, without a word.
+
+    Raises:
+        RunError: it does not.
+    """
+    address = urlparse(server_url())
+    if urllib.request.getproxies().get(address.scheme):
+        return  # what lies behind a proxy is seen by asking alone
+    port = address.port or {"http": 80}.get(address.scheme, 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise RunError(f"{server_url()} can't be reached: {error}") from error
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[None]:
+    """What W&B's client and its helper process put into temporary folders goes with this one, however they end."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        old, old_dir = os.environ.get("TMPDIR"), tempfile.tempdir
+        os.environ["TMPDIR"] = tempfile.tempdir = place
+        try:
+            yield
+        finally:
+            tempfile.tempdir = old_dir
+            os.environ.pop("TMPDIR")
+            if old is not None:
+                os.environ["TMPDIR"] = old
 
 
 def keys_of(workspace: Workspace) -> list[Key]:

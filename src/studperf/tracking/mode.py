@@ -51,7 +51,11 @@ def has_key() -> bool:
             # not authenticators(): its "default" entry is for other sites
             if host in netrc.netrc(str(path.expanduser())).hosts:
                 return True
-        except (OSError, netrc.NetrcParseError):
+        except (
+            OSError,
+            RuntimeError,
+            netrc.NetrcParseError,
+        ):  # RuntimeError: ~NAME of a user that is not there
             continue
     return False
 
@@ -64,6 +68,6 @@ def server_url() -> str:
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
     try:
         settings.read(folder.expanduser() / "settings", encoding="utf-8")
-    except (configparser.Error, OSError, UnicodeDecodeError):
+    except (configparser.Error, OSError, RuntimeError, UnicodeDecodeError):
         return _CLOUD
     return settings.get("default", "base_url", fallback=_CLOUD).rstrip("/")
