@@ -11,13 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from studperf.errors import ConfigError, StudperfError
+from studperf.errors import ConfigError, StudperfError, as_shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
+    from rich.text import Text
 
     from studperf.config.overrides import CheckStudy
 
@@ -108,8 +109,17 @@ def end_at_once() -> None:
 
 
 def print_error(message: str) -> None:
-    """A message on stderr, its first line marked."""
-    sys.stderr.write(f"error: {message}\n")
+    """Write a message to stderr, its first line marked."""
+    _write_line(f"error: {message}")
+
+
+def print_warning(message: str) -> None:
+    """Write a warning to stderr, where stdout is for what a command makes."""
+    _write_line(f"warning: {message}")
+
+
+def _write_line(text: str) -> None:
+    sys.stderr.write(as_shown(text) + "\n")
 
 
 @contextmanager
@@ -133,12 +143,21 @@ def importing() -> Iterator[None]:
 
 
 def make_console(*, is_quiet: bool = False) -> Console:
-    """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS."""
+    """Return the terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS.
+
+    Whatever is shown is text and no markup: a column may be called `rate [/min]`, a file `t[bold].csv`.
+    """
     from rich.console import Console
 
-    return Console(
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - rich's own
+            return super().render_str(as_shown(text), **options)
+
+    return PlainConsole(
         quiet=is_quiet,
         highlight=False,
+        markup=False,
+        emoji=False,
         soft_wrap=False,
         width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from studperf.config.dataset import Dataset
+    from studperf.config.dataset import Dataset, Source
     from studperf.data.facts import Finding
     from studperf.data.rows import Rows
     from studperf.data.schema import Table
@@ -33,8 +33,16 @@ _USAGE = """Scores a finished run again: on its own test rows, where it must fin
   python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv
 
 A file without the target column is predicted only. Predictions go to runs/FOLDER/evaluations/.
-Keys: run, data.source.path, data.source.delimiter, data.source.encoding. Flags: --debug shows tracebacks."""
-_KEYS = ("run", "data.source.path", "data.source.delimiter", "data.source.encoding")
+Keys: run, data.source.path, data.source.delimiter, data.source.encoding, data.source.decimal, data.source.thousands.
+Flags: --debug shows tracebacks."""
+_KEYS = (
+    "run",
+    "data.source.path",
+    "data.source.delimiter",
+    "data.source.encoding",
+    "data.source.decimal",
+    "data.source.thousands",
+)
 _NOT_THE_SAME = 1
 
 
@@ -46,11 +54,7 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     """
     from studperf.data.rows import is_streamed
 
-    source = run.config.data.source.model_copy(
-        update={key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
-    )
-    if changes:
-        source = source.model_copy(update={"otherwise": "fail"})
+    source = _change(run.config.data.source, changes)
     dataset = run.config.data.model_copy(update={"source": source})
     is_same = (
         _evaluate_large(run, dataset, console)
@@ -61,6 +65,26 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
         text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
         console.print(f"warning: {text}", style="yellow", soft_wrap=True)
     return is_same is not False
+
+
+def _change(source: Source, changes: dict[str, str]) -> Source:
+    """Return where the rows come from, with what the command line says of it.
+
+    Raises:
+        ConfigError: it says something that can't be.
+    """
+    if not changes:
+        return source
+    from pydantic import ValidationError
+
+    given: dict[str, str | None] = {key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
+    if given.get("thousands") in ("null", "none"):  # as YAML would read it
+        given["thousands"] = None
+    try:
+        return source.model_validate(source.model_dump() | given | {"otherwise": "fail"})
+    except ValidationError as error:
+        said = [str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()]
+        raise ConfigError(f"data.source: {'; '.join(said)}") from error
 
 
 def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:

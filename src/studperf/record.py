@@ -30,7 +30,7 @@ from studperf.data.leaks import Leak, left_out_signal
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
-from studperf.errors import PrunedError, RunError
+from studperf.errors import PrunedError, RunError, as_shown
 from studperf.metrics import Interval
 
 if TYPE_CHECKING:
@@ -395,11 +395,19 @@ def open_run(
     return record, folder
 
 
+class _Formatter(logging.Formatter):
+    """Lines of `log.txt`, which people read in a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with no character in it that would steer a terminal."""
+        return as_shown(super().format(record))
+
+
 @contextmanager
 def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason; `log.txt` says more."""
     handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.info(

@@ -11,16 +11,18 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import make_console, read_keys, run_command, run_command_of
+from studperf.cli import make_console, print_warning, read_keys, run_command, run_command_of
+from studperf.config.files import check_file
 from studperf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from studperf.bundle import Prediction
+    from studperf.bundle.schema import Schema
 
 _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds one.
 
@@ -29,9 +31,13 @@ _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds
   python -m studperf.bundle predict PATH rows.csv [out=FILE]  predictions with their interval, as CSV; needs no torch
 
 rows.csv may be packed by gzip, and parted by commas, semicolons, tabs or bars; encoding=latin-1 names another encoding than UTF-8.
+Its numbers are written as in the table that the model was trained on; decimal=comma, decimal=point and
+thousands=point|comma|space|apostrophe|none say otherwise.
 A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
 
-_KEYS = ("out", "encoding")
+_KEYS = ("out", "encoding", "decimal", "thousands")
+_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
+_THOUSANDS = {"none": None, "point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 _DELIMITERS = (",", ";", "\t", "|")
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -109,6 +115,7 @@ def predict(words: Sequence[str]) -> None:
         DataError: lists every cell that the model was not made for.
     """
     from studperf.bundle import Bundle, find_bundle
+    from studperf.bundle.rows import with_points
 
     settings = [word for word in words if word.partition("=")[0] in _KEYS]
     own = read_keys(settings, _KEYS)
@@ -119,9 +126,11 @@ def predict(words: Sequence[str]) -> None:
         )
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
-    prediction = bundle.predict(_read_csv(Path(paths[1]), names, own.get("encoding", "utf-8")))
+    cells = _read_csv(Path(paths[1]), names, own.get("encoding", "utf-8"))
+    decimal, thousands = _number_marks(own, bundle.schema)
+    prediction = bundle.predict(with_points(cells, bundle.schema, decimal, thousands))
     for warning in prediction.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        print_warning(warning)
     with _writer(own.get("out")) as file:
         _write_csv(file, prediction)
     if "out" in own:
@@ -130,6 +139,26 @@ def predict(words: Sequence[str]) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def _number_marks(own: Mapping[str, str], schema: Schema) -> tuple[str, str | None]:
+    """Return the decimal mark and the mark between thousands.
+
+    Raises:
+        ConfigError: a mark is not known, or both are one.
+    """
+    decimal, thousands = schema.decimal, schema.thousands
+    for key, known in (("decimal", _DECIMALS), ("thousands", _THOUSANDS)):
+        if key in own and own[key] not in known:
+            raise ConfigError(f"{key}: {' or '.join(known)}, got {own[key]!r}")
+    if "decimal" in own:
+        decimal = _DECIMALS[own["decimal"]]
+        thousands = None
+    if "thousands" in own:
+        thousands = _THOUSANDS[own["thousands"]]
+    if thousands == decimal:
+        raise ConfigError(f"decimal and thousands are both {decimal!r}; they must differ")
+    return decimal, thousands
 
 
 def _read_csv(path: Path, names: set[str], encoding: str) -> dict[str, list[str]]:
@@ -161,6 +190,7 @@ def _read_csv(path: Path, names: set[str], encoding: str) -> dict[str, list[str]
 
 
 def _unpack(path: Path) -> bytes:
+    check_file(path)
     try:
         raw = path.read_bytes()
         return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw

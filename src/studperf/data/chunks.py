@@ -177,6 +177,7 @@ class CsvSource:
             include_columns=read,
             null_values=list(self.source.missing),
             strings_can_be_null=True,
+            decimal_point=self.source.decimal,  # a mark between thousands it does not know: such cells are read the slow way
             check_utf8=False,  # done for the whole text, the columns that are not read included
         )
 

@@ -2,41 +2,84 @@
 
 from __future__ import annotations
 
-import gzip
+import json
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from studperf.config.dataset import Dataset, Source
+from studperf.config.files import check_file
+from studperf.data.codes import MIN_ROWS, Suspicion, find_suspicion
+from studperf.data.facts import show
 from studperf.data.leaks import MAX_LEVELS, find_leaks
-from studperf.data.schema import as_levels, inspect_table
-from studperf.data.source import read_file
-from studperf.errors import DataError
+from studperf.data.numbers import LARGEST, Marks, find_marks, is_ambiguous, read_numbers
+from studperf.data.schema import Table, as_levels, inspect_table
+from studperf.data.source import PARQUET, read_bytes, read_file
+from studperf.errors import DataError, as_shown
+from studperf.metrics import FloatArray
 
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
 _FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
+_FEATURES = ("number", "category", "flag")
 _DELIMITERS = (",", ";", "\t", "|")
 _MOSTLY = 0.8
-_MIN_ID_ROWS = 20
-_DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2}|\d{4})"
+_TIME = r"(?:[T ,]+\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?)?"
+_MONTH = r"[^\W\d_]{3,10}\.?"
+_DATE = "|".join(
+    day + _TIME
+    for day in (
+        r"\d{4}([-/.])\d{1,2}\1\d{1,2}",
+        r"\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d\d)",
+        rf"(?:{_MONTH},? )?\d{{1,2}}(?:st|nd|rd|th|\.)?[ -]{_MONTH},?[ -]\d{{2,4}}",
+        rf"(?:{_MONTH},? )?{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}",
+    )
+)
+_WITH_UNIT = r"[^\w\d]*[^\W\d]{0,3}[^\w\d]*[+-]?\d[\d.,' \u00a0\u202f]*[^\w\d]*[^\W\d]{0,3}[^\w\d]*"
+_LONGEST_DATE = 60
 _ZERO_FIRST = r"0\d+"
+_LONG_CODE = r"\d{16,}"  # more digits than float64 keeps
 _MIN_WORDS = 3  # of a cell of free text, on average
+_LONGEST_LEVEL = 500  # characters; text beyond it names nothing
+_MIN_RARE = (5, 3)
+_MAX_KEPT = 200
+_MIN_KEPT_SHARE = 0.2
+_TESTED_AT_ONCE = 100
+_LEAK_TESTS_S = 8.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person must say about a column, and the line to write if the guess is wrong."""
+
+    column: str
+    text: str
+    otherwise: dict[str, Any]
 
 
 @dataclass
 class Draft:
-    """A dataset in the making."""
+    """A dataset in the making.
+
+    Args:
+        questions: by column, where what was written is a guess.
+        notes: what was not done, and why.
+    """
 
     name: str
     source: dict[str, Any]
     target: str
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     drop_missing_target: bool = False
+    questions: dict[str, Question] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
         """What the YAML says."""
@@ -51,6 +94,20 @@ class Draft:
             plain["drop_missing_target"] = True
         return plain
 
+    @property
+    def has_features(self) -> bool:
+        """Whether any column could teach a model."""
+        return any(column["kind"] in _FEATURES for column in self.columns.values())
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """What a column is taken for, and the question that it leaves open."""
+
+    column: dict[str, Any]
+    question: str | None = None
+    otherwise: dict[str, Any] | None = None
+
 
 def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     """A draft from the file's own values.
@@ -60,29 +117,67 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     """
     source, raw = _read(path)
     if target not in raw:
-        raise DataError(
-            f"target={target}: {path} has no such column; it has {', '.join(map(str, raw.columns))}"
-        )
-    missing = {"", *(_missing_words(raw))}
+        names = ", ".join(map(str, raw.columns[:_TESTED_AT_ONCE]))
+        raise DataError(f"target={target}: {path} has no such column; it has {names}")
+    marks = _find_marks(raw, source)
+    missing = {"", *(_missing_words(raw, marks))}
     if len(missing) > 1:
         source["missing"] = sorted(missing)
     draft = Draft(name or _stem(path), source, target)
     values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
-    numbers = pd.to_numeric(values[target], errors="coerce")
-    if numbers.notna().sum() < _MOSTLY * values[target].notna().sum() or not numbers.notna().any():
-        raise DataError(
-            f"target={target}: is not a column of numbers, so there is nothing to regress on (decimal points are read, not commas)"
-        )
+    numbers = _read_target(target, values[target], marks)
     draft.drop_missing_target = bool(values[target].isna().any())
-    draft.columns = {n: _describe(n, column) for n, column in values.items() if n != target}
+    reader = _Reader(marks, numbers)
+    for column, cells in values.items():
+        if column == target:
+            continue
+        guess = reader.describe(column, cells)
+        draft.columns[column] = guess.column
+        if guess.question is not None and guess.otherwise is not None:
+            draft.questions[column] = Question(column, guess.question, guess.otherwise)
     _mark_leaks(draft, raw)
-    if not any(
-        column["kind"] in ("number", "category", "flag") for column in draft.columns.values()
-    ):
+    if not draft.has_features:
         raise DataError(
             f"{path}: no column could be a feature; every one is an id, a constant or a leak"
         )
     return draft
+
+
+def _find_marks(raw: pd.DataFrame, source: dict[str, Any]) -> Marks:
+    """How the file's numbers are written; what differs from a plain decimal point is put into the source."""
+    texts = (raw[name].dropna() for name in raw.columns if _is_text(raw[name]))
+    known = (text[~text.isin(("", *_MISSING_WORDS))] for text in texts)
+    marks = find_marks((text for text in known if len(text)), source.get("delimiter", ","))
+    if marks.decimal != ".":
+        source["decimal"] = marks.decimal
+    if marks.thousands is not None:
+        source["thousands"] = marks.thousands
+    return marks
+
+
+def _is_text(values: pd.Series) -> bool:
+    return pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
+
+
+def _read_target(target: str, values: pd.Series, marks: Marks) -> FloatArray:
+    """(N,) numbers, NaN where there is none.
+
+    Raises:
+        DataError: they can't be learnt.
+    """
+    numbers = read_numbers(values, marks).to_numpy()
+    known = numbers[~np.isnan(numbers)]
+    if len(known) < _MOSTLY * values.notna().sum() or not len(known):
+        example = f", as {show(values.dropna().iloc[0])}" if values.notna().any() else ""
+        raise DataError(
+            f"target={target}: is not a column of numbers{example}, so there is nothing to regress on"
+        )
+    if not np.isfinite(known).all():
+        row = int(np.flatnonzero(np.isinf(numbers))[0]) + 1
+        raise DataError(
+            f"target={target}: {np.isinf(known).sum()} values are infinite, or larger than any number can be (row {row}); correct them, or leave the rows out"
+        )
+    return numbers
 
 
 def to_yaml(draft: Draft) -> str:
@@ -90,27 +185,56 @@ def to_yaml(draft: Draft) -> str:
     plain = draft.as_plain()
     Dataset.model_validate(plain)
     head = (
-        f"# Drafted from {draft.source['path']} by `python -m studperf.data infer`. Read every line: units, ranges and kinds are guesses.\n"
+        f"# Drafted from {_comment(draft.source['path'])} by `python -m studperf.data infer`. Read every line: units, ranges and kinds are guesses.\n"
         "# `typical` and `step` matter to a simulation alone.\n"
     )
     lines = [f"name: {_inline(plain['name'])}", "source:"]
     lines += [f"  {key}: {_inline(value)}" for key, value in plain["source"].items()]
     lines += [f"target: {_inline(plain['target'])}", "columns:"]
-    lines += [f"  {_inline(name)}: {_inline(column)}" for name, column in draft.columns.items()]
+    lines += [_column_line(draft, name) for name in draft.columns]
     lines += [f"split: {_inline(plain['split'])}"]
     if draft.drop_missing_target:
         lines.append("drop_missing_target: true   # some rows have no target")
     text = head + "\n".join(lines) + "\n"
-    if yaml.safe_load(text) != yaml.safe_load(yaml.safe_dump(plain)):
+    if _load(text) != json.loads(json.dumps(plain)):
         raise DataError(
             "the draft does not survive being written as YAML; a column's name is too strange, rename it"
         )
     return text
 
 
+def _column_line(draft: Draft, name: str) -> str:
+    line = f"  {_inline(name)}: {_inline(draft.columns[name])}"
+    question = draft.questions.get(name)
+    if question is None:
+        return line
+    return f"{line}   # a guess: {_comment(question.text)}; else write {_comment(_inline(question.otherwise))}"
+
+
+def _comment(text: str) -> str:
+    """A text for the rest of a line."""
+    return as_shown(text).replace("\n", "\\n")
+
+
+def alternative_line(question: Question) -> str:
+    """The line to write where a guess is wrong."""
+    return f"{_inline(question.column)}: {_inline(question.otherwise)}"
+
+
+def _load(text: str) -> object:
+    """YAML by libyaml, where it is there: the loader in Python takes 20 s for 5,000 columns."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+
+
 def _inline(value: object) -> str:
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(
+        value,
+        Dumper=dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        width=10_000,
+        allow_unicode=True,
     ).strip()
     return text.removesuffix("...").strip()
 
@@ -122,16 +246,14 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         "path": str(path.resolve() if ".." in path.parts else path),
         "otherwise": "fail",
     }
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_file() and path.suffix not in (".parquet", ".pq"):
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    check_file(path)
+    if path.suffix not in PARQUET:
+        content = read_bytes(path)
         try:
             content.decode("utf-8")
         except UnicodeDecodeError:
             plain["encoding"] = "latin-1"
-        header = content.splitlines()[0].decode("latin-1") if content.splitlines() else ""
+        header = content[: content.find(b"\n")].decode("latin-1")
         delimiter = max(_DELIMITERS, key=header.count)
         if delimiter != "," and header.count(delimiter):
             plain["delimiter"] = delimiter
@@ -139,89 +261,225 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     return plain, read_file(path, source)
 
 
-def _missing_words(raw: pd.DataFrame) -> set[str]:
+def _missing_words(raw: pd.DataFrame, marks: Marks) -> set[str]:
     """Words that stand for a missing value, seen in columns that otherwise hold numbers."""
     words: set[str] = set()
     for name in raw.columns:
+        if not _is_text(raw[name]):
+            continue
         text = raw[name].dropna().astype(str)
-        known = text[~text.isin(["", *_MISSING_WORDS])]
-        if len(known) and pd.to_numeric(known, errors="coerce").notna().mean() >= _MOSTLY:
-            words |= set(text[text.isin(_MISSING_WORDS)].unique())
+        is_word = text.isin(_MISSING_WORDS)
+        if not is_word.any():
+            continue
+        known = text[~is_word & (text != "")]
+        if len(known) and read_numbers(known, marks).notna().mean() >= _MOSTLY:
+            words |= set(text[is_word].unique())
     return words
 
 
-def _describe(name: str, values: pd.Series) -> dict[str, Any]:
-    known = values.dropna()
-    n_levels = known.nunique()
-    if n_levels <= 1:
-        return {"kind": "unused", "why": "constant" if len(known) else "no values"}
-    numbers = pd.to_numeric(known, errors="coerce")
-    text = known.astype(str)
-    if (what := _no_levels(text)) is not None:
-        return {"kind": "unused", "why": what}
-    is_code = bool(
-        numbers.notna().all()
-        and text.str.fullmatch(r"\d+").all()
-        and text.str.fullmatch(_ZERO_FIRST).any()
-    )
-    is_number = bool(numbers.notna().all()) and not is_code
-    is_whole = is_number and bool((numbers == numbers.round()).all())
-    levels = sorted(as_levels(known).unique())
-    fill = (
-        {"fill": "median" if is_number and n_levels > 2 else "mode"} if values.isna().any() else {}  # noqa: PLR2004 - not a flag
-    )
-    if (
-        n_levels == len(known) >= _MIN_ID_ROWS
-        and (is_whole or not is_number)
-        and not values.isna().any()
-    ):
-        is_counting = is_whole and numbers.max() - numbers.min() + 1 == len(known)
-        if not is_number or is_counting or re.search(r"(^|_)(id|key|no|nr|index)$", name.lower()):
-            return {"kind": "id"}
-    if n_levels == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
-        return {"kind": "flag", **fill}
-    if is_number:
-        return {
+class _Reader:
+    """Guesses what columns hold.
+
+    Args:
+        marks: how the file writes numbers.
+        target: (N,) NaN where there is none.
+    """
+
+    def __init__(self, marks: Marks, target: FloatArray) -> None:
+        self.marks, self.target = marks, target
+
+    def describe(self, name: str, values: pd.Series) -> _Guess:
+        """What one column is taken for."""
+        known = values.dropna()
+        if (what := _no_values(known)) is not None:
+            return _unused(what)
+        numbers = read_numbers(known, self.marks)
+        text = known.astype(str)
+        if (what := _no_levels(text)) is not None:
+            return _unused(what)
+        n_levels = known.nunique()
+        is_code = self._is_code(text, numbers)
+        if bool(numbers.notna().all()) and not is_code:
+            return self._describe_numbers(name, values, numbers, n_levels)
+        is_mixed = not is_code and numbers.notna().mean() >= _MOSTLY
+        if is_mixed:
+            return _unused(_mixed(known, numbers))
+        has_gaps = bool(values.isna().any())
+        if n_levels == len(known) >= MIN_ROWS and not has_gaps:
+            return _Guess({"kind": "id"})
+        levels = sorted(as_levels(known).unique())
+        fill = {"fill": "mode"} if has_gaps else {}
+        if len(levels) == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
+            return _Guess({"kind": "flag", **fill})
+        has_units = n_levels > MAX_LEVELS and text.str.fullmatch(_WITH_UNIT).mean() >= _MOSTLY
+        if has_units and not is_code:
+            what = f"numbers with a sign or a unit, such as {show(str(known.iloc[0]))}; leave the numbers alone in the file"
+            return _unused(what)
+        return _describe_levels(text, levels, fill, is_code=is_code)
+
+    def _is_code(self, text: pd.Series, numbers: pd.Series) -> bool:
+        """Digits that are no amount: a zero comes first, or there are more of them than a number keeps."""
+        if not bool(numbers.notna().all()) or not text.str.fullmatch(r"\d+").all():
+            return False
+        return bool((text.str.fullmatch(_ZERO_FIRST) | text.str.fullmatch(_LONG_CODE)).any())
+
+    def _describe_numbers(
+        self, name: str, values: pd.Series, numbers: pd.Series, n_levels: int
+    ) -> _Guess:
+        has_gaps = bool(values.isna().any())
+        finite = numbers[np.isfinite(numbers)]
+        if len(finite) < len(numbers):
+            row = int(numbers.index[np.isinf(numbers)][0]) + 1
+            what = f"{len(numbers) - len(finite)} values are infinite, or larger than any number can be (row {row}); correct them, or name their text in missing"
+            return _unused(what)
+        low, high = float(numbers.min()), float(numbers.max())
+        if max(abs(low), abs(high)) > LARGEST:
+            return _unused(f"numbers beyond {LARGEST:g}; give them in a larger unit")
+        if low == high:
+            return _unused("constant, as far as a number keeps its digits")
+        fill = {"fill": "median" if n_levels > 2 else "mode"} if has_gaps else {}  # noqa: PLR2004 - not a flag
+        if {f"{level:g}" for level in numbers.unique()[:3]} == {"0", "1"}:
+            return _Guess({"kind": "flag", **fill})
+        is_steps = bool((numbers == numbers.round()).all())
+        number = {
             "kind": "number",
-            "typical": [_tidy(numbers.min()), _tidy(numbers.max())],
-            **({"step": 1} if is_whole else {}),
+            "typical": [_tidy(low), _tidy(high)],
+            **({"step": 1} if is_steps else {}),
             **fill,
         }
-    if not is_code and numbers.notna().mean() >= _MOSTLY:
-        return {
-            "kind": "unused",
-            "why": f"numbers mixed with text such as {known[numbers.isna()].iloc[0]!r}; clean it, or name the text in missing",
-        }
-    if n_levels > MAX_LEVELS or n_levels > len(known) / 2:
-        return {
-            "kind": "unused",
-            "why": f"{n_levels} different {'codes' if is_code else 'texts'} in {len(known)} rows",
-        }
-    return {"kind": "category", "levels": levels, **fill}
+        full = np.full(len(values), np.nan)
+        full[values.notna().to_numpy()] = numbers.to_numpy()
+        suspicion = find_suspicion(name, full, self.target)
+        if suspicion is not None:
+            return _guess_code(suspicion, number, values, n_levels)
+        if is_steps and n_levels == len(values) >= MIN_ROWS and _ID_NAME.search(name.lower()):
+            return _Guess(
+                {"kind": "id"},
+                "its values are all different, and its name is that of an id",
+                number,
+            )
+        if (
+            self.marks.decimal == ","
+            and _is_text(values)
+            and is_ambiguous(values.dropna(), self.marks)
+        ):
+            asked = f"{show(str(values.dropna().iloc[0]))} is read with a decimal comma"
+            return _Guess(
+                number, asked, {"kind": "unused", "why": "thousands; write them without commas"}
+            )
+        return _Guess(number)
+
+
+_ID_NAME = re.compile(r"(^|_)(id|key|no|nr|index)$")
+
+
+def _guess_code(
+    suspicion: Suspicion, number: dict[str, Any], values: pd.Series, n_levels: int
+) -> _Guess:
+    """What whole numbers are taken for that may be names."""
+    has_gaps = bool(values.isna().any())
+    if suspicion.what == "rows":
+        asked = f"row numbers? It has {suspicion.evidence}"
+        if n_levels == len(values):
+            is_plain = bool(
+                number["typical"][0] in (0, 1)
+                and number["typical"][1] - number["typical"][0] + 1 == n_levels
+            )
+            return _Guess({"kind": "id"}, None if is_plain else asked, number)
+        return _Guess({"kind": "unused", "why": "row numbers"}, asked, number)
+    asked = f"codes? It has {suspicion.evidence}"
+    fill = {"fill": "mode"} if has_gaps else {}
+    text = as_levels(values.dropna()).astype(str)
+    coded = _describe_levels(text, sorted(text.unique()), fill, is_code=True).column
+    if suspicion.is_ordered:
+        return _Guess(number, asked, coded)
+    return _Guess(coded, asked, number)
+
+
+def _describe_levels(
+    text: pd.Series, levels: list[str], fill: dict[str, Any], *, is_code: bool
+) -> _Guess:
+    """A category: its levels by name where they are few, else those that are frequent enough to be learnt."""
+    if len(levels) <= min(MAX_LEVELS, len(text) / 2):
+        return _Guess({"kind": "category", "levels": levels, **fill})
+    counts = text.value_counts().to_numpy()
+    for least in _MIN_RARE:
+        rare = max(least, int(counts[_MAX_KEPT - 1]) if len(counts) >= _MAX_KEPT else 0)
+        if counts[counts >= rare].sum() >= _MIN_KEPT_SHARE * len(text):
+            return _Guess({"kind": "category", "unseen": "other", "rare": rare, **fill})
+    noun = "codes" if is_code else "texts"
+    return _unused(f"{len(levels)} different {noun} in {len(text)} rows")
+
+
+def _unused(why: str) -> _Guess:
+    return _Guess({"kind": "unused", "why": why})
+
+
+def _no_values(known: pd.Series) -> str | None:
+    """What a column is that holds nothing to tell rows apart by, or nothing that is looked into."""
+    if not len(known):
+        return "no values"
+    if pd.api.types.is_datetime64_any_dtype(known):
+        return _DATES
+    if pd.api.types.is_timedelta64_dtype(known):
+        return "durations; a number made of them, such as hours, can be a feature"
+    if known.nunique() == 1:
+        return "constant"
+    return None
+
+
+_DATES = "dates; a number made of them, such as days since the first, can be a feature"
 
 
 def _no_levels(text: pd.Series) -> str | None:
     """What texts are that can be no levels."""
-    if text.str.fullmatch(_DATE).mean() >= _MOSTLY:
-        return "dates; a number made of them, such as days since the first, can be a feature"
+    n_characters = text.str.len()
+    if n_characters.max() > _LONGEST_LEVEL:
+        return f"long texts, of up to {n_characters.max():,} characters"
+    if text[n_characters <= _LONGEST_DATE].str.fullmatch(_DATE).sum() >= _MOSTLY * len(text):
+        return _DATES
     if text.is_unique and text.str.count(r"\S+").mean() >= _MIN_WORDS:
         return "free text, different in each row"
     return None
 
 
+def _mixed(known: pd.Series, numbers: pd.Series) -> str:
+    example = show(str(known[numbers.isna()].iloc[0]))
+    return f"numbers mixed with text such as {example}; clean it, or name the text in missing"
+
+
 def _tidy(value: float) -> float | int:
-    return int(value) if value == int(value) else float(value)
+    is_short = value == int(value) and abs(value) < 10**_EXACT_DIGITS
+    return int(value) if is_short else float(value)
+
+
+_EXACT_DIGITS = 15
 
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
-    plain = draft.as_plain()
-    if not any(
-        column["kind"] in ("number", "category", "flag") for column in draft.columns.values()
-    ):
+    """Mark the columns that give the target away; of very many, those that can be tested in some seconds."""
+    if not draft.has_features:
         return
-    table, _ = inspect_table(raw, Dataset.model_validate(plain))
-    for leak in find_leaks(table):
-        draft.columns[leak.column] = {"kind": "leak", "why": leak.evidence}
+    table, _ = inspect_table(raw, Dataset.model_validate(draft.as_plain()))
+    begun = time.monotonic()
+    for names in _batches(table):
+        if time.monotonic() - begun > _LEAK_TESTS_S:
+            n_left = len(table.dataset.feature_names) - list(table.dataset.feature_names).index(
+                names[0]
+            )
+            draft.notes.append(
+                f"{n_left:,} of {len(draft.columns):,} columns were not tested for leaks here, as that takes long; `check` tests all"
+            )
+            return
+        for leak in find_leaks(table, names):
+            draft.columns[leak.column] = {"kind": "leak", "why": leak.evidence}
+            draft.questions.pop(leak.column, None)
+
+
+def _batches(table: Table) -> Iterator[tuple[str, ...]]:
+    names = table.dataset.feature_names
+    for start in range(0, len(names), _TESTED_AT_ONCE):
+        yield names[start : start + _TESTED_AT_ONCE]
 
 
 def _stem(path: Path) -> str:

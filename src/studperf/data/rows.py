@@ -287,6 +287,8 @@ def open_good_rows(dataset: Dataset, console: Console | None = None) -> Iterator
 
 def is_large(path: Path) -> bool:
     """Whether a file is streamed; one that can't be read is not, and is refused in the words for small files."""
+    if not path.is_file():
+        return False
     try:
         if path.suffix in PARQUET:
             with pq.ParquetFile(path) as file:
@@ -294,7 +296,7 @@ def is_large(path: Path) -> bool:
         with path.open("rb") as file:
             is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         return path.stat().st_size > (LARGE_GZIP_BYTES if is_gzip else LARGE_CSV_BYTES)
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowException):
         return False
 
 
