@@ -44,9 +44,11 @@ _CODED_WORDS = frozenset(
         *("region", "région", "regione", "región", "county", "kreis", "state", "province", "provincia", "country", "land", "pays"),
         *("department", "dept", "département", "branch", "filiale", "store", "shop", "station", "site", "plant", "firm", "firma"),
         *("company", "person", "patient", "subject", "customer", "kunde", "client", "cliente", "user", "teacher", "lehrer"),
-        *("household", "hhid", "cluster", "batch", "block", "vendor", "seller", "agent", "route", "category", "type", "typ", "occupation"),
+        *("household", "hhid", "cluster", "batch", "block", "vendor", "seller", "agent", "route", "category", "typ", "occupation"),
+        *("industry", "sector", "race", "religion", "nationality"),
     )
 )  # fmt: skip
+_RUNNING = frozenset(("id", "key", "no", "nr", "num", "nummer", "numero", "número", "index"))
 _CODE_ENDS = ("code", "fips", "zip", "plz", "codigo")
 
 
@@ -83,21 +85,32 @@ def find_suspicion(name: str, values: FloatArray, target: FloatArray) -> Suspici
         return None
     if (evidence := _row_number_evidence(values[known], levels)) is not None:
         return Suspicion("rows", evidence, is_strong=True)
-    if levels[0] < 0 or len(levels) > known.sum() / 2:
+    if levels[0] < 0:
         return None
-    p_order = _order_p(places, counts, target[known])
-    named = named_as(name)
-    seen = f"{len(levels)} different whole numbers"
+    return _find_codes(named_as(name), places, counts, target[known])
+
+
+def _find_codes(
+    named: Literal["code", "thing"] | None,
+    places: np.ndarray,
+    counts: np.ndarray,
+    target: FloatArray,
+) -> Suspicion | None:
+    """Return what speaks for codes: values that differ in the target but not in their order, or the column's name."""
+    seen = f"{len(counts)} different whole numbers"
+    named_so = f"{seen}, and the name of a code"
+    if len(counts) > len(places) / 2:
+        return Suspicion("codes", named_so, is_strong=False) if named == "code" else None
+    p_order = _order_p(places, counts, target)
     if p_order is not None and p_order > (_NO_ORDER_P if named is None else _ORDER_P):
-        seen += ", among which the target differs, but not in their order"
-        return Suspicion("codes", seen, is_strong=True)
+        evidence = f"{seen}, among which the target differs, but not in their order"
+        return Suspicion("codes", evidence, is_strong=True)
     if named is None:
         return None
-    seen += ", and the name of a code"
     if p_order is None:
-        return Suspicion("codes", seen, is_strong=False)
-    seen += ", though the target follows their order"
-    return Suspicion("codes", seen, is_strong=False, is_ordered=named != "code")
+        return Suspicion("codes", named_so, is_strong=False)
+    evidence = f"{named_so}, though the target follows their order"
+    return Suspicion("codes", evidence, is_strong=False, is_ordered=named != "code")
 
 
 def is_whole(values: FloatArray) -> bool:
@@ -107,13 +120,23 @@ def is_whole(values: FloatArray) -> bool:
 
 def named_as(name: str) -> Literal["code", "thing"] | None:
     """Return whether a name is that of a code (`zip`, `school_id`, `PLZ`), or of a thing that has codes (`school`, not `school_size`)."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    words = re.findall(r"[^\W\d_]+", spaced.lower())
+    words = _words_of(name)
     if _CODE_WORDS.intersection(words) or any(word.endswith(_CODE_ENDS) for word in words):
         return "code"
-    if words and words[-1] in _CODED_WORDS:
+    if words and (words[-1] in _CODED_WORDS or words[-1].endswith("type")):
         return "thing"
     return None
+
+
+def names_rows(name: str) -> bool:
+    """Whether a name is that of a running number: `no`, `KundenNr`, `customer_id`."""
+    words = _words_of(name)
+    return bool(words) and words[-1] in _RUNNING
+
+
+def _words_of(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.findall(r"[^\W\d_]+", spaced.lower())
 
 
 def _row_number_evidence(values: FloatArray, levels: FloatArray) -> str | None:
@@ -150,7 +173,11 @@ def _order_p(places: np.ndarray, counts: np.ndarray, target: FloatArray) -> floa
         counts = np.bincount(places)
         target = target[is_known]
     n_rows, n_levels = len(target), len(counts)
-    if not _MIN_LEVELS <= n_levels <= min(_MAX_LEVELS, n_rows / 2) or np.ptp(target) == 0:
+    n_filled = n_rows**2 / float(
+        counts @ counts
+    )  # levels of one size that would spread the rows as widely
+    is_unfit = n_filled < _MIN_LEVELS or n_levels > min(_MAX_LEVELS, n_rows / 2)
+    if is_unfit or np.ptp(target) == 0:
         return None
     ranks = pd.Series(target).rank().to_numpy()
     ranks = ranks - ranks.mean()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import yaml
 
 from studperf.config.dataset import Dataset, Source
 from studperf.config.files import check_file
-from studperf.data.codes import MIN_ROWS, Suspicion, find_suspicion
+from studperf.data.codes import MIN_ROWS, Suspicion, find_suspicion, names_rows
 from studperf.data.facts import show
-from studperf.data.leaks import MAX_LEVELS, find_leaks
+from studperf.data.leaks import MAX_LEVELS, Leak, find_leaks
 from studperf.data.numbers import LARGEST, Marks, find_marks, is_ambiguous, read_numbers
-from studperf.data.schema import Table, as_levels, inspect_table
-from studperf.data.source import PARQUET, read_bytes, read_file
+from studperf.data.schema import as_levels, inspect_table
+from studperf.data.source import PARQUET, parse_bytes, read_first_bytes, read_head
 from studperf.errors import DataError, as_shown
 from studperf.metrics import FloatArray
 
@@ -33,7 +32,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _MOSTLY = 0.8
 _TIME = r"(?:[T ,]+\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?)?"
 _MONTH = r"[^\W\d_]{3,10}\.?"
-_DATE = "|".join(
+_DATE_FORMS = "|".join(
     day + _TIME
     for day in (
         r"\d{4}([-/.])\d{1,2}\1\d{1,2}",
@@ -42,17 +41,23 @@ _DATE = "|".join(
         rf"(?:{_MONTH},? )?{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}",
     )
 )
-_WITH_UNIT = r"[^\w\d]*[^\W\d]{0,3}[^\w\d]*[+-]?\d[\d.,' \u00a0\u202f]*[^\w\d]*[^\W\d]{0,3}[^\w\d]*"
+# `$5`, `EUR 5`, `5 %`, `5 kg`; letters that touch the number, as in `T5` and `5B`, make a code.
+_SIGN = "[$\u20ac\u00a3\u00a5%\u00b0\u2030]"
+_UNIT_FORM = rf"(?:{_SIGN}|[^\W\d_]{{1,3}}\s)?\s*[+-]?\d[\d.,']*(?:\s?{_SIGN}|\s[^\W\d_]{{1,3}})?"
+_DATE, _WITH_UNIT = re.compile(_DATE_FORMS), re.compile(_UNIT_FORM)
 _LONGEST_DATE = 60
-_ZERO_FIRST = r"0\d+"
-_LONG_CODE = r"\d{16,}"  # more digits than float64 keeps
+_LONG_CODE = 16  # digits, more than float64 keeps
 _MIN_WORDS = 3  # of a cell of free text, on average
 _LONGEST_LEVEL = 500  # characters; text beyond it names nothing
 _MIN_RARE = (5, 3)
 _MAX_KEPT = 200
 _MIN_KEPT_SHARE = 0.2
-_TESTED_AT_ONCE = 100
-_LEAK_TESTS_S = 8.0
+_TESTED_AT_ONCE = 20
+_N_TESTED_ROWS = 20_000
+_N_NAMED = 100
+_LEAK_TESTS_S = 6.0
+_N_READ_BYTES = 32 << 20
+_N_READ_ROWS = 250_000
 
 
 @dataclass(frozen=True)
@@ -115,15 +120,16 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     Raises:
         DataError: the file can't be read, or has no such target column of numbers.
     """
-    source, raw = _read(path)
+    source, raw, note = _read(path)
     if target not in raw:
-        names = ", ".join(map(str, raw.columns[:_TESTED_AT_ONCE]))
+        names = ", ".join(map(str, raw.columns[:_N_NAMED]))
         raise DataError(f"target={target}: {path} has no such column; it has {names}")
     marks = _find_marks(raw, source)
     missing = {"", *(_missing_words(raw, marks))}
     if len(missing) > 1:
         source["missing"] = sorted(missing)
     draft = Draft(name or _stem(path), source, target)
+    draft.notes += [note] if note is not None else []
     values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
     numbers = _read_target(target, values[target], marks)
     draft.drop_missing_target = bool(values[target].isna().any())
@@ -145,7 +151,7 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
 
 def _find_marks(raw: pd.DataFrame, source: dict[str, Any]) -> Marks:
     """How the file's numbers are written; what differs from a plain decimal point is put into the source."""
-    texts = (raw[name].dropna() for name in raw.columns if _is_text(raw[name]))
+    texts = (raw[name].dropna().astype(str) for name in raw.columns if _is_text(raw[name]))
     known = (text[~text.isin(("", *_MISSING_WORDS))] for text in texts)
     marks = find_marks((text for text in known if len(text)), source.get("delimiter", ","))
     if marks.decimal != ".":
@@ -239,26 +245,30 @@ def _inline(value: object) -> str:
     return text.removesuffix("...").strip()
 
 
-def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The file's table, with the delimiter and encoding that it takes."""
+def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
+    """The file's table, with the delimiter and encoding that it takes; of a large file the first rows, and a note that says so."""
     # From above this folder, another folder would read it as another file.
     plain: dict[str, Any] = {
         "path": str(path.resolve() if ".." in path.parts else path),
         "otherwise": "fail",
     }
     check_file(path)
-    if path.suffix not in PARQUET:
-        content = read_bytes(path)
+    if path.suffix in PARQUET:
+        raw, is_whole = read_head(path, _N_READ_ROWS)
+    else:
+        head, is_whole = read_first_bytes(path, _N_READ_BYTES)
         try:
-            content.decode("utf-8")
+            head.decode("utf-8")
         except UnicodeDecodeError:
             plain["encoding"] = "latin-1"
-        header = content[: content.find(b"\n")].decode("latin-1")
+        header = head[: head.find(b"\n")].decode("latin-1")
         delimiter = max(_DELIMITERS, key=header.count)
         if delimiter != "," and header.count(delimiter):
             plain["delimiter"] = delimiter
-    source = Source.model_validate(plain)
-    return plain, read_file(path, source)
+        raw = parse_bytes(head, path, Source.model_validate(plain))
+    if is_whole:
+        return plain, raw, None
+    return plain, raw, f"drafted from the first {len(raw):,} rows; `check` reads all"
 
 
 def _missing_words(raw: pd.DataFrame, marks: Marks) -> set[str]:
@@ -295,12 +305,12 @@ class _Reader:
             return _unused(what)
         numbers = read_numbers(known, self.marks)
         text = known.astype(str)
-        if (what := _no_levels(text)) is not None:
-            return _unused(what)
         n_levels = known.nunique()
-        is_code = self._is_code(text, numbers)
+        is_code = bool(numbers.notna().all()) and _is_code(text)
         if bool(numbers.notna().all()) and not is_code:
             return self._describe_numbers(name, values, numbers, n_levels)
+        if (what := _no_levels(text)) is not None:
+            return _unused(what)
         is_mixed = not is_code and numbers.notna().mean() >= _MOSTLY
         if is_mixed:
             return _unused(_mixed(known, numbers))
@@ -311,17 +321,11 @@ class _Reader:
         fill = {"fill": "mode"} if has_gaps else {}
         if len(levels) == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
             return _Guess({"kind": "flag", **fill})
-        has_units = n_levels > MAX_LEVELS and text.str.fullmatch(_WITH_UNIT).mean() >= _MOSTLY
+        has_units = n_levels > MAX_LEVELS and _share(text, _WITH_UNIT) >= _MOSTLY
         if has_units and not is_code:
             what = f"numbers with a sign or a unit, such as {show(str(known.iloc[0]))}; leave the numbers alone in the file"
             return _unused(what)
         return _describe_levels(text, levels, fill, is_code=is_code)
-
-    def _is_code(self, text: pd.Series, numbers: pd.Series) -> bool:
-        """Digits that are no amount: a zero comes first, or there are more of them than a number keeps."""
-        if not bool(numbers.notna().all()) or not text.str.fullmatch(r"\d+").all():
-            return False
-        return bool((text.str.fullmatch(_ZERO_FIRST) | text.str.fullmatch(_LONG_CODE)).any())
 
     def _describe_numbers(
         self, name: str, values: pd.Series, numbers: pd.Series, n_levels: int
@@ -352,7 +356,7 @@ class _Reader:
         suspicion = find_suspicion(name, full, self.target)
         if suspicion is not None:
             return _guess_code(suspicion, number, values, n_levels)
-        if is_steps and n_levels == len(values) >= MIN_ROWS and _ID_NAME.search(name.lower()):
+        if is_steps and n_levels == len(values) >= MIN_ROWS and names_rows(name):
             return _Guess(
                 {"kind": "id"},
                 "its values are all different, and its name is that of an id",
@@ -370,7 +374,19 @@ class _Reader:
         return _Guess(number)
 
 
-_ID_NAME = re.compile(r"(^|_)(id|key|no|nr|index)$")
+def _is_code(text: pd.Series) -> bool:
+    """Digits that are no amount: a zero comes first, or there are more of them than a number keeps."""
+    has_code = False
+    for cell in text:
+        if not (cell.isascii() and cell.isdigit()):
+            return False
+        has_code |= len(cell) >= _LONG_CODE or (cell[0] == "0" and len(cell) > 1)
+    return has_code
+
+
+def _share(text: pd.Series, pattern: re.Pattern[str]) -> float:
+    """The share of texts that are of a form; pandas would compile the pattern anew for each column."""
+    return sum(pattern.fullmatch(cell) is not None for cell in text) / len(text)
 
 
 def _guess_code(
@@ -388,6 +404,8 @@ def _guess_code(
             return _Guess({"kind": "id"}, None if is_plain else asked, number)
         return _Guess({"kind": "unused", "why": "row numbers"}, asked, number)
     asked = f"codes? It has {suspicion.evidence}"
+    if n_levels == len(values):
+        return _Guess({"kind": "id"}, asked, number)
     fill = {"fill": "mode"} if has_gaps else {}
     text = as_levels(values.dropna()).astype(str)
     coded = _describe_levels(text, sorted(text.unique()), fill, is_code=True).column
@@ -436,7 +454,7 @@ def _no_levels(text: pd.Series) -> str | None:
     n_characters = text.str.len()
     if n_characters.max() > _LONGEST_LEVEL:
         return f"long texts, of up to {n_characters.max():,} characters"
-    if text[n_characters <= _LONGEST_DATE].str.fullmatch(_DATE).sum() >= _MOSTLY * len(text):
+    if _share(text.str.slice(0, _LONGEST_DATE), _DATE) >= _MOSTLY:
         return _DATES
     if text.is_unique and text.str.count(r"\S+").mean() >= _MIN_WORDS:
         return "free text, different in each row"
@@ -457,29 +475,35 @@ _EXACT_DIGITS = 15
 
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
-    """Mark the columns that give the target away; of very many, those that can be tested in some seconds."""
-    if not draft.has_features:
-        return
-    table, _ = inspect_table(raw, Dataset.model_validate(draft.as_plain()))
+    """Mark the columns that give the target away; of very many, those that can be tested in some seconds.
+
+    Raises:
+        DataError: the target can't be learnt.
+    """
+    if len(raw) > _N_TESTED_ROWS:
+        draft.notes.append(f"leaks were looked for in {_N_TESTED_ROWS:,} rows; `check` looks again")
+        raw = raw.sample(_N_TESTED_ROWS, random_state=0).sort_index()
+    names = [name for name, column in draft.columns.items() if column["kind"] in _FEATURES]
     begun = time.monotonic()
-    for names in _batches(table):
-        if time.monotonic() - begun > _LEAK_TESTS_S:
-            n_left = len(table.dataset.feature_names) - list(table.dataset.feature_names).index(
-                names[0]
-            )
+    for start in range(0, len(names), _TESTED_AT_ONCE):
+        tested = names[start : start + _TESTED_AT_ONCE]
+        if start and time.monotonic() - begun > _LEAK_TESTS_S:
             draft.notes.append(
-                f"{n_left:,} of {len(draft.columns):,} columns were not tested for leaks here, as that takes long; `check` tests all"
+                f"{len(names) - start:,} of {len(names):,} features were not tested for leaks, as that takes long here; `check` tests all"
             )
             return
-        for leak in find_leaks(table, names):
+        for leak in _find_leaks(draft, raw, tested):
             draft.columns[leak.column] = {"kind": "leak", "why": leak.evidence}
             draft.questions.pop(leak.column, None)
 
 
-def _batches(table: Table) -> Iterator[tuple[str, ...]]:
-    names = table.dataset.feature_names
-    for start in range(0, len(names), _TESTED_AT_ONCE):
-        yield names[start : start + _TESTED_AT_ONCE]
+def _find_leaks(draft: Draft, raw: pd.DataFrame, names: list[str]) -> list[Leak]:
+    plain = draft.as_plain() | {"columns": {name: draft.columns[name] for name in names}}
+    table, findings = inspect_table(raw[[*names, draft.target]], Dataset.model_validate(plain))
+    for finding in findings:
+        if finding.level == "error" and finding.where == draft.target:
+            raise DataError(f"target={draft.target}: {finding.what}")
+    return find_leaks(table)
 
 
 def _stem(path: Path) -> str:

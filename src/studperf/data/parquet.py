@@ -13,8 +13,12 @@ _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, NotImpl
 """What pandas' own notes in a file end in, where they were damaged."""
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Return the file's table with its types; an index that pandas had written is left out.
+def read_parquet(path: Path, n_rows: int | None = None) -> tuple[pd.DataFrame, bool]:
+    """Return the file's table with its types, and whether that is all of it; an index that pandas had written is left out.
+
+    Args:
+        path: of the file.
+        n_rows: about so many rows are read, from the first on; all of them by default.
 
     Raises:
         OSError: the file is cut off or damaged.
@@ -22,8 +26,12 @@ def read_parquet(path: Path) -> pd.DataFrame:
     """
     # Opened as a file: by its name pyarrow would look for `key=value` folders in it.
     with pq.ParquetFile(path) as file:
-        table = file.read()
-    return to_frame(to_single_values(table))
+        n_all = file.metadata.num_rows
+        if n_rows is None or n_all <= n_rows:
+            return to_frame(to_single_values(file.read())), True
+        first = next(file.iter_batches(n_rows))
+        table = pa.Table.from_batches([first]).replace_schema_metadata(file.schema_arrow.metadata)
+        return to_frame(to_single_values(table)), False
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -27,6 +29,7 @@ from studperf.errors import DataError, listing, one_line
 
 _CHUNK = 1 << 20
 _N_FAULTS = 10
+_GZIP_FRAME = 18  # bytes of a gzip file that holds nothing
 PARQUET = ENDINGS
 LARGEST_UNPACKED = 1 << 30
 """Bytes that a gzip file read at once may hold; larger ones are read in chunks, unless they are packed a thousandfold."""
@@ -120,10 +123,20 @@ def read_file(path: Path, source: Source) -> pd.DataFrame:
     """
     with readable(path):
         if path.suffix in PARQUET:
-            frame = read_parquet(path)
-            check_names(list(frame.columns), path)
-            return frame
+            return read_head(path, None)[0]
         return _read_csv(_read_text(path, source), path, source)
+
+
+def read_head(path: Path, n_rows: int | None) -> tuple[pd.DataFrame, bool]:
+    """Return the first rows of a Parquet file, or all of them, and whether they are all.
+
+    Raises:
+        DataError: it is no Parquet file, or its columns can't be told apart.
+    """
+    with readable(path):
+        frame, is_whole = read_parquet(path, n_rows)
+        check_names(list(frame.columns), path)
+        return frame, is_whole
 
 
 @contextmanager
@@ -154,25 +167,88 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: a gzip file is cut off or damaged, or holds more than can be read at once.
     """
-    with path.open("rb") as file:
-        is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        file.seek(0)
-        if not is_gzip:
-            return file.read()
-        try:
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                raw = unzipped.read(LARGEST_UNPACKED + 1)
-        except GZIP_ERRORS as error:
-            refuse_gzip(path, error)
-    if len(raw) > LARGEST_UNPACKED:
+    raw = _unpack(path, LARGEST_UNPACKED)
+    if len(raw) > LARGEST_UNPACKED and is_gzip(path):
         raise DataError(
             f"{path}: unpacks to more than {LARGEST_UNPACKED >> 20:,} MiB. Unpack it to a file, which is read in pieces: gunzip"
         )
     return raw
 
 
+def read_first_bytes(path: Path, n_bytes: int) -> tuple[bytes, bool]:
+    """Return the first whole lines of a text file, unpacked where it is gzip, and whether they are all.
+
+    Raises:
+        DataError: the file can't be read, or a gzip file is damaged.
+    """
+    with readable(path):
+        raw = _unpack(path, n_bytes)
+    if len(raw) <= n_bytes:
+        return raw, True
+    return raw[: end_of_rows(raw) or len(raw)], False
+
+
+def end_of_rows(text: bytes) -> int:
+    """Return where the last line ends that no quoted cell goes beyond; 0 if there is none."""
+    cut = text.rfind(b"\n") + 1
+    if text.find(b'"', 0, cut) < 0:  # five times as fast as counting
+        return cut
+    n_quotes = count_byte(text, b'"', cut)
+    while cut and n_quotes % 2:
+        before = text.rfind(b"\n", 0, cut - 1) + 1
+        n_quotes -= text.count(b'"', before, cut)
+        cut = before
+    return cut
+
+
+def count_byte(text: bytes, byte: bytes, n_bytes: int) -> int:
+    """As `bytes.count` would in the first bytes; where the byte comes often, in a third of the time."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8, n_bytes) == ord(byte)))
+
+
+def unpacked_size(path: Path) -> int:
+    """Return how many bytes of text a file holds, as a gzip file's last four bytes tell it (of more than 4 GiB, the rest)."""
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC or n_bytes < _GZIP_FRAME:
+            return n_bytes
+        file.seek(-4, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
+
+
+def is_gzip(path: Path) -> bool:
+    """Return whether a file's first bytes are those of gzip."""
+    with path.open("rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _unpack(path: Path, n_bytes: int) -> bytes:
+    """Return the file's text, of a gzip file at most one byte more than so many."""
+    if not is_gzip(path):
+        with path.open("rb") as file:
+            return file.read(n_bytes + 1) if n_bytes < LARGEST_UNPACKED else file.read()
+    try:
+        with gzip.open(path) as unzipped:
+            return unzipped.read(n_bytes + 1)
+    except GZIP_ERRORS as error:
+        refuse_gzip(path, error)
+
+
 def _read_text(path: Path, source: Source) -> str:
-    raw = read_bytes(path)
+    return _decode(read_bytes(path), path, source)
+
+
+def parse_bytes(raw: bytes, path: Path, source: Source) -> pd.DataFrame:
+    """Return the table of a CSV's bytes, every cell as text.
+
+    Raises:
+        DataError: says what they are instead, and the way out.
+    """
+    with readable(path):
+        return _read_csv(_decode(raw, path, source), path, source)
+
+
+def _decode(raw: bytes, path: Path, source: Source) -> str:
     refuse_foreign(raw, path, source)
     try:
         return raw.decode("utf-8-sig" if is_utf8(source.encoding) else source.encoding)
