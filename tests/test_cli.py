@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.table import Table
 
 import studperf
 from studperf import cli, config
@@ -571,3 +572,23 @@ def test_garbage_is_looked_for_again_once_packages_are_imported() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=plain
     )
     assert done.stdout == "False True True True"
+
+
+STRANGE = "t[bold].csv [/] :smile: \x1b[31mred\x07\u202e\u2028"
+
+
+def test_what_comes_from_outside_is_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console = cli.make_console()
+    table = Table(title=STRANGE)
+    table.add_column(STRANGE)
+    table.add_row(STRANGE)
+    console.print(STRANGE, soft_wrap=True)
+    console.print(table)
+    with console.status(STRANGE):
+        pass
+    cli.print_error(STRANGE)
+    cli.print_warning(STRANGE)
+    out, error = capsys.readouterr()
+    shown = r"t[bold].csv [/] :smile: \x1b[31mred\x07\u202e\u2028"
+    assert out.count(shown) == 4
+    assert error == f"error: {shown}\nwarning: {shown}\n"

@@ -178,7 +178,7 @@ def allowed(name: str) -> tuple[str, ...]:
         return ("sweeps.door",)
     if room in MAY_IMPORT:
         return (
-            (*MAY_IMPORT[room], CLI, "config.faults")
+            (*MAY_IMPORT[room], CLI, "config.faults", "config.files")
             if name.endswith(".__main__")
             else MAY_IMPORT[room]
         )

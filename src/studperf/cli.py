@@ -13,14 +13,15 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from studperf.errors import ConfigError, StudperfError
+from studperf.errors import ConfigError, StudperfError, as_shown
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
     from rich.console import Console
+    from rich.text import Text
 
     from studperf.config.overrides import CheckStudy
 
@@ -182,11 +183,21 @@ def _print_traceback() -> None:
 
 
 def print_error(message: str) -> None:
-    """A message on stderr, its first line marked; a secret in it is starred, whoever wrote it."""
+    """Write a message to stderr, its first line marked."""
+    _write_line(f"error: {message}")
+
+
+def print_warning(message: str) -> None:
+    """Write a warning to stderr, where stdout is for what a command makes."""
+    _write_line(f"warning: {message}")
+
+
+def _write_line(text: str) -> None:
+    """Write a line to stderr: no secret in it, and no character that would steer a terminal."""
     from studperf.config.secrets import mask
 
     with suppress(BrokenPipeError):
-        sys.stderr.write(f"error: {mask(message)}\n")
+        sys.stderr.write(as_shown(mask(text)) + "\n")
 
 
 def check_output(key: str, path: Path) -> None:
@@ -235,18 +246,27 @@ def importing() -> Iterator[None]:
 
 
 def make_console(*, is_quiet: bool = False) -> Console:
-    """The terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS."""
+    """Return the terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS.
+
+    Whatever is shown is text and no markup: a column may be called `rate [/min]`, a file `t[bold].csv`.
+    """
     from rich.console import Console
 
-    class PipeConsole(Console):
-        """A console whose reader may go: rich would end the process with exit code 1."""
+    class PlainConsole(Console):
+        """A console that shows text as it is, and whose reader may go."""
 
         def on_broken_pipe(self) -> None:
+            # rich would end the process with exit code 1
             raise BrokenPipeError
 
-    return PipeConsole(
+        def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - rich's own
+            return super().render_str(as_shown(text), **options)
+
+    return PlainConsole(
         quiet=is_quiet,
         highlight=False,
+        markup=False,
+        emoji=False,
         soft_wrap=False,
         width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
     )

@@ -1,6 +1,12 @@
 """The errors a user can cause, each with the exit code its command ends with."""
 
+import re
 from collections.abc import Sequence
+
+# Control characters but for the line feed, line and paragraph separators, and those that turn the direction of writing.
+_STEERING = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class StudperfError(Exception):
@@ -73,3 +79,30 @@ def listing(head: str, faults: Sequence[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 fault`, `2 faults`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def as_shown(text: str) -> str:
+    r"""Return a text in which each character that would steer a terminal is spelt out, as `\x1b` for an escape.
+
+    Names and cells come from files: an escape sequence could rewrite what stands on the screen, and a character that turns the
+    direction of writing could make a line read as another one. Line feeds stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _STEERING.sub(_spell_out, text)
+
+
+def _spell_out(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def one_line(text: str) -> str:
+    """Return a text with its line feeds spelt out too, as for a name."""
+    return as_shown(text).replace("\n", "\\n")
+
+
+def brief(text: str, n_characters: int = 1_000) -> str:
+    """Return a text that is cut where it is long, and says so."""
+    if len(text) <= n_characters:
+        return text
+    return f"{text[:n_characters]}... ({len(text):,} characters)"

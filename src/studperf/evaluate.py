@@ -34,9 +34,10 @@ _USAGE = """Scores a finished run again: on its own test rows, where it must fin
 
 A file without the target column is predicted only. Predictions go to runs/FOLDER/evaluations/; their column `row` counts the rows
 of the file from 1, below its header. A CSV's delimiter is found by its header where it is another than the run's own table has.
-Keys: run, data.source.path, data.source.delimiter (or delimiter), data.source.encoding (or encoding).
+Keys: run, data.source.path, data.source.delimiter (or delimiter), data.source.encoding (or encoding),
+data.source.decimal (or decimal), data.source.thousands (or thousands).
 Flags: --debug shows tracebacks."""
-_SHORT = {"delimiter": "data.source.delimiter", "encoding": "data.source.encoding"}
+_SHORT = {key: f"data.source.{key}" for key in ("delimiter", "encoding", "decimal", "thousands")}
 _KEYS = ("run", "data.source.path", *_SHORT.values(), *_SHORT)
 _NOT_THE_SAME = 1
 
@@ -49,11 +50,7 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     """
     from studperf.data.rows import is_streamed
 
-    source = run.config.data.source.model_copy(
-        update={key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
-    )
-    if changes:
-        source = source.model_copy(update={"otherwise": "fail"})
+    source = _change(run.config.data.source, changes)
     if "data.source.path" in changes and "data.source.delimiter" not in changes:
         source = _with_found_delimiter(source, run.config.data)
     dataset = run.config.data.model_copy(update={"source": source})
@@ -81,6 +78,26 @@ def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
     header = read_header(path, source.encoding)
     delimiter = find_delimiter(header, names, first=source.delimiter)
     return source.model_copy(update={"delimiter": delimiter})
+
+
+def _change(source: Source, changes: dict[str, str]) -> Source:
+    """Return where the rows come from, with what the command line says of it.
+
+    Raises:
+        ConfigError: it says something that can't be.
+    """
+    if not changes:
+        return source
+    from pydantic import ValidationError
+
+    given: dict[str, str | None] = {key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
+    if given.get("thousands") in ("null", "none"):  # as YAML would read it
+        given["thousands"] = None
+    try:
+        return source.model_validate(source.model_dump() | given | {"otherwise": "fail"})
+    except ValidationError as error:
+        said = [str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()]
+        raise ConfigError(f"data.source: {'; '.join(said)}") from error
 
 
 def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:

@@ -32,7 +32,7 @@ from studperf.data.leaks import Leak, left_out_signal
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
-from studperf.errors import PrunedError, RunError
+from studperf.errors import PrunedError, RunError, as_shown
 from studperf.metrics import Interval
 
 if TYPE_CHECKING:
@@ -399,18 +399,19 @@ def open_run(
     return record, folder
 
 
-class _MaskingFormatter(logging.Formatter):
-    """Stars secrets: a library's error may hold an address with its password."""
+class _Formatter(logging.Formatter):
+    """Lines of `log.txt`, which people read in a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        """Return the line, with no secret in it, and no character that would steer a terminal."""
+        return as_shown(mask(super().format(record)))
 
 
 @contextmanager
 def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason; `log.txt` says more."""
     handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
-    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.info(

@@ -218,11 +218,12 @@ def test_predictions_go_to_a_file_when_asked(
     ("text", "message"),
     [
         ("", "is empty"),
+        ("\n", "the column is missing|is empty"),
         ("a,b\n1\n", "row 1 has 1 cells, the header names 2"),
         ("age\n17\n", "the column is missing"),
         (b"\xff\xfe", "is no text in utf-8: .* encoding=latin-1"),
         (packed("age\n17\n")[:-9], "is a damaged gzip file"),
-        (None, "can't be read: No such file"),
+        (None, "no such file"),
     ],
 )
 def test_a_file_that_holds_no_such_rows_is_refused(
@@ -285,3 +286,27 @@ def test_a_folder_without_a_bundle_is_refused(
 def test_help_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     call(monkeypatch, "--help")
     assert "needs no torch" in capsys.readouterr().out
+
+
+def test_rows_with_decimal_commas_are_predicted_alike(
+    run_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rows.open(newline="", encoding="utf-8") as file:
+        cells = list(csv.reader(file))
+    european = tmp_path / "european.csv"
+    with european.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=";").writerows(
+            [cell.replace(".", ",") for cell in row] for row in cells
+        )
+    call(monkeypatch, "predict", run_folder, rows, f"out={tmp_path / 'a.csv'}")
+    call(monkeypatch, "predict", run_folder, european, f"out={tmp_path / 'b.csv'}", "decimal=comma")
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    with pytest.raises(DataError, match="no number"):
+        call(monkeypatch, "predict", run_folder, european)
+    with pytest.raises(ConfigError, match="decimal: point or comma"):
+        call(monkeypatch, "predict", run_folder, european, "decimal=dot")
+
+
+def test_only_files_are_read(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="is a device, and only files are read"):
+        call(monkeypatch, "predict", run_folder, "/dev/zero")

@@ -2,10 +2,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from studperf.bundle.rows import to_feeds
+from studperf.bundle.rows import to_feeds, with_points
 from studperf.bundle.schema import InputColumn, Schema, TargetColumn
+from studperf.data.numbers import Marks, read_numbers
 from studperf.errors import DataError
 
 SCHEMA = Schema(
@@ -141,3 +143,45 @@ def test_examples_are_few_and_short() -> None:
         )
     assert "and 97 more" in str(raised.value)
     assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "thousands", "number"),
+    [
+        ("1,5", ",", None, 1.5),
+        ("-1.234,5", ",", ".", -1234.5),
+        ("1.234", ",", ".", 1234.0),
+        ("1,234.5", ".", ",", 1234.5),
+        ("1\u202f234,5", ",", " ", 1234.5),
+        ("1e3", ",", None, 1000.0),
+        ("170", ",", ".", 170.0),
+    ],
+)
+def test_numbers_of_a_text_file_are_read_as_they_are_written(
+    cell: str, decimal: str, thousands: str | None, number: float
+) -> None:
+    columns = {"height": [cell], "city": ["1,5"]}
+    read = with_points(columns, SCHEMA, decimal, thousands)
+    assert float(read["height"][0]) == number
+    assert read["city"] == ["1,5"]
+    # The commands about tables read them alike.
+    assert read_numbers(pd.Series([cell]), Marks(decimal, thousands)).tolist() == [number]
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "thousands"),
+    [
+        ("1.5", ",", None),
+        ("1.5", ",", "."),
+        ("12.34,5", ",", "."),
+        ("1,5", ".", ","),
+        ("1,5", ".", None),
+    ],
+)
+def test_number_that_is_written_otherwise_is_refused(
+    cell: str, decimal: str, thousands: str | None
+) -> None:
+    columns = GOOD | with_points({"height": [cell, cell]}, SCHEMA, decimal, thousands)
+    with pytest.raises(DataError, match="2 values that are no number"):
+        to_feeds(columns, SCHEMA)
+    assert read_numbers(pd.Series([cell]), Marks(decimal, thousands)).isna().all()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from studperf import train
@@ -270,7 +271,8 @@ BAD = {
         ("table.csv: is not a regular table", "string"),
     ),
     "a header quote that never ends": Bad(
-        lines(lambda ls: ['"' + ls[0], *ls[1:]]), ("table.csv: is not a regular table",)
+        lines(lambda ls: ['"' + ls[0], *ls[1:]]),
+        ("table.csv: column 1 has a name of", "does a quote never end?"),
     ),
     "a comment above the header": Bad(
         lines(lambda ls: ["# exported", *ls]),
@@ -344,7 +346,7 @@ BAD = {
         parquet(same, lambda b: b[:-100]), ("table.parquet: is not a table that can be read",)
     ),
     "an empty Parquet file": Bad(
-        parquet(same, lambda _: b""), ("table.parquet: is not a table that can be read", "0 bytes")
+        parquet(same, lambda _: b""), ("table.parquet: is empty; a table has a header",)
     ),
     "Parquet named csv": Bad(
         parquet(same, name="table.csv"), ("table.csv: is a Parquet file", "the ending .parquet")
@@ -544,8 +546,8 @@ def test_unreadable_file_is_refused_in_words(
 
     path = (csv(same) if name == "table.csv" else parquet(same))(tmp_path, good)
     # Root reads everything, so that chmod proves nothing.
-    monkeypatch.setattr(Path, "read_bytes", deny)
-    monkeypatch.setattr(pd, "read_parquet", deny)
+    monkeypatch.setattr(Path, "open", deny)
+    monkeypatch.setattr(pq, "ParquetFile", deny)
     message = refuse(changed(students, {"source": {"path": str(path)}}))
     assert f"{path}: can't be read, permission denied" in message
     assert f"chmod +r {path}" in message

@@ -1,6 +1,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -155,3 +156,24 @@ def test_wrong_words_are_refused(command, words: list[str], message: str) -> Non
 
 def test_help_is_shown(command) -> None:  # noqa: ANN001
     assert "infer    FILE target=COLUMN" in command("--help")
+
+
+def test_infer_asks_and_check_warns_until_it_is_answered(command, tmp_path: Path) -> None:  # noqa: ANN001
+    rng = np.random.default_rng(0)
+    plant = rng.choice(np.arange(100, 900, 20), 1200)
+    effect = dict(zip(np.unique(plant), rng.normal(0, 9, 40), strict=True))
+    x = rng.normal(size=1200).round(3)
+    y = (x + np.array([effect[code] for code in plant])).round(3)
+    pd.DataFrame({"x": x, "plant": plant, "y": y}).to_csv("t.csv", index=False)
+    shown = command("infer", "t.csv", "target=y", "out=conf/data/mine.yaml")
+    assert "asks: plant: codes? It has 40 different whole numbers" in shown
+    assert "plant: {kind: number, typical: [100, 880], step: 1}" in shown
+    assert "warning" not in command("check", "data=mine")
+    answered = Path("conf/data/mine.yaml").read_text().splitlines()
+    place = next(i for i, line in enumerate(answered) if line.startswith("  plant:"))
+    answered[place] = "  plant: {kind: number}"
+    Path("conf/data/mine.yaml").write_text("\n".join(answered))
+    assert "warning: plant: codes?" in command("check", "data=mine")
+    answered[place] = "  plant: {kind: number, why: an amount}"
+    Path("conf/data/mine.yaml").write_text("\n".join(answered))
+    assert "warning" not in command("check", "data=mine")

@@ -408,3 +408,23 @@ def test_csv_and_parquet_of_one_table_encode_alike(
     first, second = (Encoder.fit(table, STANDARD).transform(table) for table in (typed, text))
     np.testing.assert_array_equal(first.x_num, second.x_num)
     np.testing.assert_array_equal(first.x_cat, second.x_cat)
+
+
+def test_rare_levels_are_taken_together(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset({"c": {"kind": "category", "unseen": "other", "rare": 3}})
+    levels = ["a"] * 5 + ["b"] * 3 + ["d"] * 2 + ["e"]
+    frame = pd.DataFrame({"c": levels, "y": range(11)})
+    table = check_table(frame, dataset)
+    encoder = Encoder.fit(table, STANDARD)
+    assert encoder.categories[0].levels == ("a", "b", "other")
+    codes = encoder.transform(table).x_cat[:, 0]
+    assert codes.tolist() == [0] * 5 + [1] * 3 + [2] * 3
+    new = check_table(pd.DataFrame({"c": ["never seen"]}), dataset, for_training=False)
+    assert encoder.transform(new).x_cat.tolist() == [[2]]
+
+
+def test_level_that_is_frequent_enough_must_be_there(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset({"c": {"kind": "category", "unseen": "other", "rare": 4}})
+    table = check_table(pd.DataFrame({"c": ["a", "a", "b"], "y": [1, 2, 3]}), dataset)
+    with pytest.raises(DataError, match="no level comes in 4 training rows or more"):
+        Encoder.fit(table, STANDARD)

@@ -1,7 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -162,15 +165,15 @@ def test_dates_codes_and_free_text_are_told_from_numbers_and_ids(tmp_path: Path)
     columns = drafted(table, tmp_path / "cars.csv")["columns"]
     assert columns["area"] == {"kind": "category", "levels": ["00501", "98103", "98104"]}
     assert columns["part"] == {"kind": "id"}
-    assert {
-        name: columns[name]["kind"] for name in ("listed", "sold", "plant", "note")
-    } == dict.fromkeys(("listed", "sold", "plant", "note"), "unused")
+    assert {name: columns[name]["kind"] for name in ("listed", "sold", "note")} == dict.fromkeys(
+        ("listed", "sold", "note"), "unused"
+    )
     assert (
         columns["listed"]["why"]
         == columns["sold"]["why"]
         == "dates; a number made of them, such as days since the first, can be a feature"
     )
-    assert "different codes in 300 rows" in columns["plant"]["why"]
+    assert columns["plant"] == {"kind": "category", "unseen": "other", "rare": 3}
     assert columns["note"]["why"] == "free text, different in each row"
     dataset = Dataset.model_validate(drafted(table, tmp_path / "cars.csv"))
     assert set(check_table(read_source(dataset)[0], dataset).frame["area"]) == {
@@ -191,3 +194,200 @@ def test_a_path_from_above_holds_in_every_folder(
     )
     monkeypatch.chdir(tmp_path)
     assert infer(Path("cars.csv"), "price").source["path"] == "cars.csv"
+
+
+def kinds_of(path: Path, target: str = "price") -> dict[str, str]:
+    return {name: column["kind"] for name, column in infer(path, target).columns.items()}
+
+
+def test_category_of_many_levels_is_kept_and_checks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    table = make_table(3000).drop(columns=["car_id", "remark"])
+    town = rng.choice(187, 3000)
+    rare = rng.choice(4000, 3000)
+    effect = rng.normal(0, 3000, 187)
+    table["price"] = (table["price"] + effect[town]).round().astype(int)
+    table["town"], table["street"] = [f"T{i}" for i in town], [f"S{i}" for i in rare]
+    plain = drafted(table, tmp_path / "cars.csv")
+    assert plain["columns"]["town"] == {"kind": "category", "unseen": "other", "rare": 5}
+    # Of 4,000 streets hardly one has three cars: nothing could be learnt of them.
+    assert plain["columns"]["street"]["kind"] == "unused"
+    dataset = Dataset.model_validate(plain)
+    raw, _ = read_source(dataset)
+    assert len(check_table(raw, dataset)) == 3000
+
+
+def test_so_many_levels_are_kept_and_not_more(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    table = make_table(40_000)[["fuel", "price"]]
+    table["town"] = [f"T{i}" for i in (3000 * rng.random(40_000) ** 2).astype(int)]
+    rare = drafted(table, tmp_path / "cars.csv")["columns"]["town"]["rare"]
+    counts = table["town"].value_counts()
+    assert 150 <= (counts >= rare).sum() <= 250
+
+
+def coded_table() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    n_rows = 2000
+    table = make_table(n_rows)[["fuel"]]
+    plant = rng.choice(np.arange(1000, 4000, 75), n_rows)
+    effect = dict(zip(np.unique(plant), rng.normal(0, 2000, 40), strict=True))
+    age, month = rng.integers(0, 15, n_rows), rng.integers(1, 13, n_rows)
+    season = 3000 * np.sin(2 * np.pi * month / 12)
+    price = 20_000 - 500 * age + season + [effect[code] for code in plant]
+    return table.assign(
+        v7=plant,
+        zip=rng.choice([98101, 98109, 98122], n_rows),
+        age=age,
+        month=month,
+        doors=rng.choice([3, 5], n_rows),
+        price=(price + rng.normal(0, 500, n_rows)).round().astype(int),
+    )
+
+
+def test_codes_are_told_from_amounts_by_values_and_then_by_name(tmp_path: Path) -> None:
+    coded_table().to_csv(tmp_path / "cars.csv", index=False)
+    draft = infer(tmp_path / "cars.csv", "price")
+    kinds = {name: column["kind"] for name, column in draft.columns.items()}
+    assert kinds == {
+        "fuel": "category",
+        "v7": "category",
+        "zip": "category",
+        "age": "number",
+        "month": "number",
+        "doors": "number",
+    }
+    assert draft.questions.keys() == {"v7", "zip"}
+    assert "not in their order" in draft.questions["v7"].text
+    line = next(line for line in to_yaml(draft).splitlines() if line.startswith("  v7:"))
+    assert "# a guess: codes? It has 40 different whole numbers" in line
+    assert "else write {kind: number, typical: [1000, 3925], step: 1}" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("gaps", lambda rng: np.sort(rng.choice(900, 300, replace=False))),
+        ("shuffled", lambda rng: rng.permutation(900)[:300]),
+        ("steps", lambda _: np.arange(300) * 10_000 + 5),
+        ("customer_id", lambda rng: rng.choice(10**9, 300, replace=False)),
+        ("KundenNr", lambda rng: rng.choice(10**9, 300, replace=False)),
+    ],
+)
+def test_row_numbers_and_ids_are_known_and_asked_about(
+    name: str, values: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
+) -> None:
+    table = make_table()[["fuel", "price"]].assign(**{name: values(np.random.default_rng(6))})
+    table.to_csv(tmp_path / "cars.csv", index=False)
+    draft = infer(tmp_path / "cars.csv", "price")
+    assert draft.columns[name] == {"kind": "id"}
+    assert draft.questions[name].otherwise["kind"] == "number"
+
+
+def test_sorted_measure_is_no_row_number(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    table = make_table()[["fuel", "price"]]
+    table["mileage"] = np.sort(rng.choice(200_000, 300, replace=False))
+    table.to_csv(tmp_path / "cars.csv", index=False)
+    assert kinds_of(tmp_path / "cars.csv")["mileage"] == "number"
+
+
+def in_europe(values: np.ndarray, digits: int = 2) -> list[str]:
+    return [f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,")) for value in values]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas_and_thousands_are_found(tmp_path: Path, delimiter: str) -> None:
+    rng = np.random.default_rng(8)
+    table = make_table()[["fuel"]].assign(
+        weight=in_europe(rng.normal(1400, 200, 300), 1),
+        price=in_europe(rng.normal(20_000, 900, 300)),
+    )
+    plain = drafted(table, tmp_path / "cars.csv", sep=delimiter)
+    assert plain["source"]["decimal"] == ","
+    assert plain["source"]["thousands"] == "."
+    assert plain["columns"]["weight"]["kind"] == "number"
+    assert plain["columns"]["weight"]["typical"][0] > 500
+    dataset = Dataset.model_validate(plain)
+    frame = check_table(read_source(dataset)[0], dataset).frame
+    assert frame["price"].mean() == pytest.approx(20_000, rel=0.01)
+
+
+def test_thousands_between_commas_are_no_decimals(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    table = make_table()[["fuel", "price"]].assign(
+        mileage=[f"{value:,}" for value in rng.integers(1000, 90_000, 300)]
+    )
+    plain = drafted(table, tmp_path / "cars.csv")
+    assert plain["source"]["thousands"] == ","
+    assert plain["columns"]["mileage"]["typical"][1] > 80_000
+
+
+def test_commas_that_could_mean_either_are_asked_about(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    table = make_table()[["fuel", "price"]].assign(
+        length=[f"{value:.3f}".replace(".", ",") for value in rng.uniform(2, 5, 300)]
+    )
+    table.to_csv(tmp_path / "cars.csv", index=False, sep=";")
+    draft = infer(tmp_path / "cars.csv", "price")
+    assert draft.columns["length"]["kind"] == "number"
+    assert "read with a decimal comma" in draft.questions["length"].text
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%Y-%m-%d",
+        "%Y-%m-%dT%H:%M:%SZ",
+        "%Y-%m-%d %H:%M:%S.%f+02:00",
+        "%Y/%m/%d",
+        "%d.%m.%Y %H:%M",
+        "%m/%d/%Y %I:%M %p",
+        "%b %d, %Y",
+        "%B %d %Y",
+        "%d %b %Y",
+        "%d-%b-%y",
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%Y.%m.%d",
+        "%d. März %Y",
+    ],
+)
+def test_spellings_of_dates_are_known(form: str, tmp_path: Path) -> None:
+    days = pd.Timestamp("2019-01-01") + pd.to_timedelta(np.arange(300) * 31, unit="h")
+    table = make_table()[["fuel", "price"]].assign(day=days.strftime(form))
+    column = drafted(table, tmp_path / "cars.csv")["columns"]["day"]
+    assert column["kind"] == "unused"
+    assert column["why"].startswith("dates")
+
+
+@pytest.mark.parametrize("cells", [["12 apples"], ["A 12, 20"], ["1/2"], ["3-4"], ["B-2012"]])
+def test_other_texts_are_no_dates(cells: list[str], tmp_path: Path) -> None:
+    table = make_table()[["fuel", "price"]].assign(text=np.resize([*cells, "x"], 300))
+    table.loc[::10, "text"] = cells[0]
+    assert "dates" not in str(drafted(table, tmp_path / "cars.csv")["columns"]["text"])
+
+
+def test_numbers_that_can_not_be_computed_with_are_left_out_in_words(tmp_path: Path) -> None:
+    table = make_table()[["fuel", "price"]].assign(
+        far=[f"{i}e300" for i in range(300)], inf=["1e400", *map(str, range(299))]
+    )
+    columns = drafted(table, tmp_path / "cars.csv")["columns"]
+    assert "beyond 1e+30" in columns["far"]["why"]
+    assert (
+        "1 values are infinite, or larger than any number can be (row 1)" in columns["inf"]["why"]
+    )
+
+
+def test_long_cells_are_no_levels(tmp_path: Path) -> None:
+    table = make_table()[["fuel", "price"]].assign(note="short")
+    table.loc[5, "note"] = "word " * 200_000
+    column = drafted(table, tmp_path / "cars.csv")["columns"]["note"]
+    assert column["why"] == "long texts, of up to 1,000,000 characters"
+
+
+def test_nested_parquet_columns_are_read_as_text(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(make_table()[["fuel", "price"]])
+    table = table.append_column("tags", pa.array([[i % 3] for i in range(300)]))
+    pq.write_table(table, tmp_path / "cars.parquet")
+    columns = infer(tmp_path / "cars.parquet", "price").columns
+    assert columns["tags"] == {"kind": "category", "levels": ["[0]", "[1]", "[2]"]}

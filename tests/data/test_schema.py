@@ -195,7 +195,53 @@ def test_repeated_rows_are_warned_of(make_dataset: MakeDataset) -> None:
         text_table(number=["1", "2", "1"], y=["5", "6", "5"]),
         make_dataset({"number": {"kind": "number"}}),
     )
-    assert "1 copy of another row, target included (row 3)" in whats(table)["table"]
+    assert whats(table)["table"] == (
+        "1 row equals one above (row 3) in every column; the split keeps them together"
+    )
+
+
+def test_rows_that_differ_in_unused_columns_are_no_copies(make_dataset: MakeDataset) -> None:
+    raw = text_table(
+        key=list("abcd"),
+        number=["1", "1", "1", "1"],
+        note=["p", "q", "p", "r"],
+        y=["5", "5", "5", "6"],
+    )
+    kinds = {"key": "id", "number": "number", "note": "unused"}
+    dataset = make_dataset({name: {"kind": kind} for name, kind in kinds.items()})
+    _, findings = inspect_table(raw, dataset)
+    told = [finding.what for finding in findings if finding.where == "table"]
+    # The third row equals the first in number, note and y; the second one differs from it in its note.
+    assert "1 row equals one above (row 3) in every column but ids; the split keeps them" in told[0]
+    assert "1 row equals one above (row 2) in all features and the target" in told[1]
+    assert "no copies" in told[1]
+
+
+def test_id_that_repeats_says_the_way_out(make_dataset: MakeDataset) -> None:
+    columns = {"school": {"kind": "id"}, "number": {"kind": "number"}}
+    with pytest.raises(DataError, match="kind: category, unseen: other, rare: 5"):
+        check_table(
+            text_table(school=["a", "b", "a"], number=["1", "2", "3"], y=["5", "6", "7"]),
+            make_dataset(columns),
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (["1e300", "2e300", "3e300"], r"y: 3 values are beyond 1e\+30: 1e\+300"),
+        (["1e-300", "2e-300", "3e-300"], "y: the targets differ by 2e-300 at most"),
+        (["1000000000", "1000000000.5", "1000000001"], "single precision does not keep"),
+    ],
+)
+def test_target_that_can_not_be_computed_with_is_refused(
+    target: list[str], message: str, make_dataset: MakeDataset
+) -> None:
+    with pytest.raises(DataError, match=message):
+        check_table(
+            text_table(number=["1", "2", "3"], y=target),
+            make_dataset({"number": {"kind": "number"}}),
+        )
 
 
 def test_unused_column_that_is_not_there_is_warned_of(make_dataset: MakeDataset) -> None:

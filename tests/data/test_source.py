@@ -1,13 +1,17 @@
 import gzip
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from studperf.config import project_root
 from studperf.config.dataset import Dataset, Source
+from studperf.data.rows import open_rows
 from studperf.data.schema import Table
 from studperf.data.source import read_file, read_source
 from studperf.data.tracked import md5_of
@@ -190,3 +194,77 @@ def test_real_table_keeps_none_as_an_answer(real_table: Table) -> None:
     assert (real_table.frame["ai_tools_used"] == "None").sum() == 1362
     assert (real_table.frame["ai_usage_purpose"] == "None").sum() == 1346
     assert real_table.warnings == ()
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (make_pipe, "is a pipe, and only files are read"),
+        (make_device, "is a device, and only files are read"),
+        (Path.mkdir, "is a folder"),
+        (Path.touch, "is empty"),
+        (lambda path: path.symlink_to("/proc/self/mem"), "is empty"),
+    ],
+)
+def test_only_files_of_a_known_size_are_read(
+    make: Callable[[Path], None],
+    message: str,
+    name: str,
+    tmp_path: Path,
+    make_dataset: MakeDataset,
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(DataError, match=message):
+        read_file(tmp_path / name, source(tmp_path / name))
+    with (
+        pytest.raises(DataError, match=message),
+        open_rows(dataset_of(make_dataset, tmp_path / name)),
+    ):
+        pass
+
+
+def test_gzip_file_that_unpacks_to_very_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studperf.data.source.LARGEST_UNPACKED", 1 << 20)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"x,y\n" + b"1,2\n" * 500_000))
+    with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
+        read_file(tmp_path / "t.csv.gz", source(tmp_path / "t.csv.gz"))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("a,a", "names 'a' more than once"),
+        ("a,,b,", "columns 2, 4 have no name"),
+        ('"a\nb",c', r"column 1 has a line end or another control character in its name, 'a\\nb'"),
+        ("a\u2028b,c", r"'a\\u2028b'; rename it"),
+        ("\x1b[31ma,c", r"'\\x1b\[31ma'; rename it"),
+        ("n" * 2000 + ",c", r"a name of 2,000 characters, 200 are allowed: 'n{70,90}\.\.\."),
+    ],
+)
+def test_names_that_can_not_be_used_are_refused(header: str, message: str, tmp_path: Path) -> None:
+    row = ",".join("1" * (header.count(",") + 1))
+    with pytest.raises(DataError, match=message):
+        read_text(tmp_path, f"{header}\n{row}\n".encode())
+
+
+def test_column_without_a_name_keeps_it(tmp_path: Path) -> None:
+    assert list(read_text(tmp_path, b",a\n1,2\n").columns) == ["", "a"]
+
+
+def test_parquet_with_damaged_notes_of_pandas_is_read(tmp_path: Path) -> None:
+    for i, notes in enumerate((b"{", b"[]", b'{"index_columns": [1, "nope"], "columns": [3]}')):
+        path = tmp_path / f"{i}.parquet"
+        table = pa.table({"x": [1, 2], "y": [3.0, 4.0]}).replace_schema_metadata({b"pandas": notes})
+        pq.write_table(table, path)
+        assert read_file(path, source(path)).to_dict("list") == {"x": [1, 2], "y": [3.0, 4.0]}

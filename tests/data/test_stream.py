@@ -131,6 +131,25 @@ CASES = {
     "unseen levels as other": Case(
         cells("grade", "9", "8"), {"grade": {**COLUMNS["grade"], "unseen": "other"}}
     ),
+    "rare levels together": Case(
+        cells("town", "Ulm", "Hof", "Hof", "Selb"),
+        {"town": {"kind": "category", "unseen": "other", "rare": 20}},
+    ),
+    "a number below what squares keep": Case(
+        lambda t: t.assign(year=[f"{i % 9}e-200" for i in range(len(t))])
+    ),
+    "decimal commas": Case(
+        lambda t: t.assign(year=[f"{i % 97},5" for i in range(len(t))]),
+        blocks={"decimal": ","},
+    ),
+    "decimal commas and points between thousands": Case(
+        lambda t: t.assign(year=[f"{1 + i % 9}.{i % 900 + 100},25" for i in range(len(t))]),
+        blocks={"decimal": ",", "thousands": "."},
+    ),
+    "commas between thousands": Case(
+        lambda t: t.assign(year=[f"{1 + i % 9},{i % 900 + 100}" for i in range(len(t))]),
+        blocks={"thousands": ","},
+    ),
     "levels as other that training never saw": Case(
         cells("town", "Ulm"),
         {"town": {"kind": "category", "levels": ["Bonn", "Köln", "None"], "unseen": "other"}},
@@ -174,6 +193,16 @@ FAULTS = {
         lambda t: t.assign(age=["x" if i % 45 == 30 else age for i, age in enumerate(t["age"])])
     ),
     "a number out of range": Case(cells("age", 101, 250, -3, 101, 5, start=300)),
+    "a number beyond what can be computed with": Case(cells("year", "1e31", start=250)),
+    "a point where a comma is due": Case(
+        lambda t: cells("year", "1.5", start=250)(
+            t.assign(year=[f"{i % 97},5" for i in range(len(t))], y=range(len(t)))
+        ),
+        blocks={"decimal": ","},
+    ),
+    "targets too near to one another": Case(
+        lambda t: t.assign(y=[f"{1_000_000_000 + i / 1000}" for i in range(len(t))])
+    ),
     "infinite numbers": Case(cells("year", "inf", "-inf", start=250)),
     "the text nan": Case(cells("year", "nan", start=250)),
     "missing values without a fill": Case(cells("town", "", "", "", "", "", start=370)),
@@ -223,7 +252,7 @@ def describe(case: Case, make_dataset: MakeDataset) -> Dataset:
     in_source = {
         key: tuple(v) if isinstance(v, list) else v
         for key, v in case.blocks.items()
-        if key in ("missing", "delimiter", "encoding")
+        if key in ("missing", "delimiter", "encoding", "decimal", "thousands")
     }
     own = {
         key: tuple(v) if isinstance(v, list) else v

@@ -113,6 +113,13 @@ CASES = {
         ALL | {"c": {"kind": "category", "fill": "new"}, "a": {"kind": "number", "fill": -1}},
         "ac",
     ),
+    "rare levels together": (
+        {
+            "c": {"kind": "category", "unseen": "other", "rare": 15, "fill": "mode"},
+            "b": {"kind": "number"},
+        },
+        "c",
+    ),
     "numbers only": ({k: ALL[k] for k in "ab"}, "a"),
     "one flag only": ({"g": {"kind": "flag"}}, ""),
     "categories only": ({k: ALL[k] for k in "cd"}, "c"),

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import check_output, make_console, read_keys, run_command, run_command_of
+from studperf.cli import (
+    check_output,
+    make_console,
+    print_warning,
+    read_keys,
+    run_command,
+    run_command_of,
+)
+from studperf.config.files import check_file
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from studperf.bundle import Prediction
+    from studperf.bundle.schema import Schema
 
 _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds one.
 
@@ -26,10 +35,14 @@ _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds
 
 rows.csv may be packed by gzip, and parted by commas, semicolons, tabs or bars, which is found by its header; delimiter=semicolon says it,
 encoding=latin-1 names another encoding than UTF-8. A Parquet file is read too, where pyarrow is installed.
+Its numbers are written as in the table that the model was trained on; decimal=comma, decimal=point and
+thousands=point|comma|space|apostrophe|none say otherwise.
 The column `row` of the predictions counts the rows of the file from 1, below its header.
 A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
 
-_KEYS = ("out", "encoding", "delimiter")
+_KEYS = ("out", "encoding", "delimiter", "decimal", "thousands")
+_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
+_THOUSANDS = {"none": None, "point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 
 
 def verify(words: Sequence[str]) -> None:
@@ -107,6 +120,7 @@ def predict(words: Sequence[str]) -> None:
         DataError: lists every cell that the model was not made for.
     """
     from studperf.bundle import Bundle, find_bundle
+    from studperf.bundle.rows import with_points
     from studperf.bundle.table import read_table
 
     settings = [word for word in words if word.partition("=")[0] in _KEYS]
@@ -120,15 +134,18 @@ def predict(words: Sequence[str]) -> None:
         check_output("out", Path(own["out"]))
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
-    columns = read_table(
-        Path(paths[1]),
+    table = Path(paths[1])
+    check_file(table)
+    cells = read_table(
+        table,
         names,
         encoding=own.get("encoding", "utf-8"),
         delimiter=own.get("delimiter"),
     )
-    prediction = bundle.predict(columns)
+    decimal, thousands = _number_marks(own, bundle.schema)
+    prediction = bundle.predict(with_points(cells, bundle.schema, decimal, thousands))
     for warning in prediction.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        print_warning(warning)
     with _writer(own.get("out")) as file:
         _write_csv(file, prediction)
     if "out" in own:
@@ -137,6 +154,26 @@ def predict(words: Sequence[str]) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def _number_marks(own: Mapping[str, str], schema: Schema) -> tuple[str, str | None]:
+    """Return the decimal mark and the mark between thousands.
+
+    Raises:
+        ConfigError: a mark is not known, or both are one.
+    """
+    decimal, thousands = schema.decimal, schema.thousands
+    for key, known in (("decimal", _DECIMALS), ("thousands", _THOUSANDS)):
+        if key in own and own[key] not in known:
+            raise ConfigError(f"{key}: {' or '.join(known)}, got {own[key]!r}")
+    if "decimal" in own:
+        decimal = _DECIMALS[own["decimal"]]
+        thousands = None
+    if "thousands" in own:
+        thousands = _THOUSANDS[own["thousands"]]
+    if thousands == decimal:
+        raise ConfigError(f"decimal and thousands are both {decimal!r}; they must differ")
+    return decimal, thousands
 
 
 @contextmanager

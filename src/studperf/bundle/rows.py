@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,51 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
     if faults:
         raise DataError(listing("These rows are not what the model was trained for", faults))
     return feeds, warnings
+
+
+def with_points(
+    columns: Columns, schema: Schema, decimal: str, thousands: str | None
+) -> dict[str, Cells]:
+    """Return the columns of a file with its numbers as Python writes them; what is no text stays.
+
+    Args:
+        columns: by name, as they were written.
+        schema: says which of them are numbers.
+        decimal: the mark before the fraction.
+        thousands: the mark between groups of three digits, if there is one.
+    """
+    if decimal == "." and thousands is None:
+        return dict(columns)
+    numbers = {column.name for column in schema.columns if column.kind == "number"}
+    read: dict[str, Cells] = {}
+    for name, cells in columns.items():
+        if name not in numbers or isinstance(cells, np.ndarray):
+            read[name] = cells
+            continue
+        read[name] = [
+            _with_point(cell, schema.missing, decimal, thousands) if isinstance(cell, str) else cell
+            for cell in cells
+        ]
+    return read
+
+
+def _with_point(cell: str, missing: tuple[str, ...], decimal: str, thousands: str | None) -> str:
+    """Return a number with a point; a cell that is written otherwise comes back as it is, marked lest it be read as one."""
+    if cell in missing:
+        return cell
+    text = cell
+    if thousands == " ":
+        text = re.sub("[\u00a0\u202f\u2009]", " ", text)
+    if thousands is not None:
+        mark = re.escape(thousands)
+        if re.fullmatch(
+            rf"\s*[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{re.escape(decimal)}\d+)?\s*", text
+        ):
+            text = text.replace(thousands, "")
+    if decimal != ",":
+        return text
+    # A point is no decimal mark here: 1.5 must not be read as one and a half.
+    return f"{cell} (a decimal comma is expected)" if "." in text else text.replace(",", ".")
 
 
 def _missing(values: Cells, words: tuple[str, ...]) -> NDArray[np.bool_]:

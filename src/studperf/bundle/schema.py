@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class SchemaBlock(BaseModel):
@@ -72,6 +72,9 @@ class Schema(SchemaBlock):
     columns: tuple[InputColumn, ...]
     missing: tuple[str, ...]
     """Cells of a text file that hold no value."""
+    decimal: str = Field(".", pattern=r"^[.,]$")
+    """How the numbers of a text file are written; those of a request are numbers."""
+    thousands: str | None = Field(None, pattern=r"^[., ']$")
     target: TargetColumn
     output: str
     """Name of the graph's output: (N,) double, in the target's unit."""

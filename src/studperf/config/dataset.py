@@ -27,10 +27,11 @@ _NO_FEATURE = {
 }
 DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
 """Names that need no quotes in a shell."""
+_MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 # What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
 _KEYS_BY_KIND = {
     "number": {"unit", "range", "typical", "step", "fill"},
-    "category": {"levels", "unseen", "fill"},
+    "category": {"levels", "unseen", "rare", "fill"},
     "flag": {"fill"},
 }
 
@@ -80,8 +81,9 @@ class Column(Block):
     """One column of the table.
 
     `fill` says what to put where a value is missing (`median`, `mode` or a value), learnt from the training rows; without it a
-    missing value is refused. `unseen` says what to do with a level that `levels` does not name. Outside of `range` a number is
-    impossible; `typical` is where the simulator draws, and `step` how finely.
+    missing value is refused. `unseen` says what to do with a level that `levels` does not name. With `rare: 5`, levels that fewer than
+    5 training rows have are taken together as `other`. Outside of `range` a number is impossible; `typical` is where the simulator
+    draws, and `step` how finely.
     """
 
     kind: Kind
@@ -91,6 +93,7 @@ class Column(Block):
     step: PositiveFloat | None = None
     levels: tuple[Level, ...] | None = None
     unseen: Literal["refuse", "other"] = "refuse"
+    rare: PositiveInt | None = None
     fill: Number | str | None = None
     cut: Cut | None = None
     why: str | None = None
@@ -115,6 +118,12 @@ class Column(Block):
             len(set(self.levels)) < len(self.levels) or not self.levels
         ):
             faults.append("levels: at least one, each named once")
+        if self.rare is not None and self.levels is not None:
+            faults.append(
+                "rare: learns from the training rows what `levels` names; give one of them"
+            )
+        elif self.rare is not None and self.unseen != "other":
+            faults.append("rare: rare levels become 'other', so say unseen: other as well")
         if (
             self.kind == "number"
             and isinstance(self.fill, str)
@@ -148,12 +157,17 @@ class Simulation(Block):
 
 
 class Source(Block):
-    """Where the table comes from, and what happens when `path` is not there. `missing` names the cells that hold no value."""
+    """Where the table comes from, and what happens when `path` is not there. `missing` names the cells that hold no value.
+
+    `decimal` and `thousands` say how numbers are written in a text file, `1.234,5` with a comma and a point.
+    """
 
     path: str | None
     otherwise: Literal["simulate", "fail"]
     delimiter: str = ","
     encoding: Encoding = "utf-8"
+    decimal: str = "."
+    thousands: str | None = None
     missing: tuple[str, ...] = ("",)
     simulate: Simulation | None = None
 
@@ -161,6 +175,11 @@ class Source(Block):
     @classmethod
     def _by_name(cls, delimiter: str) -> str:
         return DELIMITERS.get(delimiter, delimiter)
+
+    @field_validator("decimal", "thousands")
+    @classmethod
+    def _mark_by_name(cls, mark: str | None) -> str | None:
+        return mark if mark is None else _MARKS.get(mark, mark)
 
     @model_validator(mode="after")
     def _can_answer(self) -> Self:
@@ -170,6 +189,12 @@ class Source(Block):
             raise ValueError(
                 "there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE"
             )
+        if self.decimal not in (".", ","):
+            raise ValueError(f"decimal: point or comma, got {self.decimal!r}")
+        if self.thousands is not None and self.thousands not in _MARKS.values():
+            raise ValueError(f"thousands: {', '.join(_MARKS)}, got {self.thousands!r}")
+        if self.thousands == self.decimal:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
         if self.path is not None and not self.path.strip():
             raise ValueError(
                 "the path is empty: set data.source.path=FILE, or data.source.path=null to simulate"

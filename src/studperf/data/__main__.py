@@ -20,13 +20,14 @@ from studperf.cli import (
     run_command_of,
 )
 from studperf.config import load_overrides, project_root
-from studperf.errors import ConfigError, DataError
+from studperf.errors import ConfigError, DataError, brief, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
     from studperf.config.dataset import Dataset
+    from studperf.data.infer import Draft
 
 _USAGE = """Commands about tables.
 
@@ -41,6 +42,8 @@ _USAGE = """Commands about tables.
 FILE is CSV (also .gz) or Parquet. Existing files are kept unless force=true. Flags: --debug shows tracebacks."""
 
 _AGAINST = "--against"
+_N_SHOWN = 200
+"""Columns of a table that are shown; the file holds all."""
 
 
 def check(words: Sequence[str]) -> None:
@@ -49,6 +52,9 @@ def check(words: Sequence[str]) -> None:
     Raises:
         DataError: there is a fault or a leak.
     """
+    import numpy as np
+
+    from studperf.data.codes import judge_codes
     from studperf.data.rows import guard_sample, open_rows
     from studperf.data.schema import raise_faults
 
@@ -58,6 +64,8 @@ def check(words: Sequence[str]) -> None:
             if finding.level == "warning":
                 console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
         raise_faults(rows.findings, config.data)
+        for finding in judge_codes(rows.table(np.sort(rows.sample))):
+            console.print(f"warning: {finding}", style="yellow", soft_wrap=True)
         for leak in guard_sample(rows):
             console.print(
                 f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False
@@ -155,20 +163,34 @@ def infer(words: Sequence[str]) -> None:
     table = Table(title=f"{draft.name}: target {draft.target}", title_justify="left")
     for heading in ("column", "kind", "what was seen"):
         table.add_column(heading, overflow="fold")
-    for name, column in draft.columns.items():
+    for name, column in list(draft.columns.items())[:_N_SHOWN]:
         seen = ", ".join(f"{key} {value}" for key, value in column.items() if key != "kind")
-        table.add_row(
-            name,
-            column["kind"],
-            seen,
-            style={"leak": "red", "id": "dim", "unused": "dim"}.get(column["kind"]),
-        )
+        style = {"leak": "red", "id": "dim", "unused": "dim"}.get(column["kind"])
+        table.add_row(one_line(name), column["kind"], brief(seen), style=style)
     console.print(table)
+    if len(draft.columns) > _N_SHOWN:
+        console.print(f"and {len(draft.columns) - _N_SHOWN:,} more columns, in the file")
+    for note in draft.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    _ask(draft, console)
     console.print(
         f"Wrote {out}. Read it, then:\n  python -m studperf.data check data={out.stem}",
         soft_wrap=True,
-        markup=False,
     )
+
+
+def _ask(draft: Draft, console: Console) -> None:
+    """Print the questions that the file could not answer, each with the line to write if the guess is wrong."""
+    from studperf.data.infer import alternative_line
+
+    for question in list(draft.questions.values())[:_N_SHOWN]:
+        kind = draft.columns[question.column]["kind"]
+        console.print(
+            f"asks: {one_line(question.column)}: {question.text}. Taken as {kind}; if it is not, write\n"
+            f"      {brief(alternative_line(question), 300)}",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def simulate(words: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from studperf.config.dataset import Dataset
+from studperf.data.parquet import index_columns, single_type, to_single_values
+from studperf.data.source import check_names
 from studperf.data.tracked import md5_of
 
 N_ROWS = 1 << 16
@@ -123,20 +125,24 @@ def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
     """A Parquet file, of which the columns of kind leak are not read."""
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
+    check_names(schema.names, path)
     texts = [
         name
         for name in dataset.of_kind("category", "flag")
         if name in schema.names and _is_text(schema.field(name).type)
     ]
     file = pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    schema = pa.schema([field for field in schema if field.name not in index]).remove_metadata()
+    index = index_columns(schema)
+    fields = [
+        pa.field(field.name, single_type(field.type)) for field in schema if field.name not in index
+    ]
+    schema = pa.schema(fields)
     read = [
         name
         for name in schema.names
         if name not in dataset.columns or dataset.columns[name].kind != "leak"
     ]
-    batches = file.iter_batches(N_ROWS, columns=read)
+    batches = map(_to_single_values, file.iter_batches(N_ROWS, columns=read))
     floats = [
         name
         for name in dataset.of_kind("category")
@@ -149,6 +155,11 @@ def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
     return ArrowSource(
         schema, batches, dataset, n_rows=file.metadata.num_rows, path=path, whole=whole
     )
+
+
+def _to_single_values(batch: pa.RecordBatch) -> pa.RecordBatch:
+    table = to_single_values(pa.Table.from_batches([batch]))
+    return table.combine_chunks().to_batches()[0] if batch.num_rows else batch
 
 
 def open_frame(frame: pd.DataFrame, dataset: Dataset) -> ArrowSource:

@@ -253,6 +253,8 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
         )
     # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
     std = _deviation(known, mean) if high > low else 1.0
+    if not std:  # the squares of values below 1e-154 vanish
+        std = high - low
     return NumberCode(
         name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles
     )
@@ -297,6 +299,12 @@ def fit_category(name: str, counts: Mapping[str, int], column: Column) -> Catego
     if not counts:
         _refuse_empty(name)
     levels = list(column.levels) if column.levels is not None else sorted(counts)
+    if column.rare is not None:
+        levels = [level for level in levels if counts[level] >= column.rare]
+        if not levels:
+            raise DataError(
+                f"{name}: no level comes in {column.rare} training rows or more, as rare asks; give it a smaller number, or kind unused"
+            )
     most_frequent = min(counts, key=lambda level: (-counts[level], level))
     fill = (
         None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -12,12 +13,13 @@ import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
 from studperf.config.document import write_key
+from studperf.data.numbers import LARGEST, LEAST_RELATIVE_SPREAD, SMALLEST
 
 _N_EXAMPLES = 3
 _N_ID_LIKE = 50
 _N_SOME = 2
 _MAX_SHOWN = 80  # characters of a cell
-_OF_CELLS = ("missing", "bad", "infinite", "outside", "unseen", "repeated")
+_OF_CELLS = ("missing", "bad", "infinite", "outside", "huge", "unseen", "repeated")
 """What `Facts` says of single cells."""
 
 
@@ -109,10 +111,12 @@ class Facts:
 
     Args:
         bad: cells that hold something which the column's kind can't be.
+        huge: numbers beyond what can be computed with.
         repeated: of an id, cells whose value comes more than once.
         some: the first different values, two at most: one of them alone is a constant.
         first: the first row's value, as it is shown.
         n_levels: different values of a category.
+        low: the least of the finite numbers; `high` the largest.
     """
 
     n_rows: int = 0
@@ -120,11 +124,14 @@ class Facts:
     bad: Cells = field(default_factory=Cells)
     infinite: Cells = field(default_factory=Cells)
     outside: Cells = field(default_factory=Cells)
+    huge: Cells = field(default_factory=Cells)
     unseen: Cells = field(default_factory=Cells)
     repeated: Cells = field(default_factory=Cells)
     some: tuple[object, ...] = ()
     first: str = ""
     n_levels: int = 0
+    low: float = math.inf
+    high: float = -math.inf
 
     def renumber(self, places: np.ndarray) -> None:
         """Gives the rows of all cells the places that they have in the file, see `Cells.renumber`."""
@@ -143,6 +150,8 @@ class Facts:
         self.first = self.first if self.n_rows else later.first
         self.some = tuple(dict.fromkeys(self.some + later.some))[:_N_SOME]
         self.n_rows += later.n_rows
+        self.low = min(self.low, later.low)
+        self.high = max(self.high, later.high)
 
     @property
     def is_constant(self) -> bool:
@@ -230,11 +239,44 @@ def judge_rows(
         )
 
 
-def judge_duplicates(repeated: Cells) -> Iterator[Finding]:
-    """Rows that equal one above them in all features and the target."""
-    if repeated:
-        what = f"{repeated.count('copy', 'copies')} of another row, target included ({repeated.numbers}); the split keeps equal rows together"
+@dataclass(frozen=True)
+class Copies:
+    """Rows that equal one above them.
+
+    Args:
+        whole: equal in every column but ids and leaks.
+        in_used: equal in the features and the target, not in the columns that are no features.
+    """
+
+    whole: Cells = field(default_factory=Cells)
+    in_used: Cells = field(default_factory=Cells)
+
+    def renumber(self, places: np.ndarray) -> Copies:
+        """Return the same copies, each row known by its place in the file."""
+        return Copies(self.whole.renumber(places), self.in_used.renumber(places))
+
+
+def judge_copies(copies: Copies, dataset: Dataset) -> Iterator[Finding]:
+    """Say how many rows equal one above them, and in which columns."""
+    kinds = {column.kind for column in dataset.columns.values()}
+    left_aside = [f"{kind}s" for kind in ("id", "leak") if kind in kinds]
+    if copies.whole:
+        where = "every column"
+        if left_aside:
+            where += f" but {' and '.join(left_aside)}"
+        what = f"{_rows_equal(copies.whole)} in {where}; the split keeps them together"
         yield Finding("warning", "table", what)
+    if copies.in_used:
+        what = (
+            f"{_rows_equal(copies.in_used)} in all features and the target, but not in the columns that are no features: "
+            "no copies, yet a model can't tell them apart, and the split may part them"
+        )
+        yield Finding("warning", "table", what)
+
+
+def _rows_equal(cells: Cells) -> str:
+    verb = "equals" if cells.n == 1 else "equal"
+    return f"{cells.count('row')} {verb} one above ({cells.numbers})"
 
 
 def _judge_column(
@@ -245,7 +287,9 @@ def _judge_column(
         yield Finding(
             "error",
             name,
-            f"an id names one row, but {facts.repeated.examples} {come} more than once",
+            f"an id names one row, but {facts.repeated.examples} {come} more than once. "
+            "If it names a group of rows, as a school or a person, write kind: category, unseen: other, rare: 5 "
+            "(levels of fewer rows are taken together); else kind: unused",
         )
     if name not in dataset.feature_names:
         return
@@ -260,6 +304,7 @@ def _judge_column(
                 what = f"{facts.infinite.are('value')} infinite ({facts.infinite.numbers}); correct them or leave the rows out"
                 yield Finding("error", name, what)
             yield from _judge_range(name, column.range, column.unit or "", facts)
+            yield from _judge_size(name, facts)
         case "flag" if facts.bad:
             yield Finding(
                 "error", name, f"a flag is 0/1, true/false or yes/no, got {facts.bad.examples}"
@@ -309,11 +354,35 @@ def _judge_range(
     yield Finding("error", name, f"{what}; correct the rows, or the range in the dataset")
 
 
+def _judge_size(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.huge:
+        what = f"{facts.huge.are('value')} beyond {LARGEST:g}: {facts.huge.examples}; squares of them leave the range of numbers. "
+        yield Finding("error", name, what + "Give the column in a larger unit, or kind unused")
+
+
+def _judge_spread(name: str, facts: Facts) -> Iterator[Finding]:
+    """Say whether the target's values are too near to one another for single precision, in which networks compute."""
+    spread = facts.high - facts.low
+    if not 0 < spread < math.inf or facts.huge:
+        return
+    size = max(abs(facts.low), abs(facts.high))
+    if spread < SMALLEST:
+        what = f"the targets differ by {spread:.3g} at most, which vanishes when it is squared; give them in a smaller unit"
+        yield Finding("error", name, what)
+    elif spread < size * LEAST_RELATIVE_SPREAD:
+        what = (
+            f"the targets lie between {facts.low:.12g} and {facts.high:.12g}: they differ in digits that single precision does not "
+            "keep; subtract a number from them"
+        )
+        yield Finding("error", name, what)
+
+
 def _judge_levels(
     name: str, column: Column, facts: Facts, *, for_training: bool
 ) -> Iterator[Finding]:
     n_rows, unseen = facts.n_rows - facts.missing.n, facts.unseen
-    if for_training and n_rows >= _N_ID_LIKE and facts.n_levels > n_rows / 2:
+    is_id_like = n_rows >= _N_ID_LIKE and facts.n_levels > n_rows / 2
+    if for_training and is_id_like and column.rare is None:
         what = f"has {facts.n_levels} different values in {n_rows} rows: an identifier, not a category; give it kind id or unused"
         yield Finding("error", name, what)
     elif unseen and column.unseen == "refuse":
@@ -353,6 +422,9 @@ def _judge_target(facts: Facts, dataset: Dataset, *, for_training: bool) -> Iter
             f"{facts.infinite.are('target')} infinite ({facts.infinite.numbers})",
         )
     yield from _judge_range(target.column, target.range, target.unit, facts)
+    yield from _judge_size(target.column, facts)
+    if for_training:
+        yield from _judge_spread(target.column, facts)
     if for_training and facts.n_rows > 1 and len(facts.some) == 1:
         yield Finding(
             "error",

@@ -2,42 +2,89 @@
 
 from __future__ import annotations
 
-import gzip
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from studperf.config.dataset import Dataset, Source
 from studperf.config.document import read_dataset, write_inline, write_key
-from studperf.data.leaks import MAX_LEVELS, find_leaks
+from studperf.config.files import check_file
+from studperf.data.codes import MIN_ROWS, Suspicion, find_suspicion, names_rows
+from studperf.data.facts import show
+from studperf.data.leaks import MAX_LEVELS, Leak, find_leaks
+from studperf.data.numbers import LARGEST, Marks, find_marks, is_ambiguous, read_numbers
 from studperf.data.schema import as_levels, inspect_table
-from studperf.data.source import read_file
-from studperf.errors import ConfigError, DataError
+from studperf.data.source import PARQUET, parse_bytes, read_first_bytes, read_head
+from studperf.errors import ConfigError, DataError, as_shown
+from studperf.metrics import FloatArray
 
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
 _FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
+_FEATURES = ("number", "category", "flag")
 _DELIMITERS = (",", ";", "\t", "|")
 _MOSTLY = 0.8
-_MIN_ID_ROWS = 20
-_DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2}|\d{4})"
-_ZERO_FIRST = r"0\d+"
+_TIME = r"(?:[T ,]+\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?)?"
+_MONTH = r"[^\W\d_]{3,10}\.?"
+_DATE_FORMS = "|".join(
+    day + _TIME
+    for day in (
+        r"\d{4}([-/.])\d{1,2}\1\d{1,2}",
+        r"\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d\d)",
+        rf"(?:{_MONTH},? )?\d{{1,2}}(?:st|nd|rd|th|\.)?[ -]{_MONTH},?[ -]\d{{2,4}}",
+        rf"(?:{_MONTH},? )?{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}",
+    )
+)
+# `$5`, `EUR 5`, `5 %`, `5 kg`; letters that touch the number, as in `T5` and `5B`, make a code.
+_SIGN = "[$\u20ac\u00a3\u00a5%\u00b0\u2030]"
+_UNIT_FORM = rf"(?:{_SIGN}|[^\W\d_]{{1,3}}\s)?\s*[+-]?\d[\d.,']*(?:\s?{_SIGN}|\s[^\W\d_]{{1,3}})?"
+_DATE, _WITH_UNIT = re.compile(_DATE_FORMS), re.compile(_UNIT_FORM)
+_LONGEST_DATE = 60
+_LONG_CODE = 16  # digits, more than float64 keeps
 _MIN_WORDS = 3  # of a cell of free text, on average
+_LONGEST_LEVEL = 500  # characters; text beyond it names nothing
+_MIN_RARE = (5, 3)
+_MAX_KEPT = 200
+_MIN_KEPT_SHARE = 0.2
+_TESTED_AT_ONCE = 20
+_N_TESTED_ROWS = 20_000
+_N_NAMED = 100
+_LEAK_TESTS_S = 6.0
+_N_READ_BYTES = 32 << 20
+_N_READ_ROWS = 250_000
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person must say about a column, and the line to write if the guess is wrong."""
+
+    column: str
+    text: str
+    otherwise: dict[str, Any]
 
 
 @dataclass
 class Draft:
-    """A dataset in the making."""
+    """A dataset in the making.
+
+    Args:
+        questions: by column, where what was written is a guess.
+        notes: what was not done, and why.
+    """
 
     name: str
     source: dict[str, Any]
     target: str
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     drop_missing_target: bool = False
+    questions: dict[str, Question] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
         """What the YAML says."""
@@ -52,6 +99,20 @@ class Draft:
             plain["drop_missing_target"] = True
         return plain
 
+    @property
+    def has_features(self) -> bool:
+        """Whether any column could teach a model."""
+        return any(column["kind"] in _FEATURES for column in self.columns.values())
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """What a column is taken for, and the question that it leaves open."""
+
+    column: dict[str, Any]
+    question: str | None = None
+    otherwise: dict[str, Any] | None = None
+
 
 def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     """A draft from the file's own values.
@@ -59,31 +120,70 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     Raises:
         DataError: the file can't be read, or has no such target column of numbers.
     """
-    source, raw = _read(path)
+    source, raw, note = _read(path)
     if target not in raw:
-        raise DataError(
-            f"target={target}: {path} has no such column; it has {', '.join(map(str, raw.columns))}"
-        )
-    missing = {"", *(_missing_words(raw))}
+        names = ", ".join(map(str, raw.columns[:_N_NAMED]))
+        raise DataError(f"target={target}: {path} has no such column; it has {names}")
+    marks = _find_marks(raw, source)
+    missing = {"", *(_missing_words(raw, marks))}
     if len(missing) > 1:
         source["missing"] = sorted(missing)
     draft = Draft(name or _stem(path), source, target)
+    draft.notes += [note] if note is not None else []
     values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
-    numbers = pd.to_numeric(values[target], errors="coerce")
-    if numbers.notna().sum() < _MOSTLY * values[target].notna().sum() or not numbers.notna().any():
-        raise DataError(
-            f"target={target}: is not a column of numbers, so there is nothing to regress on (decimal points are read, not commas)"
-        )
+    numbers = _read_target(target, values[target], marks)
     draft.drop_missing_target = bool(values[target].isna().any())
-    draft.columns = {n: _describe(n, column) for n, column in values.items() if n != target}
+    reader = _Reader(marks, numbers)
+    for column, cells in values.items():
+        if column == target:
+            continue
+        guess = reader.describe(column, cells)
+        draft.columns[column] = guess.column
+        if guess.question is not None and guess.otherwise is not None:
+            draft.questions[column] = Question(column, guess.question, guess.otherwise)
     _mark_leaks(draft, raw)
-    if not any(
-        column["kind"] in ("number", "category", "flag") for column in draft.columns.values()
-    ):
+    if not draft.has_features:
         raise DataError(
             f"{path}: no column could be a feature; every one is an id, a constant or a leak"
         )
     return draft
+
+
+def _find_marks(raw: pd.DataFrame, source: dict[str, Any]) -> Marks:
+    """How the file's numbers are written; what differs from a plain decimal point is put into the source."""
+    texts = (raw[name].dropna().astype(str) for name in raw.columns if _is_text(raw[name]))
+    known = (text[~text.isin(("", *_MISSING_WORDS))] for text in texts)
+    marks = find_marks((text for text in known if len(text)), source.get("delimiter", ","))
+    if marks.decimal != ".":
+        source["decimal"] = marks.decimal
+    if marks.thousands is not None:
+        source["thousands"] = marks.thousands
+    return marks
+
+
+def _is_text(values: pd.Series) -> bool:
+    return pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
+
+
+def _read_target(target: str, values: pd.Series, marks: Marks) -> FloatArray:
+    """(N,) numbers, NaN where there is none.
+
+    Raises:
+        DataError: they can't be learnt.
+    """
+    numbers = read_numbers(values, marks).to_numpy()
+    known = numbers[~np.isnan(numbers)]
+    if len(known) < _MOSTLY * values.notna().sum() or not len(known):
+        example = f", as {show(values.dropna().iloc[0])}" if values.notna().any() else ""
+        raise DataError(
+            f"target={target}: is not a column of numbers{example}, so there is nothing to regress on"
+        )
+    if not np.isfinite(known).all():
+        row = int(np.flatnonzero(np.isinf(numbers))[0]) + 1
+        raise DataError(
+            f"target={target}: {np.isinf(known).sum()} values are infinite, or larger than any number can be (row {row}); correct them, or leave the rows out"
+        )
+    return numbers
 
 
 def to_yaml(draft: Draft) -> str:
@@ -97,10 +197,7 @@ def to_yaml(draft: Draft) -> str:
     lines = [f"name: {write_inline(plain['name'])}", "source:"]
     lines += [f"  {key}: {write_inline(value)}" for key, value in plain["source"].items()]
     lines += [f"target: {write_inline(plain['target'])}", "columns:"]
-    lines += [
-        f"  {write_key(name, indent='  ')}: {write_inline(column)}"
-        for name, column in draft.columns.items()
-    ]
+    lines += [_column_line(draft, name) for name in draft.columns]
     lines += [f"split: {write_inline(plain['split'])}"]
     if draft.drop_missing_target:
         lines.append("drop_missing_target: true   # some rows have no target")
@@ -116,113 +213,284 @@ def to_yaml(draft: Draft) -> str:
     return text
 
 
-def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The file's table, with the delimiter and encoding that it takes."""
+def _column_line(draft: Draft, name: str) -> str:
+    line = f"  {write_key(name, indent='  ')}: {write_inline(draft.columns[name])}"
+    question = draft.questions.get(name)
+    if question is None:
+        return line
+    otherwise = _comment(write_inline(question.otherwise))
+    return f"{line}   # a guess: {_comment(question.text)}; else write {otherwise}"
+
+
+def _comment(text: str) -> str:
+    """A text for the rest of a line."""
+    return as_shown(text).replace("\n", "\\n")
+
+
+def alternative_line(question: Question) -> str:
+    """The line to write where a guess is wrong."""
+    return f"{write_key(question.column)}: {write_inline(question.otherwise)}"
+
+
+def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
+    """The file's table, with the delimiter and encoding that it takes; of a large file the first rows, and a note that says so."""
     # From above this folder, another folder would read it as another file.
     plain: dict[str, Any] = {
         "path": str(path.resolve() if ".." in path.parts else path),
         "otherwise": "fail",
     }
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_file() and path.suffix not in (".parquet", ".pq"):
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    check_file(path)
+    if path.suffix in PARQUET:
+        raw, is_whole = read_head(path, _N_READ_ROWS)
+    else:
+        head, is_whole = read_first_bytes(path, _N_READ_BYTES)
         try:
-            content.decode("utf-8")
+            head.decode("utf-8")
         except UnicodeDecodeError:
             plain["encoding"] = "latin-1"
-        header = content.splitlines()[0].decode("latin-1") if content.splitlines() else ""
+        header = head[: head.find(b"\n")].decode("latin-1")
         delimiter = max(_DELIMITERS, key=header.count)
         if delimiter != "," and header.count(delimiter):
             plain["delimiter"] = delimiter
-    source = Source.model_validate(plain)
-    return plain, read_file(path, source)
+        raw = parse_bytes(head, path, Source.model_validate(plain))
+    if is_whole:
+        return plain, raw, None
+    return plain, raw, f"drafted from the first {len(raw):,} rows; `check` reads all"
 
 
-def _missing_words(raw: pd.DataFrame) -> set[str]:
+def _missing_words(raw: pd.DataFrame, marks: Marks) -> set[str]:
     """Words that stand for a missing value, seen in columns that otherwise hold numbers."""
     words: set[str] = set()
     for name in raw.columns:
+        if not _is_text(raw[name]):
+            continue
         text = raw[name].dropna().astype(str)
-        known = text[~text.isin(["", *_MISSING_WORDS])]
-        if len(known) and pd.to_numeric(known, errors="coerce").notna().mean() >= _MOSTLY:
-            words |= set(text[text.isin(_MISSING_WORDS)].unique())
+        is_word = text.isin(_MISSING_WORDS)
+        if not is_word.any():
+            continue
+        known = text[~is_word & (text != "")]
+        if len(known) and read_numbers(known, marks).notna().mean() >= _MOSTLY:
+            words |= set(text[is_word].unique())
     return words
 
 
-def _describe(name: str, values: pd.Series) -> dict[str, Any]:
-    known = values.dropna()
-    n_levels = known.nunique()
-    if n_levels <= 1:
-        return {"kind": "unused", "why": "constant" if len(known) else "no values"}
-    numbers = pd.to_numeric(known, errors="coerce")
-    text = known.astype(str)
-    if (what := _no_levels(text)) is not None:
-        return {"kind": "unused", "why": what}
-    is_code = bool(
-        numbers.notna().all()
-        and text.str.fullmatch(r"\d+").all()
-        and text.str.fullmatch(_ZERO_FIRST).any()
-    )
-    is_number = bool(numbers.notna().all()) and not is_code
-    is_whole = is_number and bool((numbers == numbers.round()).all())
-    levels = sorted(as_levels(known).unique())
-    fill = (
-        {"fill": "median" if is_number and n_levels > 2 else "mode"} if values.isna().any() else {}  # noqa: PLR2004 - not a flag
-    )
-    if (
-        n_levels == len(known) >= _MIN_ID_ROWS
-        and (is_whole or not is_number)
-        and not values.isna().any()
-    ):
-        is_counting = is_whole and numbers.max() - numbers.min() + 1 == len(known)
-        if not is_number or is_counting or re.search(r"(^|_)(id|key|no|nr|index)$", name.lower()):
-            return {"kind": "id"}
-    if n_levels == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
-        return {"kind": "flag", **fill}
-    if is_number:
-        return {
+class _Reader:
+    """Guesses what columns hold.
+
+    Args:
+        marks: how the file writes numbers.
+        target: (N,) NaN where there is none.
+    """
+
+    def __init__(self, marks: Marks, target: FloatArray) -> None:
+        self.marks, self.target = marks, target
+
+    def describe(self, name: str, values: pd.Series) -> _Guess:
+        """What one column is taken for."""
+        known = values.dropna()
+        if (what := _no_values(known)) is not None:
+            return _unused(what)
+        numbers = read_numbers(known, self.marks)
+        text = known.astype(str)
+        n_levels = known.nunique()
+        is_code = bool(numbers.notna().all()) and _is_code(text)
+        if bool(numbers.notna().all()) and not is_code:
+            return self._describe_numbers(name, values, numbers, n_levels)
+        if (what := _no_levels(text)) is not None:
+            return _unused(what)
+        is_mixed = not is_code and numbers.notna().mean() >= _MOSTLY
+        if is_mixed:
+            return _unused(_mixed(known, numbers))
+        has_gaps = bool(values.isna().any())
+        if n_levels == len(known) >= MIN_ROWS and not has_gaps:
+            return _Guess({"kind": "id"})
+        levels = sorted(as_levels(known).unique())
+        fill = {"fill": "mode"} if has_gaps else {}
+        if len(levels) == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
+            return _Guess({"kind": "flag", **fill})
+        has_units = n_levels > MAX_LEVELS and _share(text, _WITH_UNIT) >= _MOSTLY
+        if has_units and not is_code:
+            what = f"numbers with a sign or a unit, such as {show(str(known.iloc[0]))}; leave the numbers alone in the file"
+            return _unused(what)
+        return _describe_levels(text, levels, fill, is_code=is_code)
+
+    def _describe_numbers(
+        self, name: str, values: pd.Series, numbers: pd.Series, n_levels: int
+    ) -> _Guess:
+        has_gaps = bool(values.isna().any())
+        finite = numbers[np.isfinite(numbers)]
+        if len(finite) < len(numbers):
+            row = int(numbers.index[np.isinf(numbers)][0]) + 1
+            what = f"{len(numbers) - len(finite)} values are infinite, or larger than any number can be (row {row}); correct them, or name their text in missing"
+            return _unused(what)
+        low, high = float(numbers.min()), float(numbers.max())
+        if max(abs(low), abs(high)) > LARGEST:
+            return _unused(f"numbers beyond {LARGEST:g}; give them in a larger unit")
+        if low == high:
+            return _unused("constant, as far as a number keeps its digits")
+        fill = {"fill": "median" if n_levels > 2 else "mode"} if has_gaps else {}  # noqa: PLR2004 - not a flag
+        if {f"{level:g}" for level in numbers.unique()[:3]} == {"0", "1"}:
+            return _Guess({"kind": "flag", **fill})
+        is_steps = bool((numbers == numbers.round()).all())
+        number = {
             "kind": "number",
-            "typical": [_tidy(numbers.min()), _tidy(numbers.max())],
-            **({"step": 1} if is_whole else {}),
+            "typical": [_tidy(low), _tidy(high)],
+            **({"step": 1} if is_steps else {}),
             **fill,
         }
-    if not is_code and numbers.notna().mean() >= _MOSTLY:
-        return {
-            "kind": "unused",
-            "why": f"numbers mixed with text such as {known[numbers.isna()].iloc[0]!r}; clean it, or name the text in missing",
-        }
-    if n_levels > MAX_LEVELS or n_levels > len(known) / 2:
-        return {
-            "kind": "unused",
-            "why": f"{n_levels} different {'codes' if is_code else 'texts'} in {len(known)} rows",
-        }
-    return {"kind": "category", "levels": levels, **fill}
+        full = np.full(len(values), np.nan)
+        full[values.notna().to_numpy()] = numbers.to_numpy()
+        suspicion = find_suspicion(name, full, self.target)
+        if suspicion is not None:
+            return _guess_code(suspicion, number, values, n_levels)
+        if is_steps and n_levels == len(values) >= MIN_ROWS and names_rows(name):
+            return _Guess(
+                {"kind": "id"},
+                "its values are all different, and its name is that of an id",
+                number,
+            )
+        if (
+            self.marks.decimal == ","
+            and _is_text(values)
+            and is_ambiguous(values.dropna(), self.marks)
+        ):
+            asked = f"{show(str(values.dropna().iloc[0]))} is read with a decimal comma"
+            return _Guess(
+                number, asked, {"kind": "unused", "why": "thousands; write them without commas"}
+            )
+        return _Guess(number)
+
+
+def _is_code(text: pd.Series) -> bool:
+    """Digits that are no amount: a zero comes first, or there are more of them than a number keeps."""
+    has_code = False
+    for cell in text:
+        if not (cell.isascii() and cell.isdigit()):
+            return False
+        has_code |= len(cell) >= _LONG_CODE or (cell[0] == "0" and len(cell) > 1)
+    return has_code
+
+
+def _share(text: pd.Series, pattern: re.Pattern[str]) -> float:
+    """The share of texts that are of a form; pandas would compile the pattern anew for each column."""
+    return sum(pattern.fullmatch(cell) is not None for cell in text) / len(text)
+
+
+def _guess_code(
+    suspicion: Suspicion, number: dict[str, Any], values: pd.Series, n_levels: int
+) -> _Guess:
+    """What whole numbers are taken for that may be names."""
+    has_gaps = bool(values.isna().any())
+    if suspicion.what == "rows":
+        asked = f"row numbers? It has {suspicion.evidence}"
+        if n_levels == len(values):
+            is_plain = bool(
+                number["typical"][0] in (0, 1)
+                and number["typical"][1] - number["typical"][0] + 1 == n_levels
+            )
+            return _Guess({"kind": "id"}, None if is_plain else asked, number)
+        return _Guess({"kind": "unused", "why": "row numbers"}, asked, number)
+    asked = f"codes? It has {suspicion.evidence}"
+    if n_levels == len(values):
+        return _Guess({"kind": "id"}, asked, number)
+    fill = {"fill": "mode"} if has_gaps else {}
+    text = as_levels(values.dropna()).astype(str)
+    coded = _describe_levels(text, sorted(text.unique()), fill, is_code=True).column
+    if suspicion.is_ordered:
+        return _Guess(number, asked, coded)
+    return _Guess(coded, asked, number)
+
+
+def _describe_levels(
+    text: pd.Series, levels: list[str], fill: dict[str, Any], *, is_code: bool
+) -> _Guess:
+    """A category: its levels by name where they are few, else those that are frequent enough to be learnt."""
+    if len(levels) <= min(MAX_LEVELS, len(text) / 2):
+        return _Guess({"kind": "category", "levels": levels, **fill})
+    counts = text.value_counts().to_numpy()
+    for least in _MIN_RARE:
+        rare = max(least, int(counts[_MAX_KEPT - 1]) if len(counts) >= _MAX_KEPT else 0)
+        if counts[counts >= rare].sum() >= _MIN_KEPT_SHARE * len(text):
+            return _Guess({"kind": "category", "unseen": "other", "rare": rare, **fill})
+    noun = "codes" if is_code else "texts"
+    return _unused(f"{len(levels)} different {noun} in {len(text)} rows")
+
+
+def _unused(why: str) -> _Guess:
+    return _Guess({"kind": "unused", "why": why})
+
+
+def _no_values(known: pd.Series) -> str | None:
+    """What a column is that holds nothing to tell rows apart by, or nothing that is looked into."""
+    if not len(known):
+        return "no values"
+    if pd.api.types.is_datetime64_any_dtype(known):
+        return _DATES
+    if pd.api.types.is_timedelta64_dtype(known):
+        return "durations; a number made of them, such as hours, can be a feature"
+    if known.nunique() == 1:
+        return "constant"
+    return None
+
+
+_DATES = "dates; a number made of them, such as days since the first, can be a feature"
 
 
 def _no_levels(text: pd.Series) -> str | None:
     """What texts are that can be no levels."""
-    if text.str.fullmatch(_DATE).mean() >= _MOSTLY:
-        return "dates; a number made of them, such as days since the first, can be a feature"
+    n_characters = text.str.len()
+    if n_characters.max() > _LONGEST_LEVEL:
+        return f"long texts, of up to {n_characters.max():,} characters"
+    if _share(text.str.slice(0, _LONGEST_DATE), _DATE) >= _MOSTLY:
+        return _DATES
     if text.is_unique and text.str.count(r"\S+").mean() >= _MIN_WORDS:
         return "free text, different in each row"
     return None
 
 
+def _mixed(known: pd.Series, numbers: pd.Series) -> str:
+    example = show(str(known[numbers.isna()].iloc[0]))
+    return f"numbers mixed with text such as {example}; clean it, or name the text in missing"
+
+
 def _tidy(value: float) -> float | int:
-    return int(value) if value == int(value) else float(value)
+    is_short = value == int(value) and abs(value) < 10**_EXACT_DIGITS
+    return int(value) if is_short else float(value)
+
+
+_EXACT_DIGITS = 15
 
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
-    plain = draft.as_plain()
-    if not any(
-        column["kind"] in ("number", "category", "flag") for column in draft.columns.values()
-    ):
-        return
-    table, _ = inspect_table(raw, Dataset.model_validate(plain))
-    for leak in find_leaks(table):
-        draft.columns[leak.column] = {"kind": "leak", "why": leak.evidence}
+    """Mark the columns that give the target away; of very many, those that can be tested in some seconds.
+
+    Raises:
+        DataError: the target can't be learnt.
+    """
+    if len(raw) > _N_TESTED_ROWS:
+        draft.notes.append(f"leaks were looked for in {_N_TESTED_ROWS:,} rows; `check` looks again")
+        raw = raw.sample(_N_TESTED_ROWS, random_state=0).sort_index()
+    names = [name for name, column in draft.columns.items() if column["kind"] in _FEATURES]
+    begun = time.monotonic()
+    for start in range(0, len(names), _TESTED_AT_ONCE):
+        tested = names[start : start + _TESTED_AT_ONCE]
+        if start and time.monotonic() - begun > _LEAK_TESTS_S:
+            draft.notes.append(
+                f"{len(names) - start:,} of {len(names):,} features were not tested for leaks, as that takes long here; `check` tests all"
+            )
+            return
+        for leak in _find_leaks(draft, raw, tested):
+            draft.columns[leak.column] = {"kind": "leak", "why": leak.evidence}
+            draft.questions.pop(leak.column, None)
+
+
+def _find_leaks(draft: Draft, raw: pd.DataFrame, names: list[str]) -> list[Leak]:
+    plain = draft.as_plain() | {"columns": {name: draft.columns[name] for name in names}}
+    table, findings = inspect_table(raw[[*names, draft.target]], Dataset.model_validate(plain))
+    for finding in findings:
+        if finding.level == "error" and finding.where == draft.target:
+            raise DataError(f"target={draft.target}: {finding.what}")
+    return find_leaks(table)
 
 
 def _stem(path: Path) -> str:

@@ -26,13 +26,14 @@ from studperf.data.progress import reading
 from studperf.data.schema import Table, inspect_table, raise_faults
 from studperf.data.simulate import simulate
 from studperf.data.source import (
-    GZIP_MAGIC,
     PARQUET,
     Provenance,
     find_source,
+    is_gzip,
     read_source,
     readable,
     trace,
+    unpacked_size,
 )
 from studperf.data.split import Split, split_rows, split_table
 from studperf.data.stream import StreamedTable, stream_table
@@ -298,14 +299,16 @@ def open_good_rows(dataset: Dataset, console: Console | None = None) -> Iterator
 
 def is_large(path: Path) -> bool:
     """Whether a file is streamed; one that can't be read is not, and is refused in the words for small files."""
+    if not path.is_file():
+        return False
     try:
         if path.suffix in PARQUET:
             with pq.ParquetFile(path) as file:
                 return int(file.metadata.num_rows) > LARGE_N_ROWS
-        with path.open("rb") as file:
-            is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        return path.stat().st_size > (LARGE_GZIP_BYTES if is_gzip else LARGE_CSV_BYTES)
-    except (OSError, pa.ArrowInvalid):
+        if path.stat().st_size > LARGE_CSV_BYTES or unpacked_size(path) > LARGE_CSV_BYTES:
+            return True
+        return is_gzip(path) and path.stat().st_size > LARGE_GZIP_BYTES
+    except (OSError, pa.ArrowException):
         return False
 
 

@@ -14,6 +14,7 @@ from studperf.config.dataset import Column, Dataset
 from studperf.data.chunks import Chunk
 from studperf.data.facts import Cells, Facts, show
 from studperf.data.hashes import Hashes, combine, hash_levels, hash_numbers, hash_values, join_cells
+from studperf.data.numbers import LARGEST
 from studperf.data.schema import as_flags, drop_targetless, type_rows
 
 FLAG_MISSING = -1
@@ -128,15 +129,16 @@ def _add_numbers(
     known = numbers[~missing] if n_missing else numbers
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     # One NaN is the least and the largest of all.
-    if not (np.isfinite(low) and np.isfinite(high)) or (
+    if not (low >= -LARGEST and high <= LARGEST) or (
         ends is not None and len(known) and not (ends[0] <= low and high <= ends[1])
     ):
         raise _Odd
     some = () if not len(known) else (low,) if low == high else (low, high)
     piece.columns[name] = numbers
-    piece.facts[name] = Facts(
-        len(numbers), Cells.where(missing), some=some, first=show(float(numbers[0]))
-    )
+    facts = Facts(len(numbers), Cells.where(missing), some=some, first=show(float(numbers[0])))
+    if len(known):
+        facts.low, facts.high = low, high
+    piece.facts[name] = facts
 
 
 def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Column) -> None:

@@ -10,15 +10,17 @@ import pandas as pd
 from studperf.config.dataset import Column, Dataset
 from studperf.data.facts import (
     Cells,
+    Copies,
     Facts,
     Finding,
     has_error,
+    judge_copies,
     judge_dropped,
-    judge_duplicates,
     judge_header,
     judge_rows,
     suggest_line,
 )
+from studperf.data.numbers import LARGEST, to_numbers
 from studperf.errors import DataError, listing
 
 __all__ = [
@@ -115,10 +117,24 @@ def inspect_table(
         one.renumber(places)
     findings += judge_rows(facts, dataset, for_training=for_training)
     if for_training and not has_error(findings):
-        copies = frame.duplicated(subset=[*dataset.feature_names, dataset.target.column])
-        findings += judge_duplicates(Cells.where(copies).renumber(places))
+        findings += judge_copies(_find_copies(frame, dataset).renumber(places), dataset)
     warnings = tuple(finding for finding in findings if finding.level == "warning")
     return Table(frame, dataset, warnings), findings
+
+
+def _find_copies(frame: pd.DataFrame, dataset: Dataset) -> Copies:
+    """Return the rows that equal one above them."""
+    used = [*dataset.feature_names, dataset.target.column]
+    in_used = frame.duplicated(subset=used).to_numpy()
+    if not in_used.any():
+        return Copies()
+    others = [
+        name
+        for name, column in dataset.columns.items()
+        if name in frame and name not in used and column.kind not in ("id", "leak")
+    ]
+    in_all = frame.duplicated(subset=[*used, *others]).to_numpy()
+    return Copies(Cells.where(in_all), Cells.where(in_used & ~in_all))
 
 
 def no_rows() -> Finding:
@@ -176,7 +192,7 @@ def _type_numbers(
     values: pd.Series, ends: tuple[float, float] | None, dataset: Dataset
 ) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
-    numbers = pd.to_numeric(values.where(~missing, None), errors="coerce").astype(np.float64)
+    numbers = to_numbers(values.where(~missing, None), dataset.source)
     facts = Facts(len(values), Cells.where(missing))
     facts.bad = Cells.where(numbers.isna() & ~missing, values)
     facts.infinite = Cells.where(numbers.abs() == np.inf)
@@ -184,6 +200,10 @@ def _type_numbers(
         facts.outside = Cells.where(
             ((numbers < ends[0]) | (numbers > ends[1])) & np.isfinite(numbers), numbers
         )
+    finite = numbers[np.isfinite(numbers)]
+    if len(finite):
+        facts.low, facts.high = float(finite.min()), float(finite.max())
+        facts.huge = Cells.where((numbers.abs() > LARGEST) & np.isfinite(numbers), numbers)
     facts.note_values(numbers)
     return numbers, facts
 

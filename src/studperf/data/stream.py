@@ -31,11 +31,12 @@ from studperf.data.encode import (
 from studperf.data.encoded import EncodedTable
 from studperf.data.facts import (
     Cells,
+    Copies,
     Facts,
     Finding,
     has_error,
+    judge_copies,
     judge_dropped,
-    judge_duplicates,
     judge_header,
     judge_rows,
     show,
@@ -378,10 +379,25 @@ def _judge(table: StreamedTable, total: _Total, *, for_training: bool) -> list[F
             facts.repeated = _repeated(table, name)
     findings = list(judge_rows(total.facts, dataset, for_training=for_training))
     if for_training and not has_error(findings) and _ROWS in table.repeated:
-        copies = np.flatnonzero(pd.Series(table.spool.column(_ROWS)).duplicated())
-        first = tuple(table.places(copies[:3]).tolist())
-        findings += judge_duplicates(Cells(len(copies), first))
+        findings += judge_copies(_find_copies(table), dataset)
     return findings
+
+
+def _find_copies(table: StreamedTable) -> Copies:
+    """Return the rows that equal one above them, known by their hashes."""
+    hashes: Hashes = table.spool.column(_ROWS)
+    in_used = pd.Series(hashes).duplicated().to_numpy()
+    if _OTHERS not in table.spool.schema.names:
+        return Copies(_cells_at(table, in_used))
+    in_all = pd.Series(combine(hashes, table.spool.column(_OTHERS))).duplicated().to_numpy()
+    return Copies(_cells_at(table, in_all), _cells_at(table, in_used & ~in_all))
+
+
+def _cells_at(table: StreamedTable, mask: np.ndarray) -> Cells:
+    """Return the cells of a mask, each row known by its place in the file."""
+    kept = np.flatnonzero(mask)
+    first = tuple(table.places(kept[:3]).tolist())
+    return Cells(len(kept), first)
 
 
 def _repeated(table: StreamedTable, name: str) -> Cells:

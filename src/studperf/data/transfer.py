@@ -157,7 +157,7 @@ def _named(file: Tracked, place: Place) -> str:
 def _moving(console: Console, what: str, size: int | None) -> Iterator[Moved]:
     """A bar on a terminal; elsewhere a line each ten seconds, so that a log shows life."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -30,6 +30,8 @@ def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
         dataset=dataset.name,
         columns=tuple(_describe(code, dataset) for code in codes),
         missing=dataset.source.missing,
+        decimal=dataset.source.decimal,
+        thousands=dataset.source.thousands,
         target=TargetColumn(column=target.column, unit=target.unit, range=target.range),
         output=_free_name("prediction", {code.name for code in codes}),
     )

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from studperf.errors import counted
+from studperf.errors import as_shown, counted
 from studperf.sweeps.patience import patiently
 from studperf.sweeps.study import ERROR, RETRY_OF, Study, best_first, is_done, pareto
 
@@ -180,7 +180,9 @@ def trial_table(
         epochs = str(trial.last_step + 1) if trial.last_step is not None else ""
         style = _STYLES[trial.state.name]
         state = Text(trial.state.name.lower() + mark, style=f"bold {style}" if mark else style)
-        table.add_row(str(trial.number), state, *cells, epochs, seconds, Text(_about(trial)))
+        table.add_row(
+            str(trial.number), state, *cells, epochs, seconds, Text(as_shown(_about(trial)))
+        )
     return table
 
 

@@ -221,7 +221,7 @@ def _work_here(plan: Plan, run: Run, base: RunConfig, last_word: Connection) -> 
 
     torch.set_num_threads(1)
     try:
-        with _settled(base.tracking.wandb, Console(stderr=True)):
+        with _settled(base.tracking.wandb, Console(stderr=True, markup=False, emoji=False)):
             reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=_is_wanted)
         last_word.send(("done", reason))
     except KeyboardInterrupt:

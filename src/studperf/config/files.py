@@ -1,0 +1,47 @@
+"""What a path must be before it is opened: a regular file, whose size is known and which has an end."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from studperf.errors import DataError
+
+_OTHER_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_file(path: Path) -> int:
+    """Check that a path is a regular file that holds something, and return its size in bytes.
+
+    A pipe or a device may never end, so it is refused before it is opened. Files below `/proc` are regular and tell size 0.
+
+    Raises:
+        DataError: says what the path is instead, and the way out.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise DataError(f"{path}: can't be looked for: {_reason(error)}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{path}: is a folder; name the CSV or Parquet file in it")
+    for is_kind, name in _OTHER_KINDS:
+        if is_kind(found.st_mode):
+            raise DataError(
+                f"{path}: is {name}, and only files are read, whose size is known. Save it as a file, and name that"
+            )
+    if not found.st_size:
+        raise DataError(f"{path}: is empty; a table has a header, and rows below it")
+    return found.st_size
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
