@@ -290,11 +290,17 @@ def _conclude(
                 tracker.log_epoch(row)
             take_best(member.module, member.config, record, folder)
             if is_trial:
-                predict_val(member.module, ready.data, ready.encoder, ready.rows, folder)
+                predict_val(member.module, ready.data, ready.rows, folder)
                 return None
             with timed(record, "judge"):
                 reference = judge_run(
-                    member.module, ready.data, ready.encoder, ready.rows, record, folder, reference
+                    member.module,
+                    ready.data,
+                    ready.rows,
+                    record,
+                    folder,
+                    reference,
+                    console,
                 )
             if member.config.plots:
                 with timed(record, "plots"):

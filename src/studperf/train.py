@@ -114,10 +114,10 @@ def run(
                         environment,
                     )
                 if is_trial:
-                    predict_val(module, data, encoder, rows, folder)
+                    predict_val(module, data, rows, folder)
                     return record
                 with timed(record, "judge"):
-                    judge_run(module, data, encoder, rows, record, folder)
+                    judge_run(module, data, rows, record, folder, console=console)
                 if config.plots:
                     with timed(record, "plots"):
                         report.draw_plots(record, folder)
