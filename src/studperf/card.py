@@ -83,10 +83,7 @@ def limits(record: RunRecord) -> list[str]:
         return [*said, "The model was not scored, so nothing is known of its errors."]
     if judgement.verdict.kind in ("no better than the mean", "suspicious"):
         said.append(f"Not fit for use. {judgement.verdict.line}")
-    if (band := judgement.conformal) is not None:
-        width = figures.with_unit(band.half_width)
-        said.append(f"It can't tell two rows apart whose predictions differ by less than {width}.")
-        said.append(band_line(record, band))
+    said += _tell_band(record)
     if data.noise_floor is not None:
         floor = figures.with_unit(data.noise_floor)
         said.append(
@@ -104,6 +101,19 @@ def limits(record: RunRecord) -> list[str]:
     if judgement.scored_on == "val":
         said.append(
             "Scored on val, by which the best epoch was chosen: expect somewhat larger errors on new rows."
+        )
+    return said
+
+
+def _tell_band(record: RunRecord) -> list[str]:
+    band = record.judgement.conformal if record.judgement else None
+    if band is None:
+        return []
+    said = [band_line(record, band)]
+    if math.isfinite(band.half_width):
+        width = Figures.of(record).with_unit(band.half_width)
+        said.insert(
+            0, f"It can't tell two rows apart whose predictions differ by less than {width}."
         )
     return said
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from studperf.cli import make_console, read_keys, run_command, run_command_of
 from studperf.errors import ConfigError, DataError
@@ -78,7 +78,7 @@ def show(words: Sequence[str]) -> None:
     if metrics["conformal"]:
         band = f"±{float(metrics['conformal']['half_width']):.2f}{unit.replace(' in ', ' ')}"
         console.print(
-            f"{metrics['conformal']['level']:.0%} of scores lie within {band} of the prediction",
+            f"{metrics['conformal']['level']:.0%} interval: prediction {band}{_promise(metrics)}",
             markup=False,
         )
     table = Table(title=f"{len(schema.columns)} columns to give, raw", title_justify="left")
@@ -99,6 +99,15 @@ def show(words: Sequence[str]) -> None:
         )
         table.add_row(c.name, c.kind, c.unit or "", seen, missing, unseen)
     console.print(table)
+
+
+def _promise(metrics: dict[str, Any]) -> str:
+    """Return how many new rows the interval holds, as far as the run's val rows can promise; older bundles say nothing of it."""
+    likely = metrics["conformal"].get("likely")
+    if likely is None:
+        return ""
+    low, high = (float(share) for share in likely)
+    return f", which holds {low:.0%} to {high:.0%} of new rows"
 
 
 def predict(words: Sequence[str]) -> None:
