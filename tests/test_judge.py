@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 
 from studperf import metrics
+from studperf.baselines import Choice, Standing
 from studperf.config.dataset import Dataset
 from studperf.data.schema import Table
-from studperf.judge import conformal, give_verdict, judge, score, slice_errors
-from studperf.metrics import Interval
+from studperf.judge import conformal, judge, score, slice_errors
+from studperf.judge.verdict import Evidence, count_rows_needed, give_verdict
+from studperf.metrics import Interval, paired_difference
 from studperf.record import DataFacts, Scores, Verdict
 
 FACTS: dict[str, Any] = {
@@ -31,55 +33,140 @@ FACTS: dict[str, Any] = {
 }
 CLEARLY_BETTER = Interval(-5.0, -5.5, -4.5)
 """Than the mean, in RMSE."""
+LIKE_RIDGE = Interval(0.01, -0.05, 0.07)
 
 
 def scores_of(rmse: float, r2: float = 0.8) -> Scores:
     return Scores(
         rmse=Interval(rmse, rmse - 0.2, rmse + 0.2),
         mae=Interval(4, 3.9, 4.1),
-        r2=Interval(r2, r2, r2),
+        r2=Interval(r2, r2 - 0.0005, r2 + 0.0005),
         bias=Interval(0, -1, 1),
     )
 
 
-def verdict(
+def evidence(
     *,
     rmse: float = 5.2,
     r2: float = 0.8,
-    best_rmse: float = 5.2,
-    against_best: Interval | None = None,
-    against_mean: Interval = CLEARLY_BETTER,
+    against: dict[str, Interval] | None = None,
+    rmses: dict[str, float] | None = None,
+    r2s: dict[str, float] | None = None,
+    rivals: tuple[str, ...] = ("ridge",),
     skill: float = 0.5,
+    n_rows: int = 1000,
     **facts: Any,
-) -> Verdict:
-    """Of a good model like ridge, unless told otherwise."""
-    against_best = against_best or Interval(0.01, -0.05, 0.07)
-    data = DataFacts(**FACTS | facts)
-    return give_verdict(
-        scores_of(rmse, r2), "ridge", scores_of(best_rmse), against_best, against_mean, skill, data
+) -> Evidence:
+    """Of a good model like ridge, clearly better than boosting, unless told otherwise."""
+    intervals = {
+        "mean": CLEARLY_BETTER,
+        "ridge": LIKE_RIDGE,
+        "boosting": Interval(-0.5, -0.6, -0.4),
+    }
+    sizes = {"mean": 10.2, "ridge": 5.2, "boosting": 5.7} | (rmses or {})
+    fits = {"mean": 0.0, "ridge": 0.8, "boosting": 0.78} | (r2s or {})
+    return Evidence(
+        scores=scores_of(rmse, r2),
+        baselines={name: scores_of(sizes[name], fits[name]) for name in sizes},
+        against=intervals | (against or {}),
+        rivals=rivals,
+        skill=skill,
+        n_rows=n_rows,
+        scored_on="test",
+        data=DataFacts(**FACTS | facts),
     )
+
+
+def verdict(**told: Any) -> Verdict:
+    return give_verdict(evidence(**told))
 
 
 # Plain verdicts
 
 
-def test_difference_whose_interval_holds_zero_is_a_match() -> None:
+def test_difference_that_is_surely_small_is_a_match() -> None:
     found = verdict()
-    assert found.kind == "matches"
-    assert (
-        found.line
-        == "Matches ridge: RMSE +0.010 points, 95 % interval -0.050 to +0.070, so the difference is noise."
-    )
+    assert (found.kind, found.baseline) == ("matches", "ridge")
+    told = "Matches ridge: RMSE +0.010 points, 95 % interval -0.050 to +0.070, at most 1.3% above ridge's."
+    assert found.line == told
 
 
-def test_interval_below_zero_beats_the_best_baseline() -> None:
-    found = verdict(against_best=Interval(-0.1, -0.15, -0.05))
-    assert found.kind == "beats"
+@pytest.mark.parametrize(("high", "kind"), [(0.26, "matches"), (0.27, "can't tell")])
+def test_match_ends_at_a_twentieth_of_the_baselines_error(high: float, kind: str) -> None:
+    found = verdict(against={"ridge": Interval(0.05, -0.1, high)})
+    assert found.kind == kind  # 5 % of 5.2 is 0.26
+
+
+def test_wide_interval_can_not_tell_and_says_how_many_rows_would() -> None:
+    found = verdict(against={"ridge": Interval(0.1, -1.1, 1.3)}, n_rows=40)
+    assert found.kind == "can't tell"
+    # The interval's upper half must shrink from 1.2 to 0.26 - 0.1: by 7.5, which takes 56 times the rows.
+    assert found.n_rows_needed == 2300
+    told = "Can't tell from ridge: RMSE +0.100 points, 95 % interval -1.100 to +1.300, up to 25% above ridge's"
+    assert found.line == f"{told}; about 2,300 test rows would tell, there are 40."
+
+
+@pytest.mark.parametrize(
+    ("difference", "goal", "expected"),
+    [
+        pytest.param(Interval(0.0, -2.0, 2.0), 1.0, 400, id="to be a match"),
+        pytest.param(Interval(2.0, -2.0, 6.0), 1.0, 400, id="to be worse"),
+        pytest.param(Interval(-1.0, -5.0, 3.0), 1.0, 400, id="to be a match though it leads"),
+        pytest.param(Interval(-2.0, -6.0, 2.0), 0.0, 400, id="to be better"),
+        pytest.param(Interval(0.0, -2.0, 2.0), 0.0, None, id="never"),
+        pytest.param(Interval(0.1, float("nan"), float("nan")), 1.0, None, id="no interval"),
+    ],
+)
+def test_rows_needed_by_hand(difference: Interval, goal: float, expected: int | None) -> None:
+    assert count_rows_needed(difference, 100, goal=goal) == expected
+
+
+def test_rows_needed_are_about_those_that_tell() -> None:
+    rng = np.random.default_rng(0)
+    actual = rng.normal(0, 10, 40_000)
+    model, ridge = (actual + rng.normal(0, 5, 40_000) for _ in range(2))
+    few = paired_difference(model[:100], ridge[:100], actual[:100])
+    n_needed = count_rows_needed(few, 100, goal=0.25)
+    assert n_needed is not None
+    many = paired_difference(model[:n_needed], ridge[:n_needed], actual[:n_needed])
+    half_width = (few.high - few.low) / 2 * np.sqrt(100 / n_needed)
+    assert (many.high - many.low) / 2 == pytest.approx(half_width, rel=0.25)
+
+
+def test_beats_needs_every_interval_below_zero() -> None:
+    found = verdict(against={"ridge": Interval(-0.1, -0.15, -0.05)})
+    assert (found.kind, found.baseline) == ("beats", "ridge")
     assert found.line == "Beats ridge: RMSE -0.100 points, 95 % interval -0.150 to -0.050."
 
 
+def test_lead_over_the_chosen_baseline_is_no_verdict_where_another_is_level() -> None:
+    leads = Interval(-0.1, -0.15, -0.05)
+    found = verdict(against={"ridge": leads, "boosting": LIKE_RIDGE}, rivals=("ridge", "boosting"))
+    assert (found.kind, found.baseline) == ("matches", "boosting")
+
+
+def test_lead_over_the_mean_alone_is_worse_where_boosting_is_better() -> None:
+    behind = {"ridge": Interval(30, 10, 50), "boosting": Interval(122, 20, 199)}
+    found = verdict(against=behind, rmses={"boosting": 4.0}, rivals=("mean",))
+    assert (found.kind, found.baseline) == ("worse", "boosting")
+    assert found.line.startswith("Worse than boosting: RMSE +122")
+
+
+def test_beats_names_the_rival_that_comes_closest() -> None:
+    against = {"ridge": Interval(-0.4, -0.5, -0.3), "boosting": Interval(-0.1, -0.15, -0.05)}
+    found = verdict(against=against, rivals=("ridge", "boosting"))
+    assert (found.kind, found.baseline) == ("beats", "boosting")
+
+
+def test_match_must_hold_against_each_baseline_that_is_tied() -> None:
+    against = {"boosting": Interval(0.1, -1.0, 1.2)}
+    assert verdict(against=against, rivals=("ridge",)).kind == "matches"
+    found = verdict(against=against, rivals=("ridge", "boosting"))
+    assert (found.kind, found.baseline) == ("can't tell", "boosting")
+
+
 def test_interval_above_zero_is_worse_than_the_best_baseline() -> None:
-    found = verdict(against_best=Interval(0.1, 0.05, 0.15))
+    found = verdict(against={"ridge": Interval(0.1, 0.05, 0.15)})
     assert found.kind == "worse"
     assert found.line == "Worse than ridge: RMSE +0.100 points, 95 % interval +0.050 to +0.150."
 
@@ -88,83 +175,109 @@ def test_interval_above_zero_is_worse_than_the_best_baseline() -> None:
     "end", [Interval(0.05, 0.0, 0.1), Interval(-0.05, -0.1, 0.0)], ids=["from zero", "up to zero"]
 )
 def test_interval_that_touches_zero_is_a_match(end: Interval) -> None:
-    assert verdict(against_best=end).kind == "matches"
+    assert verdict(against={"ridge": end}).kind == "matches"
 
 
-def test_interval_against_the_mean_that_holds_zero_is_no_better() -> None:
-    found = verdict(against_mean=Interval(-0.2, -0.5, 0.1), skill=0.015)
+def test_narrow_interval_against_the_mean_that_holds_zero_is_no_better() -> None:
+    found = verdict(against={"mean": Interval(-0.2, -0.5, 0.1)}, skill=0.02)
     assert found.kind == "no better than the mean"
-    assert found.line == "No better than the mean: skill +1.5%."
+    assert found.line == "No better than the mean: skill +2.0%."
+
+
+def test_wide_interval_against_the_mean_can_not_tell() -> None:
+    found = verdict(
+        against={"mean": Interval(-2.0, -4.1, 0.1)}, rmses={"mean": 10.0}, skill=0.199, n_rows=22
+    )
+    assert (found.kind, found.baseline) == ("can't tell", "mean")
+    told = "Can't tell from the mean: skill +19.9%, 95 % interval -1.0% to +41.0%"
+    assert found.line == f"{told}; about 25 test rows would tell, there are 22."
 
 
 def test_skill_below_one_percent_is_no_better_though_it_is_certain() -> None:
-    found = verdict(against_mean=Interval(-0.1, -0.15, -0.05), skill=0.009)
-    assert found.line == "No better than the mean: skill +0.9%."
+    found = verdict(against={"mean": Interval(-0.1, -0.15, -0.05)}, skill=0.009)
+    assert found.kind == "no better than the mean"
+    assert found.line == "No better than the mean but for less than 1% of its error: skill +0.9%."
 
 
 def test_model_worse_than_the_mean_is_no_better() -> None:
-    found = verdict(against_mean=Interval(2, 1, 3), skill=-0.2, against_best=Interval(7, 6, 8))
-    assert found.line == "No better than the mean: skill -20.0%."
+    against = {"mean": Interval(2, 1, 3), "ridge": Interval(7, 6, 8)}
+    assert verdict(against=against, skill=-0.2).line == "No better than the mean: skill -20.0%."
 
 
 def test_target_without_a_unit_leaves_no_gap() -> None:
     assert "RMSE +0.010, 95 % interval" in verdict(unit="").line
 
 
+def test_baseline_without_errors_is_no_division_by_zero() -> None:
+    exact = {"ridge": Interval(0.0, 0.0, 0.0)}
+    assert verdict(against=exact, rmses={"ridge": 0.0}).kind == "matches"
+
+
 # Suspicion
 
 
-def test_allowed_leak_is_suspicious() -> None:
+def test_allowed_leak_is_told_beside_a_verdict_by_the_numbers() -> None:
     found = verdict(allowed_leaks={"passed": "exact"})
-    assert found.kind == "suspicious"
-    assert (
-        found.line
-        == "Suspiciously good, look for a leak: passed gives the target away, allowed by data.allow_leaks."
-    )
+    assert found.kind == "matches"
+    assert found.line.endswith(" A leak was allowed: passed gives the target away.")
 
 
 def test_allowed_leaks_are_all_named() -> None:
-    assert (
-        "passed, band give the target away"
-        in verdict(allowed_leaks={"passed": "exact", "band": "exact"}).line
-    )
+    line = verdict(allowed_leaks={"passed": "exact", "band": "exact"}).line
+    assert "Leaks were allowed: passed, band give the target away." in line
 
 
-def test_allowed_leak_is_suspicious_even_where_the_model_is_no_better_than_the_mean() -> None:
-    assert verdict(allowed_leaks={"passed": "exact"}, skill=0.0).kind == "suspicious"
+def test_run_behind_its_baselines_is_not_suspicious_for_an_allowed_leak() -> None:
+    behind = {"ridge": Interval(1, 0.5, 1.5)}
+    assert verdict(allowed_leaks={"passed": "exact"}, against=behind).kind == "worse"
 
 
 def test_error_that_is_surely_below_the_noise_floor_is_suspicious() -> None:
-    found = verdict(rmse=4.6)
+    found = verdict(rmse=4.5)
     assert found.kind == "suspicious"
-    assert (
-        found.line
-        == "Suspiciously good, look for a leak: RMSE 4.600 (at most 4.800) is below the noise floor of 4.9."
-    )
+    told = "Suspiciously good, look for a leak: RMSE 4.500 (at most 4.774) is below the noise floor of 4.9."
+    assert found.line == told
 
 
-def test_error_whose_interval_holds_the_noise_floor_is_not_suspicious() -> None:
-    assert verdict(rmse=4.8).kind == "matches"
+@pytest.mark.parametrize(("rmse", "n_rows"), [(4.8, 1000), (4.5, 100)], ids=["near", "few rows"])
+def test_error_that_may_be_at_the_noise_floor_is_not_suspicious(rmse: float, n_rows: int) -> None:
+    assert verdict(rmse=rmse, n_rows=n_rows).kind == "matches"
 
 
 def test_noise_floor_that_is_not_known_makes_nothing_suspicious() -> None:
     assert verdict(rmse=3.0, noise_floor=None).kind == "matches"
 
 
-@pytest.mark.parametrize(("r2", "kind"), [(0.996, "suspicious"), (0.994, "matches")])
-def test_r2_close_to_one_is_suspicious(r2: float, kind: str) -> None:
+@pytest.mark.parametrize(("r2", "kind"), [(0.9965, "suspicious"), (0.995, "matches")])
+def test_r2_close_to_one_is_suspicious_where_no_baseline_gets_there(r2: float, kind: str) -> None:
     found = verdict(r2=r2, noise_floor=None)
     assert found.kind == kind
-    assert ("R2 0.9960 is more than such data allow" in found.line) == (kind == "suspicious")
+    told = "R2 0.9965 is more than such data allow, and no baseline is above 0.8000"
+    assert (told in found.line) == (kind == "suspicious")
 
 
-@pytest.mark.parametrize(("rmse", "kind"), [(4.9, "suspicious"), (5.1, "beats")])
-def test_less_than_half_of_the_best_baselines_error_is_suspicious(rmse: float, kind: str) -> None:
-    found = verdict(rmse=rmse, best_rmse=10.0, against_best=Interval(-5, -6, -4), noise_floor=None)
+def test_easy_table_that_a_baseline_fits_as_well_is_not_suspicious() -> None:
+    assert verdict(r2=0.9975, r2s={"ridge": 0.9974}, noise_floor=None).kind == "matches"
+
+
+@pytest.mark.parametrize("told", [{"r2": 0.9998}, {"r2": 0.9975, "allowed_leaks": {"a": "exact"}}])
+def test_almost_exact_fit_is_suspicious_whatever_the_baselines(told: dict[str, Any]) -> None:
+    assert verdict(r2s={"ridge": 0.9999}, noise_floor=None, **told).kind == "suspicious"
+
+
+@pytest.mark.parametrize(("high", "kind"), [(-2.61, "suspicious"), (-2.59, "beats")])
+def test_error_surely_below_half_of_the_strongest_baselines_is_suspicious(
+    high: float, kind: str
+) -> None:
+    found = verdict(rmse=2.3, against={"ridge": Interval(-2.9, -3.1, high)}, noise_floor=None)
     assert found.kind == kind
-    assert ("RMSE 4.900 is less than half of ridge's 10.000" in found.line) == (
-        kind == "suspicious"
-    )
+    told = "RMSE 2.300 is surely less than half of ridge's 5.200, the smallest of the baselines"
+    assert (told in found.line) == (kind == "suspicious")
+
+
+def test_half_of_the_chosen_baselines_error_is_not_suspicious_where_another_is_near() -> None:
+    against = {"ridge": Interval(-0.1, -0.15, -0.05), "boosting": Interval(-0.2, -0.25, -0.15)}
+    assert verdict(against=against, rivals=("mean",), skill=0.6).kind == "beats"
 
 
 # What was left out
@@ -174,9 +287,11 @@ def test_less_than_half_of_the_best_baselines_error_is_suspicious(rmse: float, k
     "change",
     [
         pytest.param({}, id="matches"),
-        pytest.param({"against_best": Interval(-0.1, -0.15, -0.05)}, id="beats"),
-        pytest.param({"against_best": Interval(0.1, 0.05, 0.15)}, id="worse"),
-        pytest.param({"skill": 0.0}, id="no better"),
+        pytest.param({"against": {"ridge": Interval(-0.1, -0.15, -0.05)}}, id="beats"),
+        pytest.param({"against": {"ridge": Interval(0.1, 0.05, 0.15)}}, id="worse"),
+        pytest.param({"against": {"ridge": Interval(0.1, -5, 5)}}, id="can't tell"),
+        pytest.param({"skill": 0.0, "against": {"mean": Interval(0, -0.1, 0.1)}}, id="no better"),
+        pytest.param({"rmse": 1.0}, id="suspicious"),
     ],
 )
 def test_left_out_columns_are_named_whatever_the_verdict(change: dict[str, Any]) -> None:
@@ -259,12 +374,17 @@ def judged(*, scored_on: str = "test", with_val: bool = True) -> tuple[Any, np.n
     table = table_of({"x": {"kind": "number"}}, x=np.zeros(200), y=actual)
     reference = {"mean": np.full(200, 50.0), "ridge": actual + rng.normal(0, 6, 200)}
     val = (np.arange(1.0, 20.0), np.zeros(19)) if with_val else None
+    first, second = (
+        Standing(Interval(6, 5, 7), None),
+        Standing(Interval(9, 8, 10), Interval(3, 2, 4)),
+    )
+    choice = Choice("ridge", {"ridge": first, "mean": second}, n_fits=5, n_rows=800)
     found = judge(
         scored_on=scored_on,
         table=table,
         predicted=predicted,
         reference=reference,
-        best="ridge",
+        choice=choice,
         val=val,
         data=DataFacts(**FACTS),
     )
@@ -287,6 +407,18 @@ def test_judgement_holds_all_scores() -> None:
         found.scores.rmse.value - found.baselines["mean"].rmse.value
     )
     assert found.verdict.kind == "beats"
+    assert (found.against["ridge"], found.against["mean"]) == (
+        found.against_best,
+        found.against_mean,
+    )
+
+
+def test_judgement_says_how_the_best_baseline_was_chosen() -> None:
+    choice = judged()[0].choice
+    assert list(choice.standings) == ["ridge", "mean"]
+    assert (choice.standings["ridge"].is_tied, choice.standings["mean"].is_tied) == (True, False)
+    assert choice.standings["mean"].behind == Interval(3, 2, 4)
+    assert (choice.n_fits, choice.n_rows) == (5, 800)
 
 
 def test_conformal_width_comes_from_val_and_is_tried_on_the_scored_rows() -> None:
@@ -294,6 +426,8 @@ def test_conformal_width_comes_from_val_and_is_tried_on_the_scored_rows() -> Non
     assert found.conformal.level == 0.9
     assert found.conformal.half_width == 18.0  # of the errors 1 to 19, the 18th
     assert found.conformal.coverage == np.mean(np.abs(predicted - actual) <= 18)
+    assert found.conformal.n_val == 19
+    assert found.conformal.likely == metrics.conformal_coverage(19)
 
 
 def test_scores_on_val_have_no_conformal_width() -> None:

@@ -344,3 +344,23 @@ def test_numbers_get_the_digits_that_their_size_deserves(
     size: float, digits: int, wanted: int
 ) -> None:
     assert metrics.decimals(size, digits) == wanted
+
+
+# What a conformal interval promises
+
+
+@pytest.mark.parametrize("n_val", [10, 26, 90, 800])
+def test_conformal_promise_holds_over_draws_of_val_rows(n_val: int) -> None:
+    rng = np.random.default_rng(0)
+    low, high = metrics.conformal_coverage(n_val)
+    covered = []
+    for _ in range(600):
+        half_width = metrics.conformal_half_width(rng.uniform(0, 1, n_val), np.zeros(n_val))
+        covered.append(half_width)  # of uniform errors, the share of new rows below it
+    is_within = (low <= np.array(covered)) & (np.array(covered) <= high)
+    assert is_within.mean() == pytest.approx(0.9, abs=0.035)
+
+
+def test_conformal_promise_of_too_few_rows_is_that_of_an_infinite_interval() -> None:
+    assert metrics.conformal_half_width(np.zeros(8), np.zeros(8)) == np.inf
+    assert metrics.conformal_coverage(8) == (1.0, 1.0)

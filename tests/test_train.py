@@ -254,11 +254,15 @@ def test_a_leak_stops_the_run_before_anything_is_written(small_config: Config) -
     assert not Path(config.runs).exists()
 
 
-def test_an_allowed_leak_is_recorded_and_makes_the_verdict_suspicious(small_config: Config) -> None:
+def test_an_allowed_leak_is_recorded_and_told_beside_a_verdict_by_the_numbers(
+    small_config: Config,
+) -> None:
     record = run(small_config("data.columns.passed.kind=flag", "data.allow_leaks=[passed]"))
     assert list(record.data.allowed_leaks) == ["passed"]
     assert record.judgement is not None
-    assert record.judgement.verdict.kind == "suspicious"
+    # Two epochs learn nothing: the verdict must not call that suspiciously good.
+    assert record.judgement.verdict.kind == "worse"
+    assert "A leak was allowed: passed gives the target away." in record.judgement.verdict.line
 
 
 def test_columns_left_out_are_named_in_the_verdict(small_config: Config) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
-from studperf.figures import Figures, interval
-from studperf.record import RunRecord, Scores, Slice
+from studperf.figures import Figures, decimals_for, interval, number
+from studperf.metrics import Interval
+from studperf.record import BaselineChoice, Conformal, RunRecord, Scores, Slice
 
 MIN_SLICE = 20
 """Slices of fewer rows say little, and could be about persons one knows: they are not published."""
+_DOUBT = 0.05
+_CLOSE_PROMISE = 0.06
+"""Between its ends, a promise this close (of some 250 val rows and more) is as good as kept."""
 _WHY = {
     "id": "names a row and says nothing about others",
     "leak": "follows from the target",
@@ -77,12 +83,7 @@ def limits(record: RunRecord) -> list[str]:
         return [*said, "The model was not scored, so nothing is known of its errors."]
     if judgement.verdict.kind in ("no better than the mean", "suspicious"):
         said.append(f"Not fit for use. {judgement.verdict.line}")
-    if (band := judgement.conformal) is not None:
-        width = figures.with_unit(band.half_width)
-        said.append(
-            f"It can't tell two rows apart whose predictions differ by less than {width}: {band.level:.0%} of true values lie "
-            f"within that distance of the prediction ({band.coverage:.1%} of the {judgement.scored_on} rows did)."
-        )
+    said += _tell_band(record)
     if data.noise_floor is not None:
         floor = figures.with_unit(data.noise_floor)
         said.append(
@@ -90,20 +91,96 @@ def limits(record: RunRecord) -> list[str]:
         )
     shown, n_hidden = published_slices(record)
     if shown:
-        worst = max(shown, key=lambda part: part.mae.value)
-        said.append(
-            f"Errors differ among groups: the largest mean absolute error is {figures.interval_with_unit(worst.mae)} "
-            f"at {worst.column} = {worst.level} (n = {worst.n})."
-        )
+        said.append(_compare_groups(record, shown))
     if n_hidden:
         said.append(
             f"{n_hidden} groups of fewer than {MIN_SLICE} rows are not shown; of them nothing can be said."
         )
+    if record.cut_short is not None:
+        said.append(record.cut_short.line)
     if judgement.scored_on == "val":
         said.append(
             "Scored on val, by which the best epoch was chosen: expect somewhat larger errors on new rows."
         )
     return said
+
+
+def _tell_band(record: RunRecord) -> list[str]:
+    band = record.judgement.conformal if record.judgement else None
+    if band is None:
+        return []
+    said = [band_line(record, band)]
+    if math.isfinite(band.half_width):
+        width = Figures.of(record).with_unit(band.half_width)
+        said.insert(
+            0, f"It can't tell two rows apart whose predictions differ by less than {width}."
+        )
+    return said
+
+
+def band_line(record: RunRecord, band: Conformal) -> str:
+    """What the band promises, by how many val rows, and how many of the scored rows it held."""
+    scored_on = record.judgement.scored_on if record.judgement else "test"
+    if not math.isfinite(band.half_width):
+        return f"No {band.level:.0%} interval: the {record.data.n_val} val rows are too few to promise one."
+    figures = Figures.of(record)
+    width = figures.with_unit(band.half_width)
+    line = f"{band.level * 100:.0f} % interval: prediction ± {width} (calibrated on {record.data.n_val:,} val rows); "
+    line += f"it covered {band.coverage * 100:.1f} % of {scored_on} rows."
+    if band.likely is None:
+        return line
+    low, high = band.likely
+    if high - low <= _CLOSE_PROMISE:
+        return line
+    return f"{line} So few val rows promise only that it covers between {low * 100:.0f} and {high * 100:.0f} % of new rows."
+
+
+def choice_line(choice: BaselineChoice) -> str:
+    """Which baseline is the strongest in cross-validation, and how close the others came."""
+    (strongest, first), *others = choice.standings.items()
+    n = decimals_for(first.rmse.value)
+    parts = []
+    for name, standing in others:
+        part = f"{name} {number(standing.rmse.value, n)}"
+        parts.append(f"{part} (within noise)" if standing.is_tied else part)
+    return (
+        f"Strongest baseline by cross-validation on the training rows: {strongest}, RMSE {interval(first.rmse, n)}; "
+        f"then {', '.join(parts)}."
+    )
+
+
+def differing_groups(record: RunRecord, groups: Sequence[Slice]) -> list[Slice]:
+    """Return the groups whose errors differ from those of all rows, surely so although many groups are looked at."""
+    if record.judgement is None or not groups:
+        return []
+    overall = record.judgement.scores.mae.value
+    # Bonferroni: each interval as wide as it must be for all of them to hold together.
+    level = 1 - _DOUBT / (2 * len(groups))
+    widened_by = NormalDist().inv_cdf(level) / NormalDist().inv_cdf(1 - _DOUBT / 2)
+    return [part for part in groups if not _holds(part.mae, overall, widened_by)]
+
+
+def _holds(value: Interval, number: float, widened_by: float) -> bool:
+    low = value.value - widened_by * (value.value - value.low)
+    high = value.value + widened_by * (value.high - value.value)
+    return not (number < low or number > high)
+
+
+def _compare_groups(record: RunRecord, groups: Sequence[Slice]) -> str:
+    """Say whether errors differ among groups beyond noise, and where most."""
+    differing = differing_groups(record, groups)
+    if record.judgement is None or not differing:
+        return f"Errors do not differ among the {len(groups)} groups by more than noise."
+    figures, overall = Figures.of(record), record.judgement.scores.mae
+    farthest = max(differing, key=lambda part: abs(part.mae.value - overall.value))
+    above = [part for part in differing if part.mae.value > overall.value]
+    shown = max(above, key=lambda part: part.mae.value) if above else farthest
+    what = "largest" if above else "smallest"
+    return (
+        f"Errors differ among groups: of those that differ beyond noise, the {what} mean absolute error is "
+        f"{figures.interval_with_unit(shown.mae)} at {shown.column} = {shown.level} (n = {shown.n}), "
+        f"where all rows have {figures.number(overall.value)}."
+    )
 
 
 def published_slices(record: RunRecord) -> tuple[list[Slice], int]:
@@ -196,6 +273,8 @@ def _scores(record: RunRecord) -> str:
     said = [
         f"{n_scored(record)} {judgement.scored_on} rows, with 95 % intervals. Skill over the mean: {judgement.skill:.1%}."
     ]
+    if judgement.choice is not None:
+        said.append(choice_line(judgement.choice))
     return "\n\n".join([_table(header, rows), *said])
 
 

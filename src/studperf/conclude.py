@@ -22,6 +22,7 @@ def judge_and_draw(
     config: RunConfig,
     record: RunRecord,
     folder: Path,
+    console: Console,
     reference: Reference | None = None,
 ) -> Reference:
     """Score the run with its best weights and draw its plots, where they are asked for.
@@ -32,13 +33,14 @@ def judge_and_draw(
         config: of the run.
         record: of the run.
         folder: of the run.
+        console: told of baselines that take long.
         reference: the baselines' predictions, where an earlier run on the same rows made them.
 
     Returns:
         The baselines' predictions, for a next run on the same rows.
     """
     with timed(record, "judge"):
-        made = judge_run(module, ready.data, ready.encoder, ready.rows, record, folder, reference)
+        made = judge_run(module, ready.data, ready.rows, record, folder, reference, console)
     if config.plots:
         with timed(record, "plots"):
             report.draw_plots(record, folder)

@@ -307,10 +307,10 @@ def _conclude(
                 tracker.log_epoch(row)
             take_best(member.module, member.config, record, folder)
             if is_trial:
-                predict_val(member.module, ready.data, ready.encoder, ready.rows, folder)
+                predict_val(member.module, ready.data, ready.rows, folder)
                 return None
             reference = judge_and_draw(
-                member.module, ready, member.config, record, folder, reference
+                member.module, ready, member.config, record, folder, console, reference
             )
         report.show_verdict(record, folder, console)
         export_if_asked(member.module, ready, member.config, record, folder, tracker, console)

@@ -176,8 +176,28 @@ def conformal_half_width(
     """
     _check(predicted, actual)
     errors = np.sort(np.abs(predicted - actual))
-    rank = int(np.ceil((len(errors) + 1) * coverage - 1e-9))
+    rank = conformal_rank(len(errors), coverage=coverage)
     return float(errors[rank - 1]) if rank <= len(errors) else float("inf")
+
+
+def conformal_coverage(n_rows: int, *, coverage: float = 0.9) -> tuple[float, float]:
+    """Return between which shares of new rows such an interval truly holds, with 90 % probability over the rows it was learnt on.
+
+    The share is distributed as Beta(rank, n + 1 - rank) (Vovk 2012, "Conditional Validity of Inductive Conformal Predictors"): 26 rows
+    promise no more than 83 to 99 %, 800 rows 88 to 92 %. Where the rows are too few for the coverage, the interval is infinite and holds all.
+    """
+    from scipy.special import betaincinv  # on first use: importing this module must stay cheap
+
+    rank = conformal_rank(n_rows, coverage=coverage)
+    if rank > n_rows:
+        return 1.0, 1.0
+    low, high = (float(betaincinv(rank, n_rows + 1 - rank, share)) for share in (0.05, 0.95))
+    return low, high
+
+
+def conformal_rank(n_rows: int, *, coverage: float = 0.9) -> int:
+    """Return which of the errors, counted from the smallest, is half the width of a conformal interval."""
+    return int(np.ceil((n_rows + 1) * coverage - 1e-9))
 
 
 def decimals(size: float, digits: int = 2) -> int:

@@ -68,7 +68,9 @@ _PACKAGES = (
 )
 
 Status = Literal["running", "finished", "interrupted", "failed", "pruned"]
-VerdictKind = Literal["no better than the mean", "worse", "matches", "beats", "suspicious"]
+VerdictKind = Literal[
+    "no better than the mean", "worse", "can't tell", "matches", "beats", "suspicious"
+]
 
 
 class Part(BaseModel):
@@ -182,6 +184,9 @@ class Conformal(Part):
     level: float
     half_width: float
     coverage: float
+    n_val: int | None = None
+    likely: tuple[float, float] | None = None
+    """Between which shares of new rows it holds, as far as so few val rows can promise."""
 
 
 class Verdict(Part):
@@ -189,6 +194,51 @@ class Verdict(Part):
 
     kind: VerdictKind
     line: str
+    baseline: str | None = None
+    """The baseline that the line speaks of; None where it speaks of none."""
+    n_rows_needed: int | None = None
+    """Scored rows that would tell, about, where these can't."""
+
+
+class BaselineStanding(Part):
+    """A baseline's error on training rows that were held out from it."""
+
+    rmse: Interval
+    behind: Interval | None
+    """RMSE minus that of the strongest baseline, paired; None for the strongest itself."""
+    is_tied: bool
+    """The held-out rows can't part it from the strongest."""
+
+
+class BaselineChoice(Part):
+    """How the baselines did in cross-validation on the training rows, by which the strongest is chosen."""
+
+    standings: dict[str, BaselineStanding]
+    """The strongest first."""
+    n_fits: int
+    n_rows: int
+
+
+class CutShort(Part):
+    """Training that ended while val was still getting better, and not by early stopping."""
+
+    metric: str
+    best_epoch: int
+    """Counted from 1, as people read it."""
+    n_epochs: int
+    gain: float
+    """By how much the metric's error fell over the last epochs, as a share of what it was."""
+    n_gained: int
+    """The epochs over which it did."""
+    way_out: str
+
+    @property
+    def line(self) -> str:
+        """In words."""
+        return (
+            f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, and {self.metric} was still getting "
+            f"better, by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
+        )
 
 
 class Judgement(Part):
@@ -201,6 +251,10 @@ class Judgement(Part):
     against_best: Interval
     """RMSE minus that of the best baseline, paired."""
     against_mean: Interval
+    against: dict[str, Interval] = Field(default_factory=dict)
+    """RMSE minus that of each baseline, paired."""
+    choice: BaselineChoice | None = None
+    """How the best baseline was chosen; None in records of versions that chose it on val."""
     skill: float
     """1 - RMSE / RMSE of the mean."""
     conformal: Conformal | None
@@ -268,6 +322,8 @@ class RunRecord(Part):
     best_epoch: int | None = None
     best_value: float | None = None
     is_stopped_early: bool = False
+    cut_short: CutShort | None = None
+    """Set where more epochs would likely have made a better model."""
     resumed_at: list[int] = Field(default_factory=list)
     timings_s: dict[str, float] = Field(default_factory=dict)
     weights_sha256: str | None = None

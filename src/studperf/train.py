@@ -182,9 +182,9 @@ def run(
                         environment,
                     )
                 if is_trial:
-                    predict_val(module, data, encoder, rows, folder)
+                    predict_val(module, data, rows, folder)
                     return record
-                judge_and_draw(module, ready, config, record, folder)
+                judge_and_draw(module, ready, config, record, folder, console)
             report.show_end(record, folder, console)
             export_if_asked(module, ready, config, record, folder, tracker, console)
             tracker.log_judgement(record, folder)

@@ -25,6 +25,7 @@ from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from studperf.bundle import Prediction
+    from studperf.bundle.content import Metrics
     from studperf.bundle.schema import Schema
 
 _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds one.
@@ -89,7 +90,7 @@ def show(words: Sequence[str]) -> None:
     if metrics.conformal:
         band = f"±{metrics.conformal.half_width:.2f}{unit.replace(' in ', ' ')}"
         console.print(
-            f"{metrics.conformal.level:.0%} of scores lie within {band} of the prediction",
+            f"{metrics.conformal.level:.0%} interval: prediction {band}{_promise(metrics)}",
             markup=False,
         )
     table = Table(title=f"{len(schema.columns)} columns to give, raw", title_justify="left")
@@ -110,6 +111,14 @@ def show(words: Sequence[str]) -> None:
         )
         table.add_row(c.name, c.kind, c.unit or "", seen, missing, unseen)
     console.print(table)
+
+
+def _promise(metrics: Metrics) -> str:
+    """Return how many new rows the interval holds, as far as the run's val rows can promise; older bundles say nothing of it."""
+    if metrics.conformal is None or metrics.conformal.likely is None:
+        return ""
+    low, high = metrics.conformal.likely
+    return f", which holds {low:.0%} to {high:.0%} of new rows"
 
 
 def predict(words: Sequence[str]) -> None:

@@ -43,6 +43,9 @@ def _read_width(value: object) -> object:
     return value
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Metrics(BaseModel):
     """The part of `metrics.json` that is read here; the file holds the whole judgement, which grows with the versions."""
 
@@ -55,6 +58,8 @@ class Metrics(BaseModel):
 
         level: float = Field(gt=0, lt=1)
         half_width: Annotated[float, BeforeValidator(_read_width), Field(ge=0)]
+        likely: Annotated[tuple[_Share, _Share] | None, Field(strict=False)] = None
+        """Between which shares of new rows it holds; older bundles say nothing of it."""
 
     class Verdict(BaseModel):
         """The judgement in words."""

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studperf import baselines, metrics
-from studperf.config.shape import Encode
-from studperf.data.encode import Encoder
+from studperf import metrics
+from studperf.baselines import fit_baselines
 from studperf.data.hashes import hash_features
 from studperf.data.schema import Table
 from studperf.data.split import split_table
 from studperf.metrics import FloatArray, Interval
 
 MIN_ROWS = 50
-_ENCODE = Encode(numbers="standard", categories="onehot")
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,8 @@ def _predict(train: Table, test: Table) -> dict[str, FloatArray]:
     """Baseline -> (N,) predictions of the rows to score, from the features that both have."""
     train = _narrow(train, test)
     test = _narrow(test, train, like=train)
-    encoder = Encoder.fit(train, _ENCODE)
-    fitted = baselines.fit(
-        np.asarray(encoder.transform(train).x_num, dtype=np.float64), train.target
-    )
-    rows = np.asarray(encoder.transform(test).x_num, dtype=np.float64)
-    return {name: predict(rows) for name, predict in fitted.items() if name != "mean"}
+    predictions = fit_baselines(train).predict(test)
+    return {name: values for name, values in predictions.items() if name != "mean"}
 
 
 def _narrow(table: Table, other: Table, like: Table | None = None) -> Table:

@@ -13,7 +13,7 @@ from studperf import card as cards
 from studperf.errors import RunError
 from studperf.figures import Figures, number
 from studperf.metrics import Interval
-from studperf.record import ENCODER, RunRecord, read_predictions
+from studperf.record import ENCODER, Conformal, Judgement, RunRecord, read_predictions
 from studperf.report import charts
 from studperf.report.markup import card, esc, facts, figure, fold, points, render_page, table
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TONES = {
     "beats": "good",
     "matches": "level",
+    "can't tell": "level",
     "worse": "warn",
     "suspicious": "bad",
     "no better than the mean": "bad",
@@ -111,7 +112,7 @@ def _scores(record: RunRecord) -> str:
         ("Better than the mean by", f"{judgement.skill:.1%}", "", "of the RMSE"),
     ]
     if (band := judgement.conformal) is not None:
-        held = f"held {band.coverage:.1%} of {judgement.scored_on} rows"
+        held = f"held {band.coverage:.1%} of {judgement.scored_on} rows{_promised(band)}"
         tiles.append((f"{band.level:.0%} band", f"±{show.number(band.half_width)}", unit, held))
     shown = "".join(
         f'<div><dt>{esc(name)}</dt><dd><div class="value">{esc(value)} <small>{esc(small)}</small></div>'
@@ -133,9 +134,16 @@ def _scores(record: RunRecord) -> str:
     ]
     in_unit = f", in {unit}" if unit else ""
     caption = f"{cards.n_scored(record):,} {judgement.scored_on} rows{in_unit}; with 95 % intervals"
-    baselines = "Baselines learn from the same training rows. The verdict rests on the paired difference to the best of them, chosen on val."
+    baselines = f"Baselines learn from the same training rows. The verdict rests on the paired differences to them. {_chosen(judgement)}"
     chart = figure("Against the baselines", baselines, charts.score_chart(record))
     return f'<dl class="tiles">{shown}</dl><div class="two lean">{chart}{card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))}</div>'
+
+
+def _chosen(judgement: Judgement) -> str:
+    """How the best baseline was chosen."""
+    if judgement.choice is None:
+        return f"The best of them, {judgement.best_baseline}, was chosen on val."
+    return cards.choice_line(judgement.choice)
 
 
 def _named(predictor: str) -> str:
@@ -159,6 +167,13 @@ def _line(value: Interval, decimals: int) -> str:
     return _cell(value, decimals).replace("<br>", " ")
 
 
+def _promised(band: Conformal) -> str:
+    if band.likely is None or band.n_val is None:
+        return ""
+    low, high = band.likely
+    return f"; {band.n_val:,} val rows promise {low:.0%} to {high:.0%}"
+
+
 def _training(record: RunRecord, predictions: pd.DataFrame | None) -> str:
     if not record.history:
         return card("<p>No epoch had ended when this was written.</p>")
@@ -172,7 +187,8 @@ def _training(record: RunRecord, predictions: pd.DataFrame | None) -> str:
         else f" The weights of epoch {record.best_epoch + 1} were kept."
     )
     resumed = "".join(f" Went on after epoch {epoch}." for epoch in record.resumed_at)
-    said = f"{n_epochs} epochs in {float(record.history[-1]['seconds']):.1f} s.{stopped}{best}{resumed}"
+    cut = "" if record.cut_short is None else f" {record.cut_short.line}"
+    said = f"{n_epochs} epochs in {float(record.history[-1]['seconds']):.1f} s.{stopped}{best}{resumed}{cut}"
     first = figure("Learning curve", said, charts.learning_chart(record, predictions))
     about_loss = "The training loss is a mean over the epoch's steps, dropout included; val is taken at its end."
     return f'<div class="two">{first}{figure("Loss", about_loss, charts.loss_chart(record))}</div>'

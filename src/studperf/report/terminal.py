@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from studperf.card import band_line, choice_line
 from studperf.metrics import decimals
 from studperf.report.plots import PLOTS
 
@@ -22,6 +23,7 @@ _FAR = 1e3  # an end so much further off than the value says that the rows are t
 _STYLES = {
     "beats": "bold green",
     "matches": "bold cyan",
+    "can't tell": "bold",
     "worse": "bold yellow",
     "suspicious": "bold red",
     "no better than the mean": "bold red",
@@ -69,6 +71,7 @@ def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:
     """One of many: its name and verdict in a line."""
     if record.judgement is not None:
         _print_verdict(folder.name, record, record.judgement.verdict, console)
+    _print_cut(record, console)
 
 
 def show_end(record: RunRecord, folder: Path, console: Console) -> None:
@@ -88,16 +91,20 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
         )
     )
     if judgement.conformal is not None:
-        band = judgement.conformal
-        text = f"90 % of {judgement.scored_on} scores lie within {band.half_width:.{decimals(band.half_width)}f} {record.data.unit}".rstrip()
-        console.print(
-            f"{text} of the prediction, by val; on {judgement.scored_on} it was {band.coverage:.1%}"
-        )
+        console.print(band_line(record, judgement.conformal), soft_wrap=True)
+    if judgement.choice is not None:
+        console.print(choice_line(judgement.choice), soft_wrap=True)
     plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
     console.print(
         f"Best epoch {(record.best_epoch or 0) + 1} of {len(record.history)}{plots}", soft_wrap=True
     )
+    _print_cut(record, console)
     _print_verdict("Verdict", record, judgement.verdict, console)
+
+
+def _print_cut(record: RunRecord, console: Console) -> None:
+    if record.cut_short is not None:
+        console.print(record.cut_short.line, style="yellow", soft_wrap=True, markup=False)
 
 
 def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Console) -> None:

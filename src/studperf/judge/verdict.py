@@ -1,0 +1,243 @@
+"""The verdict on a run in words: a claim is made only where the scored rows' own paired intervals bear it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from studperf import metrics
+from studperf.metrics import Interval
+from studperf.record import DataFacts, Scores, Verdict
+
+MATCH_SHARE = 0.05
+"""Of a baseline's RMSE: a difference that is surely smaller matters to nobody, and one that may be larger is not called a match."""
+MIN_SKILL = 0.01
+"""Of the mean's RMSE: an improvement that is sure but smaller than this is none to speak of."""
+_TOO_GOOD_RATIO = 0.5
+_TOO_GOOD_R2 = 0.995
+_EXACT_R2 = 0.999
+_FLOOR_CONFIDENCE = 0.995
+_MOST_ROWS = 1e9
+"""More rows than this are no advice."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the scored rows say of a run.
+
+    Args:
+        scores: the model's errors.
+        baselines: those of each baseline, `mean` among them.
+        against: the model's RMSE minus that of each baseline, paired.
+        rivals: the strongest baseline by cross-validation, then those that can't be told from it.
+        skill: 1 - RMSE / RMSE of the mean.
+        n_rows: scored rows.
+        scored_on: the split that they are.
+        data: unit, noise floor, columns left out and leaks allowed.
+    """
+
+    scores: Scores
+    baselines: Mapping[str, Scores]
+    against: Mapping[str, Interval]
+    rivals: Sequence[str]
+    skill: float
+    n_rows: int
+    scored_on: str
+    data: DataFacts
+
+    def rmse_of(self, baseline: str) -> float:
+        """Return the RMSE of a baseline."""
+        return self.baselines[baseline].rmse.value
+
+    def far_share(self, baseline: str) -> float:
+        """Return how much worse than a baseline the model may be, as a share of the baseline's RMSE."""
+        high, rmse = self.against[baseline].high, self.rmse_of(baseline)
+        if math.isnan(high):
+            return math.inf
+        if rmse > 0:
+            return high / rmse
+        return math.inf if high > 0 else 0.0
+
+
+def give_verdict(evidence: Evidence) -> Verdict:
+    """Return the verdict, with what else must be said beside it: leaks allowed, columns left out."""
+    found = _find_verdict(evidence)
+    asides = _tell_leaks(evidence.data) + _tell_left_out(evidence.data)
+    return found.model_copy(update={"line": found.line + asides})
+
+
+def _find_verdict(evidence: Evidence) -> Verdict:
+    """Go from the claims that any baseline can refute to the one that none can bear."""
+    against = evidence.against
+    if suspicion := find_suspicion(evidence):
+        line = f"Suspiciously good, look for a leak: {suspicion}."
+        return Verdict(kind="suspicious", line=line)
+    if _is_like_the_mean(evidence):
+        return Verdict(
+            kind="no better than the mean", line=_tell_like_the_mean(evidence), baseline="mean"
+        )
+
+    better = [name for name in against if against[name].low > 0]
+    if better:
+        worst = min(better, key=evidence.rmse_of)
+        line = f"Worse than {worst}: {_gap(evidence, worst)}."
+        return Verdict(kind="worse", line=line, baseline=worst)
+    if not against["mean"].high < 0:
+        return _tell_nothing_of_the_mean(evidence)
+    if all(interval.high < 0 for interval in against.values()):
+        nearest = max(evidence.rivals, key=lambda name: against[name].value)
+        line = f"Beats {nearest}: {_gap(evidence, nearest)}."
+        return Verdict(kind="beats", line=line, baseline=nearest)
+
+    furthest = max(evidence.rivals, key=evidence.far_share)
+    if evidence.far_share(furthest) <= MATCH_SHARE:
+        return Verdict(kind="matches", line=_tell_match(evidence, furthest), baseline=furthest)
+    return _tell_nothing(evidence, furthest)
+
+
+def _is_like_the_mean(evidence: Evidence) -> bool:
+    """Whether the model is surely not better than the mean by an amount that matters."""
+    against_mean = evidence.against["mean"]
+    if against_mean.high < 0:
+        return evidence.skill < MIN_SKILL
+    return -against_mean.low <= MATCH_SHARE * evidence.rmse_of("mean")
+
+
+def _tell_like_the_mean(evidence: Evidence) -> str:
+    skill = f"skill {evidence.skill:+.1%}"
+    if evidence.against["mean"].high < 0:
+        return f"No better than the mean but for less than {MIN_SKILL:.0%} of its error: {skill}."
+    return f"No better than the mean: {skill}."
+
+
+def _tell_nothing_of_the_mean(evidence: Evidence) -> Verdict:
+    against_mean, rmse = evidence.against["mean"], evidence.rmse_of("mean")
+    low, high = 0.0 - against_mean.high / rmse, 0.0 - against_mean.low / rmse
+    n_needed = count_rows_needed(against_mean, evidence.n_rows, goal=0.0)
+    line = (
+        f"Can't tell from the mean: skill {evidence.skill:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}"
+        f"{_tell_rows(evidence, n_needed)}."
+    )
+    return Verdict(kind="can't tell", line=line, baseline="mean", n_rows_needed=n_needed)
+
+
+def _tell_nothing(evidence: Evidence, furthest: str) -> Verdict:
+    needed = []
+    for name in evidence.rivals:
+        goal = MATCH_SHARE * evidence.rmse_of(name)
+        n_needed = count_rows_needed(evidence.against[name], evidence.n_rows, goal=goal)
+        if evidence.far_share(name) > MATCH_SHARE and n_needed is not None:
+            needed.append(n_needed)
+    n_needed = max(needed, default=None)
+    share = evidence.far_share(furthest)
+    reach = f", up to {share:.0%} above {furthest}'s" if math.isfinite(share) else ""
+    line = f"Can't tell from {furthest}: {_gap(evidence, furthest)}{reach}{_tell_rows(evidence, n_needed)}."
+    return Verdict(kind="can't tell", line=line, baseline=furthest, n_rows_needed=n_needed)
+
+
+def _tell_match(evidence: Evidence, name: str) -> str:
+    share = max(0.0, evidence.far_share(name))
+    return f"Matches {name}: {_gap(evidence, name)}, at most {share:.1%} above {name}'s."
+
+
+def _tell_rows(evidence: Evidence, n_needed: int | None) -> str:
+    there_are = f"there are {evidence.n_rows:,}"
+    if n_needed is None:
+        return f"; more {evidence.scored_on} rows would tell, {there_are}"
+    return f"; about {n_needed:,} {evidence.scored_on} rows would tell, {there_are}"
+
+
+def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int | None:
+    """Return about how many rows would tell, were the difference what it is now; None where no number can be said.
+
+    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or ends below `goal`.
+    """
+    value = difference.value
+    above, below = difference.high - value, value - difference.low
+    if not all(math.isfinite(number) for number in (value, above, below)):
+        return None
+    # Each way to an answer: how far the interval reaches now, and how far it may reach then.
+    ways = [(above, goal - value)]
+    ways.append((below, value) if value > 0 else (above, -value))
+    factors = [(now / then) ** 2 for now, then in ways if then > 0]
+    if not factors:
+        return None
+    n_needed = n_rows * min(factors)
+    if n_needed > _MOST_ROWS:
+        return None
+    return _round_up(max(n_needed, n_rows + 1))
+
+
+def _round_up(number: float) -> int:
+    """Round up to two digits: a number that rests on an estimate shall not look exact."""
+    n_digits = math.floor(math.log10(number))
+    step = int(10 ** max(0, n_digits - 1))
+    return math.ceil(number / step) * step
+
+
+def find_suspicion(evidence: Evidence) -> str | None:
+    """Return why the scores are better than honest columns allow; None where they are not."""
+    scores, data = evidence.scores, evidence.data
+    n = metrics.decimals(scores.rmse.value, 3)
+    if data.noise_floor is not None and _highest_believable(evidence) < data.noise_floor:
+        return (
+            f"RMSE {scores.rmse.value:.{n}f} (at most {_highest_believable(evidence):.{n}f})"
+            f" is below the noise floor of {data.noise_floor:g}"
+        )
+    if scores.r2.low > _TOO_GOOD_R2 and (reason := _suspect_fit(evidence)):
+        return reason
+    strongest = min(evidence.baselines, key=evidence.rmse_of)
+    rmse = evidence.rmse_of(strongest)
+    if rmse > 0 and evidence.against[strongest].high < -_TOO_GOOD_RATIO * rmse:
+        return f"RMSE {scores.rmse.value:.{n}f} is surely less than half of {strongest}'s {rmse:.{n}f}, the smallest of the baselines"
+    return None
+
+
+def _suspect_fit(evidence: Evidence) -> str | None:
+    """Return what makes an almost perfect fit suspicious; an easy table, where a baseline fits as well, is none."""
+    r2 = evidence.scores.r2
+    if evidence.data.allowed_leaks:
+        return f"R2 {r2.value:.4f}, with a leak allowed"
+    best = max(scores.r2.value for scores in evidence.baselines.values())
+    if best <= _TOO_GOOD_R2:
+        return (
+            f"R2 {r2.value:.4f} is more than such data allow, and no baseline is above {best:.4f}"
+        )
+    if r2.low > _EXACT_R2:
+        return f"R2 {r2.value:.4f}: the target follows from the columns all but exactly"
+    return None
+
+
+def _highest_believable(evidence: Evidence) -> float:
+    """Return the largest RMSE that the scored rows allow: of few rows the bootstrap says too little of it."""
+    from scipy.special import chdtri
+
+    rmse = evidence.scores.rmse
+    smallest_sum = float(chdtri(evidence.n_rows, _FLOOR_CONFIDENCE))
+    return max(rmse.high, rmse.value * math.sqrt(evidence.n_rows / smallest_sum))
+
+
+def _gap(evidence: Evidence, name: str) -> str:
+    """Return the paired difference to a baseline, with its interval, in the target's unit."""
+    difference, unit = evidence.against[name], evidence.data.unit
+    n = metrics.decimals(max(abs(difference.low), abs(difference.high)), 3)
+    value = f"RMSE {difference.value:+.{n}f} {unit}".rstrip()
+    return f"{value}, 95 % interval {difference.low:+.{n}f} to {difference.high:+.{n}f}"
+
+
+def _tell_leaks(data: DataFacts) -> str:
+    if not data.allowed_leaks:
+        return ""
+    names = ", ".join(data.allowed_leaks)
+    if len(data.allowed_leaks) == 1:
+        return f" A leak was allowed: {names} gives the target away."
+    return f" Leaks were allowed: {names} give the target away."
+
+
+def _tell_left_out(data: DataFacts) -> str:
+    if not data.left_out_signal:
+        return ""
+    shown = list(data.left_out_signal.items())[:3]
+    names = ", ".join(f"{name} ({share:.0%} of the variance alone)" for name, share in shown)
+    return f" Left out though they carry signal: {names}."
