@@ -271,8 +271,8 @@ def _suspicion(scores: Scores, best: str, best_scores: Scores, data: DataFacts) 
 def _left_out(data: DataFacts) -> str:
     if not data.left_out_signal:
         return ""
-    names = ", ".join(
-        f"{name} ({share:.0%} of the variance alone)"
-        for name, share in list(data.left_out_signal.items())[:3]
-    )
-    return f" Left out though they carry signal: {names}."
+    columns = list(data.left_out_signal.items())
+    names = [f"{name} ({share:.0%} of the variance alone)" for name, share in columns[:3]]
+    names += [name for name, _ in columns[3:10]]
+    more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""  # noqa: PLR2004 - those named
+    return f" Left out though they carry signal: {', '.join(names)}{more}."

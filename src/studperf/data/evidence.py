@@ -28,6 +28,11 @@ _FEW_VALUES = 12
 # (a car's cylinders beside its displacement), the next 0.85.
 _REFUSED_REVERSE = 0.97
 _SUSPECT_REVERSE = 0.88
+_MANY_LEVELS = 5
+"""No honest column of so many levels was read back that well: an age group is, from the age."""
+_SHARP_REVERSE = 0.86
+_NEAR_SHARE = 0.03
+_SHARP_PURITY = 0.95
 # Squared rank correlations: the honest column nearest to 1 has 0.996 (people above 16 beside all
 # people), a target written in another unit or with fewer digits 0.9999.
 _REFUSED_RANK = 0.9999
@@ -163,14 +168,40 @@ def _is_independent(runs: np.ndarray, target: FloatArray) -> bool:
 
 
 def _judge_levels(codes: np.ndarray, target: FloatArray) -> Evidence | None:
-    score = reverse_score(codes, target, needed=_SUSPECT_REVERSE)
-    if score < _SUSPECT_REVERSE:
+    n_levels = int((np.bincount(codes) >= _MIN_LEVEL_ROWS).sum())
+    is_sharp = n_levels == 2 and _is_sharp(codes, target)  # noqa: PLR2004 - a flag
+    needed = _SHARP_REVERSE if is_sharp else _SUSPECT_REVERSE
+    score = reverse_score(codes, target, needed=needed)
+    if score < needed:
         return None
     text = (
-        "a small tree reads it back from targets that it has not seen "
+        "a small tree reads it back from the target, among targets that it has not seen "
         f"(chance-corrected accuracy {score:.2f})"
     )
-    return Evidence("reverse", text, is_refused=score >= _REFUSED_REVERSE)
+    is_refused = is_sharp or score >= _REFUSED_REVERSE or n_levels >= _MANY_LEVELS
+    return Evidence("reverse", text, is_refused)
+
+
+def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
+    """Whether a flag turns over from one target to the next, with errors that lie anywhere.
+
+    An honest flag's levels overlap about the step; a cut of the target, some of whose labels are
+    wrong, is as pure beside the step as far from it.
+    """
+    order = np.argsort(target, kind="stable")
+    flags = (codes[order] == np.argmax(np.bincount(codes))).astype(float)
+    n_left = np.arange(1, len(flags))
+    ones = np.cumsum(flags)[:-1]
+    # The step that leaves the fewest rows on the wrong side.
+    ones_above = flags.sum() - ones
+    zeros_above = len(flags) - n_left - ones_above
+    n_wrong = np.minimum(ones + zeros_above, n_left - ones + ones_above)
+    step = int(np.argmin(n_wrong)) + 1
+    n_near = max(_MIN_DISTINCT, int(_NEAR_SHARE * len(flags)))
+    below, above = flags[max(0, step - n_near) : step], flags[step : step + n_near]
+    purities = [max(side.mean(), 1 - side.mean()) for side in (below, above) if len(side)]
+    is_turned = round(float(below.mean())) != round(float(above.mean()))
+    return is_turned and min(purities) >= _SHARP_PURITY
 
 
 def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.inf) -> float:

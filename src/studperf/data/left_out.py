@@ -32,7 +32,7 @@ _PRIOR_ROWS = 5
 _MIN_REPEATED = 0.1
 _N_CHARACTERS = 100
 _N_TRIED_DATES = 200
-_DATE_LIKE = re.compile(r"\d+\D+(\d+|[A-Za-z]{3,})\D+\d+|[A-Za-z]{3,}\D+\d+\D+\d+|\d{8}")
+_DATE_LIKE = re.compile(r"\d+\D+(?:\d+|[A-Za-z]{3,})\D+\d+|[A-Za-z]{3,}\D+\d+\D+\d+|\d{8}")
 _NUMBER = r"([-+]?\d+(?:[.,]\d+)*)"
 
 
@@ -87,21 +87,23 @@ def explained_share(values: pd.Series, target: FloatArray) -> float:
 def _views(values: pd.Series) -> Iterator[_View]:
     """Yield the ways in which a column is looked at."""
     n_known = int(values.notna().sum())
+    if not pd.api.types.is_numeric_dtype(values):
+        # Cells of whole pages would take minutes.
+        values = values.map(lambda cell: cell[:_N_CHARACTERS] if isinstance(cell, str) else cell)
     numbers = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if n_known == 0:
         return
     if numbers.notna().sum() >= _MOSTLY * n_known and numbers.nunique() > 2:  # noqa: PLR2004 - a flag has levels
         yield from _views_of_numbers(numbers)
         return
-    # Cells of whole pages would take minutes.
-    text = as_levels(values).str.slice(0, _N_CHARACTERS)
+    text = as_levels(values)
     yield from _views_of_levels(text)
     dates = _read_dates(text, n_known)
     if dates is not None:
         days = (dates - dates.min()).dt.total_seconds() / 86_400
         yield from _views_of_numbers(days)
         yield from _views_of_levels(dates.dt.month)
-        yield from _views_of_levels(dates.dt.dayofweek)
+        yield from _views_of_levels(dates.dt.day_of_week)
         yield from _views_of_levels(dates.dt.hour)
         return
     inside = text.str.extract(_NUMBER, expand=False).str.replace(",", ".", regex=False)
