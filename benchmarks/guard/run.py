@@ -1,6 +1,6 @@
 """Measure a checkout's search for leaks, or its verdicts, on the pairs that tables.py builds.
 
-    CHECKOUT/.venv/bin/python benchmarks/guard/run.py CHECKOUT OUT.tsv pairs=FOLDER [guard|verdicts] [only=NAME,NAME]
+    CHECKOUT/.venv/bin/python benchmarks/guard/run.py CHECKOUT OUT.tsv pairs=FOLDER [guard|verdicts] [half=A|B] [only=NAME,NAME]
 
 Each pair becomes one line of OUT.tsv; pairs that stand there already are left out.
 """
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     names = sorted(path.parent.name for path in folder.glob("*/labels.json"))
     if "only" in options:
         names = [name for name in names if name in options["only"].split(",")]
-    run_pairs(names, folder, checkout, out, measure)
+    run_pairs(names, folder, checkout, out, measure, halves=options.get("half", "AB"))
 
 
 def run_pairs(
@@ -48,6 +48,8 @@ def run_pairs(
     checkout: Path,
     out: Path,
     measure: Callable[[Path, dict[str, Any], Path], Line],
+    *,
+    halves: str,
 ) -> None:
     """Append a line for each pair that has none yet."""
     seen = set()
@@ -57,6 +59,8 @@ def run_pairs(
         if name in seen:
             continue
         pair = json.loads((folder / name / "labels.json").read_text(encoding="utf-8"))
+        if pair["half"] not in halves:
+            continue
         begun = time.perf_counter()
         try:
             line = measure(folder / name, pair, checkout)

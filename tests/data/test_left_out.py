@@ -222,13 +222,13 @@ def test_a_large_table_is_sampled_and_long_cells_are_cut() -> None:
             "split": {"train": 0.8, "val": 0.1, "test": 0.1, "seed": 0},
         }
     )
-    level = rng.integers(0, 5, 60_000)
-    page = [f"{'abcde'[i]} " + "word " * 2_000 for i in range(5)]
+    level = rng.integers(0, 5, 25_000)
+    page = [f"{'abcde'[i]} " + "word " * 200 for i in range(5)]
     frame = pd.DataFrame(
         {
             "x": 0.0,
             "page": np.array(page, dtype=object)[level],
-            "y": level + rng.normal(size=60_000),
+            "y": level + rng.normal(size=25_000),
         }
     )
     ((name, share),) = left_out_signal(Table(frame, dataset), dataset)

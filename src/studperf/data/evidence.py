@@ -7,6 +7,7 @@ holds back every row of a target's value, or of a column's value, at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,7 +39,12 @@ _SHARP_PURITY = 0.95
 _REFUSED_RANK = 0.9999
 _SUSPECT_RANK = 0.98
 _SUSPECT_R2 = 0.99
-_REFUSED_CURVE = 0.999
+_REFUSED_CURVE = 0.9999
+# A target that rises with the years does so beside everything else that rises.
+_TREND = 0.9
+_SMOOTH = 0.8
+_COUNTER = 0.999
+_SIMPLE_R2 = 1 - 1e-6
 _N_LEAVES = 40
 _N_FOLDS = 5
 _MIN_LEVEL_ROWS = 5
@@ -63,14 +69,19 @@ class Evidence:
     is_refused: bool
 
 
-def judge_column(values: pd.Series, target: FloatArray) -> Evidence | None:
+def judge_column(
+    values: pd.Series, target: FloatArray, *, is_trend: bool = False
+) -> Evidence | None:
     """Return the strongest evidence against a column: its values', or that of where they are missing.
 
     Args:
         values: (N,) typed: numbers, or levels as text.
         target: (N,) finite.
+        is_trend: the target follows the order of the rows, as other columns do; see `is_a_trend`.
     """
     present = values.notna().to_numpy()
+    if is_trend:
+        return _judge_in_trend(values[present], target[present])
     shown = _judge_values(values[present], target[present])
     if (shown is not None and shown.is_refused) or present.all() or not present.any():
         return shown
@@ -100,6 +111,52 @@ def _judge_values(values: pd.Series, target: FloatArray) -> Evidence | None:
     if n_levels > MAX_LEVELS:
         return None
     return _judge_levels(codes, target)
+
+
+def _judge_in_trend(values: pd.Series, target: FloatArray) -> Evidence | None:
+    """Return evidence of what no common trend explains: that a column is a plain function of the target."""
+    if len(values) < MIN_ROWS or not pd.api.types.is_numeric_dtype(values):
+        return None
+    numbers = values.to_numpy(dtype=float)
+    if min(len(np.unique(numbers)), len(np.unique(target))) < _MIN_DISTINCT:
+        return None
+    pairs = [(numbers, target)]
+    if (numbers > 0).all() and (target > 0).all():
+        logs = np.log(numbers), np.log(target)
+        pairs += [(logs[0], target), (numbers, logs[1]), logs]
+    if max(squared_correlation(one, other) for one, other in pairs) < _SIMPLE_R2:
+        return None
+    text = "it is the target in another unit, its logarithm or its power"
+    return Evidence("exact", text, is_refused=True)
+
+
+def is_a_trend(numbers: Iterable[FloatArray], target: FloatArray) -> bool:
+    """Whether the target follows the order of the rows because they follow one another in time.
+
+    Then whatever else rises or falls with time goes along with it, and gives nothing away. A file
+    that someone sorted by its target is no trend: its other columns jump from row to row.
+
+    Args:
+        numbers: the other columns, (N,) each in the file's order, NaN where missing.
+        target: (N,) likewise, finite.
+    """
+    order = np.arange(len(target), dtype=np.float64)
+    target_ranks = rank(target)
+    if len(target) < MIN_ROWS or squared_correlation(order, target_ranks) < _TREND:
+        return False
+    for values in numbers:
+        is_known = np.isfinite(values)
+        if is_known.sum() < MIN_ROWS:
+            continue
+        ranks, known = rank(values[is_known]), order[is_known]
+        steps = np.diff(np.unique(values[is_known]))
+        is_even = len(steps) >= _MIN_DISTINCT and bool(np.ptp(steps) <= 1e-6 * steps.max())
+        if is_even and squared_correlation(ranks, known) >= _COUNTER:
+            return True  # years, or a counter of months
+        is_apart = squared_correlation(ranks, target_ranks[is_known]) < _TREND
+        if is_apart and curve_r2(known, ranks) >= _SMOOTH:
+            return True
+    return False
 
 
 def _judge_missing(present: np.ndarray, target: FloatArray) -> Evidence | None:
@@ -264,7 +321,7 @@ def _judge_numbers(values: FloatArray, target: FloatArray) -> Evidence | None:
     if agreement >= _REFUSED_RANK:
         text = f"it orders the rows as the target does (squared rank correlation {agreement:.5f})"
         return Evidence("copy", text, is_refused=True)
-    curve = curve_r2(target, ranks)
+    curve = curve_r2(target, ranks) if agreement < _SUSPECT_RANK else 0.0
     if curve >= _REFUSED_CURVE:
         text = f"it follows from the target: from the targets beside a row's own, R2 {curve:.4f}"
         return Evidence("exact", text, is_refused=True)
@@ -281,7 +338,9 @@ def _judge_numbers(values: FloatArray, target: FloatArray) -> Evidence | None:
     return Evidence("copy", text, is_refused=False)
 
 
-def share_within(values: FloatArray, target: FloatArray, codes: np.ndarray) -> float:
+def share_within(
+    values: FloatArray, target: FloatArray, codes: np.ndarray, order: np.ndarray
+) -> float:
     """Return the share of rows in whose level a column rises or falls with the target throughout.
 
     0 where that is less than three in ten, or where the levels of most rows that could be tested
@@ -291,6 +350,7 @@ def share_within(values: FloatArray, target: FloatArray, codes: np.ndarray) -> f
         values: (N,) NaN where missing.
         target: (N,) finite.
         codes: (N,) levels of another column.
+        order: (N,) where each row stands in the file; a level whose target follows it is left aside.
     """
     n_agreeing = n_tested = 0
     # The largest level first: nearly every honest column fails there.
@@ -301,9 +361,11 @@ def share_within(values: FloatArray, target: FloatArray, codes: np.ndarray) -> f
             break
         few = slice(0, _N_FIRST_LOOK)
         is_function = _is_monotone(part[few], goal[few]) and _is_monotone(part, goal)
-        n_distinct = min(len(np.unique(part)), len(np.unique(goal))) if is_function else 0
-        if is_function and n_distinct < _MIN_DISTINCT:
-            continue
+        if is_function:
+            n_distinct = min(len(np.unique(part)), len(np.unique(goal)))
+            by_order = squared_correlation(rank(order[rows]), rank(goal))
+            if n_distinct < _MIN_DISTINCT or by_order >= _TREND:
+                continue
         n_tested += len(rows)
         if is_function:
             n_agreeing += len(rows)

@@ -18,6 +18,7 @@ from studperf.data.evidence import (
     MAX_LEVELS,
     MAX_PARTS,
     Test,
+    is_a_trend,
     judge_column,
     rank,
     share_within,
@@ -145,11 +146,21 @@ def find_leaks(
     is_known = np.isfinite(table.target)
     target = table.target[is_known]
     leaks = []
+    is_trend = follows_rows(table)
     for name in columns if columns is not None else table.dataset.feature_names:
-        found = judge_column(table.frame[name][is_known], target)
+        found = judge_column(table.frame[name][is_known], target, is_trend=is_trend)
         if found is not None and (found.is_refused or with_suspects):
             leaks.append(Leak(name, found.test, found.text, is_refused=found.is_refused))
     return leaks
+
+
+def follows_rows(table: Table) -> bool:
+    """Whether the target follows the file's order because the rows follow one another in time."""
+    is_known = np.isfinite(table.target)
+    frame = table.frame[is_known]
+    order = np.argsort(frame.index.to_numpy(), kind="stable")
+    numbers = (frame[name].to_numpy(dtype=float)[order] for name in table.dataset.of_kind("number"))
+    return is_a_trend(numbers, table.target[is_known][order])
 
 
 def find_within_levels(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
@@ -161,7 +172,7 @@ def find_within_levels(table: Table, left_aside: Container[str] = ()) -> list[Le
         table: checked rows; those without a target are left aside.
         left_aside: columns that are known to give it away alone.
     """
-    if not table.has_target:
+    if not table.has_target or follows_rows(table):
         return []
     frame = table.frame[np.isfinite(table.target)]
     target = table.target[np.isfinite(table.target)]
@@ -176,7 +187,7 @@ def find_within_levels(table: Table, left_aside: Container[str] = ()) -> list[Le
             continue
         values = frame[name].to_numpy(dtype=float)
         for other, codes in levels.items():
-            share = share_within(values, target, codes)
+            share = share_within(values, target, codes, frame.index.to_numpy())
             if share:
                 text = (
                     f"it is a function of the target among the rows of one {other} "
