@@ -100,6 +100,8 @@ def test_column_that_differs_at_equal_targets_is_no_exact_leak(make_dataset: Mak
 
 def test_number_that_rises_among_equal_targets_is_no_exact_leak(make_dataset: MakeDataset) -> None:
     table = table_of(make_dataset, np.repeat(np.arange(30.0), 10), x=np.arange(300.0))
+    order = np.random.default_rng(0).permutation(300)
+    table = Table(table.frame.iloc[order].reset_index(drop=True), table.dataset)
     (leak,) = find_leaks(table, with_suspects=True)
     assert leak.test == "copy"
 
@@ -419,6 +421,24 @@ def test_a_share_is_found_by_its_fellows(make_dataset: MakeDataset) -> None:
     assert set(leak.columns) == set(columns)
 
 
+def test_two_parts_that_come_near_a_total_do_not_hide_it(make_dataset: MakeDataset) -> None:
+    rng = np.random.default_rng(5)
+    votes = {"gore": rng.lognormal(9, 1, 300).round(), "bush": rng.lognormal(9, 1, 300).round()}
+    votes |= {f"other{i}": rng.lognormal(6.5, 1, 300).round() for i in range(6)}
+    (leak,) = find_formulas(table_of(make_dataset, np.sum(list(votes.values()), axis=0), **votes))
+    assert set(leak.columns) == set(votes)
+
+
+def test_a_quotient_is_found_though_the_target_has_two_digits(make_dataset: MakeDataset) -> None:
+    rng = np.random.default_rng(5)
+    people = rng.lognormal(12, 0.6, 300)
+    rate = rng.normal(9, 1, 300).round(1)
+    weddings = people * (rate + rng.uniform(-0.05, 0.05, 300)) / 1000
+    table = table_of(make_dataset, rate, weddings=weddings, people=people)
+    (leak,) = find_formulas(table)
+    assert (leak.columns, leak.is_refused) == (("weddings", "people"), True)
+
+
 def test_the_logarithm_of_a_quotient_is_found(make_dataset: MakeDataset) -> None:
     rng = np.random.default_rng(5)
     crimes, people = rng.lognormal(8, 1, 400), rng.lognormal(12, 1, 400)
@@ -484,6 +504,49 @@ def test_a_price_without_inflation_is_a_leak_within_each_year(make_dataset: Make
     (leak,) = examine(table)
     assert (leak.column, leak.is_refused) == ("real", True)
     assert "among the rows of one year" in leak.evidence
+
+
+# Rows that follow one another in time
+
+
+def decades(seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A target that grows with the years, beside prices and people that do so too."""
+    rng = np.random.default_rng(seed)
+    year = np.arange(1850.0, 2000)
+    cycle = np.cumsum(rng.normal(size=150))
+    people = np.cumsum(rng.uniform(1, 3, 150))
+    prices = np.exp(np.cumsum(rng.uniform(0, 0.05, 150)))
+    target = np.cumsum(rng.uniform(1, 2, 150))
+    missing = np.where(year < 1860, np.nan, rng.normal(size=150))
+    railway = (year > 1900) * 1.0
+    columns = {"year": year, "people": people, "prices": prices, "cycle": cycle}
+    return target, columns | {"railway": railway, "counted_later": missing}
+
+
+def test_what_rises_with_time_as_the_target_does_is_no_leak(make_dataset: MakeDataset) -> None:
+    target, columns = decades()
+    assert examine(table_of(make_dataset, target, **columns)) == []
+    columns.pop("year")  # the cycle tells that rows follow one another
+    assert examine(table_of(make_dataset, target, **columns)) == []
+
+
+def test_the_target_in_another_form_is_a_leak_in_time_too(make_dataset: MakeDataset) -> None:
+    target, columns = decades()
+    table = table_of(make_dataset, target, log=np.log(target), pounds=target / 16, **columns)
+    found = {leak.column for leak in examine(table) if leak.is_refused}
+    assert found == {"log", "pounds"}
+
+
+def test_training_rows_in_any_order_show_the_trend(make_dataset: MakeDataset) -> None:
+    target, columns = decades()
+    shuffled = np.random.default_rng(1).permutation(150)[:120]
+    assert examine(table_of(make_dataset, target, **columns).rows(shuffled)) == []
+
+
+def test_a_file_sorted_by_its_target_hides_no_leak(make_dataset: MakeDataset) -> None:
+    target = np.sort(scores())
+    table = table_of(make_dataset, target, top=(target > 60) * 1.0, honest=scores(seed=1))
+    assert [leak.column for leak in find_leaks(table)] == ["top"]
 
 
 # Where the target is 0

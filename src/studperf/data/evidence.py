@@ -150,7 +150,9 @@ def is_a_trend(numbers: Iterable[FloatArray], target: FloatArray) -> bool:
             continue
         ranks, known = rank(values[is_known]), order[is_known]
         steps = np.diff(np.unique(values[is_known]))
-        is_even = len(steps) >= _MIN_DISTINCT and bool(np.ptp(steps) <= 1e-6 * steps.max())
+        if len(steps) < _MIN_DISTINCT:
+            continue  # a flag that cuts the target is smooth too where the file is sorted by it
+        is_even = bool(np.ptp(steps) <= 1e-6 * steps.max())
         if is_even and squared_correlation(ranks, known) >= _COUNTER:
             return True  # years, or a counter of months
         is_apart = squared_correlation(ranks, target_ranks[is_known]) < _TREND

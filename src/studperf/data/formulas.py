@@ -20,11 +20,17 @@ _N_PAIR_ROWS = 1000
 _N_TOTAL_ROWS = 5000
 _PAIR_R2 = 0.999
 _EXACT_R2 = 0.9999
+_TOTAL_R2 = 0.99999
+_TREND_R2 = 1 - 1e-7
+"""What rises with time adds up to anything else that does, to four digits."""
+_ROUNDED_SHARE = 0.95
 # What a pair leaves unexplained, as a share of what its better half leaves: with 0.1, people above 16
 # and any small number are no pair.
 _PAIR_GAIN = 0.05
 _MAX_MISSING = 0.2
 _N_TOTALS = 5
+_MIN_STEPS = 20
+_COARSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,15 @@ class Formula:
     """Whether it is made but for rounding."""
 
 
-def find_pairs(columns: Mapping[str, FloatArray], target: FloatArray) -> list[Formula]:
+def find_pairs(
+    columns: Mapping[str, FloatArray], target: FloatArray, *, is_trend: bool = False
+) -> list[Formula]:
     """Return pairs of columns that make the target, for each column the best one with an earlier one.
 
     Args:
         columns: (N,) each, NaN where missing.
         target: (N,) finite.
+        is_trend: the rows follow one another in time, see `evidence.is_a_trend`.
     """
     names = list(columns)
     if len(names) > MAX_PAIRED or not _is_enough(target):
@@ -61,21 +70,24 @@ def find_pairs(columns: Mapping[str, FloatArray], target: FloatArray) -> list[Fo
         best = _best_pair(table, later, goals)
         if best is None:
             continue
-        first, formula, goal, r2 = best
+        first, formula, goal, r2, is_rounded = best
         pair = (names[first], names[later])
         parts = table[:, [first, later]]
         is_sum = formula == "{0} + {1}" and not (parts < 0).any()
         text = f"{formula.format(*pair)} gives {goal}, R2 {r2:.4f}"
-        found.append(Formula(pair, text, r2, is_sum, is_exact=r2 >= _EXACT_R2))
+        wanted_r2 = _TREND_R2 if is_trend else _EXACT_R2
+        is_exact = r2 >= wanted_r2 or is_rounded
+        if is_exact or not is_trend:
+            found.append(Formula(pair, text, r2, is_sum, is_exact))
     return found
 
 
 def _best_pair(
     table: FloatArray, later: int, goals: Mapping[str, FloatArray]
-) -> tuple[int, str, str, float] | None:
-    """Return an earlier column, formula, goal and R2 of a column's best pair that is one."""
+) -> tuple[int, str, str, float, bool] | None:
+    """Return the best pair of a column: an earlier column, formula, goal, R2, whether but for rounding."""
     one, others = table[:, [later]], table[:, :later]
-    best: tuple[int, str, str, float] | None = None
+    best: tuple[int, str, str, float, bool] | None = None
     for goal, wanted in goals.items():
         alone = np.maximum(squared_correlations(others, wanted), squared_correlations(one, wanted))
         for formula, made in _combine(others, one, are_logs=goal != "the target"):
@@ -84,7 +96,7 @@ def _best_pair(
             r2 = np.where(is_pair, r2, 0)
             first = int(np.argmax(r2))
             if r2[first] > (best[3] if best else 0):
-                best = first, formula, goal, float(r2[first])
+                best = first, formula, goal, float(r2[first]), is_rounded(made[:, first], wanted)
     return best
 
 
@@ -115,17 +127,36 @@ def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
     return np.asarray(np.where((size > 0) & (n_known >= MIN_ROWS), shares, 0))
 
 
-def find_totals(columns: Mapping[str, FloatArray], target: FloatArray) -> list[Formula]:
+def is_rounded(made: FloatArray, target: FloatArray) -> bool:
+    """Whether a formula's line misses nearly every target by less than the target's last digit."""
+    is_known = np.isfinite(made)
+    x, y = made[is_known], target[is_known]
+    steps = np.diff(np.unique(y))
+    if len(y) < MIN_ROWS or not len(steps) or not x.var():
+        return False
+    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / float(x.var())
+    rest = y - y.mean() - slope * (x - x.mean())
+    # Of a target with six digits no two need be a last digit apart: then this says no.
+    last_digit = float(steps.min())
+    is_coarse = len(steps) >= _MIN_STEPS and last_digit > _COARSE * float(y.std())
+    return is_coarse and bool((np.abs(rest) <= last_digit).mean() >= _ROUNDED_SHARE)
+
+
+def find_totals(
+    columns: Mapping[str, FloatArray], target: FloatArray, *, is_trend: bool = False
+) -> list[Formula]:
     """Return sets of columns whose weighted sum is the target, on rows that taught no weight.
 
     Args:
         columns: (N,) each; those with more than a fifth of their values missing are left aside.
         target: (N,) finite.
+        is_trend: the rows follow one another in time, see `evidence.is_a_trend`.
     """
+    wanted = _TREND_R2 if is_trend else _TOTAL_R2
     names = [name for name in columns if np.isnan(columns[name]).mean() <= _MAX_MISSING]
     found: list[Formula] = []
     while len(found) < _N_TOTALS:
-        total = _find_total(names, columns, target)
+        total = _find_total(names, columns, target, wanted)
         if total is None:
             break
         found.append(total)
@@ -134,7 +165,10 @@ def find_totals(columns: Mapping[str, FloatArray], target: FloatArray) -> list[F
 
 
 def _find_total(
-    names: Sequence[str], columns: Mapping[str, FloatArray], target: FloatArray
+    names: Sequence[str],
+    columns: Mapping[str, FloatArray],
+    target: FloatArray,
+    wanted: float,
 ) -> Formula | None:
     names = list(names)
     if len(names) < 2 or len(names) > MAX_PAIRED:  # noqa: PLR2004 - one is no total
@@ -147,11 +181,11 @@ def _find_total(
     halves = _Halves.split(table, target)
     kept = list(range(len(names)))
     weights, r2 = halves.fit(kept)
-    if r2 < _EXACT_R2:
+    if r2 < wanted:
         return None
     for index in np.argsort(np.abs(weights) * table.std(axis=0)):
         fewer = [column for column in kept if column != index]
-        if fewer and halves.fit(fewer)[1] >= _EXACT_R2:
+        if fewer and halves.fit(fewer)[1] >= wanted:
             kept = fewer
     if len(kept) < 2:  # noqa: PLR2004 - one is no total
         return None

@@ -219,10 +219,15 @@ def find_formulas(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
         if name not in left_aside
     }
     parts = features | _read_left_out(table, frame, target)
-    formulas = find_pairs(parts, target)
-    paired = {name for formula in formulas for name in formula.columns}
+    is_trend = follows_rows(table)
+    formulas = find_pairs(parts, target, is_trend=is_trend)
+    paired = {name for formula in formulas if formula.is_exact for name in formula.columns}
     rest = {name: values for name, values in parts.items() if name not in paired}
-    formulas += find_totals(rest, target)
+    totals = find_totals(rest, target, is_trend=is_trend)
+    # Two of a total's ten parts come near it: of the two the total says more.
+    summed = {name for total in totals for name in total.columns}
+    formulas = [pair for pair in formulas if pair.is_exact or not summed & set(pair.columns)]
+    formulas += totals
     leaks = []
     for formula in formulas:
         leak = _as_leak(formula, features)
