@@ -300,10 +300,14 @@ def test_left_out_columns_are_named_whatever_the_verdict(change: dict[str, Any])
     assert line.endswith(told)
 
 
-def test_only_three_left_out_columns_are_named() -> None:
+def test_further_left_out_columns_are_named_without_their_shares() -> None:
     line = verdict(left_out_signal={"a": 0.5, "b": 0.4, "c": 0.3, "d": 0.2}).line
-    assert "c (30%" in line
-    assert "d (20%" not in line
+    assert line.endswith("c (30% of the variance alone), d.")
+
+
+def test_of_very_many_left_out_columns_the_first_ten_are_named() -> None:
+    line = verdict(left_out_signal={f"c{i}": 0.5 for i in range(12)}).line
+    assert line.endswith("c8, c9 and 2 more.")
 
 
 # Slices

@@ -145,7 +145,7 @@ def test_description_of_the_rows_is_that_of_table_and_split(config: RunConfig) -
     split = split_table(table)
     origin = Provenance("students", None, None, is_simulated=True, is_tracked=False)
     leak = Leak("passed", "exact", "it is a step function")
-    facts = describe_data(table, split, origin, left_out={"age": 0.5}, allowed_leaks=[leak])
+    facts = describe_data(table, split, origin, left_out={"age": 0.5}, leaks=[leak])
     assert (facts.n_rows, facts.n_train, facts.n_val, facts.n_test) == (200, 160, 20, 20)
     assert facts.split_sha256 == split.sha256
     assert (facts.target, facts.unit, facts.noise_floor) == ("final_score", "points", 4.9)

@@ -28,7 +28,8 @@ from studperf.config.document import write_document
 from studperf.config.secrets import mask
 from studperf.config.shape import RunConfig
 from studperf.data.encode import Encoder
-from studperf.data.leaks import Leak, left_out_signal
+from studperf.data.leaks import Leak
+from studperf.data.left_out import left_out_signal
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
@@ -268,11 +269,23 @@ def describe_data(
     origin: Provenance,
     *,
     left_out: Mapping[str, float],
-    allowed_leaks: Sequence[Leak],
+    leaks: Sequence[Leak],
     n_sampled: int | None = None,
 ) -> DataFacts:
-    """The facts about the rows, for the record."""
+    """Return the facts about the rows, for the record.
+
+    Args:
+        table: all rows.
+        split: of them.
+        origin: where they come from.
+        left_out: columns that are no feature, with the share that each explains.
+        leaks: what the guard let through: allowed leaks, and suspects, which become warnings.
+        n_sampled: training rows that the guard saw; None where it saw all.
+    """
     target = table.dataset.target
+    warnings = [str(warning) for warning in table.warnings]
+    warnings += [leak.warning for leak in leaks if not leak.is_refused]
+    allowed = {name: leak.evidence for leak in leaks if leak.is_refused for name in leak.columns}
     return DataFacts(
         name=origin.name,
         path=origin.path,
@@ -288,8 +301,8 @@ def describe_data(
         noise_floor=target.noise_floor,
         features=list(table.dataset.feature_names),
         left_out_signal=dict(left_out),
-        allowed_leaks={leak.column: leak.evidence for leak in allowed_leaks},
-        warnings=[str(warning) for warning in table.warnings],
+        allowed_leaks=allowed,
+        warnings=warnings,
         n_sampled=n_sampled,
     )
 
@@ -432,7 +445,7 @@ def open_run(
     """
     split, left_out = rows.split, dict(left_out_signal(rows.table(rows.sample), config.data))
     data = describe_data(
-        rows, split, rows.origin, left_out=left_out, allowed_leaks=leaks, n_sampled=rows.n_sampled
+        rows, split, rows.origin, left_out=left_out, leaks=leaks, n_sampled=rows.n_sampled
     )
     n_parameters = sum(p.numel() for p in module.model.parameters())
     begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")

@@ -66,17 +66,21 @@ def check(words: Sequence[str]) -> None:
         raise_faults(rows.findings, config.data)
         for finding in judge_codes(rows.table(np.sort(rows.sample))):
             console.print(f"warning: {finding}", style="yellow", soft_wrap=True)
+        n_suspects = 0
         for leak in guard_sample(rows):
-            console.print(
-                f"warning: allowed leak: {leak}", style="yellow", soft_wrap=True, markup=False
-            )
+            text = f"allowed leak: {leak}"
+            if not leak.is_refused:
+                n_suspects += 1
+                text = leak.warning
+            console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+        leaks = "no leak" if not n_suspects else f"no leak beyond doubt ({n_suspects} suspects)"
         where = (
             f" in a sample of {rows.n_sampled:,} training rows"
             if rows.n_sampled is not None
             else ""
         )
         console.print(
-            f"Good: {len(rows)} rows, {len(config.data.feature_names)} features, no fault and no leak{where}.",
+            f"Good: {len(rows)} rows, {len(config.data.feature_names)} features, no fault and {leaks}{where}.",
             style="green",
         )
 

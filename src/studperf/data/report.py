@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from studperf.data.leaks import find_leaks, find_pairs, left_out_signal
+from studperf.data.leaks import examine, find_leaks
+from studperf.data.left_out import left_out_signal
 from studperf.data.schema import Finding, Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split, split_rows
@@ -109,19 +110,28 @@ def _findings(findings: list[Finding]) -> Section:
 
 def _leaks(train: Table) -> Section:
     dataset = train.dataset
-    features = find_leaks(train)
-    features += find_pairs(train, {leak.column for leak in features})
+    features = examine(train)
+    n_refused = sum(leak.is_refused for leak in features)
     marked = [
         name
         for name, column in dataset.columns.items()
         if column.kind == "leak" and name in train.frame
     ]
     prose = [
-        "No feature gives the target away: none follows from it exactly, none can be read back from it, and no two make it together."
+        "No feature gives the target away: none follows from it exactly, none can be read back from it, and no few of them make it together."
     ]
     if features:
-        prose = [f"{len(features)} features give the target away; training refuses them."]
-    rows = [[leak.column, "feature", leak.test, leak.evidence] for leak in features]
+        refused = f"{n_refused} give the target away, so training refuses them"
+        prose = [f"{refused}; {len(features) - n_refused} may, so training warns of them."]
+    rows = [
+        [
+            ", ".join(leak.columns),
+            "feature" if leak.is_refused else "feature, suspect",
+            leak.test,
+            leak.evidence,
+        ]
+        for leak in features
+    ]
     rows += [
         [leak.column, "marked as leak", leak.test, leak.evidence]
         for leak in find_leaks(train, marked)

@@ -19,6 +19,9 @@ _TOO_GOOD_R2 = 0.995
 _EXACT_R2 = 0.999
 _FLOOR_CONFIDENCE = 0.995
 _MOST_ROWS = 1e9
+_N_WITH_SHARE = 3
+_N_NAMED = 10
+"""Columns left out that are named: the first ones with their shares."""
 """More rows than this are no advice."""
 
 
@@ -238,6 +241,13 @@ def _tell_leaks(data: DataFacts) -> str:
 def _tell_left_out(data: DataFacts) -> str:
     if not data.left_out_signal:
         return ""
-    shown = list(data.left_out_signal.items())[:3]
-    names = ", ".join(f"{name} ({share:.0%} of the variance alone)" for name, share in shown)
-    return f" Left out though they carry signal: {names}."
+    columns = list(data.left_out_signal.items())
+    names = []
+    for name, share in columns[:_N_WITH_SHARE]:
+        names.append(f"{name} ({share:.0%} of the variance alone)")
+    names += [name for name, _ in columns[_N_WITH_SHARE:_N_NAMED]]
+
+    more = ""
+    if len(columns) > _N_NAMED:
+        more = f" and {len(columns) - _N_NAMED} more"
+    return f" Left out though they carry signal: {', '.join(names)}{more}."
