@@ -162,6 +162,12 @@ def test_boosting_takes_categories_as_they_are() -> None:
     assert rmse(fit_baselines(train).predict(test)["boosting"], test) < 1.3  # the noise alone is 1
 
 
+def test_boosting_learns_from_levels_of_few_rows() -> None:
+    train, test = levels_table(480, 60), levels_table(1000, 60, seed=1)
+    # Eight rows a level; the spread between levels is 3, and taken as they are not one level is told from another.
+    assert rmse(fit_baselines(train).predict(test)["boosting"], test) < 2.0
+
+
 def test_boosting_learns_from_more_levels_than_trees_tell_apart() -> None:
     train, test = levels_table(8000, 800), levels_table(1000, 800, seed=1)
     predicted = fit_baselines(train).predict(test)
