@@ -390,7 +390,13 @@ BAD = {
     ),
     "a leak switched on": Bad(
         csv(same),
-        ("'final_score' away", "passed: ", "exact", "kind leak or unused", "allow_leaks=[passed]"),
+        (
+            "'final_score' away",
+            "passed: ",
+            "exact",
+            "Give it kind leak: `passed: {kind: leak}`",
+            "allow_leaks=[passed]",
+        ),
         {"columns": {"passed": {"kind": "flag"}}},
     ),
 }

@@ -100,8 +100,8 @@ def guard(table: Table) -> tuple[Leak, ...]:
 def _way_out(leak: Leak) -> str:
     lines = [f"`{yaml_name(name)}: {{kind: leak}}`" for name in leak.columns]
     if not leak.partners:
-        return f"Give it kind leak or unused: {lines[0]}"
-    return f"Give those that are known only with the target kind leak or unused: {', '.join(lines)}"
+        return f"Give it kind leak: {lines[0]}"
+    return f"Give those that are known only with the target kind leak: {', '.join(lines)}"
 
 
 def yaml_name(name: str) -> str:
