@@ -203,7 +203,7 @@ def test_repeated_rows_are_warned_of(make_dataset: MakeDataset) -> None:
 def test_rows_that_differ_in_unused_columns_are_no_copies(make_dataset: MakeDataset) -> None:
     raw = text_table(
         key=list("abcd"),
-        number=["1", "1", "1", "1"],
+        number=["1", "1", "1", "2"],
         note=["p", "q", "p", "r"],
         y=["5", "5", "5", "6"],
     )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from studperf.config.dataset import Dataset
+from studperf.data.numbers import LARGEST_WHOLE
 from studperf.data.parquet import index_columns, single_type, to_single_values
 from studperf.data.source import check_names
 from studperf.data.tracked import md5_of
@@ -232,7 +233,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def _is_whole(values: pa.Array) -> bool:
     known = values.drop_null().to_numpy(zero_copy_only=False)
     known = known[known == known]  # noqa: PLR0124 - not NaN
-    return bool((known == known.round()).all())
+    return bool((known == known.round()).all() and (np.abs(known) < LARGEST_WHOLE).all())
 
 
 def _whole_text(values: pa.Array) -> pa.Array:

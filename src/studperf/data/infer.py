@@ -57,7 +57,7 @@ _N_TESTED_ROWS = 20_000
 _N_NAMED = 100
 _LEAK_TESTS_S = 6.0
 _N_READ_BYTES = 32 << 20
-_N_READ_ROWS = 250_000
+_N_READ_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
     if path.suffix in PARQUET:
         raw, is_whole = read_head(path, _N_READ_ROWS)
     else:
-        head, is_whole = read_first_bytes(path, _N_READ_BYTES)
+        head, is_whole = read_first_bytes(path, _N_READ_BYTES, _N_READ_ROWS)
         try:
             head.decode("utf-8")
         except UnicodeDecodeError:

@@ -13,6 +13,8 @@ from studperf.config.dataset import Source
 
 LARGEST = 1e30
 """Beyond it squares leave float32, in which networks compute, and sums of squares soon leave float64."""
+LARGEST_WHOLE = 2.0**63
+"""From here on a whole number does not fit into int64."""
 SMALLEST = 1e-30
 """A spread below it is lost when it is squared."""
 LEAST_RELATIVE_SPREAD = 1e-5

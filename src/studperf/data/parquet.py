@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ENDINGS = (".parquet", ".pq")
-_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError)
+_DAMAGED = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RecursionError)
 """What pandas' own notes in a file end in, where they were damaged."""
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _PATIENCE_S = 1.0
+_QUIET_S = 10.0
 
 
 class Tick(Protocol):
@@ -26,11 +27,11 @@ def say_nothing(n_rows: int, share: float) -> None:
 
 @contextmanager
 def reading(console: Console | None) -> Iterator[Tick]:
-    """A bar once a file takes longer than a second; where there is no terminal, a line at the end."""
+    """A bar once a file takes longer than a second; where there is no terminal, a line every ten seconds and one at the end."""
     if console is None:
         yield say_nothing
         return
-    started = time.monotonic()
+    started = said = time.monotonic()
     n_read = 0
     columns = (
         TextColumn("{task.description}"),
@@ -42,7 +43,7 @@ def reading(console: Console | None) -> Iterator[Tick]:
     task = bar.add_task("Reading", total=1.0, rows="0")
 
     def tick(n_rows: int, share: float) -> None:
-        nonlocal n_read
+        nonlocal n_read, said
         n_read = n_rows
         bar.update(task, completed=share, rows=f"{n_rows:,}")
         if (
@@ -51,6 +52,11 @@ def reading(console: Console | None) -> Iterator[Tick]:
             and time.monotonic() - started > _PATIENCE_S
         ):
             bar.start()
+        now = time.monotonic()
+        is_due = now - started > _PATIENCE_S and now - said > _QUIET_S
+        if is_due and not console.is_terminal:
+            said = now
+            console.print(f"Reading: {n_rows:,} rows, {share:.0%}")
 
     try:
         yield tick

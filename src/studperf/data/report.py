@@ -287,10 +287,10 @@ def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
     levels = np.unique(values)
     steps = np.diff(levels)
     if not len(steps):
-        return np.histogram_bin_edges(values, bins=1)
+        return _even_edges(values, 1)
     places = (levels - levels[0]) / steps.min()
     if places[-1] > _N_STEPS or np.abs(places - places.round()).max() > _OFF_GRID:
-        return np.histogram_bin_edges(values, bins=n_most)
+        return _even_edges(values, n_most)
     n_levels = int(places[-1].round()) + 1
     least = -(-n_levels // n_most)
     width = max(
@@ -299,6 +299,16 @@ def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
     return np.asarray(
         levels[0] + steps.min() * (width * np.arange(-(-n_levels // width) + 1) - 0.5)
     )
+
+
+def _even_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """(B + 1,) of bins of one width; of one bin where values lie too near to one another to be parted, as 2**63 and its neighbours."""
+    low, high = float(values.min()), float(values.max())
+    finest = float(np.spacing(max(abs(low), abs(high))))
+    if high - low > 2 * n_bins * finest:
+        return np.histogram_bin_edges(values, bins=n_bins)
+    margin = max(0.5, 2 * finest)
+    return np.array([low - margin, high + margin])
 
 
 def _bars(ax: Axes, table: Table, name: str) -> None:

@@ -20,7 +20,7 @@ from studperf.data.facts import (
     judge_rows,
     suggest_line,
 )
-from studperf.data.numbers import LARGEST, to_numbers
+from studperf.data.numbers import LARGEST, LARGEST_WHOLE, to_numbers
 from studperf.errors import DataError, listing
 
 __all__ = [
@@ -244,7 +244,7 @@ def as_levels(values: pd.Series) -> pd.Series:
     """Values as level names; 3 and 3.0 are the same level, as a missing value turns a column of integers into floats."""
     if pd.api.types.is_float_dtype(values):
         whole = values.dropna()
-        if (whole == whole.round()).all():
+        if (whole == whole.round()).all() and (whole.abs() < LARGEST_WHOLE).all():
             values = values.astype("Int64")
     return values.astype(object).where(values.notna(), None).map(_as_level)
 

@@ -175,16 +175,19 @@ def read_bytes(path: Path) -> bytes:
     return raw
 
 
-def read_first_bytes(path: Path, n_bytes: int) -> tuple[bytes, bool]:
-    """Return the first whole lines of a text file, unpacked where it is gzip, and whether they are all.
+def read_first_bytes(path: Path, n_bytes: int, n_rows: int) -> tuple[bytes, bool]:
+    """Return the first whole lines of a text file, about so many, unpacked where it is gzip, and whether they are all.
 
     Raises:
         DataError: the file can't be read, or a gzip file is damaged.
     """
     with readable(path):
         raw = _unpack(path, n_bytes)
-    if len(raw) <= n_bytes:
+    n_lines = count_byte(raw, b"\n", len(raw))
+    if len(raw) <= n_bytes and n_lines <= n_rows + 1:
         return raw, True
+    if n_lines > n_rows:
+        raw = raw[: int(len(raw) * n_rows / n_lines)]
     return raw[: end_of_rows(raw) or len(raw)], False
 
 

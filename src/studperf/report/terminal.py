@@ -151,4 +151,4 @@ def interval_text(interval: Interval, *, digits: int = 2, smallest: float = 0.0)
         f"{end:.{shown}f}" if end in ends or not math.isfinite(end) else f"{end:.0e}"
         for end in (interval.low, interval.high)
     )
-    return f"{interval.value:.{shown}f} \\[{low}, {high}]"
+    return f"{interval.value:.{shown}f} [{low}, {high}]"
