@@ -347,9 +347,11 @@ def _figure(paint: Callable[[Axes], None], *, size: tuple[float, float] = (7.4, 
 
 
 def _new_figure(size: tuple[float, float]) -> Figure:
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rcParams["text.parse_math"] = False  # a level or a name with two `$` in it is no formula
     figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -46,9 +46,11 @@ def draw_plots(record: RunRecord, folder: Path) -> None:
 def _draw(
     path: Path, paint: Callable[[Axes], None], *, size: tuple[float, float] = (7.2, 4.2)
 ) -> None:
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rcParams["text.parse_math"] = False  # a level or a name with two `$` in it is no formula
     figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
