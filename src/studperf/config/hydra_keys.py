@@ -69,7 +69,7 @@ def find_refused_words(given: Iterable[Given]) -> list[Fault]:
             faults.append(Fault(word.key, "is a part of Hydra, and can't be taken away"))
         elif "/" not in word.key and not word.key.startswith("hydra."):
             faults.append(Fault(word.key, "is no key; --hydra-help lists those that are heeded"))
-        elif _below(name, ("job.env_copy", *_COMPUTED)):
+        elif _below(name, ("job.env_copy", "searchpath", *_COMPUTED)):
             faults.append(Fault(word.key, _instead(name)))
     return faults
 
