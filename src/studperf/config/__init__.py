@@ -218,7 +218,7 @@ def _read_line(
     overrides: Sequence[str],
     check_study: CheckStudy | None = None,
     *,
-    is_multirun: bool = False,
+    is_multirun: bool | None = None,
 ) -> Line:
     from studperf.config.overrides import read_line
     from studperf.config.secrets import secret_words

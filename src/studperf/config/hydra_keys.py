@@ -69,13 +69,13 @@ def find_refused_words(given: Iterable[Given]) -> list[Fault]:
             faults.append(Fault(word.key, "is a part of Hydra, and can't be taken away"))
         elif "/" not in word.key and not word.key.startswith("hydra."):
             faults.append(Fault(word.key, "is no key; --hydra-help lists those that are heeded"))
-        elif _below(name, ("job.env_copy", *_COMPUTED)):
+        elif _below(name, ("job.env_copy", "searchpath", *_COMPUTED)):
             faults.append(Fault(word.key, _instead(name)))
     return faults
 
 
 def find_hydra_faults(
-    given: Iterable[Given], cfg: DictConfig, base: DictConfig, *, is_multirun: bool
+    given: Iterable[Given], cfg: DictConfig, base: DictConfig, *, is_multirun: bool | None
 ) -> list[Fault]:
     """Find the keys of Hydra that would change nothing, and those that contradict each other.
 
@@ -83,7 +83,7 @@ def find_hydra_faults(
         given: Hydra's words of the command line.
         cfg: what the command line composes to, with Hydra's own part; a YAML of the user's may have set keys as well.
         base: what an empty command line composes to.
-        is_multirun: whether -m stands on the command line.
+        is_multirun: whether -m stands on the command line; None where that is not known, as outside of a command.
     """
     words = {word.key: word.value for word in given}
     faults = list(_find_changed(cfg.hydra, base.hydra))
@@ -92,7 +92,7 @@ def find_hydra_faults(
         faults.append(Fault("hydra.mode", "RUN contradicts -m; drop one of them"))
     elif is_multirun or mode == "MULTIRUN":
         faults += _find_unused_in_multirun(cfg, base)
-    else:
+    elif is_multirun is False:
         faults += _find_unused_in_run(words, cfg)
     return list(dict.fromkeys(faults))
 

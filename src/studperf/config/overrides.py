@@ -128,7 +128,7 @@ def read_line(
     *,
     check: Check,
     check_study: CheckStudy | None = None,
-    is_multirun: bool = False,
+    is_multirun: bool | None = None,
 ) -> Line:
     """Reads a command line and finds all of its faults.
 
@@ -137,7 +137,7 @@ def read_line(
         check: gives the faults of a composed configuration.
         check_study: gives those of a study, from its words and the settings of its sweeper. A study does this itself as it begins; it is
             asked here where other faults keep it from beginning, so that all are told at once.
-        is_multirun: whether -m stands on the command line.
+        is_multirun: whether -m stands on the command line; None where that is not known.
     """
     loader = GlobalHydra.instance().config_loader()
     groups = group_names()
@@ -256,7 +256,7 @@ def _given_to_hydra(overrides: Sequence[Override]) -> list[Given]:
 
 
 def _find_faults_of_hydra(
-    overrides: Sequence[Override], groups: set[str], *, is_multirun: bool
+    overrides: Sequence[Override], groups: set[str], *, is_multirun: bool | None
 ) -> list[Fault]:
     words = first_values(_with_plus(overrides, groups))
     given = _given_to_hydra(overrides)
@@ -449,7 +449,8 @@ def _as_hydra_takes_it(override: Override, groups: set[str], *, is_added: bool) 
     if is_added:
         return f"++{text.lstrip('+')}"
     if _key(override).split("@")[0] in groups and not override.is_delete():
-        return write_group(_key(override), text.partition("=")[2])
+        word = write_group(_key(override), text.partition("=")[2])
+        return word if word.startswith("+") or not text.startswith("+") else text
     return text
 
 
