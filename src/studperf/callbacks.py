@@ -59,7 +59,11 @@ class Keeper(Checkpoint):
             return None
         return self._signed(self.best["value"])
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
         """Stop a resumed run that early stopping had ended before it was killed."""
         stopper = trainer.early_stopping_callback
         trainer.should_stop = stopper is not None and stopper.stopped_epoch > 0
@@ -103,7 +107,11 @@ class Keeper(Checkpoint):
         self._started = now
         return row
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_epoch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
         """Write everything to disk, when it is time.
 
         Of several processes the first one's clock counts, as saving takes all of them.
@@ -111,7 +119,11 @@ class Keeper(Checkpoint):
         if trainer.strategy.broadcast(time.monotonic() - self._written >= WRITE_EVERY_S):
             self._write(trainer)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
         """Write everything to disk."""
         self._write(trainer)
 
@@ -187,7 +199,11 @@ class EpochBar(Callback):
         self.progress: Progress | None = None
         self.task: Any = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
         """Open the bar."""
         if not self.console.is_terminal:
             return
@@ -204,7 +220,11 @@ class EpochBar(Callback):
             "", total=trainer.max_epochs, completed=trainer.current_epoch
         )
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_epoch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
         """Move the bar on; an epoch that `trainer.max_steps` cut short has no row to show."""
         history = self.keeper.record.history
         if len(history) <= trainer.current_epoch:
@@ -222,7 +242,11 @@ class EpochBar(Callback):
         elif epoch % max(1, n_epochs // 10) == 0 or epoch == n_epochs:
             self.console.print(f"epoch {epoch}/{n_epochs}  {text}")
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_end(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002 - lightning's signature
+        pl_module: pl.LightningModule,  # noqa: ARG002 - as above
+    ) -> None:
         """Close the bar."""
         self.close()
 

@@ -368,10 +368,12 @@ def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     `optimizer.step` itself.
     """
     kernel = _FUSED_KERNELS.get(type(optimizer), "")
-    has_hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks  # noqa: SLF001 - torch has no other way to ask
+    # torch has no public way to ask for hooks.
+    before = optimizer._optimizer_step_pre_hooks  # noqa: SLF001 - see above
+    after = optimizer._optimizer_step_post_hooks  # noqa: SLF001 - see above
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     is_begun = all(p.device.type == "cpu" and optimizer.state[p] for p in parameters)
-    if has_hooks or not is_begun or not hasattr(torch, kernel):
+    if before or after or not is_begun or not hasattr(torch, kernel):
         return optimizer.step
 
     run = getattr(torch, kernel)

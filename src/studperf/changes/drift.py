@@ -78,8 +78,10 @@ def _describe(name: str, a: pd.Series, b: pd.Series, p: float | None, *, is_leve
     """Return a column's drift, with its values before and after in words."""
     missing = (float(a.isna().mean()), float(b.isna().mean()))
     if is_level:
-        return Drift(name, _modes(a), _modes(b), _cramers_v(a.dropna(), b.dropna()), p, missing)
-    return Drift(name, _moments(a), _moments(b), _standardised(a, b), p, missing)
+        shift = _cramers_v(a.dropna(), b.dropna())
+        return Drift(name, _modes(a), _modes(b), shift, p, missing)
+    shift = _standardised(a, b)
+    return Drift(name, _moments(a), _moments(b), shift, p, missing)
 
 
 def _p_value(a: pd.Series, b: pd.Series, *, is_level: bool) -> float:

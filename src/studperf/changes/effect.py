@@ -61,7 +61,10 @@ def measure_effect(old: Table, new: Table) -> Effects:
     effects = []
     for name, table in (("new", new), ("old", old)):
         test = table.rows(split_table(table).test)
-        trains = [other.rows(np.flatnonzero(~_are_among(other, test))) for other in (old, new)]
+        trains = []
+        for other in (old, new):
+            rows = np.flatnonzero(~_are_among(other, test))
+            trains.append(other.rows(rows))
         if min(len(test), *map(len, trains)) < MIN_ROWS:
             return Effects([], f"fewer than {MIN_ROWS} rows to train on or to score")
         by_old, by_new = (_predict(train, test) for train in trains)

@@ -65,11 +65,14 @@ def _compare_by_id(
     """
     columns = dataset.columns.items()
     ids = [name for name, column in columns if column.kind == "id" and name in shared]
-    if not ids or old[ids[0]].duplicated().any() or new[ids[0]].duplicated().any():
+    if not ids:
+        return None, {}
+    by = ids[0]
+    if old[by].duplicated().any() or new[by].duplicated().any():
         return None, {}
 
-    a = old[shared].astype(str).set_index(ids[0])
-    b = new[shared].astype(str).set_index(ids[0])
+    a = old[shared].astype(str).set_index(by)
+    b = new[shared].astype(str).set_index(by)
     both = a.index.intersection(b.index)
     differs = a.loc[both] != b.loc[both]
     n_changed = differs.sum().sort_values(ascending=False)

@@ -41,7 +41,11 @@ class VertexEnvironment(LightningEnvironment):
         """Return the number of this machine among the run's machines."""
         return self.replica.rank
 
-    def validate_settings(self, num_devices: int, num_nodes: int) -> None:  # noqa: ARG002 - lightning's signature
+    def validate_settings(
+        self,
+        num_devices: int,  # noqa: ARG002 - lightning's signature
+        num_nodes: int,
+    ) -> None:
         """Check that the run is for as many machines as the job has.
 
         Processes that wait for more machines than there are would wait for half an hour.

@@ -24,7 +24,7 @@ RUNS = "runs"
 FETCHED = ".fetched.json"
 """File below `runs` here that lists what was fetched, so that nothing else is ever replaced."""
 State = Literal["here", "older", "changed", "another"]
-"""A file here, compared with the job's: the same, older, changed since it came, or not the job's."""
+"""A file here beside the job's: the same, older, changed since it came, or not the job's."""
 
 
 def fetch(google: Google, job: Job, runs: Path, console: Console) -> list[Path]:
@@ -49,7 +49,8 @@ def fetch(google: Google, job: Job, runs: Path, console: Console) -> list[Path]:
     known = fetched.setdefault(job.name, {})
     states = {}
     for blob in blobs:
-        states[blob.name] = _compare(place(runs, blob), blob, known.get(blob.name))
+        fetched_md5 = known.get(blob.name)
+        states[blob.name] = _compare(place(runs, blob), blob, fetched_md5)
     new = [blob for blob in blobs if states[blob.name] == "older"]
     _refuse_losses(job, runs, states)
 
@@ -123,8 +124,9 @@ def _compare(path: Path, blob: Blob, fetched: str | None) -> State:
 def _read_fetched(runs: Path) -> dict[str, dict[str, str]]:
     """Return the md5 of each file that was fetched into this folder, by job and name."""
     try:
-        found: dict[str, dict[str, str]] = json.loads((runs / FETCHED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = (runs / FETCHED).read_text(encoding="utf-8")
+        found: dict[str, dict[str, str]] = json.loads(text)
+    except (OSError, ValueError):  # nothing was fetched into it yet
         return {}
     return found
 

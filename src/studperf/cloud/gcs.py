@@ -181,7 +181,7 @@ class Folder:
             stream=is_streamed,
         )
 
-    def _post(self, name: str, content: Any, md5: str) -> None:  # noqa: ANN401 - bytes, or a file of them
+    def _post(self, name: str, content: Any, md5: str) -> None:  # noqa: ANN401 - bytes or a file
         """Try once to write an object, and compare the md5 that arrived."""
         response = self.google.once(
             "POST",

@@ -75,7 +75,8 @@ class Presence:
     def _write(self, state: str) -> None:
         """Write the sign of life, with a number that makes it a new one."""
         self._n += 1
-        self.folder.write(self._name, json.dumps({"state": state, "n": self._n}).encode())
+        sign = json.dumps({"state": state, "n": self._n})
+        self.folder.write(self._name, sign.encode())
 
     def _state(self, name: str) -> str:
         """Return a machine's state; one whose sign can't be read counts as working."""

@@ -247,5 +247,10 @@ def _line(entry: Json) -> Line:
     """Return an entry of the log as a line; text is logged plainly, or as JSON's message."""
     payload = entry.get("jsonPayload", {})
     text = str(entry.get("textPayload") or payload.get("message") or "").rstrip("\n")
-    replica = str(entry.get("resource", {}).get("labels", {}).get("task_name", ""))
-    return Line(str(entry["timestamp"]), str(entry.get("insertId", "")), replica, text)
+    labels = entry.get("resource", {}).get("labels", {})
+    return Line(
+        time=str(entry["timestamp"]),
+        id=str(entry.get("insertId", "")),
+        replica=str(labels.get("task_name", "")),
+        text=text,
+    )

@@ -107,7 +107,8 @@ def fit_stack(
     # The layout of all members, since the stack's own shrinks when members stop.
     layout = stack.layout
     best = stack.values.clone()
-    watch = Watch(config.monitor, torch.full((len(members),), torch.inf), layout.split(best))
+    worst = torch.full((len(members),), torch.inf)
+    watch = Watch(config.monitor, worst, layout.split(best))
     with _sigterm_as_interrupt(), _EpochBar(config, console, len(members)) as bar:
         _run_epochs(stack, members, data, watch, bar)
 
@@ -210,7 +211,10 @@ def _validate(stack: Stack, val: _Part, module: ScoreModule) -> dict[str, Tensor
     """Return each metric over val, (K,), as `ScoreModule.on_validation_epoch_end` reckons it."""
     n_members = len(stack)
     step = max(1, _SCORING_VALUES // n_members)
-    parts = [stack.forward(x.expand(n_members, -1, -1)) for x in torch.split(val.x, step)]
+    parts = []
+    for x in torch.split(val.x, step):
+        shared = x.expand(n_members, -1, -1)
+        parts.append(stack.forward(shared))
     y = torch.cat(parts, dim=1)
     error = y * module.target_std + module.target_mean - val.target
     mse = error.square().mean(1)

@@ -104,7 +104,8 @@ class Linear:
         if self.for_bias is not None:
             torch.sum(gradient, 1, out=self.for_bias)
         if n_out == 1:
-            torch.bmm(gradient.view(k, 1, b), self.x, out=self.for_weight.view(k, 1, -1))
+            row = self.for_weight.view(k, 1, -1)
+            torch.bmm(gradient.view(k, 1, b), self.x, out=row)
         else:
             torch.bmm(self.x.transpose(1, 2), gradient, out=self.for_weight)
 
@@ -113,8 +114,10 @@ class Linear:
             return (None,)
         for_x = self.buffers.get("x", self.x.shape)
         if n_out == 1:
-            return (torch.mul(gradient, self.weight.view(k, 1, -1), out=for_x),)
-        return (torch.bmm(gradient, self.weight.transpose(1, 2), out=for_x),)
+            torch.mul(gradient, self.weight.view(k, 1, -1), out=for_x)
+        else:
+            torch.bmm(gradient, self.weight.transpose(1, 2), out=for_x)
+        return (for_x,)
 
 
 class Activation:

@@ -140,7 +140,8 @@ class _Buffers:
     def __init__(self, shape: torch.Size) -> None:
         # uint8 becomes float five times as fast as bool does.
         self.kept = torch.ones(shape, dtype=torch.uint8)
-        self.rows = list(self.kept.view(shape[0], -1).numpy().view(np.bool_))
+        by_member = self.kept.view(shape[0], -1)
+        self.rows = list(by_member.numpy().view(np.bool_))
         self.uniform = torch.empty(self.rows[0].size, dtype=torch.float64)
         self.uniform_array = self.uniform.numpy()
 
@@ -166,7 +167,8 @@ def is_bernoulli_a_comparison() -> bool:
     the comparison takes half the time (3.4 against 7.1 ns a number; half of a stack's time is
     dropout). On Intel processors MKL samples, from another stream, and faster.
     """
-    kept = torch.empty(1000).bernoulli_(0.7, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.empty(1000).bernoulli_(0.7, generator=generator)
     again = torch.Generator().manual_seed(0)
     uniform = torch.empty(1000, dtype=torch.float64).uniform_(generator=again)
     return torch.equal(kept, (uniform < 0.7).float())  # noqa: PLR2004 - the p drawn with

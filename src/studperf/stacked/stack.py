@@ -252,8 +252,11 @@ class Stack:
         """
         x_num, x_cat, _ = (tensor[:_N_TRIED] for tensor in rows)
         with torch.no_grad():
-            stacked = self.forward(self.read_rows(x_num, x_cat).expand(len(self), -1, -1))
-            for module, y in ((modules[0], stacked[0]), (modules[-1], stacked[-1])):
+            x = self.read_rows(x_num, x_cat)
+            stacked = self.forward(x.expand(len(self), -1, -1))
+            for k in (0, -1):
+                module = modules[k]
+                y = stacked[k]
                 was_training = module.training
                 own = module.eval().model(x_num, x_cat)
                 module.train(was_training)

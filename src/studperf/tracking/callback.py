@@ -18,7 +18,11 @@ class LogEpochs(Callback):
     tracker: Tracker
     record: RunRecord
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+    def on_train_epoch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
         """Log the newest row; an epoch that `trainer.max_steps` cut short has none."""
         if len(self.record.history) > trainer.current_epoch:
             self.tracker.log_epoch(self.record.history[-1])

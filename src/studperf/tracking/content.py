@@ -53,7 +53,8 @@ def config_of(record: RunRecord) -> dict[str, Any]:
 
 def row_of(row: dict[str, float | int], best: float | None) -> dict[str, float | int]:
     """Return an epoch's row for W&B, with the watched metric's best value so far."""
-    kept = {key: row[key] for key in (keys.EPOCH, *keys.CURVES) if key in row}
+    wanted = (keys.EPOCH, *keys.CURVES)
+    kept = {key: row[key] for key in wanted if key in row}
     if best is not None:
         kept[keys.BEST_VALUE] = best
     return kept

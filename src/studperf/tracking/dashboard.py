@@ -111,7 +111,7 @@ def build(entity: str | None, project: str) -> Workspace:
     )
 
 
-def _scoreboard(panels: Any) -> list[Any]:  # noqa: ANN401 - the module of panels, imported where it is needed
+def _scoreboard(panels: Any) -> list[Any]:  # noqa: ANN401 - a module, imported late
     """Return the panels that are looked at first."""
     rmse = panels.SummaryMetric(keys.score("test", "rmse"))
     model = panels.Config(f"{keys.RECORD}.model")
@@ -340,7 +340,7 @@ def _dotted(values: dict[str, Any], head: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{head}{key}.")
 
 
-def _names(value: Any) -> Iterator[str]:  # noqa: ANN401 - str, a key of any kind, a column of one, or several
+def _names(value: Any) -> Iterator[str]:  # noqa: ANN401 - a key of any kind, or several
     """Yield the names of the keys that a panel's attribute holds."""
     if isinstance(value, list | tuple):
         for one in value:

@@ -6,7 +6,7 @@ EPOCH = "epoch"
 CURVES = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "lr", "seconds")
 """Values logged each epoch, beside `EPOCH`; `seconds` since the fit began."""
 BEST_VALUE = "best/value"
-"""The watched metric's best so far, each epoch: the last one is the run's, also if it was killed."""
+"""Watched metric's best so far, each epoch: the last is the run's, also if it was killed."""
 BEST_EPOCH = "best/epoch"
 
 SCORES = ("rmse", "mae", "r2", "bias")

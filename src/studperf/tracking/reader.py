@@ -95,7 +95,7 @@ def _records(run: LoggedRun) -> Iterator[Any]:
     """Yield the protobuf messages of a log."""
     from wandb.proto import wandb_internal_pb2
 
-    message: Any = getattr(wandb_internal_pb2, "Record")  # noqa: B009 - generated, so that its types are not known
+    message: Any = getattr(wandb_internal_pb2, "Record")  # noqa: B009 - generated, without types
     for data in _payloads(run):
         record = message()
         record.ParseFromString(data)
@@ -155,7 +155,8 @@ def _add(run: LoggedRun, record: Any) -> None:  # noqa: ANN401 - a protobuf mess
         case "artifact":
             run.artifacts.append(_artifact(record.artifact))
         case "stats":
-            run.system.append({item.key: json.loads(item.value_json) for item in record.stats.item})
+            items = record.stats.item
+            run.system.append({item.key: json.loads(item.value_json) for item in items})
         case "exit":
             run.exit_code = record.exit.exit_code
 

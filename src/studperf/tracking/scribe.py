@@ -58,7 +58,7 @@ class Scribe:
             return
         try:
             action(message)
-        except Exception as error:  # noqa: BLE001 - whatever wandb raises, training must not hear of it
+        except Exception as error:  # noqa: BLE001 - training must not hear of it
             sys.stderr.write(f"{message['do']}: {error!r}\n")
             self._warn(f"{message['do']} failed: {error}")
             if is_last:
@@ -305,7 +305,8 @@ def answers(server: str, timeout_s: float) -> bool:
     wandb itself would try for a minute and a half.
     """
     try:
-        urllib.request.urlopen(f"{server}/graphql", data=b"{}", timeout=timeout_s).close()  # noqa: S310 - the user's own server
+        url = f"{server}/graphql"
+        urllib.request.urlopen(url, data=b"{}", timeout=timeout_s).close()  # noqa: S310 - the user's own server
     except urllib.error.HTTPError as error:
         error.close()
     except (OSError, ValueError):

@@ -208,7 +208,8 @@ def verify(upload: Upload, wait_s: float) -> None:
     upload.outcome = "sent"
     upload.note = ""
     for run in upload.runs:
-        facts = {"url": upload.url, "rows": len(run.history), "bytes": run.path.stat().st_size}
+        n_bytes = run.path.stat().st_size
+        facts = {"url": upload.url, "rows": len(run.history), "bytes": n_bytes}
         (run.path.parent / ARRIVED).write_text(json.dumps(facts) + "\n", encoding="utf-8")
     for place in ("data", "cache", "logs"):
         shutil.rmtree(upload.folder / WANDB / place, ignore_errors=True)
@@ -263,7 +264,7 @@ def _find_missing(upload: Upload) -> list[str]:
     """Return in words what the server does not have of a run; empty if it has all."""
     try:
         there = _ask_server(upload)
-    except Exception as error:  # noqa: BLE001 - a server may answer anything, and one run must not stop the others
+    except Exception as error:  # noqa: BLE001 - one run must not stop the others
         return [f"the server could not be asked: {type(error).__name__}: {error}"]
     faults = []
     if there["rows"] < upload.n_rows:

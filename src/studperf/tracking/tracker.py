@@ -120,7 +120,8 @@ class Tracker:
         if self.scribe is None:
             return
         tables = tables_of(record, folder, n_predictions=self.settings.predictions)
-        self.scribe.send({"do": "row", "row": {}, "tables": tables, "images": images_of(folder)})
+        images = images_of(folder)
+        self.scribe.send({"do": "row", "row": {}, "tables": tables, "images": images})
         artifact = model_artifact(record, folder)
         if artifact is not None:
             self.scribe.send({"do": "artifact", "artifact": artifact})
