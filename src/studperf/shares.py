@@ -13,14 +13,15 @@ from torch.overrides import TorchFunctionMode
 
 
 class Share(TorchFunctionMode):
-    """The rows `rank`, `rank + n_ranks`, ... of a batch.
+    """A context in which a model sees the rows `rank`, `rank + n_ranks`, ... of a batch.
 
-    Within it dropout is drawn for the whole batch, by every process from the same stream, and each applies what falls to its own rows;
-    batch normalisation goes by the mean and variance of all processes' rows (torch's own SyncBatchNorm needs GPUs).
+    Within it dropout is drawn for the whole batch, by every process from the same stream, and each
+    applies what falls to its own rows; batch normalisation goes by the mean and variance of all
+    processes' rows (torch's own SyncBatchNorm needs GPUs).
 
     Args:
         rank: of this process.
-        n_ranks: how many processes there are.
+        n_ranks: number of processes.
         n_rows: of the whole batch.
 
     >>> share = Share(rank=1, n_ranks=2, n_rows=5)
@@ -30,12 +31,17 @@ class Share(TorchFunctionMode):
 
     def __init__(self, rank: int, n_ranks: int, n_rows: int) -> None:
         super().__init__()
-        self.rank, self.n_ranks, self.n_rows = rank, n_ranks, n_rows
+        self.rank = rank
+        self.n_ranks = n_ranks
+        self.n_rows = n_rows
         self.n_own = len(range(rank, n_rows, n_ranks))
 
     @property
     def weight(self) -> float:
-        """Factor on this process's mean loss: DDP averages the processes' gradients as if each had as many rows."""
+        """Factor on this process's mean loss.
+
+        DDP averages the processes' gradients as if each had as many rows.
+        """
         return self.n_own * self.n_ranks / self.n_rows
 
     def __torch_function__(
@@ -45,7 +51,7 @@ class Share(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - what torch's function returns
-        """Torch asks here for each of its functions."""
+        """Replace dropout and batch normalisation; torch asks here for each function."""
         own: dict[Callable[..., Any], Callable[..., Any]] = {
             functional.dropout: self._drop,
             functional.batch_norm: _normalise,
@@ -59,13 +65,15 @@ class Share(TorchFunctionMode):
         training: bool = True,  # noqa: FBT001, FBT002 - as torch calls
         inplace: bool = False,  # noqa: FBT001, FBT002 - as torch calls
     ) -> Tensor:
-        """As `torch.nn.functional.dropout` of the whole batch; `x` begins with the rows, or with several places for each."""
+        """Drop as `torch.nn.functional.dropout` would for the whole batch.
+
+        `x` begins with the rows, or with several places for each.
+        """
         n_places, rest = divmod(len(x), self.n_own)
         if not training or p == 0 or rest:
             return functional.dropout(x, p, training, inplace)
-        kept = torch.empty(
-            self.n_rows * n_places, *x.shape[1:], dtype=x.dtype, device=x.device
-        ).bernoulli_(1 - p)
+        shape = (self.n_rows * n_places, *x.shape[1:])
+        kept = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p)
         own = kept.view(self.n_rows, -1)[self.rank :: self.n_ranks].reshape(x.shape)
         return x * own.div_(1 - p)
 
@@ -80,26 +88,35 @@ def _normalise(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As `torch.nn.functional.batch_norm` of the whole batch: x (B, C, ...)."""
+    """Normalise x (B, C, ...) as `torch.nn.functional.batch_norm` would for the whole batch."""
     if not training:
         return functional.batch_norm(
             x, running_mean, running_var, weight, bias, training, momentum, eps
         )
+
     across = [0, *range(2, x.ndim)]
-    n_places = _sum_over_processes(torch.full((), x.numel() / x.shape[1], device=x.device))
+    n_own_places = torch.full((), x.numel() / x.shape[1], device=x.device)
+    n_places = _sum_over_processes(n_own_places)
     mean = _sum_over_processes(x.sum(across)) / n_places
     wide = [1, -1] + [1] * (x.ndim - 2)
     centred = x - mean.view(wide)
+    # In a second pass, as the difference of squares would lose digits.
     variance = _sum_over_processes(centred.square().sum(across)) / n_places
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             running_mean.lerp_(mean, momentum)
+            # As torch does, with the unbiased variance.
             running_var.lerp_(variance * n_places / (n_places - 1), momentum)
+
     y = centred * (variance + eps).rsqrt().view(wide)
-    y = y if weight is None else y * weight.view(wide)
-    return y if bias is None else y + bias.view(wide)
+    if weight is not None:
+        y = y * weight.view(wide)
+    if bias is not None:
+        y = y + bias.view(wide)
+    return y
 
 
 def _sum_over_processes(x: Tensor) -> Tensor:
-    total: Tensor = all_reduce(x)  # type: ignore[no-untyped-call]
+    """Return the sum over all processes, through which gradients flow back."""
+    total: Tensor = all_reduce(x)  # type: ignore[no-untyped-call] # torch leaves it without types
     return total

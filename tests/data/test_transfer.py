@@ -226,7 +226,7 @@ def test_without_credentials_there_is_one_message(work: Path) -> None:
 def test_google_s_word_on_the_age_of_python_is_kept_back_and_no_other() -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        remotes._prepare()
+        remotes._set_google_options()
         from google.api_core._python_version_support import check_python_version
 
         assert (

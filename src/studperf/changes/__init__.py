@@ -1,1 +1,1 @@
-"""What changed between two versions of a table: rows, columns, distributions, and what a quick baseline makes of it."""
+"""The change between two versions of a table: rows, columns, distributions, a baseline's scores."""

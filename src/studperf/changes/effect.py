@@ -1,4 +1,4 @@
-"""What the change does to a quick baseline: trained on either version, scored on the same rows of the new one."""
+"""The change's effect on quick baselines: trained on either version, scored on the same rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ MIN_ROWS = 50
 
 @dataclass(frozen=True)
 class Effect:
-    """One baseline; `difference` is the RMSE of the one trained on the new version minus that of the other, below 0 is better."""
+    """One baseline's scores on some rows, trained on the old and on the new version.
+
+    `difference` is the RMSE of the one trained on the new version minus that of the other: below 0
+    is better.
+    """
 
     baseline: str
     scored_on: str
@@ -29,7 +33,7 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The difference in words."""
         if not self.difference.excludes_zero:
             return "no difference seen"
         return "better" if self.difference.value < 0 else "worse"
@@ -37,67 +41,77 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """All baselines on both versions' rows; or why there are none."""
+    """The effect on all baselines, on both versions' rows; or why there is none."""
 
     effects: list[Effect]
     why_not: str | None = None
 
 
 def measure_effect(old: Table, new: Table) -> Effects:
-    """Trains baselines on both versions and scores them on the test rows of the new one, then of the old one.
+    """Train baselines on both versions, and score them on test rows of the new and of the old one.
 
-    Each version's own rows favour it: a change that spoilt the target looks good on the rows it spoilt, and bad on the others. No row
-    that is scored, by its features or its id, is trained on in either version.
+    Each version's own rows favour it: a change that spoilt the target looks good on the rows it
+    spoilt, and bad on the others. No row that is scored, by its features or its id, is trained on
+    in either version.
     """
     if not _narrow(new, old).dataset.features:
         return Effects([], "the versions have no feature in common")
     effects = []
     for name, table in (("new", new), ("old", old)):
         test = table.rows(split_table(table).test)
-        trains = [other.rows(np.flatnonzero(~_are_among(other, test))) for other in (old, new)]
+        trains = []
+        for other in (old, new):
+            rows = np.flatnonzero(~_are_among(other, test))
+            trains.append(other.rows(rows))
         if min(len(test), *map(len, trains)) < MIN_ROWS:
             return Effects([], f"fewer than {MIN_ROWS} rows to train on or to score")
-        of_old, of_new = (_predict(train, test) for train in trains)
+        by_old, by_new = (_predict(train, test) for train in trains)
         actual = test.target
-        for baseline, predicted in of_new.items():
-            errors = (metrics.rmse(of_old[baseline], actual), metrics.rmse(predicted, actual))
-            effects.append(
-                Effect(
-                    baseline,
-                    name,
-                    len(test),
-                    *errors,
-                    metrics.paired_difference(predicted, of_old[baseline], actual),
-                )
+        for baseline, predicted in by_new.items():
+            reference = by_old[baseline]
+            effect = Effect(
+                baseline=baseline,
+                scored_on=name,
+                n_rows=len(test),
+                old=metrics.rmse(reference, actual),
+                new=metrics.rmse(predicted, actual),
+                difference=metrics.paired_difference(predicted, reference, actual),
             )
+            effects.append(effect)
     return Effects(effects)
 
 
 def _are_among(table: Table, test: Table) -> np.ndarray:
-    """(N,) which rows are among the rows to score."""
-    common = _narrow(test, table)
-    among = np.isin(hash_features(_narrow(table, table, like=common)), hash_features(common))
+    """Return which rows (N,) are among the rows to score, by their features or their id."""
+    narrow_test = _narrow(test, table)
+    narrow_table = _select(table, narrow_test.dataset.feature_names)
+    among = np.isin(hash_features(narrow_table), hash_features(narrow_test))
     for name, column in table.dataset.columns.items():
         if column.kind == "id" and name in table.frame and name in test.frame:
-            among |= (
-                table.frame[name].astype(str).isin(set(test.frame[name].astype(str))).to_numpy()
-            )
+            scored = set(test.frame[name].astype(str))
+            among |= table.frame[name].astype(str).isin(scored).to_numpy()
     return among
 
 
 def _predict(train: Table, test: Table) -> dict[str, FloatArray]:
-    """Baseline -> (N,) predictions of the rows to score, from the features that both have."""
+    """Return each baseline's predictions (N,) of the rows to score.
+
+    They are made from the features that both tables have.
+    """
     train = _narrow(train, test)
-    test = _narrow(test, train, like=train)
+    test = _select(test, train.dataset.feature_names)
     predictions = fit_baselines(train).predict(test)
     return {name: values for name, values in predictions.items() if name != "mean"}
 
 
-def _narrow(table: Table, other: Table, like: Table | None = None) -> Table:
-    """The table with the features that both have, or with those of a third one."""
-    names = (
-        like.dataset.feature_names
-        if like
-        else tuple(n for n in table.dataset.feature_names if n in table.frame and n in other.frame)
-    )
-    return Table(table.frame, table.dataset.model_copy(update={"features": names}), table.warnings)
+def _narrow(table: Table, other: Table) -> Table:
+    """Return a table with the features alone that another one has too."""
+    frame = table.frame
+    names = [n for n in table.dataset.feature_names if n in frame and n in other.frame]
+    return _select(table, tuple(names))
+
+
+def _select(table: Table, names: tuple[str, ...]) -> Table:
+    """Return a table with these features alone."""
+    dataset = table.dataset.model_copy(update={"features": names})
+    return Table(table.frame, dataset, table.warnings)

@@ -18,8 +18,9 @@ from studperf.data.schema import inspect_table
 
 _N_DRIFTS = 12
 _SMALLEST_P = 1e-12
+# Faults with which a quick baseline can be trained all the same, on the columns that both versions
+# have.
 _HARMLESS = ("the column is missing", "the dataset does not name this column")
-"""Faults with which a quick baseline can be trained all the same, on the columns that both versions have."""
 
 
 @dataclass
@@ -33,181 +34,212 @@ class Block:
 
 
 def describe_change(old: Version, new: Version, dataset: Dataset) -> tuple[str, list[Block]]:
-    """One line that says it all, and the blocks below it."""
+    """Return a line that says it all, and the blocks below it."""
     if old.md5 == new.md5:
         return f"No change: both have md5 {new.md5}.", []
+
     rows = compare_rows(old.raw, new.raw, dataset)
-    (table_old, faults_old), (table_new, faults_new) = (
-        inspect_table(version.raw, dataset) for version in (old, new)
-    )
+    table_old, faults_old = inspect_table(old.raw, dataset)
+    table_new, faults_new = inspect_table(new.raw, dataset)
     columns = compare_columns(old.raw, new.raw, dataset)
     errors = [finding for finding in faults_new if finding.level == "error"]
-    # A target left out for missing rows shortens a table, and rows could no longer be told by their place.
+
+    # Rows left out for a missing target shorten a table, and rows could no longer be known by
+    # their place.
     is_whole = len(table_old) == len(old.raw) and len(table_new) == len(new.raw)
-    drifts = find_drift(table_old, table_new, rows.fresh, rows.gone) if is_whole else []
-    has_targets = table_old.has_target and table_new.has_target
-    blocked = (
-        _blocked(faults_old, faults_new, is_whole=is_whole)
-        if has_targets
-        else "a version without target can't be trained on"
-    )
-    effects = Effects([], blocked) if blocked else measure_effect(table_old, table_new)
+    drifts = []
+    if is_whole:
+        drifts = find_drift(table_old, table_new, rows.fresh, rows.gone)
+
+    if table_old.has_target and table_new.has_target:
+        obstacle = _find_obstacle(faults_old, faults_new, is_whole=is_whole)
+    else:
+        obstacle = "a version without target can't be trained on"
+    effects = Effects([], obstacle)
+    if not obstacle:
+        effects = measure_effect(table_old, table_new)
+
     blocks = [
         _rows_block(rows),
         _columns_block(columns),
         _checks_block(faults_old, faults_new),
         _drift_block(drifts, rows),
+        _effect_block(effects, dataset),
     ]
-    return _headline(rows, errors, drifts, effects), [*blocks, _effect_block(effects, dataset)]
+    return _headline(rows, errors, drifts, effects), blocks
 
 
-def _blocked(faults_old: list[Finding], faults_new: list[Finding], *, is_whole: bool) -> str | None:
+def _find_obstacle(
+    faults_old: list[Finding], faults_new: list[Finding], *, is_whole: bool
+) -> str | None:
+    """Return why no baseline can be trained on the versions; None if nothing is in the way."""
     for name, faults in (("old", faults_old), ("new", faults_new)):
-        if errors := [f for f in faults if f.level == "error" and not f.what.startswith(_HARMLESS)]:
-            return f"the {name} version has faults, {errors[0].where} first"
-    return None if is_whole else "rows without a target were left out of one of them"
+        for fault in faults:
+            if fault.level == "error" and not fault.what.startswith(_HARMLESS):
+                return f"the {name} version has faults, {fault.where} first"
+    if not is_whole:
+        return "rows without a target were left out of one of them"
+    return None
 
 
 def _headline(
     rows: RowChanges, errors: list[Finding], drifts: list[Drift], effects: Effects
 ) -> str:
-    parts = [f"{rows.n_old:,} to {rows.n_new:,} rows: {_rows_told(rows)}"]
-    drifted = [drift.column for drift in drifts if drift.has_drifted]
-    parts.append(
-        f"{len(drifted)} of {len(drifts)} columns drifted"
-        + (f" ({', '.join(map(_code, drifted[:3]))})" if drifted else "")
-    )
+    """Return the change in one line."""
+    parts = [f"{rows.n_old:,} to {rows.n_new:,} rows: {_count_rows(rows)}"]
+    drifted = [_code(drift.column) for drift in drifts if drift.has_drifted]
+    line = f"{len(drifted)} of {len(drifts)} columns drifted"
+    if drifted:
+        line += f" ({', '.join(drifted[:3])})"
+    parts.append(line)
     if errors:
         parts.append(f"**{len(errors)} faults: training will refuse it**")
-    ridge = [
-        f"{_signed(e)} on {e.scored_on} rows, {e.verdict}"
-        for e in effects.effects
-        if e.baseline == "ridge"
-    ]
-    parts += [f"ridge trained on it: {', '.join(ridge)}"] if ridge else []
+
+    ridge = [effect for effect in effects.effects if effect.baseline == "ridge"]
+    said = [f"{_signed(effect)} on {effect.scored_on} rows, {effect.verdict}" for effect in ridge]
+    if said:
+        parts.append(f"ridge trained on it: {', '.join(said)}")
     return "; ".join(parts) + "."
 
 
-def _rows_told(rows: RowChanges) -> str:
+def _count_rows(rows: RowChanges) -> str:
+    """Return in words how many rows came, went and changed."""
     if rows.is_reordered:
         return "the same rows in another order"
-    changed = rows.changed or 0
+    # A changed row is fresh in the new version and gone from the old one.
+    n_changed = rows.changed or 0
     parts = [
-        f"{int(rows.fresh.sum()) - changed:,} came",
-        f"{int(rows.gone.sum()) - changed:,} went",
+        f"{int(rows.fresh.sum()) - n_changed:,} came",
+        f"{int(rows.gone.sum()) - n_changed:,} went",
     ]
-    return ", ".join(parts + ([f"{changed:,} changed"] if rows.changed is not None else []))
+    if rows.changed is not None:
+        parts.append(f"{n_changed:,} changed")
+    return ", ".join(parts)
 
 
 def _rows_block(rows: RowChanges) -> Block:
-    prose = [f"{rows.n_old:,} before, {rows.n_new:,} now: {_rows_told(rows)}."]
+    """Return the block about rows, and about the cells that changed in them."""
+    block = Block("Rows", [f"{rows.n_old:,} before, {rows.n_new:,} now: {_count_rows(rows)}."])
     if rows.changed is None:
-        prose.append(
+        block.prose.append(
             "Without a column of ids, a changed row counts as one that went and one that came."
         )
-    cells = [[_code(name), f"{n:,}"] for name, n in list(rows.cells.items())[:_N_DRIFTS]]
-    return Block("Rows", prose, ["column", "cells that changed"] if cells else [], cells)
+    for name, n in list(rows.cells.items())[:_N_DRIFTS]:
+        block.rows.append([_code(name), f"{n:,}"])
+    if block.rows:
+        block.header = ["column", "cells that changed"]
+    return block
 
 
 def _columns_block(columns: list[tuple[str, str]]) -> Block:
+    """Return the block about columns and their levels."""
     if not columns:
         return Block("Columns", ["The same columns, and the same levels in each."])
-    return Block(
-        "Columns",
-        [],
-        ["column", "what happened"],
-        [[_code(name), _code(what)] for name, what in columns],
-    )
+    rows = [[_code(name), _code(what)] for name, what in columns]
+    return Block("Columns", header=["column", "what happened"], rows=rows)
 
 
 def _checks_block(old: list[Finding], new: list[Finding]) -> Block:
-    known = {(f.level, f.where, f.what) for f in old}
-    rows = [
-        [
-            f.level,
-            _code(f.where),
-            _code(f.what),
-            "as before" if (f.level, f.where, f.what) in known else "**new**",
-        ]
-        for f in sorted(new, key=lambda f: f.level)
-    ]
+    """Return the block about the new version's faults, and which of them are new."""
+    known = {(finding.level, finding.where, finding.what) for finding in old}
+    rows = []
+    for finding in sorted(new, key=lambda finding: finding.level):
+        is_known = (finding.level, finding.where, finding.what) in known
+        note = "as before" if is_known else "**new**"
+        rows.append([finding.level, _code(finding.where), _code(finding.what), note])
     if not rows:
         return Block("Checks", ["Every column is what the dataset says it is."])
-    return Block("Checks", [], ["level", "where", "what", ""], rows)
+    return Block("Checks", header=["level", "where", "what", ""], rows=rows)
 
 
 def _drift_block(drifts: list[Drift], rows: RowChanges) -> Block:
-    n_fresh, n_gone = int(rows.fresh.sum()), int(rows.gone.sum())
-    what = (
-        f"the {n_fresh:,} rows that came against all old ones"
-        if n_fresh
-        else f"the {n_gone:,} rows that went against those that stayed"
-    )
-    prose = [
-        f"Tested: {what} (Kolmogorov-Smirnov, chi-squared; p is corrected for the {len(drifts)} columns)."
-    ]
+    """Return the block about columns whose values drifted."""
+    n_fresh = int(rows.fresh.sum())
+    n_gone = int(rows.gone.sum())
     if drifts and all(drift.p is None for drift in drifts):
-        prose = [
-            f"{n_fresh or n_gone:,} rows differ: too few to tell whether a column drifted; about 100 are needed."
-        ]
-    shown = [
-        [
-            _code(d.column),
-            _code(d.old),
-            _code(d.new),
-            f"{d.shift:+.3f}",
-            _p(d.p),
-            _missing(d),
-            _verdict(d),
-        ]
-        for d in drifts[:_N_DRIFTS]
-    ]
-    if len(drifts) > _N_DRIFTS:
-        prose.append(
-            f"The {_N_DRIFTS} most shifted columns of {len(drifts)}. Shift: in standard deviations, for levels Cramér's V."
+        text = (
+            f"{n_fresh or n_gone:,} rows differ: too few to tell whether a column drifted; "
+            "about 100 are needed."
         )
-    return Block(
-        "Drift",
-        prose,
-        ["column", "before", "now", "shift", "p", "missing", ""] if shown else [],
-        shown,
-    )
+    else:
+        what = f"the {n_gone:,} rows that went against those that stayed"
+        if n_fresh:
+            what = f"the {n_fresh:,} rows that came against all old ones"
+        text = (
+            f"Tested: {what} (Kolmogorov-Smirnov, chi-squared; "
+            f"p is corrected for the {len(drifts)} columns)."
+        )
+
+    block = Block("Drift", [text])
+    if len(drifts) > _N_DRIFTS:
+        block.prose.append(
+            f"The {_N_DRIFTS} most shifted columns of {len(drifts)}. "
+            "Shift: in standard deviations, for levels Cramér's V."
+        )
+    for drift in drifts[:_N_DRIFTS]:
+        block.rows.append(_drift_row(drift))
+    if block.rows:
+        block.header = ["column", "before", "now", "shift", "p", "missing", ""]
+    return block
+
+
+def _drift_row(drift: Drift) -> list[str]:
+    """Return a column's row in the table of drifts."""
+    before, now = drift.missing
+    missing = ""
+    if before or now:
+        missing = f"{before:.1%} to {now:.1%}"
+    return [
+        _code(drift.column),
+        _code(drift.old),
+        _code(drift.new),
+        f"{drift.shift:+.3f}",
+        _p(drift.p),
+        missing,
+        _verdict(drift),
+    ]
 
 
 def _p(p: float | None) -> str:
-    return "" if p is None else f"{p:.2g}" if p >= _SMALLEST_P else f"<{_SMALLEST_P:g}"
-
-
-def _missing(drift: Drift) -> str:
-    before, now = drift.missing
-    return "" if before == now == 0 else f"{before:.1%} to {now:.1%}"
+    """Return a p as it is shown; of very small ones only that they are."""
+    if p is None:
+        return ""
+    if p >= _SMALLEST_P:
+        return f"{p:.2g}"
+    return f"<{_SMALLEST_P:g}"
 
 
 def _verdict(drift: Drift) -> str:
+    """Return in words whether a column drifted."""
     if drift.p is None:
         return "can't tell"
     return "**drifted**" if drift.has_drifted else "no difference seen"
 
 
 def _effect_block(effects: Effects, dataset: Dataset) -> Block:
+    """Return the block about baselines trained on either version."""
     if effects.why_not is not None:
         return Block("Effect on a quick baseline", [f"Not measured: {effects.why_not}."])
-    unit = f" ({dataset.target.unit})" if dataset.target.unit else ""
-    which = "test rows of the new version, then of the old one, on which neither was trained"
-    prose = [
-        f"Trained on each version, scored on {which}. A target that was spoilt looks better on new rows and worse on old ones."
-    ]
-    rows = [
-        [
-            e.baseline,
-            f"{e.scored_on}, {e.n_rows:,}",
-            f"{e.old:.3f}",
-            f"{e.new:.3f}",
-            _signed(e),
-            e.verdict,
+
+    prose = (
+        "Trained on each version, scored on test rows of the new version, then of the old one, "
+        "on which neither was trained. "
+        "A target that was spoilt looks better on new rows and worse on old ones."
+    )
+    rows = []
+    for effect in effects.effects:
+        row = [
+            effect.baseline,
+            f"{effect.scored_on}, {effect.n_rows:,}",
+            f"{effect.old:.3f}",
+            f"{effect.new:.3f}",
+            _signed(effect),
+            effect.verdict,
         ]
-        for e in effects.effects
-    ]
+        rows.append(row)
+    unit = ""
+    if dataset.target.unit:
+        unit = f" ({dataset.target.unit})"
     header = [
         "baseline",
         "scored rows",
@@ -216,40 +248,44 @@ def _effect_block(effects: Effects, dataset: Dataset) -> Block:
         "difference, paired 95 % interval",
         "",
     ]
-    return Block("Effect on a quick baseline", prose, header, rows)
+    return Block("Effect on a quick baseline", [prose], header, rows)
 
 
 def _signed(effect: Effect) -> str:
+    """Return the difference of errors with its interval, in words."""
     difference = effect.difference
     return f"RMSE {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def _code(text: object) -> str:
-    """What stems from the data, as a code span: there Markdown reads no link, no markup and no name to be notified."""
-    return "`" + re.sub(r"[`\r\n]", " ", str(text)).replace("|", "\\|") + "`"
+    """Return a text from the data as a code span.
+
+    There Markdown reads no link, no markup and no name to be notified.
+    """
+    plain = re.sub(r"[`\r\n]", " ", str(text)).replace("|", "\\|")
+    return f"`{plain}`"
 
 
 def to_markdown(title: str, headline: str, blocks: list[Block]) -> str:
-    """The page, for a comment on a pull request."""
+    """Return the page, for a comment on a pull request."""
     lines = [f"## {title}", "", headline, ""]
     for block in blocks:
-        lines += [f"### {block.title}", "", *(f"{text}\n" for text in block.prose)]
+        lines += [f"### {block.title}", ""]
+        lines += [f"{text}\n" for text in block.prose]
         if block.header:
-            lines += [
-                _row(block.header),
-                _row(["---"] * len(block.header)),
-                *(_row(row) for row in block.rows),
-                "",
-            ]
+            lines += [_row(block.header), _row(["---"] * len(block.header))]
+            lines += [_row(row) for row in block.rows]
+            lines.append("")
     return "\n".join(lines)
 
 
 def _row(cells: list[str]) -> str:
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
 def show(console: Console, title: str, headline: str, blocks: list[Block]) -> None:
-    """The same in the terminal."""
+    """Print the page in the terminal."""
     from rich.table import Table
 
     console.print(title, style="bold", markup=False)
@@ -258,22 +294,24 @@ def show(console: Console, title: str, headline: str, blocks: list[Block]) -> No
         console.print(f"\n{block.title}", style="bold", markup=False)
         for text in block.prose:
             console.print(_plain(text), soft_wrap=True, markup=False)
-        if block.header:
-            table = Table(*block.header)
-            for row in block.rows:
-                table.add_row(
-                    *(_plain(cell).replace("[", r"\[") for cell in row),
-                    style="yellow" if "**" in "".join(row) else None,
-                )
-            console.print(table)
+        if not block.header:
+            continue
+        table = Table(*block.header)
+        for row in block.rows:
+            # rich would read [...] of a name as its own markup.
+            cells = [_plain(cell).replace("[", r"\[") for cell in row]
+            style = "yellow" if "**" in "".join(row) else None
+            table.add_row(*cells, style=style)
+        console.print(table)
 
 
 def _plain(text: str) -> str:
+    """Return a text without Markdown's marks."""
     return text.replace("`", "").replace("**", "").replace("\\|", "|")
 
 
 def write(folder: Path, text: str) -> Path:
-    """Writes `changes.md`; returns its path."""
+    """Write `changes.md`; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "changes.md"
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Vertex AI: a command line becomes a job there, and what it leaves in a bucket comes home. The only room that talks to Google.
+"""Jobs on Vertex AI: submit a command line, follow it, and fetch what it left in its bucket.
 
-The same words go through the same `train.run` in the container: a job is a local run on a rented machine.
+No other room talks to Google. The container calls the same `train.run` with the same words: a job
+is a local run on a rented machine.
 """

@@ -1,4 +1,4 @@
-"""Jobs on Vertex AI: what there is, how it goes, and what they left.
+"""Commands for jobs on Vertex AI: list them, follow them, fetch their results.
 
 python -m studperf.cloud list
 python -m studperf.cloud logs JOB follow=true
@@ -42,7 +42,7 @@ _ABOUT_ALL = ("list", "doctor")
 
 @dataclass(frozen=True)
 class Asked:
-    """A command, with what it works on."""
+    """A command of this module, with the session and the settings that it works on."""
 
     cloud: Cloud
     google: Google
@@ -50,24 +50,32 @@ class Asked:
     job: str | None
     given: dict[str, str]
     words: list[str]
-    """About the cloud, as typed."""
+    """The overrides of cloud settings, as typed."""
     console: Console
 
     def find(self) -> Job:
-        """The job that was named, or the newest."""
+        """Return the job that was named, or the newest."""
         return self.vertex.find(self.job)
 
 
 def show_list(asked: Asked) -> None:
-    """A line for each job."""
+    """Print a line for each job, the newest first."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("job", "number", "state", "kind", "machines", "submitted", "ran"):
         table.add_column(name, overflow="fold")
     jobs = list(asked.vertex.jobs())
+    if not jobs:
+        asked.console.print(
+            f"There are no jobs of studperf in {asked.cloud.region}, project {asked.cloud.project}."
+        )
+        return
+
     for job in jobs:
-        ran = "" if job.seconds is None else f"{job.seconds:.0f} s"
+        ran = ""
+        if job.seconds is not None:
+            ran = f"{job.seconds:.0f} s"
         submitted = f"{job.created.astimezone():%Y-%m-%d %H:%M}"
         table.add_row(
             job.name,
@@ -78,29 +86,31 @@ def show_list(asked: Asked) -> None:
             submitted,
             ran,
         )
-    asked.console.print(
-        table
-        if jobs
-        else f"There are no jobs of studperf in {asked.cloud.region}, project {asked.cloud.project}."
-    )
+    asked.console.print(table)
 
 
 def show_status(asked: Asked) -> int:
-    """One job."""
+    """Print one job's state, machines and labels, and why it failed; return the exit code."""
     from studperf.cloud.follow import show_tail
 
     job = asked.find()
+    state = job.state
+    if job.seconds is not None:
+        state += f" after {job.seconds:.0f} s"
+    labels = [f"{key}={value}" for key, value in sorted(job.labels.items())]
+
     lines = {
         "Job": f"{job.name} ({job.id})",
-        "State": job.state + ("" if job.seconds is None else f" after {job.seconds:.0f} s"),
+        "State": state,
         "Machines": str(job.n_machines),
         "Image": job.image,
-        "Labels": ", ".join(f"{key}={value}" for key, value in sorted(job.labels.items())),
+        "Labels": ", ".join(labels),
         "Results": job.folder,
         "Console": asked.vertex.console_url(job),
     }
     for name, text in lines.items():
         asked.console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+
     if job.error:
         asked.console.print(job.error, style="red", soft_wrap=True, markup=False)
         show_tail(asked.vertex, job, asked.console)
@@ -108,25 +118,28 @@ def show_status(asked: Asked) -> int:
 
 
 def show_logs(asked: Asked) -> int | None:
-    """Its log."""
+    """Print a job's log; with follow=true go on until it has ended."""
     from studperf.cloud.follow import Log, follow, show_lines
     from studperf.cloud.launch import how_to
 
     job = asked.find()
     if is_on(asked.given, "follow"):
         return follow(asked.vertex, job, asked.console, how_to(job, asked.words))
-    show_lines(Log(asked.vertex, job).new(), asked.console, n_machines=job.n_machines)
+
+    lines = Log(asked.vertex, job).new()
+    show_lines(lines, asked.console, n_machines=job.n_machines)
     return None
 
 
 def cancel(asked: Asked) -> None:
-    """Ends it."""
+    """Cancel a job that has not ended yet."""
     job = asked.find()
     if job.has_ended:
         asked.console.print(
             f"{job.name} has ended already: {job.state}", soft_wrap=True, markup=False
         )
         return
+
     asked.vertex.cancel(job)
     asked.console.print(
         f"{job.name} is being cancelled; what it wrote stays in {job.folder}",
@@ -136,25 +149,30 @@ def cancel(asked: Asked) -> None:
 
 
 def bring_home(asked: Asked) -> None:
-    """What it wrote."""
+    """Fetch a job's results into the folder of runs, and list them."""
     from studperf.cloud.fetch import fetch, show
 
-    show(
-        fetch(asked.google, asked.find(), Path(asked.given.get("runs", "runs")), asked.console),
-        asked.console,
-    )
+    runs = Path(asked.given.get("runs", "runs"))
+    fetched = fetch(asked.google, asked.find(), runs, asked.console)
+    show(fetched, asked.console)
 
 
 def run_doctor(asked: Asked) -> int:
-    """All that a job needs."""
+    """Check all that a job needs, and print each finding; return the exit code."""
     from studperf.cloud.checkout import read_code
     from studperf.cloud.doctor import examine, show
 
     code = read_code()
+    commit = None
+    if code is not None:
+        commit = code.commit
+
     is_fine = True
-    for finding in examine(asked.cloud, asked.google, code.commit if code else None):
+    for finding in examine(asked.cloud, asked.google, commit):
         show(finding, asked.console)
-        is_fine &= finding.is_fine is not False
+        # None is no fault: only the job itself can look at that.
+        if finding.is_fine is False:
+            is_fine = False
     return 0 if is_fine else 1
 
 
@@ -169,45 +187,45 @@ _COMMANDS: dict[str, Callable[[Asked], int | None]] = {
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command that the command line names; return the exit code."""
     if sys.argv[1:2] == ["entry"]:  # in a job's container
         from studperf.cloud.entry import enter
 
         return enter(sys.argv[2:])
-    if (words := read_words(_USAGE)) is None:
+    words = read_words(_USAGE)
+    if words is None:
         return None
     if not words:
         raise ConfigError(f"name a command: {', '.join(_COMMANDS)}\n\n{_USAGE}")
     name, *rest = words
     if name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, _COMMANDS)}\n\n{_USAGE}")
+
     jobs = [word for word in rest if "=" not in word]
     if jobs and name in _ABOUT_ALL:
         raise ConfigError(
-            f"{name} takes no job, got {' '.join(jobs)}; for one: python -m studperf.cloud status {jobs[0]}"
+            f"{name} takes no job, got {' '.join(jobs)}; "
+            f"for one: python -m studperf.cloud status {jobs[0]}"
         )
     if len(jobs) > 1:
         raise ConfigError(f"name one job, got {' '.join(jobs)}")
-    if name == "cancel" and not jobs:  # never one that was not named
+    # The newest job is a fine default for a look at it, and a costly one for its end.
+    if name == "cancel" and not jobs:
         raise ConfigError("name the job to cancel: python -m studperf.cloud cancel JOB")
-    given = read_keys(
-        [word for word in rest if "=" in word and not word.startswith("cloud.")],
-        _OWN_KEYS.get(name, ()),
-    )
-    is_on(given, "follow")
-    asked = _open(
-        [word for word in rest if word.startswith("cloud.")],
-        name,
-        jobs[0] if jobs else None,
-        given,
-        make_console(),
-    )
+
+    settings = [word for word in rest if word.startswith("cloud.")]
+    keys = [word for word in rest if "=" in word and word not in settings]
+    given = read_keys(keys, _OWN_KEYS.get(name, ()))
+    is_on(given, "follow")  # refuses a value that is neither true nor false
+    job = jobs[0] if jobs else None
+    asked = _open(settings, name, job, given, make_console())
     return _COMMANDS[name](asked)
 
 
 def _open(
     words: list[str], name: str, job: str | None, given: dict[str, str], console: Console
 ) -> Asked:
+    """Compose the settings of the cloud, and open a session with Google."""
     from studperf.cloud.checks import require
     from studperf.cloud.vertex import Vertex
     from studperf.cloud.wire import Google

@@ -1,4 +1,4 @@
-"""What a job is made from: the commit, and the file with the rows. Read without importing anything heavy."""
+"""The commit and the table that a job is made from, read without heavy imports."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from studperf.errors import CloudError
 if TYPE_CHECKING:
     from studperf.config.dataset import Dataset
 
+# Git abbreviates to seven digits; a shorter tag, such as v1, names no commit.
+_MIN_COMMIT = 7
+
 
 @dataclass(frozen=True)
 class Code:
-    """Where the code stands."""
+    """The commit of the checkout, and whether files differ from it."""
 
     commit: str
     is_dirty: bool
@@ -25,7 +28,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """The file with the rows: where it belongs, whether it is here, and its md5."""
+    """The file with the rows: its place, its md5, and whether it is on this machine."""
 
     path: Path
     md5: str
@@ -33,16 +36,19 @@ class Table:
 
 
 def read_code() -> Code | None:
-    """The checkout's commit; None for an installed package, or without git."""
+    """Return the checkout's commit; None for an installed package, or without git."""
     read = read_commit()
-    return None if read is None else Code(*read)
+    if read is None:
+        return None
+    return Code(*read)
 
 
 def read_table(dataset: Dataset) -> Table | None:
-    """The dataset's file; None where the dataset names none, so that its rows are simulated.
+    """Return the dataset's file; None where the dataset names none, so that its rows are simulated.
 
     Raises:
-        CloudError: the file is not here. A job never simulates what it was to read: nobody would see it.
+        CloudError: the file is not here. A job never simulates what it was to read, since nobody
+            would see it.
     """
     given = dataset.source.path
     if given is None:
@@ -53,31 +59,45 @@ def read_table(dataset: Dataset) -> Table | None:
         if tracked is not None:
             return Table(path, tracked, is_here=False)
         raise CloudError(
-            f"{given}: there is no such file here, and a job simulates no table in its place. Bring it (python -m studperf.data fetch), "
-            "name it with data.source.path=FILE, or ask for simulated rows by name: data=simulated"
+            f"{given}: there is no such file here, and a job simulates no table in its place. "
+            "Bring it (python -m studperf.data fetch), name it with data.source.path=FILE, "
+            "or ask for simulated rows by name: data=simulated"
         )
+
     md5 = md5_of(path)
     if tracked not in (None, md5):
         raise CloudError(
-            f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. Bring that version back (python -m studperf.data fetch force=true) or accept this one (dvc commit)"
+            f"{path}: has md5 {md5}, but its .dvc file expects {tracked}. "
+            "Bring that version back (python -m studperf.data fetch force=true) "
+            "or accept this one (dvc commit)"
         )
     return Table(path, md5, is_here=True)
 
 
 def _tracked_md5(path: Path) -> str | None:
-    """The md5 by which a `.dvc` file above or beside it knows a file."""
+    """Return the md5 that a `.dvc` file beside or above it names for a file."""
     path = path.resolve()
     beside = path.with_name(f"{path.name}.dvc")
-    for dvc_file in (beside, *(folder / NAME for folder in path.parents)):
-        if dvc_file.is_file() and (
-            found := [file.md5 for file in read_tracked(dvc_file) if file.path == path]
-        ):
-            return found[0]
+    above = [folder / NAME for folder in path.parents]
+    for dvc_file in (beside, *above):
+        if not dvc_file.is_file():
+            continue
+        for file in read_tracked(dvc_file):
+            if file.path == path:
+                return file.md5
     return None
 
 
+def _is_tag_of(image: str, commit: str) -> bool:
+    """Return True if an image's tag is a commit; a digest names no commit, so it is False."""
+    if "@" in image:
+        return False
+    tag = image.rpartition(":")[2]
+    return len(tag) >= _MIN_COMMIT and commit.startswith(tag)
+
+
 def warnings_about(code: Code | None, image: str | None) -> list[str]:
-    """What makes the job run other code than lies here; each in a line."""
+    """Return a line for each reason why the job may run other code than this checkout's."""
     warnings = []
     if code is None:
         warnings.append(
@@ -87,15 +107,13 @@ def warnings_about(code: Code | None, image: str | None) -> list[str]:
         warnings.append(
             "the checkout has changes that are not committed: the image does not hold them"
         )
-    tag = "" if image is None else image.partition("@")[0].rpartition(":")[2]
-    if (
-        code is not None
-        and image is not None
-        and ("@" in image or not (len(tag) >= 7 and code.commit.startswith(tag)))  # noqa: PLR2004
-    ):
+
+    if code is not None and image is not None and not _is_tag_of(image, code.commit):
         warnings.append(
-            f"the tag of {image} is not the commit of the checkout ({code.commit[:12]}): the image may hold other code"
+            f"the tag of {image} is not the commit of the checkout ({code.commit[:12]}): "
+            "the image may hold other code"
         )
+
     own = Path.cwd() / "conf"
     if own.is_dir() and own.resolve() != config_dir().resolve():
         warnings.append(f"the groups in {own} are not in the image, unless you put them there")

@@ -1,4 +1,7 @@
-"""What must be there before a job can run; each check says what it found, or raises with the command that mends it."""
+"""Checks of what must be there before a job can run.
+
+Each check returns a line about what it found, or raises with the command that mends it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cloud.faults import push_image
 from studperf.cloud.gcs import Folder
+from studperf.cloud.secret import create_secret, name_of_secret
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
@@ -13,17 +17,19 @@ if TYPE_CHECKING:
     from studperf.config.cloud import Vertex as Cloud
 
 SERVICES = ("aiplatform", "storage", "secretmanager", "logging", "artifactregistry")
-_DOCKER, _OCI = "application/vnd.docker.distribution.manifest", "application/vnd.oci.image"
+# A registry answers with the form that is accepted; without these it sends an old one, or 404.
+_DOCKER = "application/vnd.docker.distribution.manifest"
+_OCI = "application/vnd.oci.image"
 _MANIFESTS = (
     f"{_OCI}.index.v1+json, {_OCI}.manifest.v1+json, {_DOCKER}.list.v2+json, {_DOCKER}.v2+json"
 )
 
 
 def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
-    """Holds that it was said where to.
+    """Check that a project and, where it is needed, a bucket are set.
 
     Raises:
-        CloudError: lists what was not.
+        CloudError: lists what is not set.
     """
     missing = []
     if cloud.project is None:
@@ -39,7 +45,7 @@ def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
 
 
 def check_credentials(google: Google) -> str:
-    """Somebody is logged in, and the login is still good."""
+    """Check that somebody is logged in, and may list jobs."""
     google.json(
         "GET",
         f"v1/projects/{google.project}/locations/{google.region}/customJobs",
@@ -50,22 +56,20 @@ def check_credentials(google: Google) -> str:
 
 
 def check_api(google: Google, service: str) -> str:
-    """A service is switched on for the project."""
+    """Check that a service is switched on for the project."""
     from studperf.cloud.faults import enable
 
     asked = google.asked("serviceusage", f"{service}.googleapis.com")
-    state = google.json(
-        "GET", f"v1/projects/{google.project}/services/{service}.googleapis.com", asked
-    ).get("state")
+    path = f"v1/projects/{google.project}/services/{service}.googleapis.com"
+    state = google.json("GET", path, asked).get("state")
     if state != "ENABLED":
-        raise CloudError(
-            f"{service}.googleapis.com is not switched on\nSwitch it on: {enable(google.asked(service, service))}"
-        )
+        command = enable(google.asked(service, service))
+        raise CloudError(f"{service}.googleapis.com is not switched on\nSwitch it on: {command}")
     return f"{service}.googleapis.com is on"
 
 
 def check_bucket(google: Google, uri: str) -> str:
-    """The bucket is there and can be read and written."""
+    """Check that the bucket can be read and written."""
     folder = Folder(google, uri)
     folder.write(".studperf-doctor", b"written by: python -m studperf.cloud doctor\n")
     if not folder.read(".studperf-doctor"):
@@ -74,34 +78,31 @@ def check_bucket(google: Google, uri: str) -> str:
 
 
 def is_googles(image: str) -> bool:
-    """Whether an image's registry is one of Google's."""
+    """Return True if an image's registry is one of Google's."""
     return image.partition("/")[0].endswith((".pkg.dev", "gcr.io"))
 
 
 def check_image(google: Google, image: str) -> str:
-    """The image is in its registry, which is one of Google's."""
+    """Check that the image is in its registry, which must be one of Google's."""
     host, _, rest = image.partition("/")
     path, _, digest = rest.partition("@")
     path, _, tag = path.partition(":")
-    asked = google.asked(
-        "artifactregistry", f"the image {image}", f"Build and push it: {push_image(image)}"
-    )
+    mend = f"Build and push it: {push_image(image)}"
+    asked = google.asked("artifactregistry", f"the image {image}", mend)
     manifest = f"v2/{path}/manifests/{digest or tag or 'latest'}"
-    google.patiently(
-        lambda: google.once("GET", manifest, asked, host=host, headers={"Accept": _MANIFESTS})
-    )
+    headers = {"Accept": _MANIFESTS}
+    google.patiently(lambda: google.once("GET", manifest, asked, host=host, headers=headers))
     return f"{image} is there"
 
 
 def check_secret(google: Google, version: str) -> str:
-    """A secret has a version; its value is not read."""
-    name = version.split("/")[3]
-    mend = f"Put it there: printf %s VALUE | gcloud secrets create {name} --project={version.split('/')[1]} --data-file=-"
-    state = google.json(
-        "GET", f"v1/{version}", google.asked("secretmanager", f"the secret {name}", mend)
-    ).get("state")
+    """Check that a secret has a version, without reading its value."""
+    name = name_of_secret(version)
+    asked = google.asked("secretmanager", f"the secret {name}", create_secret(version))
+    state = google.json("GET", f"v1/{version}", asked).get("state")
     if state not in (None, "ENABLED"):
         raise CloudError(
-            f"the secret {name}: its version is {state}\nAdd one: printf %s VALUE | gcloud secrets versions add {name} --data-file=-"
+            f"the secret {name}: its version is {state}\n"
+            f"Add one: printf %s VALUE | gcloud secrets versions add {name} --data-file=-"
         )
     return f"{name} is there (its value was not read)"

@@ -1,9 +1,10 @@
-"""Looks at everything that a job needs, and says for each thing that is missing how to bring it about."""
+"""Checks of everything that a job needs, each with the way out where something is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from studperf.cloud.checks import (
@@ -30,7 +31,7 @@ _DATABASE = "STUDPERF_STORAGE"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     is_fine: bool | None
@@ -40,60 +41,62 @@ class Finding:
 
 
 def examine(cloud: Cloud, google: Google, commit: str | None) -> Iterator[Finding]:
-    """Looks at one thing after another; without somebody who is logged in there is nothing more to see."""
-    needs_bucket = _look("settings", lambda: _settings(cloud))
-    yield needs_bucket
+    """Check one thing after another; stop early where nobody is logged in."""
+    yield _run_check("settings", lambda: _check_settings(cloud))
     if cloud.project is None:
         return
-    login = _look("credentials", lambda: check_credentials(google))
+
+    login = _run_check("credentials", lambda: check_credentials(google))
     yield login
     if not login.is_fine:
         return
+
     for service in SERVICES:
-        yield _look("API", lambda service=service: check_api(google, service))  # type: ignore[misc]
+        yield _run_check("API", partial(check_api, google, service))
     if cloud.bucket is not None:
-        uri = cloud.bucket
-        yield _look("bucket", lambda: check_bucket(google, uri))
+        yield _run_check("bucket", partial(check_bucket, google, cloud.bucket))
+
     image = image_of(cloud, commit)
     if is_googles(image):
-        yield _look("image", lambda: check_image(google, image))
+        yield _run_check("image", partial(check_image, google, image))
     else:
-        yield Finding(
-            "image",
-            is_fine=None,
-            text=f"{image} is in no registry of Google's, so it was not looked for",
-        )
+        text = f"{image} is in no registry of Google's, so it was not looked for"
+        yield Finding("image", is_fine=None, text=text)
+
     for variable, name in cloud.secrets.items():
-        yield _look(
-            f"secret {variable}",
-            lambda name=name: check_secret(google, secret_version(cloud, name)),  # type: ignore[misc]
-        )
-    yield _database(cloud)
+        version = secret_version(cloud, name)
+        yield _run_check(f"secret {variable}", partial(check_secret, google, version))
+    yield _find_database(cloud)
 
 
-def _settings(cloud: Cloud) -> str:
+def _check_settings(cloud: Cloud) -> str:
+    """Check that project and bucket are set."""
     require(cloud)
     return f"project {cloud.project}, region {cloud.region}, {cloud.bucket}"
 
 
-def _database(cloud: Cloud) -> Finding:
-    """Only machines in its network reach a database, so from here one can say no more than whether a job would be given one."""
-    if cloud.has_database:
-        where = (
-            f"by the network {cloud.network}"
-            if cloud.network
-            else "by its public address, as no cloud.network is set"
+def _find_database(cloud: Cloud) -> Finding:
+    """Return which database the workers of a study would be given.
+
+    Only machines in its network reach a database, so it is not tried from here.
+    """
+    if not cloud.has_database:
+        text = (
+            "none: the workers of a study share one machine. For several: "
+            f"cloud.secrets.{_DATABASE}=SECRET with postgresql+psycopg://..."
         )
-        return Finding(
-            "database",
-            is_fine=None,
-            text=f"workers get {_DATABASE} from {cloud.secrets[_DATABASE]}, and reach it {where}",
-        )
-    text = f"none: the workers of a study share one machine. For several: cloud.secrets.{_DATABASE}=SECRET with postgresql+psycopg://..."
-    return Finding("database", is_fine=True, text=text)
+        return Finding("database", is_fine=True, text=text)
+
+    where = "by its public address, as no cloud.network is set"
+    if cloud.network:
+        where = f"by the network {cloud.network}"
+    secret = cloud.secrets[_DATABASE]
+    text = f"workers get {_DATABASE} from {secret}, and reach it {where}"
+    return Finding("database", is_fine=None, text=text)
 
 
-def _look(name: str, check: Callable[[], str]) -> Finding:
+def _run_check(name: str, check: Callable[[], str]) -> Finding:
+    """Run a check; return what it found, or its error as a finding."""
     try:
         return Finding(name, is_fine=True, text=check())
     except StudperfError as error:
@@ -101,12 +104,12 @@ def _look(name: str, check: Callable[[], str]) -> Finding:
 
 
 def show(finding: Finding, console: Console) -> None:
-    """A line, with the remedy below it."""
-    word, style = {
+    """Print a finding in a line, with the remedy below it."""
+    marks = {
         True: ("ok", "green"),
         False: ("MISSING", "bold red"),
         None: ("not seen", "yellow"),
-    }[finding.is_fine]
-    console.print(
-        f"{word:10}{finding.name}: {finding.text}", style=style, soft_wrap=True, markup=False
-    )
+    }
+    word, style = marks[finding.is_fine]
+    line = f"{word:10}{finding.name}: {finding.text}"
+    console.print(line, style=style, soft_wrap=True, markup=False)

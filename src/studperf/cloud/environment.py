@@ -1,4 +1,4 @@
-"""How lightning finds the other machines of a run on Vertex AI."""
+"""Lightning's view of the other machines of a run on Vertex AI."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from studperf.errors import ConfigError
 
 
 class VertexEnvironment(LightningEnvironment):
-    """Rank and address from CLUSTER_SPEC, which lightning 2.6 knows nothing of.
+    """A cluster environment that reads rank and address from CLUSTER_SPEC.
 
-    A container is started once a machine, so the processes of its devices are started by lightning, as on a machine of one's own. What
-    Vertex AI may set for other launchers (RANK, WORLD_SIZE, MASTER_ADDR) is not looked at.
+    lightning 2.6 knows nothing of CLUSTER_SPEC, and would give each machine rank 0. A container is
+    started once a machine, so the processes of its devices are started by lightning, as on a
+    machine of one's own. RANK, WORLD_SIZE and MASTER_ADDR are documented for Google's older
+    platform only, and are not read.
 
     Raises:
         CloudError: CLUSTER_SPEC is broken.
@@ -27,25 +29,32 @@ class VertexEnvironment(LightningEnvironment):
 
     @property
     def main_address(self) -> str:
-        """Host of the primary."""
+        """Host of the primary machine."""
         return self._main[0]
 
     @property
     def main_port(self) -> int:
-        """Port of the primary."""
+        """Port of the primary machine."""
         return self._main[1]
 
     def node_rank(self) -> int:
-        """Which of the machines this is."""
+        """Return the number of this machine among the run's machines."""
         return self.replica.rank
 
-    def validate_settings(self, num_devices: int, num_nodes: int) -> None:  # noqa: ARG002 - lightning's
-        """Several processes that wait for more machines than there are would wait for half an hour.
+    def validate_settings(
+        self,
+        num_devices: int,  # noqa: ARG002 - lightning's signature
+        num_nodes: int,
+    ) -> None:
+        """Check that the run is for as many machines as the job has.
+
+        Processes that wait for more machines than there are would wait for half an hour.
 
         Raises:
             ConfigError: the run is for another number of machines than the job has.
         """
         if num_nodes != self.replica.n:
             raise ConfigError(
-                f"trainer.num_nodes={num_nodes}: the job has {self.replica.n} machines by CLUSTER_SPEC; they must be equal"
+                f"trainer.num_nodes={num_nodes}: the job has {self.replica.n} machines "
+                "by CLUSTER_SPEC; they must be equal"
             )

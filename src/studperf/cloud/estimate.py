@@ -1,4 +1,4 @@
-"""What a study takes and costs, by its dry run on this machine."""
+"""Time and cost of a study on Vertex AI, estimated by a dry run on this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) -> None:
-    """Tells what the study takes at most, and lets none pass that would be stopped before its end.
+    """Print the longest time that the study can take; refuse it if the job would end first.
 
     Raises:
-        ConfigError: its time is too short.
+        ConfigError: cloud.timeout_s is too short.
     """
     from studperf.sweeps.board import time_span
     from studperf.sweeps.dry import dry_run
@@ -29,24 +29,33 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
         raise CloudError(
             "no command has handed over what runs a trial; start it with python -m studperf.train"
         )
-    seconds = dry_run(order, run, console).total_s(n_workers(order, cloud))
-    cost = f", about {price.money(price.cost(seconds))}" if isinstance(price, Quote) else ""
+
+    n = n_workers(order, cloud)
+    seconds = dry_run(order, run, console).total_s(n)
+    cost = ""
+    if isinstance(price, Quote):
+        cost = f", about {price.money(price.cost(seconds))}"
     console.print(
-        f"On Vertex AI: about {time_span(seconds)} at most with {n_workers(order, cloud)} workers, the winner included{cost}; "
+        f"On Vertex AI: about {time_span(seconds)} at most with {n} workers, "
+        f"the winner included{cost}; "
         "its cores may be slower than yours, and a machine takes minutes to start.",
         soft_wrap=True,
     )
-    if seconds > cloud.timeout_s:
-        message = f"The study takes up to {seconds:.0f} s, and cloud.timeout_s={cloud.timeout_s} stops it before: give it more time or workers"
-        if not cloud.dry_run:
-            raise ConfigError(message)
-        console.print(f"WARNING: {message}", style="bold yellow", soft_wrap=True, markup=False)
+    if seconds <= cloud.timeout_s:
+        return
+
+    message = (
+        f"The study takes up to {seconds:.0f} s, and cloud.timeout_s={cloud.timeout_s} "
+        "stops it before: give it more time or workers"
+    )
+    if not cloud.dry_run:
+        raise ConfigError(message)
+    console.print(f"WARNING: {message}", style="bold yellow", soft_wrap=True, markup=False)
 
 
 def n_workers(order: Order, cloud: Cloud) -> int:
-    """Processes that take trials, on all machines together."""
-    return (
-        cloud.n_machines * order.settings.n_jobs
-        if cloud.has_database or cloud.workers == 1
-        else cloud.workers
-    )
+    """Return the number of processes that run trials, on all machines together."""
+    if cloud.has_database or cloud.workers == 1:
+        return cloud.n_machines * order.settings.n_jobs
+    # Without a database the workers share one machine.
+    return cloud.workers

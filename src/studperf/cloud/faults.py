@@ -1,4 +1,4 @@
-"""What Google Cloud refuses, in words, each with the command that mends it."""
+"""Google Cloud's refusals in plain words, each with the command that mends it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from studperf.errors import CloudError
 if TYPE_CHECKING:
     import requests
 
-_FORBIDDEN, _NOT_FOUND, _TOO_MANY = 403, 404, 429
+_BAD_REQUEST = 400
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
+_NOT_FOUND = 404
+_TOO_MANY = 429
+
 _ROLES = {
     "aiplatform": "roles/aiplatform.user",
     "storage": "roles/storage.objectAdmin",
@@ -21,23 +26,32 @@ _ROLES = {
     "artifactregistry": "roles/artifactregistry.reader",
     "serviceusage": "roles/serviceusage.serviceUsageViewer",
 }
+# An answer that is no JSON may be a whole page of HTML.
 _MAX_SHOWN = 600
+# Phrases of Vertex AI's job errors that have a usual way out.
+_NO_IMAGE = re.compile(
+    r"image\b.*(not found|not exist|failed to pull|pull access)|manifest unknown", re.IGNORECASE
+)
+_OUT_OF_TIME = re.compile(r"exceeded|timed out|timeout", re.IGNORECASE)
+_OUT_OF_STOCK = re.compile(r"quota|resources are insufficient|stockout|exhausted", re.IGNORECASE)
+# The C library's words differ between systems.
+_NO_ADDRESS = ("NameResolution", "Name or service not known", "getaddrinfo")
 
 
 class NotFoundError(CloudError):
-    """There is no such thing; who asked knows what that means."""
+    """Raised for a thing that does not exist; the caller knows what that means."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request was about.
+    """A request's subject, for the words of its errors.
 
     Args:
-        service: of Google's, such as aiplatform.
-        what: the thing, in words.
-        project: its project.
-        region: its region.
-        mend: what brings a missing thing about.
+        service: Google's name of the service, such as aiplatform.
+        what: the thing that is asked for, in words.
+        project: the project that it belongs to.
+        region: the region that it belongs to.
+        mend: advice that creates the thing where it is missing.
     """
 
     service: str
@@ -48,46 +62,43 @@ class Asked:
 
 
 def from_response(response: requests.Response, asked: Asked) -> CloudError:
-    """The error that an answer is."""
+    """Return the error that a response stands for."""
     error = _error_of(response)
-    status, message = (
-        str(error.get("status", "")),
-        " ".join(str(error.get("message", "")).split())[:_MAX_SHOWN],
-    )
-    reasons = {
-        str(detail.get("reason", ""))
-        for detail in [*error.get("details", []), *error.get("errors", [])]
-    }
-    said = f"Google said: {message or response.reason} ({response.status_code})"
-    if (
-        reasons & {"SERVICE_DISABLED", "accessNotConfigured"}
-        or "has not been used in project" in message
-    ):
+    code = response.status_code
+    status = str(error.get("status", ""))
+    message = " ".join(str(error.get("message", "")).split())[:_MAX_SHOWN]
+    # Vertex AI fills `details`, Cloud Storage fills `errors`.
+    details = [*error.get("details", []), *error.get("errors", [])]
+    reasons = {str(detail.get("reason", "")) for detail in details}
+    said = f"Google said: {message or response.reason} ({code})"
+
+    is_off = bool(reasons & {"SERVICE_DISABLED", "accessNotConfigured"})
+    if is_off or "has not been used in project" in message:
         return CloudError(
             f"{asked.what}: the API is not switched on. {said}\nSwitch it on: {enable(asked)}"
         )
-    if response.status_code == _TOO_MANY or status == "RESOURCE_EXHAUSTED":
+    if code == _TOO_MANY or status == "RESOURCE_EXHAUSTED":
         return CloudError(
             f"{asked.what}: the quota is used up. {said}\n{mend_quota(asked.project)}"
         )
-    if response.status_code in (401, _FORBIDDEN):
+    if code in (_UNAUTHORIZED, _FORBIDDEN):
         return CloudError(
-            f"{asked.what}: this account may not do that. {said}\nGive it the right: {_grant(asked, message)}"
+            f"{asked.what}: this account may not do that. {said}\n"
+            f"Give it the right: {_grant(asked, message)}"
         )
-    if re.search(r"\b(location|region)\b", message, re.IGNORECASE) and response.status_code in (
-        400,
-        _NOT_FOUND,
-    ):
+    names_region = re.search(r"\b(location|region)\b", message, re.IGNORECASE)
+    if names_region and code in (_BAD_REQUEST, _NOT_FOUND):
         return no_region(asked, said)
-    if response.status_code == _NOT_FOUND:
-        return NotFoundError(
-            f"{asked.what}: there is none. {said}" + (f"\n{asked.mend}" if asked.mend else "")
-        )
+    if code == _NOT_FOUND:
+        text = f"{asked.what}: there is none. {said}"
+        if asked.mend:
+            text += f"\n{asked.mend}"
+        return NotFoundError(text)
     return CloudError(f"{asked.what}: {said}")
 
 
 def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
-    """The error behind a request that got no answer."""
+    """Return the error behind a request that got no answer."""
     import requests
     from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
@@ -95,32 +106,34 @@ def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
         return no_credentials(error)
     if isinstance(error, requests.Timeout):
         return CloudError(
-            f"{asked.what}: {host} did not answer in time. Try again, and see https://status.cloud.google.com if it goes on so"
+            f"{asked.what}: {host} did not answer in time. "
+            "Try again, and see https://status.cloud.google.com if it goes on so"
         )
+
     text = str(error)
-    if (
-        asked.region
-        and asked.region in host
-        and any(
-            sign in text for sign in ("NameResolution", "Name or service not known", "getaddrinfo")
-        )
-        and _has_address(
-            "oauth2.googleapis.com"
-        )  # else it is the network that has none for any host
-    ):
+    is_regional = bool(asked.region) and asked.region in host
+    lacks_address = any(sign in text for sign in _NO_ADDRESS)
+    # A name of Google's that has an address shows that it is not the network that has none.
+    if is_regional and lacks_address and _has_address("oauth2.googleapis.com"):
         return no_region(asked, f"{host} has no address")
-    reason = re.search(
-        r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text
-    )  # the rest names Python's objects
-    first = (
-        reason[1] if reason else text.splitlines()[0][:_MAX_SHOWN] if text else type(error).__name__
-    )
     return CloudError(
-        f"{asked.what}: {host} can't be reached: {first}\nIs there a way out? curl -sSI https://{host}"
+        f"{asked.what}: {host} can't be reached: {_reason_in(text) or type(error).__name__}\n"
+        f"Is there a way out? curl -sSI https://{host}"
     )
+
+
+def _reason_in(text: str) -> str:
+    """Return what the system said, of an error's text that mostly names Python's objects."""
+    reason = re.search(r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text)
+    if reason:
+        return reason[1]
+    if text:
+        return text.splitlines()[0][:_MAX_SHOWN]
+    return ""
 
 
 def _has_address(host: str) -> bool:
+    """Return True if a host's name can be resolved."""
     try:
         return bool(socket.getaddrinfo(host, 443))
     except OSError:
@@ -128,28 +141,31 @@ def _has_address(host: str) -> bool:
 
 
 def no_credentials(error: Exception) -> CloudError:
-    """Nobody is logged in."""
+    """Return the error for nobody being logged in."""
     first = (str(error).splitlines() or [""])[0][:_MAX_SHOWN]
     return CloudError(
-        f"Google Cloud does not know who asks: {first}\nLog in: gcloud auth application-default login"
+        f"Google Cloud does not know who asks: {first}\n"
+        "Log in: gcloud auth application-default login"
     )
 
 
 def no_region(asked: Asked, said: str) -> CloudError:
-    """Not one of Google's."""
+    """Return the error for a region that Google does not have."""
     return CloudError(
         f"cloud.region={asked.region}: is no region that does this. {said}\n"
-        "Name one of https://cloud.google.com/vertex-ai/docs/general/locations, such as cloud.region=europe-west1"
+        "Name one of https://cloud.google.com/vertex-ai/docs/general/locations, "
+        "such as cloud.region=europe-west1"
     )
 
 
 def enable(asked: Asked) -> str:
-    """Switches an API on."""
-    return f"gcloud services enable {asked.service}.googleapis.com --project={asked.project or 'PROJECT'}"
+    """Return the command that switches an API on."""
+    project = asked.project or "PROJECT"
+    return f"gcloud services enable {asked.service}.googleapis.com --project={project}"
 
 
 def mend_quota(project: str) -> str:
-    """More of it, or less."""
+    """Return the ways out of a quota that is used up."""
     return (
         "Take another place or machine (cloud.region=..., cloud.machine=...), or ask for more: "
         f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
@@ -157,43 +173,54 @@ def mend_quota(project: str) -> str:
 
 
 def _grant(asked: Asked, message: str) -> str:
+    """Return the command that gives this account the right that it lacks."""
     if "iam.serviceAccounts.actAs" in message:
         account = re.search(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com", message)
         name = account[0] if account else "ACCOUNT@PROJECT.iam.gserviceaccount.com"
         return (
-            f"gcloud iam service-accounts add-iam-policy-binding {name} --role=roles/iam.serviceAccountUser "
-            '--member="user:$(gcloud config get account)"'
+            f"gcloud iam service-accounts add-iam-policy-binding {name} "
+            '--role=roles/iam.serviceAccountUser --member="user:$(gcloud config get account)"'
         )
+
     role = _ROLES.get(asked.service, "ROLE")
-    return f'gcloud projects add-iam-policy-binding {asked.project or "PROJECT"} --role={role} --member="user:$(gcloud config get account)"'
+    project = asked.project or "PROJECT"
+    return (
+        f"gcloud projects add-iam-policy-binding {project} --role={role} "
+        '--member="user:$(gcloud config get account)"'
+    )
 
 
 def explain_job_error(message: str, *, image: str, project: str, timeout_s: str) -> str:
-    """What a job ended with, and the way out where there is a usual one."""
+    """Return the error that a job ended with, and the way out where there is a usual one."""
     text = " ".join(message.split())
-    if re.search(
-        r"image\b.*(not found|not exist|failed to pull|pull access)|manifest unknown",
-        text,
-        re.IGNORECASE,
-    ):
+    if _NO_IMAGE.search(text):
         return f"{text}\nBuild and push the image: {push_image(image)}"
-    if re.search(r"exceeded|timed out|timeout", text, re.IGNORECASE):
+    if _OUT_OF_TIME.search(text):
         return f"{text}\nIt ran longer than {timeout_s}; give it more: cloud.timeout_s=SECONDS"
-    if re.search(r"quota|resources are insufficient|stockout|exhausted", text, re.IGNORECASE):
+    if _OUT_OF_STOCK.search(text):
         return f"{text}\n{mend_quota(project)}"
     return text
 
 
 def push_image(image: str) -> str:
-    """Makes an image and brings it where jobs find it."""
+    """Return the command that builds an image and pushes it to its registry."""
     host = image.partition("/")[0]
-    return f"gcloud auth configure-docker {host} && docker build -f docker/train.Dockerfile --build-arg COMMIT=$(git rev-parse HEAD) -t {image} . && docker push {image}"
+    return (
+        f"gcloud auth configure-docker {host} && docker build -f docker/train.Dockerfile "
+        f"--build-arg COMMIT=$(git rev-parse HEAD) -t {image} . && docker push {image}"
+    )
 
 
 def _error_of(response: requests.Response) -> dict[str, Any]:
+    """Return a response's error as Google's services describe it, or its plain text as one."""
     try:
         body = response.json()
     except ValueError:
         return {"message": response.text[:_MAX_SHOWN]}
-    error = body.get("error", {}) if isinstance(body, dict) else {}
-    return error if isinstance(error, dict) else {"message": str(error)}
+    if not isinstance(body, dict):
+        return {}
+    error = body.get("error", {})
+    if isinstance(error, dict):
+        return error
+    # OAuth's errors are a word: {"error": "invalid_grant"}.
+    return {"message": str(error)}

@@ -1,4 +1,7 @@
-"""Watches a job: its log as it comes, its states, its end. Watching ends by Ctrl-C; the job does not."""
+"""Following a job: its log as it comes, its states, its end.
+
+Ctrl-C ends the following, and leaves the job running.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,24 @@ if TYPE_CHECKING:
 
 POLL_S = 5.0
 _INTERRUPTED = 130
+# Lines of a failed job's log that are printed with its state.
 _TAIL = 20
 
 
 class Log:
-    """A job's log, each line once: the newest ones are asked for again, since several share a time."""
+    """A job's log, read so that each line comes once.
+
+    The newest lines are asked for again, since several may share a time.
+    """
 
     def __init__(self, vertex: Vertex, job: Job) -> None:
-        self.vertex, self.job = vertex, job
+        self.vertex = vertex
+        self.job = job
         self.since = ""
         self.seen: set[tuple[str, str]] = set()
 
     def new(self) -> Iterator[Line]:
-        """The lines that came since."""
+        """Yield the lines that came since the last call."""
         for line in self.vertex.log(self.job, self.since):
             if (line.time, line.id) not in self.seen:
                 self.seen.add((line.time, line.id))
@@ -38,8 +46,12 @@ class Log:
 def follow(
     vertex: Vertex, job: Job, console: Console, how_to: Mapping[str, str], *, poll_s: float = POLL_S
 ) -> int:
-    """Shows a job until it has ended; returns the exit code: 0 if it succeeded, 1 if not, 130 if watching was stopped."""
-    log, state = Log(vertex, job), ""
+    """Print a job's log and states until it has ended; return the exit code.
+
+    The code is 0 if the job succeeded, 1 if not, 130 if following was stopped.
+    """
+    log = Log(vertex, job)
+    state = ""
     try:
         while True:
             job = vertex.get(job.resource)
@@ -58,28 +70,30 @@ def follow(
         for name in ("Follow", "Cancel"):
             console.print(f"{name + ':':8}{how_to[name]}", soft_wrap=True, markup=False)
         return _INTERRUPTED
+
     if job.error:
         console.print(job.error, style="red", soft_wrap=True, markup=False)
-    if state == "SUCCEEDED":
-        console.print(f"Fetch:  {how_to['Fetch']}", soft_wrap=True, markup=False)
-    return 0 if state == "SUCCEEDED" else 1
+    if state != "SUCCEEDED":
+        return 1
+    console.print(f"Fetch:  {how_to['Fetch']}", soft_wrap=True, markup=False)
+    return 0
 
 
 def show_lines(lines: Iterator[Line] | list[Line], console: Console, *, n_machines: int) -> None:
-    """Lines as they were written; of several machines, with whose they are."""
+    """Print lines as they were written; with several machines, name the one that wrote each."""
     for line in lines:
-        console.out(
-            f"{line.replica:14} {line.text}" if n_machines > 1 else line.text, highlight=False
-        )
+        text = line.text
+        if n_machines > 1:
+            text = f"{line.replica:14} {text}"
+        console.out(text, highlight=False)
 
 
 def show_tail(vertex: Vertex, job: Job, console: Console) -> None:
-    """The last lines of the replica that spoke last: where a failure is told."""
+    """Print the last lines of the machine that wrote last, which is where a failure shows."""
     lines = list(vertex.log(job))
-    if lines:
-        console.print(f"The last lines of {lines[-1].replica or 'its log'}:")
-        show_lines(
-            [line for line in lines if line.replica == lines[-1].replica][-_TAIL:],
-            console,
-            n_machines=1,
-        )
+    if not lines:
+        return
+    replica = lines[-1].replica
+    console.print(f"The last lines of {replica or 'its log'}:")
+    of_replica = [line for line in lines if line.replica == replica]
+    show_lines(of_replica[-_TAIL:], console, n_machines=1)

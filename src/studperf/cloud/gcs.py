@@ -1,4 +1,7 @@
-"""A folder of a bucket, over Google Cloud Storage's JSON API. What goes there and what comes from there is held by its md5."""
+"""A folder of a bucket, over Google Cloud Storage's JSON API.
+
+Whatever is sent or received is checked by its md5.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,20 @@ if TYPE_CHECKING:
     from studperf.cloud.wire import Google
 
 _CHUNK = 1 << 20
+# Without this list the bucket sends a page of properties for each object.
 _FIELDS = "name,size,md5Hash,updated"
 
 
 @dataclass(frozen=True)
 class Blob:
-    """An object: its name below the folder, its size in bytes, its md5 where the bucket knows it, and when it was written."""
+    """An object of a bucket.
+
+    Args:
+        name: its name below the folder.
+        size: bytes.
+        md5: None for an object that was put together from parts.
+        updated: the time when it was written, by the bucket's clock.
+    """
 
     name: str
     size: int
@@ -50,11 +61,11 @@ class Folder:
         self.prefix = f"{prefix}/" if prefix else ""
 
     def below(self, name: str) -> Folder:
-        """A folder in it."""
+        """Return a folder in this one."""
         return Folder(self.google, f"{self.uri}/{name}")
 
     def blobs(self) -> Iterator[Blob]:
-        """All that lies in it, at any depth.
+        """Yield all objects in the folder, at any depth.
 
         Raises:
             CloudError: there is no such bucket, or it may not be read.
@@ -64,41 +75,44 @@ class Folder:
             "fields": f"nextPageToken,items({_FIELDS})",
         }
         while True:
-            page = self.google.json(
-                "GET", f"storage/v1/b/{self.bucket}/o", self._asked(self.uri), **params
-            )
-            yield from (self._blob(item) for item in page.get("items", []))
+            page = self._list(params)
+            for item in page.get("items", []):
+                yield self._blob(item)
             if not page.get("nextPageToken"):
                 return
             params["pageToken"] = page["nextPageToken"]
 
     def is_there(self, name: str) -> bool:
-        """Whether there is such an object. That there is no such bucket is another matter: a look at the list tells them apart."""
+        """Return True if there is such an object.
+
+        The list is asked, since a request for the object itself could not tell a missing object
+        from a missing bucket.
+        """
         params: dict[str, Any] = {
             "prefix": self.prefix + name,
             "maxResults": 1,
             "fields": f"items({_FIELDS})",
         }
-        page = self.google.json(
-            "GET", f"storage/v1/b/{self.bucket}/o", self._asked(self.uri), **params
-        )
-        return [item["name"] for item in page.get("items", [])] == [self.prefix + name]
+        items = self._list(params).get("items", [])
+        return [item["name"] for item in items] == [self.prefix + name]
+
+    def _list(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return one page of the bucket's list of objects."""
+        path = f"storage/v1/b/{self.bucket}/o"
+        return self.google.json("GET", path, self._asked(self.uri), **params)
 
     def read(self, name: str) -> bytes:
-        """An object's content."""
+        """Return an object's content."""
         response = self.google.patiently(lambda: self._get(name, is_streamed=False))
         return bytes(response.content)
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces an object."""
-        self.google.patiently(
-            lambda: self._post(
-                name, content, hashlib.md5(content, usedforsecurity=False).hexdigest()
-            )
-        )
+        """Write an object, in place of the one of this name."""
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        self.google.patiently(lambda: self._post(name, content, md5))
 
     def upload(self, path: Path, name: str, md5: str) -> None:
-        """Replaces an object by a file of this md5, however large."""
+        """Write a file of this md5, however large, as an object."""
 
         def send() -> None:
             with path.open("rb") as file:
@@ -107,12 +121,13 @@ class Folder:
         self.google.patiently(send)
 
     def download(self, name: str, path: Path, md5: str | None = None) -> None:
-        """An object as a file, whole or not at all.
+        """Write an object to a file, whole or not at all.
 
         Args:
             name: of the object.
             path: of the file.
-            md5: that it is to have; by default, the one that the bucket names as it sends it: it may have changed since it was listed.
+            md5: that it must have; by default the one that the bucket sends along, since the object
+                may have changed since it was listed.
 
         Raises:
             CloudError: it has another md5, or can't be written.
@@ -122,7 +137,8 @@ class Folder:
         def receive() -> None:
             try:
                 self._download(name, path, md5)
-            except requests.RequestException as error:  # in the midst of the content
+            # The connection broke in the midst of the content.
+            except requests.RequestException as error:
                 raise BusyError(f"{self.uri}/{name}: did not arrive whole: {error}") from error
             except OSError as error:
                 raise CloudError(f"{path}: can't be written: {error.strerror or error}") from error
@@ -130,6 +146,7 @@ class Folder:
         self.google.patiently(receive)
 
     def _download(self, name: str, path: Path, md5: str | None) -> None:
+        """Try once to write an object to a file, by way of a hidden file beside it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
         digest = hashlib.md5(usedforsecurity=False)
@@ -139,13 +156,15 @@ class Folder:
                     digest.update(chunk)
                     file.write(chunk)
                 sent = _md5_in(response)
-            if sent not in (None, digest.hexdigest()):
+            arrived = digest.hexdigest()
+            if sent not in (None, arrived):
                 raise BusyError(
-                    f"{self.uri}/{name}: arrived damaged, with md5 {digest.hexdigest()} where {sent} was sent"
+                    f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {sent} was sent"
                 )
-            if md5 not in (None, digest.hexdigest()):
+            if md5 not in (None, arrived):
                 raise CloudError(
-                    f"{self.uri}/{name}: is damaged, its md5 is {digest.hexdigest()} where {md5} belongs. Delete it and send it again"
+                    f"{self.uri}/{name}: is damaged, its md5 is {arrived} where {md5} belongs. "
+                    "Delete it and send it again"
                 )
             temporary.replace(path)
         finally:
@@ -153,6 +172,7 @@ class Folder:
                 temporary.unlink()
 
     def _get(self, name: str, *, is_streamed: bool) -> requests.Response:
+        """Ask once for an object's content."""
         return self.google.once(
             "GET",
             self._path(name),
@@ -161,7 +181,8 @@ class Folder:
             stream=is_streamed,
         )
 
-    def _post(self, name: str, content: Any, md5: str) -> None:  # noqa: ANN401 - bytes, or a file of them
+    def _post(self, name: str, content: Any, md5: str) -> None:  # noqa: ANN401 - bytes or a file
+        """Try once to write an object, and compare the md5 that arrived."""
         response = self.google.once(
             "POST",
             f"upload/storage/v1/b/{self.bucket}/o",
@@ -173,7 +194,8 @@ class Folder:
         arrived = self._blob(response.json()).md5
         if arrived is not None and arrived != md5:
             raise CloudError(
-                f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {md5} belongs. Send it again"
+                f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {md5} belongs. "
+                "Send it again"
             )
 
     def _path(self, name: str) -> str:
@@ -181,24 +203,34 @@ class Folder:
 
     def _asked(self, what: str) -> Asked:
         google = self.google
-        mend = f"Make the bucket: gcloud storage buckets create gs://{self.bucket} --project={google.project} --location={google.region}"
+        mend = (
+            f"Make the bucket: gcloud storage buckets create gs://{self.bucket} "
+            f"--project={google.project} --location={google.region}"
+        )
         return google.asked("storage", what, mend)
 
     def _blob(self, item: dict[str, Any]) -> Blob:
-        md5 = base64.b64decode(item["md5Hash"]).hex() if "md5Hash" in item else None
+        md5 = None
+        if "md5Hash" in item:
+            md5 = _to_hex(item["md5Hash"])
         return Blob(
-            item["name"].removeprefix(self.prefix),
-            int(item["size"]),
-            md5,
-            datetime.fromisoformat(item["updated"]),
+            name=item["name"].removeprefix(self.prefix),
+            size=int(item["size"]),
+            md5=md5,
+            updated=datetime.fromisoformat(item["updated"]),
         )
 
 
 def _md5_in(response: requests.Response) -> str | None:
-    """Of what is being sent, as the bucket says it; an object that was put together from parts has none."""
-    hashes = dict(
-        part.strip().split("=", 1)
-        for part in response.headers.get("x-goog-hash", "").split(",")
-        if "=" in part
-    )
-    return base64.b64decode(hashes["md5"]).hex() if "md5" in hashes else None
+    """Return the md5 that the bucket sends along; None for an object put together from parts."""
+    # crc32c=n03x6A==,md5=Ojk9c3dhfxgoKVVHYwFbHQ==
+    parts = response.headers.get("x-goog-hash", "").split(",")
+    hashes = dict(part.strip().split("=", 1) for part in parts if "=" in part)
+    if "md5" not in hashes:
+        return None
+    return _to_hex(hashes["md5"])
+
+
+def _to_hex(encoded: str) -> str:
+    """Return a hash in hexadecimal that the bucket sends in base64."""
+    return base64.b64decode(encoded).hex()

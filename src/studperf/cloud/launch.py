@@ -1,4 +1,4 @@
-"""From a command line to a job: everything is checked, told and priced here before a word is sent."""
+"""Launching a command line as a job: check it whole, price it and show it before a byte is sent."""
 
 from __future__ import annotations
 
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
 
 _MULTIRUN = {"-m", "--multirun"}
 _PASSWORD = re.compile(r"\w+://[^\s:/@]*:[^\s/@]+@")
-_BY_SECRET = "put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME (the database of a study is STUDPERF_STORAGE)"  # noqa: S105
+_ADVICE = (
+    "put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME "
+    "(the database of a study is STUDPERF_STORAGE)"
+)
 _PLACE = ("cloud.project", "cloud.region", "cloud.bucket")
+# Shorter values are no secrets, and would be found everywhere.
 _MIN_SECRET = 8
-"""Shorter values are no secrets, and would be found everywhere."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,12 @@ class Plan:
     price: Quote | str
     warnings: tuple[str, ...]
     order: Order | None
-    """Of a study."""
+    """What a study asks for; None for other jobs."""
     typed: tuple[str, ...]
 
 
 def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int | None:
-    """Sends what a command line asks for to Vertex AI, or, with cloud.dry_run=true, shows it.
+    """Submit the job that a command line asks for, or, with cloud.dry_run=true, print it.
 
     Raises:
         ConfigError: the command line was refused, or the job would cost too much.
@@ -78,79 +81,99 @@ def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int 
         from studperf.cloud.estimate import hold_time
 
         hold_time(plan.order, plan.cloud, plan.price, console)
-    if plan.cloud.dry_run:
-        console.out(json.dumps(plan.body, indent=2, ensure_ascii=False), highlight=False)
-        unset = [
-            name
-            for name, value in (("PROJECT", plan.cloud.project), ("BUCKET", plan.cloud.bucket))
-            if value is None
-        ]
-        note = f" {' and '.join(unset)}: not said yet, see docs/cloud.md." if unset else ""
-        console.print(f"Nothing was sent (cloud.dry_run=true).{note}", soft_wrap=True)
-        return None
-    return send(plan, console)
+    if not plan.cloud.dry_run:
+        return send(plan, console)
+
+    console.out(json.dumps(plan.body, indent=2, ensure_ascii=False), highlight=False)
+    unset = []
+    if plan.cloud.project is None:
+        unset.append("PROJECT")
+    if plan.cloud.bucket is None:
+        unset.append("BUCKET")
+    note = ""
+    if unset:
+        note = f" {' and '.join(unset)}: not said yet, see docs/cloud.md."
+    console.print(f"Nothing was sent (cloud.dry_run=true).{note}", soft_wrap=True)
+    return None
 
 
 def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
-    """Checks a command line whole, and makes the job of it. Nothing leaves this machine.
+    """Check a command line whole, and make a job of it; nothing leaves this machine.
 
     Raises:
         ConfigError: lists every fault; or the job would cost too much.
         CloudError: the table is not here.
     """
-    if others := [flag for flag in flags if flag not in _MULTIRUN]:
-        raise ConfigError(f"{others[0]}: does not go with cloud=vertex")
+    _refuse_words(flags, words)
     from omegaconf import OmegaConf
 
-    if several := [word for word in words if key_of(word) == "cloud" and set(",(") & set(word)]:
-        raise ConfigError(f"{several[0]}: one place for all runs of a command; name one")
-    if others := [
-        word for word in words if key_of(word) == "hydra.sweeper.storage" or _PASSWORD.search(word)
-    ]:
-        raise ConfigError(
-            f"{key_of(others[0])}: a password would be read by all who see the job; {_BY_SECRET}"
-        )
     from studperf.sweeps.door import find_study_faults
 
     accepted = accept_overrides(words, check_study=find_study_faults)
     cfg = compose_first(accepted)
-    config = load(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    own_keys = [str(key) for key in cfg if key != "hydra"]
+    config = load(OmegaConf.masked_copy(cfg, own_keys))
     cloud = config.cloud
     if not isinstance(cloud, Cloud):
         raise ConfigError("cloud: the last word counts, and it is not cloud=vertex")
     if config.resume is not None:
         raise ConfigError(
-            "resume= goes on with a run that lies here; a job goes on by itself when its machine is taken away"
+            "resume= goes on with a run that lies here; "
+            "a job goes on by itself when its machine is taken away"
         )
+
     kind = _kind(config, cfg.hydra, flags)
-    order = _order(accepted, cfg.hydra) if kind == "study" else None
-    code, table = read_code(), read_table(config.data)
+    order = None
+    if kind == "study":
+        order = _order(accepted, cfg.hydra)
+    code = read_code()
+    table = read_table(config.data)
     task = _task(config, kind, order, words, code, table)
     body = describe(config, cloud, task)
-    _hold_secrets(body, cloud)
-    price = quote(cloud, read_prices(Path(cloud.prices) if cloud.prices else TABLE))
+    _check_no_secrets(body, cloud)
+
+    prices = read_prices(Path(cloud.prices) if cloud.prices else TABLE)
+    price = quote(cloud, prices)
     hold_ceiling(cloud, price)
     return Plan(
-        config,
-        cloud,
-        task,
-        table,
-        body,
-        price,
-        tuple(warnings_about(code, cloud.image)),
-        order,
-        tuple(words),
+        config=config,
+        cloud=cloud,
+        task=task,
+        table=table,
+        body=body,
+        price=price,
+        warnings=tuple(warnings_about(code, cloud.image)),
+        order=order,
+        typed=tuple(words),
     )
 
 
+def _refuse_words(flags: Sequence[str], words: Sequence[str]) -> None:
+    """Raise for flags and overrides that no job can have."""
+    unknown = [flag for flag in flags if flag not in _MULTIRUN]
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: does not go with cloud=vertex")
+
+    for word in words:
+        if key_of(word) == "cloud" and ("," in word or "(" in word):
+            raise ConfigError(f"{word}: one place for all runs of a command; name one")
+
+    for word in words:
+        key = key_of(word)
+        if key == "hydra.sweeper.storage" or _PASSWORD.search(word):
+            raise ConfigError(f"{key}: a password would be read by all who see the job; {_ADVICE}")
+
+
 def _kind(config: RunConfig, hydra: DictConfig, flags: Sequence[str]) -> Kind:
+    """Return the kind of job that the command line asks for."""
     if flags or str(hydra.mode).endswith("MULTIRUN"):
-        return "multirun" if is_plain_multirun(hydra.sweeper._target_) else "study"
+        is_plain = is_plain_multirun(hydra.sweeper._target_)
+        return "multirun" if is_plain else "study"
     return "repeat" if config.repeat > 1 else "run"
 
 
 def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
-    """The study, checked as it will be in each worker."""
+    """Return the study, checked as it will be in each worker."""
     from studperf.config.interpolation import resolve_sweeper
     from studperf.sweeps.door import read_order
 
@@ -159,14 +182,16 @@ def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
     return read_order(words, plain, name=hydra.runtime.choices.get("sweeps"))
 
 
-def _hold_secrets(body: Json, cloud: Cloud) -> None:
-    """Nothing of what this shell keeps secret may be in a request, however it got there."""
+def _check_no_secrets(body: Json, cloud: Cloud) -> None:
+    """Check that no secret of this shell is in a request, however it got there."""
     text = json.dumps(body, ensure_ascii=False)
     for variable in sorted({"WANDB_API_KEY", "STUDPERF_STORAGE", *cloud.secrets}):
         value = os.environ.get(variable, "")
-        if len(value) >= _MIN_SECRET and (value in text or pack(value) in text):
+        if len(value) < _MIN_SECRET:
+            continue
+        if value in text or pack(value) in text:
             raise ConfigError(
-                f"the job would hold the value of {variable}, for all to read who see it; {_BY_SECRET}"
+                f"the job would hold the value of {variable}, for all to read who see it; {_ADVICE}"
             )
 
 
@@ -178,16 +203,17 @@ def _task(
     code: Code | None,
     table: Table | None,
 ) -> Task:
-    stem = (
-        order.name
-        if order is not None
-        else "multirun"
-        if kind == "multirun"
-        else f"{config.model_name}_seed{config.seed}"
-    )
+    """Return the work of the job, under a name of its own."""
+    if order is not None:
+        stem = order.name
+    elif kind == "multirun":
+        stem = "multirun"
+    else:
+        stem = f"{config.model_name}_seed{config.seed}"
+    now = datetime.now().astimezone()
     request = uuid.uuid4().hex
     return Task(
-        name=f"{datetime.now().astimezone():%Y-%m-%d_%H-%M-%S}_{stem}_{request[:4]}",
+        name=f"{now:%Y-%m-%d_%H-%M-%S}_{stem}_{request[:4]}",
         request=request,
         kind=kind,
         words=tuple(words_for_container(words)),
@@ -200,65 +226,88 @@ def _task(
 
 
 def show(plan: Plan, console: Console) -> None:
-    """What is to be sent, what it costs, and what may be wrong with it."""
+    """Print what is to be sent, what it costs, and what may be wrong with it."""
     for warning in plan.warnings:
         console.print(f"WARNING: {warning}", style="bold yellow", soft_wrap=True, markup=False)
-    cloud, price = plan.cloud, plan.price
-    extra = f" with {cloud.n_accelerators} x {cloud.accelerator}" if cloud.accelerator else ""
-    kind = "spot " if cloud.spot else ""
+
+    cloud = plan.cloud
     facts = {
         "Job": f"{plan.task.name} ({plan.task.kind})",
-        "Machines": f"{cloud.n_machines} x {kind}{cloud.machine}{extra} in {cloud.region}, at most {cloud.timeout_s} s",
-        **({"Workers": _workers_line(plan.order, cloud)} if plan.order is not None else {}),
+        "Machines": _machines_line(cloud),
+    }
+    if plan.order is not None:
+        facts["Workers"] = _workers_line(plan.order, cloud)
+    facts |= {
         "Image": image_of(cloud, plan.task.commit),
-        "Data": _data_line(plan.table)
-        or f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}",
+        "Data": _data_line(plan),
         "Results": folder_of(cloud, plan.task.name),
-        "Price": _price_line(price),
-        "Ceiling": f"{price.money(cloud.max_cost)} (cloud.max_cost)"
-        if cloud.max_cost and isinstance(price, Quote)
-        else "none (cloud.max_cost=null)",
+        "Price": _price_line(plan.price),
+        "Ceiling": _ceiling_line(cloud, plan.price),
     }
     for name, text in facts.items():
         console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
 
 
+def _machines_line(cloud: Cloud) -> str:
+    """Return the machines in words, and how long they are rented at most."""
+    extra = ""
+    if cloud.accelerator:
+        extra = f" with {cloud.n_accelerators} x {cloud.accelerator}"
+    kind = "spot " if cloud.spot else ""
+    return (
+        f"{cloud.n_machines} x {kind}{cloud.machine}{extra} in {cloud.region}, "
+        f"at most {cloud.timeout_s} s"
+    )
+
+
+def _ceiling_line(cloud: Cloud, price: Quote | str) -> str:
+    """Return the ceiling of the cost in words."""
+    if cloud.max_cost and isinstance(price, Quote):
+        return f"{price.money(cloud.max_cost)} (cloud.max_cost)"
+    return "none (cloud.max_cost=null)"
+
+
 def _workers_line(order: Order, cloud: Cloud) -> str:
+    """Return the workers of a study in words, and how they share it."""
     from studperf.cloud.estimate import n_workers
 
     n = n_workers(order, cloud)
     if cloud.has_database:
         return f"{n} on one study, by the database of cloud.secrets.STUDPERF_STORAGE"
-    more = (
-        "; for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME"
-        if n > 1
-        else ""
+    if n <= 1:
+        return "1"
+    return (
+        f"{n} on one machine, which shares its cores among them; "
+        "for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME"
     )
-    return f"{n} on one machine, which shares its cores among them{more}" if n > 1 else "1"
 
 
-def _data_line(table: Table | None) -> str:
+def _data_line(plan: Plan) -> str:
+    """Return in words where the rows come from."""
+    table = plan.table
     if table is None:
-        return ""
-    return f"{table.path} (md5 {table.md5}{'' if table.is_here else ', as its .dvc file says; it is not here'})"
+        return f"SIMULATED, drawn from the law of dataset {plan.config.data.name!r}"
+    if table.is_here:
+        return f"{table.path} (md5 {table.md5})"
+    return f"{table.path} (md5 {table.md5}, as its .dvc file says; it is not here)"
 
 
 def _price_line(price: Quote | str) -> str:
+    """Return the price in words, an hour and for the job's whole time."""
     if isinstance(price, str):
         return f"unknown: {price}"
-    where = (
-        ""
-        if price.is_region_known
-        else "; the region is not in the table and counts as the dearest"
-    )
+    where = ""
+    if not price.is_region_known:
+        where = "; the region is not in the table and counts as the dearest"
     return (
-        f"about {price.money(price.per_hour)} an hour, {price.money(price.most)} if it runs to the end of its time "
+        f"about {price.money(price.per_hour)} an hour, "
+        f"{price.money(price.most)} if it runs to the end of its time "
         f"(prices of {price.as_of}{where}; check them: https://cloud.google.com/vertex-ai/pricing)"
     )
 
 
 def send(plan: Plan, console: Console) -> int | None:
-    """Brings the table to the bucket and submits the job; says how to follow and cancel it.
+    """Upload the table and submit the job; print how to follow and cancel it.
 
     Returns:
         The exit code of following the job, where that was asked for.
@@ -270,10 +319,12 @@ def send(plan: Plan, console: Console) -> int | None:
     cloud = plan.cloud
     require(cloud)
     google = Google(cloud.project or "", cloud.region)
-    _bring_table(plan, google, console)
-    if is_googles(image := image_of(cloud, plan.task.commit)):
+    _send_table(plan, google, console)
+    image = image_of(cloud, plan.task.commit)
+    if is_googles(image):
         check_image(google, image)
     _check_secrets(cloud, google, console)
+
     vertex = Vertex(google)
     job = vertex.submit(plan.body)
     commands = how_to(job, plan.typed)
@@ -291,31 +342,35 @@ def send(plan: Plan, console: Console) -> int | None:
     return follow(vertex, job, console, commands)
 
 
-def _bring_table(plan: Plan, google: Google, console: Console) -> None:
+def _send_table(plan: Plan, google: Google, console: Console) -> None:
+    """Upload the table, unless the bucket has it already."""
     from studperf.cloud.gcs import Folder
 
     folder = Folder(google, str(plan.cloud.bucket))
-    name = (
-        table_uri(plan.cloud, plan.table.md5).removeprefix(f"{folder.uri}/")
-        if plan.table
-        else "data"
-    )
-    is_there = folder.is_there(
-        name
-    )  # asked without a table too: a bucket that is not there is to be told before a machine is rented
-    if plan.table is not None and not is_there:
-        if not plan.table.is_here:
-            raise CloudError(
-                f"{plan.table.path}: is neither here nor in {folder.uri}/{name}; bring it: python -m studperf.data fetch"
-            )
-        console.print(
-            f"Sending the table ({plan.table.path.stat().st_size:,} bytes) to {folder.uri}/{name}",
-            soft_wrap=True,
+    table = plan.table
+    if table is None:
+        # Asked without a table too, so that a missing bucket shows before a machine is rented.
+        folder.is_there("data")
+        return
+
+    name = table_uri(plan.cloud, table.md5).removeprefix(f"{folder.uri}/")
+    if folder.is_there(name):
+        return
+    if not table.is_here:
+        raise CloudError(
+            f"{table.path}: is neither here nor in {folder.uri}/{name}; "
+            "bring it: python -m studperf.data fetch"
         )
-        folder.upload(plan.table.path, name, plan.table.md5)
+    size = table.path.stat().st_size
+    console.print(
+        f"Sending the table ({size:,} bytes) to {folder.uri}/{name}",
+        soft_wrap=True,
+    )
+    folder.upload(table.path, name, table.md5)
 
 
 def _check_secrets(cloud: Cloud, google: Google, console: Console) -> None:
+    """Check that the secrets are there; warn where this account may not look."""
     from studperf.cloud.checks import check_secret
     from studperf.cloud.faults import NotFoundError
 
@@ -324,20 +379,19 @@ def _check_secrets(cloud: Cloud, google: Google, console: Console) -> None:
             check_secret(google, secret_version(cloud, name))
         except NotFoundError:
             raise
-        except (
-            CloudError
-        ) as error:  # whoever submits need not be allowed to look: the job's own account reads it
-            console.print(
-                f"WARNING: {str(error).splitlines()[0]}",
-                style="yellow",
-                soft_wrap=True,
-                markup=False,
-            )
+        # Whoever submits need not be allowed to look: the job's own account reads the secret.
+        except CloudError as error:
+            message = f"WARNING: {str(error).splitlines()[0]}"
+            console.print(message, style="yellow", soft_wrap=True, markup=False)
 
 
 def how_to(job: Job, typed: Sequence[str]) -> dict[str, str]:
-    """The commands for a job, with what was typed of where it is."""
-    where = "".join(f" {shlex.quote(word)}" for word in typed if key_of(word) in _PLACE)
+    """Return the commands that follow, cancel and fetch a job.
+
+    What was typed of its place is repeated in them.
+    """
+    places = [word for word in typed if key_of(word) in _PLACE]
+    where = "".join(f" {shlex.quote(word)}" for word in places)
     return {
         "Follow": f"python -m studperf.cloud logs {job.name} follow=true{where}",
         "Cancel": f"python -m studperf.cloud cancel {job.name}{where}",

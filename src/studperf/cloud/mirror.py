@@ -1,4 +1,7 @@
-"""Keeps a folder of the bucket like a folder here, as it is written, so that a machine that is taken away can be replaced."""
+"""A copy of a folder in the bucket, kept up to date while the folder is written.
+
+A machine that is taken away can then be replaced.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +18,32 @@ from studperf.errors import CloudError
 if TYPE_CHECKING:
     from studperf.cloud.gcs import Folder
 
+# Files that all others have to agree with: read before them and written after them, so that in the
+# bucket the others are never older. A run goes on well with a best epoch that is newer than its
+# last checkpoint, and not with an older one.
 _LEADING = frozenset(("last.ckpt", "study.journal"))
-"""What others have to agree with: read before them and written after them, so that in the bucket the others are never older.
-
-A run goes on well with a best epoch that is newer than its last checkpoint, and not with an older one.
-"""
+# Smaller files are read at once, so that they can't change between their md5 and their sending.
 _LARGE = 64 << 20
 Stamp = tuple[int, int]
-"""When a file was changed, in ns, and its size."""
+"""Time of a file's last change in ns, and its size in bytes."""
 
 
 class Mirror:
-    """A folder here and its copy.
+    """A folder here and its copy in a bucket.
 
     Args:
         here: the folder that is written to.
-        there: its copy in a bucket.
+        there: its copy.
     """
 
     def __init__(self, here: Path, there: Folder) -> None:
-        self.here, self.there = here, there
+        self.here = here
+        self.there = there
         self._sent: dict[Path, Stamp] = {}
         self._lock = Lock()
 
     def restore(self) -> int:
-        """Brings here what is there; returns the number of files."""
+        """Download all files of the copy; return their number."""
         blobs = list(self.there.blobs())
         for blob in blobs:
             path = place(self.here, blob)
@@ -48,29 +52,35 @@ class Mirror:
         return len(blobs)
 
     def sync(self) -> int:
-        """Sends what has changed; returns the number of files.
+        """Upload the files that have changed; return their number.
 
         Raises:
             CloudError: the bucket can't be reached; what was not sent is sent the next time.
         """
         with self._lock:
-            changed = [
-                (path, stamp) for path, stamp in self._files() if self._sent.get(path) != stamp
-            ]
-            leading = [
-                (path, stamp, content)
-                for path, stamp in changed
-                if path.name in _LEADING and (content := _read(path)) is not None
-            ]
-            for path, stamp in changed:
+            found = dict(self._files())
+            changed = {
+                path: stamp for path, stamp in found.items() if self._sent.get(path) != stamp
+            }
+
+            leading = {}
+            for path in changed:
+                if path.name not in _LEADING:
+                    continue
+                content = _read(path)
+                if content is not None:
+                    leading[path] = content
+
+            for path, stamp in changed.items():
                 if path.name not in _LEADING:
                     self._send(path, stamp)
-            for path, stamp, content in leading:
+            for path, content in leading.items():
                 self.there.write(self._name(path), content)
-                self._sent[path] = stamp
+                self._sent[path] = changed[path]
             return len(changed)
 
     def _send(self, path: Path, stamp: Stamp) -> None:
+        """Upload a file, unless it is gone by now."""
         if stamp[1] < _LARGE:
             content = _read(path)
             if content is None:
@@ -81,16 +91,19 @@ class Mirror:
         self._sent[path] = stamp
 
     def _files(self) -> Iterator[tuple[Path, Stamp]]:
-        """Those that are no link, lock or half-written: names with a dot in front are our own and no result."""
+        """Yield the folder's results, with their stamps.
+
+        Links are left out, and so are names with a dot in front: locks and half-written files.
+        """
         for path in sorted(self.here.rglob("*")):
-            if (
-                any(part.startswith(".") for part in path.relative_to(self.here).parts)
-                or path.is_symlink()
-            ):
+            parts = path.relative_to(self.here).parts
+            is_hidden = any(part.startswith(".") for part in parts)
+            if is_hidden or path.is_symlink():
                 continue
             try:
                 if path.is_file():
                     yield path, _stamp(path)
+            # Half-written files are renamed, and old checkpoints deleted, while this goes on.
             except FileNotFoundError:
                 continue
 
@@ -99,7 +112,9 @@ class Mirror:
 
 
 class Ticking:
-    """Does something every few seconds in the background; what goes wrong is said, and tried again.
+    """A thread that does something every few seconds, until the `with` block ends.
+
+    An error is printed, and the work is tried again the next time.
 
     Args:
         work: what is done.
@@ -107,7 +122,8 @@ class Ticking:
     """
 
     def __init__(self, work: Callable[[], object], every_s: float) -> None:
-        self.work, self.every_s = work, every_s
+        self.work = work
+        self.every_s = every_s
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
@@ -132,7 +148,7 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _read(path: Path) -> bytes | None:
-    """A file's content; None if it is gone by now."""
+    """Return a file's content; None if it is gone by now."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a job costs: a dated table of prices, an estimate, and a ceiling above which nothing is sent."""
+"""A job's price: a dated table, an estimate, and a ceiling above which nothing is sent."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from studperf.config.cloud import Vertex
 
 TABLE = Path(__file__).with_name("prices.yaml")
-_HOUR = 3600
+_HOUR_S = 3600
 
 
 class Prices(Block):
-    """A table of prices an hour."""
+    """The prices of machines, accelerators and disks, an hour."""
 
     currency: str
     as_of: date
@@ -38,10 +38,10 @@ class Prices(Block):
 
 @dataclass(frozen=True)
 class Quote:
-    """What a job costs, as far as a table knows."""
+    """A job's price, as far as a table of prices knows."""
 
     per_hour: float
-    """All machines together."""
+    """Price an hour of all machines together."""
     n_machines: int
     timeout_s: int
     currency: str
@@ -50,20 +50,20 @@ class Quote:
 
     @property
     def most(self) -> float:
-        """If it runs until it is stopped."""
+        """Price if the job runs until it is stopped."""
         return self.cost(self.timeout_s)
 
     def cost(self, seconds: float) -> float:
-        """Of so many seconds."""
-        return self.per_hour * seconds / _HOUR
+        """Return the price of so many seconds."""
+        return self.per_hour * seconds / _HOUR_S
 
     def money(self, amount: float) -> str:
-        """As people read it."""
+        """Return an amount with its currency."""
         return f"{amount:.2f} {self.currency}"
 
 
 def read_prices(path: Path = TABLE) -> Prices:
-    """A table of prices.
+    """Read a table of prices.
 
     Raises:
         ConfigError: lists what is wrong with the file.
@@ -77,60 +77,71 @@ def read_prices(path: Path = TABLE) -> Prices:
             f"cloud.prices={path}: is not YAML: {str(error).splitlines()[0]}"
         ) from error
     except ValidationError as error:
-        faults = [
-            str(explain(fault, ".".join(map(str, fault["loc"])) or "the file", Prices))
-            for fault in error.errors()
-        ]
-        raise ConfigError(
-            listing(f"cloud.prices={path}: is no table of prices like {TABLE.name}", faults)
-        ) from error
+        faults = []
+        for fault in error.errors():
+            place = ".".join(map(str, fault["loc"])) or "the file"
+            faults.append(str(explain(fault, place, Prices)))
+        title = f"cloud.prices={path}: is no table of prices like {TABLE.name}"
+        raise ConfigError(listing(title, faults)) from error
 
 
 def quote(cloud: Vertex, prices: Prices) -> Quote | str:
-    """What the job costs; or, where the table does not know, what it lacks."""
+    """Return the job's price, or a sentence about what the table of prices lacks."""
+    # These machines' prices hold their GPUs already.
     machine = prices.machines_with_accelerator.get(cloud.machine)
     if machine is None:
         machine = prices.machines.get(cloud.machine)
         if machine is None:
-            return f"cloud.machine={cloud.machine}: {unknown_key(cloud.machine, {**prices.machines, **prices.machines_with_accelerator})}"
+            known = {**prices.machines, **prices.machines_with_accelerator}
+            return f"cloud.machine={cloud.machine}: {unknown_key(cloud.machine, known)}"
         if cloud.accelerator is not None:
             each = prices.accelerators.get(cloud.accelerator)
             if each is None:
-                return f"cloud.accelerator={cloud.accelerator}: {unknown_key(cloud.accelerator, prices.accelerators)}"
+                fault = unknown_key(cloud.accelerator, prices.accelerators)
+                return f"cloud.accelerator={cloud.accelerator}: {fault}"
             machine += each * cloud.n_accelerators
-    factor = prices.regions.get(cloud.region, max(prices.regions.values())) * (
-        prices.spot if cloud.spot else 1.0
-    )
-    per_hour = (machine * factor + cloud.disk_gb * prices.disk_gb) * cloud.n_machines
+
+    # An unknown region counts as the dearest one.
+    factor = prices.regions.get(cloud.region, max(prices.regions.values()))
+    if cloud.spot:
+        factor *= prices.spot
+    disk = cloud.disk_gb * prices.disk_gb
     return Quote(
-        per_hour,
-        cloud.n_machines,
-        cloud.timeout_s,
-        prices.currency,
-        prices.as_of,
-        cloud.region in prices.regions,
+        per_hour=(machine * factor + disk) * cloud.n_machines,
+        n_machines=cloud.n_machines,
+        timeout_s=cloud.timeout_s,
+        currency=prices.currency,
+        as_of=prices.as_of,
+        is_region_known=cloud.region in prices.regions,
     )
 
 
 def hold_ceiling(cloud: Vertex, price: Quote | str) -> None:
-    """Lets nothing pass that could cost more than was allowed.
+    """Refuse a job that could cost more than was allowed.
 
     Raises:
-        ConfigError: it could, or nobody knows.
+        ConfigError: it could, or its price is not known.
     """
     if cloud.max_cost is None:
         return
     if isinstance(price, str):
         raise ConfigError(
-            f"The table of prices does not know what this job costs: {price}. Add it to a copy of {TABLE.name} (cloud.prices=FILE), "
+            f"The table of prices does not know what this job costs: {price}. "
+            f"Add it to a copy of {TABLE.name} (cloud.prices=FILE), "
             "or go without a ceiling: cloud.max_cost=null"
         )
-    most = round(price.most, 6)  # sums of cents are not exact
-    if most > cloud.max_cost:
-        hours = cloud.max_cost / price.per_hour
-        enough = math.ceil(round(most * 100, 4)) / 100
-        raise ConfigError(
-            f"This job may cost {price.money(enough)}: {price.money(price.per_hour)} an hour for {cloud.timeout_s} s "
-            f"(cloud.timeout_s), and the ceiling is {price.money(cloud.max_cost)}. Raise it (cloud.max_cost={enough:.2f}), "
-            f"or let the job run for at most cloud.timeout_s={int(hours * _HOUR)}"
-        )
+
+    # Sums of cents are not exact in binary.
+    most = round(price.most, 6)
+    if most <= cloud.max_cost:
+        return
+    hours = cloud.max_cost / price.per_hour
+    # Rounded up to cents, so that the ceiling in the advice is high enough.
+    enough = math.ceil(round(most * 100, 4)) / 100
+    raise ConfigError(
+        f"This job may cost {price.money(enough)}: {price.money(price.per_hour)} an hour "
+        f"for {cloud.timeout_s} s (cloud.timeout_s), "
+        f"and the ceiling is {price.money(cloud.max_cost)}. "
+        f"Raise it (cloud.max_cost={enough:.2f}), "
+        f"or let the job run for at most cloud.timeout_s={int(hours * _HOUR_S)}"
+    )

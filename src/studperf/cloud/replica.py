@@ -1,4 +1,4 @@
-"""Which of a job's machines this is, as Vertex AI tells it in CLUSTER_SPEC."""
+"""This machine's place among the machines of a job, as Vertex AI writes it into CLUSTER_SPEC."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from studperf.errors import CloudError
 
-_FORM = '{"cluster": {"workerpool0": ["HOST:PORT"], "workerpool1": [...]}, "task": {"type": "workerpool1", "index": 0}}'
+_FORM = (
+    '{"cluster": {"workerpool0": ["HOST:PORT"], "workerpool1": [...]}, '
+    '"task": {"type": "workerpool1", "index": 0}}'
+)
 
 
 @dataclass(frozen=True)
@@ -16,9 +19,9 @@ class Replica:
     """A machine of a job.
 
     Args:
-        rank: 0 is the primary, whose end is the job's.
-        n: machines in all.
-        address: host:port where the primary can be reached by the others.
+        rank: 0 is the primary, with whose end the job ends.
+        n: number of machines in all.
+        address: host:port by which the others reach the primary.
     """
 
     rank: int
@@ -27,40 +30,44 @@ class Replica:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Replica:
-        """This one; a job of one machine, or none at all, has no CLUSTER_SPEC to speak of.
+        """Return this machine; without CLUSTER_SPEC, it is the only one.
 
         Raises:
-            CloudError: it is of another form than is documented, or speaks of a machine that it does not list.
+            CloudError: CLUSTER_SPEC is of another form than is documented, or names a machine that
+                it does not list.
         """
-        if not (text := environment.get("CLUSTER_SPEC")):
-            return cls(0, 1, "")
+        text = environment.get("CLUSTER_SPEC")
+        if not text:
+            return cls(rank=0, n=1, address="")
         try:
             spec = json.loads(text)
-            pools = {
-                name: [str(host) for host in hosts]
-                for name, hosts in sorted(
-                    spec["cluster"].items(),
-                    key=lambda pool: int(pool[0].removeprefix("workerpool")),
-                )
-            }
-            kind, index = str(spec["task"]["type"]), int(spec["task"]["index"])
+            cluster = spec["cluster"]
+            # Pools are ordered by number: "workerpool10" comes after "workerpool9".
+            names = sorted(cluster.keys(), key=lambda name: int(name.removeprefix("workerpool")))
+            pools = {name: [str(host) for host in cluster[name]] for name in names}
+            kind = str(spec["task"]["type"])
+            index = int(spec["task"]["index"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _refuse(f"{type(error).__name__}: {error}", text) from error
+            raise _unreadable(f"{type(error).__name__}: {error}", text) from error
+
         if not 0 <= index < len(pools.get(kind, [])):
-            raise _refuse(f"the cluster has no machine {index} of {kind}", text)
+            raise _unreadable(f"the cluster has no machine {index} of {kind}", text)
         if not pools.get("workerpool0"):
-            raise _refuse("workerpool0, whose machine the others look for, is empty", text)
-        before = sum(len(pools[name]) for name in list(pools)[: list(pools).index(kind)])
-        return cls(before + index, sum(map(len, pools.values())), pools["workerpool0"][0])
+            raise _unreadable("workerpool0, whose machine the others look for, is empty", text)
+
+        earlier = names[: names.index(kind)]
+        n_before = sum(len(pools[name]) for name in earlier)
+        n = sum(map(len, pools.values()))
+        return cls(n_before + index, n, pools["workerpool0"][0])
 
     @property
     def is_primary(self) -> bool:
-        """Whether its end is the job's."""
+        """True if the job ends with this machine."""
         return self.rank == 0
 
     @property
     def main(self) -> tuple[str, int]:
-        """Host and port of the primary.
+        """Host and port of the primary machine.
 
         Raises:
             CloudError: the address has no port that is a number.
@@ -73,7 +80,9 @@ class Replica:
         return host, int(port)
 
 
-def _refuse(what: str, text: str) -> CloudError:
+def _unreadable(what: str, text: str) -> CloudError:
+    """Return the error for a CLUSTER_SPEC that can't be read."""
     return CloudError(
-        f"CLUSTER_SPEC can't be read: {what}. Expected {_FORM}, got {text[:200]}. Vertex AI sets it; to train on this machine alone, unset it."
+        f"CLUSTER_SPEC can't be read: {what}. Expected {_FORM}, got {text[:200]}. "
+        "Vertex AI sets it; to train on this machine alone, unset it."
     )

@@ -1,4 +1,7 @@
-"""Secrets on their way from Secret Manager into this process's environment. They are shown to nobody and written nowhere."""
+"""Secrets that a job reads from Secret Manager into its environment.
+
+They are shown to nobody and written nowhere.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,34 @@ if TYPE_CHECKING:
     from studperf.cloud.wire import Google
 
 
+def name_of_secret(version: str) -> str:
+    """Return NAME of projects/PROJECT/secrets/NAME/versions/VERSION."""
+    return version.split("/")[3]
+
+
+def create_secret(version: str) -> str:
+    """Return the advice to create a secret that is not there."""
+    project = version.split("/")[1]
+    return (
+        f"Put it there: printf %s VALUE | gcloud secrets create {name_of_secret(version)} "
+        f"--project={project} --data-file=-"
+    )
+
+
 def take_secrets(google: Google, versions: dict[str, str]) -> None:
-    """Reads each secret into its environment variable.
+    """Read each secret into its environment variable.
 
     Raises:
         CloudError: one is not there, is empty, or may not be read by the job's account.
     """
     for variable, version in versions.items():
-        name = version.split("/")[3]
-        mend = f"Put it there: printf %s VALUE | gcloud secrets create {name} --project={version.split('/')[1]} --data-file=-"
-        answer = google.json(
-            "GET", f"v1/{version}:access", google.asked("secretmanager", f"the secret {name}", mend)
-        )
-        value = base64.b64decode(answer.get("payload", {}).get("data", "")).decode().strip()
+        name = name_of_secret(version)
+        mend = create_secret(version)
+        asked = google.asked("secretmanager", f"the secret {name}", mend)
+        answer = google.json("GET", f"v1/{version}:access", asked)
+        payload = answer.get("payload", {}).get("data", "")
+        # `echo` instead of `printf` leaves a line break, which no key or address has.
+        value = base64.b64decode(payload).decode().strip()
         if not value:
             raise CloudError(f"the secret {name} is empty\n{mend}")
         os.environ[variable] = value

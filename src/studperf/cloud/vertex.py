@@ -1,4 +1,4 @@
-"""Custom jobs of Vertex AI and their logs, over REST: submit once, look, cancel."""
+"""Custom jobs of Vertex AI and their logs, over REST: submit once, find, cancel."""
 
 from __future__ import annotations
 
@@ -22,85 +22,82 @@ _PAGE = 100
 
 @dataclass(frozen=True)
 class Job:
-    """A custom job as Vertex AI tells of it."""
+    """A custom job, as Vertex AI describes it."""
 
     body: Mapping[str, Any]
 
     @property
     def resource(self) -> str:
-        """projects/P/locations/R/customJobs/ID."""
+        """Full name: projects/P/locations/R/customJobs/ID."""
         return str(self.body["name"])
 
     @property
     def id(self) -> str:
-        """The number at its end."""
+        """Number at the end of the full name."""
         return self.resource.rpartition("/")[2]
 
     @property
     def name(self) -> str:
-        """Ours."""
+        """Display name of the job."""
         return str(self.body.get("displayName", ""))
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, SUCCEEDED, ..."""
+        """State, such as PENDING, RUNNING or SUCCEEDED."""
         return str(self.body.get("state", "JOB_STATE_UNSPECIFIED")).removeprefix("JOB_STATE_")
 
     @property
     def has_ended(self) -> bool:
-        """Whether it goes on no more."""
+        """True if the job will not go on."""
         return self.state in ENDED
 
     @property
     def labels(self) -> dict[str, str]:
-        """What we said of it."""
+        """Labels that were set at submission."""
         return dict(self.body.get("labels", {}))
 
     @property
     def folder(self) -> str:
-        """Where it writes; empty for a job that is not ours."""
-        return str(
-            self.body["jobSpec"].get("baseOutputDirectory", {}).get("outputUriPrefix", "")
-        ).rstrip("/")
+        """Folder that the job writes to; empty for a job that studperf did not submit."""
+        output = self.body["jobSpec"].get("baseOutputDirectory", {})
+        return str(output.get("outputUriPrefix", "")).rstrip("/")
 
     @property
     def image(self) -> str:
-        """What it runs."""
-        return str(self.body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["imageUri"])
+        """Image of the job's container."""
+        pool = self.body["jobSpec"]["workerPoolSpecs"][0]
+        return str(pool["containerSpec"]["imageUri"])
 
     @property
     def n_machines(self) -> int:
-        """Of all pools."""
-        return sum(
-            int(pool.get("replicaCount", 1)) for pool in self.body["jobSpec"]["workerPoolSpecs"]
-        )
+        """Number of machines over all worker pools."""
+        pools = self.body["jobSpec"]["workerPoolSpecs"]
+        return sum(int(pool.get("replicaCount", 1)) for pool in pools)
 
     @property
     def created(self) -> datetime:
-        """When it was submitted."""
+        """Time of submission."""
         return datetime.fromisoformat(str(self.body["createTime"]))
 
     @property
     def seconds(self) -> float | None:
-        """It ran, if it has ended."""
+        """Run time in seconds; None while the job runs."""
         if "startTime" not in self.body or "endTime" not in self.body:
             return None
-        return (
-            datetime.fromisoformat(self.body["endTime"])
-            - datetime.fromisoformat(self.body["startTime"])
-        ).total_seconds()
+        started = datetime.fromisoformat(self.body["startTime"])
+        ended = datetime.fromisoformat(self.body["endTime"])
+        return (ended - started).total_seconds()
 
     @property
     def error(self) -> str:
-        """Why it failed, with the way out where there is a usual one; empty if it did not."""
+        """Reason of the failure, with its usual way out; empty if the job did not fail."""
         message = str(self.body.get("error", {}).get("message", ""))
+        if not message:
+            return ""
         project = self.resource.split("/")[1]
-        timeout_s = str(self.body["jobSpec"].get("scheduling", {}).get("timeout", "its time"))
-        return (
-            explain_job_error(message, image=self.image, project=project, timeout_s=timeout_s)
-            if message
-            else ""
-        )
+        scheduling = self.body["jobSpec"].get("scheduling", {})
+        timeout_s = str(scheduling.get("timeout", "its time"))
+        return explain_job_error(message, image=self.image, project=project, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True)
@@ -114,14 +111,17 @@ class Line:
 
 
 class Vertex:
-    """Jobs of one project in one region."""
+    """The jobs of one project in one region."""
 
     def __init__(self, google: Google) -> None:
         self.google = google
         self.parent = f"projects/{google.project}/locations/{google.region}"
 
     def submit(self, body: Json) -> Job:
-        """Creates a job, once: before a request is made again that got no answer, it is looked whether it arrived.
+        """Create a job, exactly once.
+
+        A request that got no answer may have arrived all the same, so the job is looked for before
+        the request is repeated.
 
         Raises:
             CloudError: Vertex AI refused it, or can't be reached.
@@ -130,8 +130,10 @@ class Vertex:
 
         def create() -> Job:
             nonlocal is_open
-            if is_open and (arrived := list(self.jobs(**{REQUEST: body["labels"][REQUEST]}))):
-                return arrived[0]
+            if is_open:
+                arrived = list(self.jobs(**{REQUEST: body["labels"][REQUEST]}))
+                if arrived:
+                    return arrived[0]
             try:
                 response = self.google.once(
                     "POST",
@@ -147,73 +149,67 @@ class Vertex:
         return self.google.patiently(create)
 
     def jobs(self, **labels: str) -> Iterator[Job]:
-        """Those of studperf, the newest first."""
-        wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in {**APP, **labels}.items())
-        params: Json = {"filter": wanted, "pageSize": _PAGE}
+        """Yield studperf's jobs that have these labels, the newest first."""
+        wanted = {**APP, **labels}
+        terms = [f'labels.{key}="{value}"' for key, value in wanted.items()]
+        params: Json = {"filter": " AND ".join(terms), "pageSize": _PAGE}
+        asked = self._asked(f"jobs in {self.google.region}")
         found: list[Job] = []
         while True:
-            page = self.google.json(
-                "GET",
-                f"v1/{self.parent}/customJobs",
-                self._asked(f"jobs in {self.google.region}"),
-                **params,
-            )
+            page = self.google.json("GET", f"v1/{self.parent}/customJobs", asked, **params)
             found += [Job(body) for body in page.get("customJobs", [])]
             if not page.get("nextPageToken"):
-                yield from sorted(found, key=lambda job: job.created, reverse=True)
-                return
+                break
             params["pageToken"] = page["nextPageToken"]
+        yield from sorted(found, key=lambda job: job.created, reverse=True)
 
     def find(self, asked: str | None) -> Job:
-        """A job by its number, its name or the beginning of one; the newest one if none is named.
+        """Return a job by its number, its name or the beginning of one; by default the newest.
 
         Raises:
             CloudError: there is none, or several begin like that.
         """
-        if asked is not None and asked.rpartition("/")[2].isdigit():
-            with contextlib.suppress(NotFoundError):  # a name may begin with digits alone
-                return self.get(f"{self.parent}/customJobs/{asked.rpartition('/')[2]}")
-        jobs = list(self.jobs())
         if asked is None:
+            jobs = list(self.jobs())
             if not jobs:
                 raise CloudError(
-                    f"there is no job of studperf in {self.google.region}, project {self.google.project}"
+                    f"there is no job of studperf in {self.google.region}, "
+                    f"project {self.google.project}"
                 )
             return jobs[0]
-        found = [job for job in jobs if job.name == asked] or [
-            job for job in jobs if job.name.startswith(asked)
-        ]
-        if len(found) != 1:
+
+        number = asked.rpartition("/")[2]
+        if number.isdigit():
+            # Not found is no error yet: a name may begin with digits alone.
+            with contextlib.suppress(NotFoundError):
+                return self.get(f"{self.parent}/customJobs/{number}")
+
+        jobs = list(self.jobs())
+        found = [job for job in jobs if job.name == asked]
+        if not found:
+            found = [job for job in jobs if job.name.startswith(asked)]
+        if not found:
+            raise CloudError(f"{asked}: there is no such job; see: python -m studperf.cloud list")
+        if len(found) > 1:
             names = ", ".join(job.name for job in found[:5])
-            raise CloudError(
-                f"{asked}: "
-                + (
-                    f"several jobs begin like that: {names}"
-                    if found
-                    else "there is no such job; see: python -m studperf.cloud list"
-                )
-            )
+            raise CloudError(f"{asked}: several jobs begin like that: {names}")
         return found[0]
 
     def get(self, resource: str) -> Job:
-        """A job as it stands now."""
-        return Job(
-            self.google.json(
-                "GET", f"v1/{resource}", self._asked(f"the job {resource.rpartition('/')[2]}")
-            )
-        )
+        """Return a job as it stands now."""
+        asked = self._asked(f"the job {resource.rpartition('/')[2]}")
+        return Job(self.google.json("GET", f"v1/{resource}", asked))
 
     def cancel(self, job: Job) -> None:
-        """Asks for its end; it takes a while."""
-        self.google.json(
-            "POST", f"v1/{job.resource}:cancel", self._asked(f"cancelling {job.name}"), body={}
-        )
+        """Request a job's end, which takes a while."""
+        asked = self._asked(f"cancelling {job.name}")
+        self.google.json("POST", f"v1/{job.resource}:cancel", asked, body={})
 
     def log(self, job: Job, since: str = "") -> Iterator[Line]:
-        """Its log, the oldest line first.
+        """Yield the lines of a job's log, the oldest first.
 
         Args:
-            job: whose log.
+            job: the job.
             since: the time of the last line that is known already.
         """
         terms = [
@@ -227,29 +223,34 @@ class Vertex:
             "orderBy": "timestamp asc",
             "pageSize": 1000,
         }
+        asked = self.google.asked("logging", f"the log of {job.name}")
         while True:
-            page = self.google.json(
-                "POST",
-                "v2/entries:list",
-                self.google.asked("logging", f"the log of {job.name}"),
-                body=body,
-            )
+            page = self.google.json("POST", "v2/entries:list", asked, body=body)
             yield from map(_line, page.get("entries", []))
             if not page.get("nextPageToken"):
                 return
             body["pageToken"] = page["nextPageToken"]
 
     def console_url(self, job: Job) -> str:
-        """Where a browser shows it."""
-        region, project = self.google.region, self.google.project
-        return f"https://console.cloud.google.com/vertex-ai/locations/{region}/training/{job.id}?project={project}"
+        """Return the address of the job's page in Google's console."""
+        region = self.google.region
+        return (
+            f"https://console.cloud.google.com/vertex-ai/locations/{region}/training/{job.id}"
+            f"?project={self.google.project}"
+        )
 
     def _asked(self, what: str) -> Asked:
         return self.google.asked("aiplatform", what)
 
 
 def _line(entry: Json) -> Line:
+    """Return an entry of the log as a line; text is logged plainly, or as JSON's message."""
     payload = entry.get("jsonPayload", {})
     text = str(entry.get("textPayload") or payload.get("message") or "").rstrip("\n")
-    replica = str(entry.get("resource", {}).get("labels", {}).get("task_name", ""))
-    return Line(str(entry["timestamp"]), str(entry.get("insertId", "")), replica, text)
+    labels = entry.get("resource", {}).get("labels", {})
+    return Line(
+        time=str(entry["timestamp"]),
+        id=str(entry.get("insertId", "")),
+        replica=str(labels.get("task_name", "")),
+        text=text,
+    )

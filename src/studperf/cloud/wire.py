@@ -1,4 +1,4 @@
-"""Requests to Google Cloud over REST: who asks, where to, how often again, and what an answer means."""
+"""Requests to Google Cloud over REST: login, addresses, retries, and the errors of answers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
 
 ENDPOINT = "STUDPERF_GOOGLE_ENDPOINT"
-"""Sends every request to a stand-in on this machine, without anybody's credentials."""
+"""Environment variable that sends every request to a stand-in here, without credentials."""
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# Timeouts, too many requests, and the server's own errors may pass.
 _AGAIN = frozenset((408, 429, 500, 502, 503, 504))
+# Seconds to connect, and between two pieces of an answer.
 _TIMEOUT_S = (10.0, 30.0)
-"""To connect, and between two pieces of an answer."""
-_BAD = 400
+_FIRST_ERROR = 400
 T = TypeVar("T")
 Json = dict[str, Any]
 
 
 class BusyError(CloudError):
-    """May go better in a moment."""
+    """Raised for a request that may go better in a moment."""
 
 
 @dataclass
@@ -37,10 +38,11 @@ class Google:
     """A session with Google Cloud.
 
     Args:
-        project: that pays.
-        region: of jobs.
-        tries: how often a request is made that fails for a reason which may pass; a job waits longer than somebody before a terminal.
-        wait_s: before the second try, and twice as long before each further one.
+        project: the project that pays.
+        region: the region of jobs.
+        tries: how often a request is made that fails for a reason which may pass; a job waits
+            longer than somebody before a terminal.
+        wait_s: seconds before the second try, and twice as long before each further one.
     """
 
     project: str = ""
@@ -51,7 +53,7 @@ class Google:
 
     @property
     def session(self) -> AuthorizedSession:
-        """Logged in when it is first needed.
+        """Session that logs in when it is first needed.
 
         Raises:
             CloudError: nobody is logged in.
@@ -61,19 +63,19 @@ class Google:
         return self._session
 
     def base(self, service: str) -> str:
-        """Where a service answers; `host/...` for one that is named by its host."""
-        if given := stand_in():
+        """Return the address of a service, which may also be named by its host."""
+        given = stand_in()
+        if given:
             return given
         if "." in service:
             return f"https://{service}"
-        return (
-            f"https://{self.region}-{service}.googleapis.com"
-            if service == "aiplatform"
-            else f"https://{service}.googleapis.com"
-        )
+        # Vertex AI answers for a region only at that region's host.
+        if service == "aiplatform":
+            return f"https://{self.region}-{service}.googleapis.com"
+        return f"https://{service}.googleapis.com"
 
     def asked(self, service: str, what: str, mend: str = "") -> Asked:
-        """What a request is about."""
+        """Return a request's subject, for the words of its errors."""
         return Asked(service, what, self.project, self.region, mend)
 
     def once(
@@ -83,9 +85,9 @@ class Google:
         asked: Asked,
         *,
         host: str = "",
-        **arguments: Any,  # noqa: ANN401 - requests'
+        **arguments: Any,  # noqa: ANN401 - requests' own arguments
     ) -> requests.Response:
-        """One request.
+        """Make a request once.
 
         Raises:
             BusyError: another try may go better.
@@ -96,20 +98,24 @@ class Google:
 
         base = self.base(host or asked.service)
         try:
-            response: requests.Response = self.session.request(  # type: ignore[no-untyped-call]
+            response: requests.Response = self.session.request(  # type: ignore[no-untyped-call] # google-auth has no types
                 method, f"{base}/{path}", timeout=_TIMEOUT_S, **arguments
             )
         except (requests.RequestException, TransportError) as error:
             raise BusyError(str(from_exception(error, asked, base.partition("://")[2]))) from error
         except GoogleAuthError as error:
             raise no_credentials(error) from error
-        if response.status_code >= _BAD:
-            refusal = from_response(response, asked)
-            raise BusyError(str(refusal)) if response.status_code in _AGAIN else refusal
-        return response
+
+        code = response.status_code
+        if code < _FIRST_ERROR:
+            return response
+        refusal = from_response(response, asked)
+        if code in _AGAIN:
+            raise BusyError(str(refusal))
+        raise refusal
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """Does something again, with growing pauses, while it fails for a reason that may pass.
+        """Call `work`, again with growing pauses while it fails for a reason that may pass.
 
         Raises:
             CloudError: it went on failing.
@@ -120,7 +126,8 @@ class Google:
             except BusyError as error:
                 if i == self.tries - 1:
                     raise CloudError(str(error)) from error
-                time.sleep(self.wait_s * 2**i * random.uniform(0.5, 1.5))  # noqa: S311 - parts clients that failed together
+                jitter = random.uniform(0.5, 1.5)  # noqa: S311 - parts clients that failed together
+                time.sleep(self.wait_s * 2**i * jitter)
         raise AssertionError("tries is at least 1")
 
     def json(
@@ -130,17 +137,18 @@ class Google:
         asked: Asked,
         *,
         body: Mapping[str, Any] | None = None,
-        **params: Any,  # noqa: ANN401 - text
+        **params: Any,  # noqa: ANN401 - texts and numbers of the query
     ) -> Json:
-        """One request that may be made again without harm; its answer."""
-        found: Json = self.patiently(
+        """Return the JSON answer of a request that may be repeated without harm."""
+        response = self.patiently(
             lambda: self.once(method, path, asked, json=body, params=params or None)
-        ).json()
+        )
+        found: Json = response.json()
         return found
 
 
 def stand_in() -> str | None:
-    """The address of a stand-in for all of Google's services.
+    """Return the address of a stand-in for all of Google's services; None if there is none.
 
     Raises:
         ConfigError: it is not on this machine.
@@ -150,16 +158,22 @@ def stand_in() -> str | None:
         raise ConfigError(
             f"{ENDPOINT}={given}: must be a stand-in on this machine, http://127.0.0.1:PORT"
         )
-    return given.rstrip("/") if given else None
+    if not given:
+        return None
+    return given.rstrip("/")
 
 
 def _log_in() -> AuthorizedSession:
+    """Return a session with the credentials of whoever is logged in."""
     if stand_in():
         from google.auth.transport.requests import AuthorizedSession
         from google.oauth2.credentials import Credentials
 
-        return AuthorizedSession(Credentials(token="stand-in"))  # type: ignore[no-untyped-call] # noqa: S106 - no secret, it opens nothing
-    # A machine outside of Google's clouds has no metadata server, and looking for it would take ten seconds.
+        nobody = Credentials(token="stand-in")  # type: ignore[no-untyped-call] # noqa: S106 - no secret, it opens nothing
+        return AuthorizedSession(nobody)  # type: ignore[no-untyped-call] # google-auth has no types
+
+    # A machine outside of Google's clouds has no metadata server, and looking for it would take ten
+    # seconds.
     if "CLUSTER_SPEC" not in os.environ:
         os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
         os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
@@ -174,7 +188,9 @@ def _log_in() -> AuthorizedSession:
         raise no_credentials(error) from error
     if isinstance(credentials, service_account.Credentials):
         raise CloudError(
-            "GOOGLE_APPLICATION_CREDENTIALS names the key file of a service account; a file like that is lost too easily, and not used here\n"
-            "Log in as yourself: unset GOOGLE_APPLICATION_CREDENTIALS; gcloud auth application-default login"
+            "GOOGLE_APPLICATION_CREDENTIALS names the key file of a service account; "
+            "a file like that is lost too easily, and not used here\n"
+            "Log in as yourself: unset GOOGLE_APPLICATION_CREDENTIALS; "
+            "gcloud auth application-default login"
         )
-    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call] # google-auth has no types

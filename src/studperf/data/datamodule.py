@@ -1,4 +1,4 @@
-"""The encoded table, as lightning wants it."""
+"""The encoded table as a lightning data module."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from studperf.data.batches import Batch, Batches, Chunks, Prepare, as_it_is
 from studperf.data.encoded import EncodedTable, gather
 
 _SCORING_BATCH_SIZE = 8192
+# Share of a GPU's free memory that the table may take; the rest is for the model and its gradients.
 _DEVICE_SHARE = 0.5
-"""Of a GPU's free memory, what the table may take; the rest is for the model and its gradients."""
 
 
 class TableDataModule(LightningDataModule):
@@ -31,27 +31,35 @@ class TableDataModule(LightningDataModule):
         self.prepare: Prepare = as_it_is
         self._tensors = table.tensors
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002 - lightning's
-        """Moves the table to the GPU, where it fits; otherwise lightning moves it a chunk at a time."""
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        if (
-            device.type == "cuda"
-            and self.table.n_bytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
-        ):
+    def setup(self, stage: str) -> None:  # noqa: ARG002 - lightning's signature
+        """Move the table to the GPU, where it fits.
+
+        Otherwise lightning moves it a chunk at a time.
+        """
+        if self.trainer is None:
+            return
+        device = self.trainer.strategy.root_device
+        if device.type != "cuda":
+            return
+        n_free, _ = torch.cuda.mem_get_info(device)
+        if self.table.n_bytes < _DEVICE_SHARE * n_free:
             x_num, x_cat, target = self.table.tensors
             self._tensors = (x_num.to(device), x_cat.to(device), target.to(device))
 
-    def teardown(self, stage: str) -> None:  # noqa: ARG002 - lightning's
-        """Gives the GPU's memory back."""
+    def teardown(self, stage: str) -> None:  # noqa: ARG002 - lightning's signature
+        """Give the GPU's memory back."""
         self._tensors = self.table.tensors
 
     def train_batches(self) -> Batches:
-        """Shuffled anew each epoch. On disk rows that are read together lie together."""
+        """Return the training batches, shuffled anew each epoch."""
         rows = self.table.rows["train"]
+        # On disk, rows that are read together have to lie together.
+        if self.table.on_disk:
+            rows = rows.sort().values
         return Batches(
             self._tensors,
             self.batch_size,
-            rows=rows.sort().values if self.table.on_disk else rows,
+            rows=rows,
             seed=self.seed,
             epoch=self._epoch,
             share=self._share(),
@@ -60,11 +68,12 @@ class TableDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> Batches | Chunks:
-        """Batch by batch, or several at a time when `is_chunked`."""
-        return Chunks(self.train_batches()) if self.is_chunked else self.train_batches()
+        """Return the training batches, one by one or, when `is_chunked`, several at a time."""
+        batches = self.train_batches()
+        return Chunks(batches) if self.is_chunked else batches
 
     def val_dataloader(self) -> Batches:
-        """In order, in large batches."""
+        """Return the val rows in order, in large batches."""
         return Batches(
             self._tensors,
             _SCORING_BATCH_SIZE,
@@ -74,13 +83,17 @@ class TableDataModule(LightningDataModule):
         )
 
     def first_rows(self, n_rows: int) -> Batch:
-        """The first training rows."""
+        """Return the first training rows."""
         return gather(self.table.tensors, self.table.rows["train"][:n_rows])
 
     def _epoch(self) -> int:
-        return 0 if self.trainer is None else self.trainer.current_epoch
+        """Return the current epoch."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.current_epoch
 
     def _share(self) -> tuple[int, int]:
-        return (
-            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        )
+        """Return this process's rank and the number of processes."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size

@@ -1,4 +1,4 @@
-"""Whether tensors fit into memory, and where they go, or what is said, when they do not."""
+"""Memory for tensors: whether they fit, where they go if not, and the error if they can't."""
 
 from __future__ import annotations
 
@@ -17,29 +17,45 @@ from studperf.config.shape import RunConfig
 from studperf.data.spool import no_space, open_scratch
 from studperf.errors import TooLargeError
 
-# The other half is for the model, the optimizer, predictions, and for whatever else runs on the machine.
+# The other half is for the model, the optimizer, predictions, and for whatever else runs on the
+# machine.
 SHARE = 0.5
+# Where Linux tells a container its limit.
 _CGROUP = Path("/sys/fs/cgroup")
+# torch's and numpy's words.
 _ASKED = re.compile(r"(?:tried|unable) to allocate ([\d.]+) (\w+)", re.IGNORECASE)
 _OVERFLOWS = ("Storage size calculation overflowed", "Overflow when unpacking long")
 
 
 def available_bytes() -> int | None:
-    """Memory that could be had now, by the kernel's own estimate and the container's limit; None where neither is told."""
+    """Return the memory that could be had now; None where the system does not tell.
+
+    It is the kernel's own estimate, or what the container's limit leaves.
+    """
     limits = []
     info = Path("/proc/meminfo")
     if info.is_file():
-        told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-        if "MemAvailable" in told:
-            limits.append(int(told["MemAvailable"].split()[0]) * 1024)
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
-        limits.append(int(text) - int(used.read_text()))
-    return max(0, min(limits)) if limits else None
+        for line in info.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                limits.append(int(value.split()[0]) * 1024)
+
+    limit = _CGROUP / "memory.max"
+    used = _CGROUP / "memory.current"
+    if limit.is_file() and used.is_file():
+        text = limit.read_text().strip()
+        if text != "max":
+            limits.append(int(text) - int(used.read_text()))
+    if not limits:
+        return None
+    return max(0, min(limits))
 
 
 def belongs_on_disk(n_bytes: int, memory: Memory) -> bool:
-    """As the dataset asks; left to us, tensors go to disk when they are more than half of the memory that could be had."""
+    """Return True if tensors belong on disk, as the dataset asks.
+
+    With `auto` they do when they are more than half of the memory that could be had.
+    """
     if memory != "auto":
         return memory == "disk"
     available = available_bytes()
@@ -47,7 +63,9 @@ def belongs_on_disk(n_bytes: int, memory: Memory) -> bool:
 
 
 def make_array(shape: tuple[int, ...], dtype: type[np.generic], *, on_disk: bool) -> np.ndarray:
-    """An array to be filled: in memory, or the map of a file without a name, which is gone when the array is.
+    """Return an array to be filled, in memory or on disk.
+
+    On disk it is the map of a file without a name, which is gone when the array is.
 
     Raises:
         DataError: the disk is too full.
@@ -56,7 +74,8 @@ def make_array(shape: tuple[int, ...], dtype: type[np.generic], *, on_disk: bool
     if not on_disk or not n_bytes:
         return np.empty(shape, dtype=dtype)
     try:
-        with open_scratch() as file:  # the map keeps a handle of its own
+        # The file may be closed: the map keeps a handle of its own.
+        with open_scratch() as file:
             _reserve(file, n_bytes)
             return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
     except OSError as error:
@@ -64,7 +83,10 @@ def make_array(shape: tuple[int, ...], dtype: type[np.generic], *, on_disk: bool
 
 
 def _reserve(file: IO[Any], n_bytes: int) -> None:
-    """Takes the room now: writing to a map of a file that can't grow would end the process without a word."""
+    """Take a file's room on the disk now.
+
+    Writing to a map of a file that can't grow would end the process without a word.
+    """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, n_bytes)
     else:
@@ -73,7 +95,9 @@ def _reserve(file: IO[Any], n_bytes: int) -> None:
 
 @contextmanager
 def enough_memory(config: RunConfig) -> Iterator[None]:
-    """While a model is built or used: where memory ends, the sizes that asked for it are named. torch raises a bare RuntimeError.
+    """Name the sizes that asked for it where memory ends, while a model is built or used.
+
+    torch raises a bare RuntimeError.
 
     Raises:
         TooLargeError: there is not as much memory.
@@ -81,40 +105,46 @@ def enough_memory(config: RunConfig) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, TypeError) as error:
-        if (asked := _asked_for(error)) is None:
+        asked = _asked_for(error)
+        if asked is None:
             raise
-        traceback.clear_frames(
-            error.__traceback__
-        )  # they hold what was allocated, and a multirun goes on
-        sizes = [
-            f"model.{key}={_listed(value)}"
-            for key, value in config.model.items()
-            if _is_size(value)
-        ]
+        # The frames hold what was allocated, and a multirun goes on.
+        traceback.clear_frames(error.__traceback__)
+        model = config.model.items()
+        sizes = [f"model.{key}={_as_typed(value)}" for key, value in model if _is_size(value)]
         settings = ", ".join([*sizes, f"batch_size={config.batch_size}"])
         raise TooLargeError(
-            f"There is not enough memory for the model {config.model_name} with {settings}: it asked for {asked}. Lower one of these."
+            f"There is not enough memory for the model {config.model_name} with {settings}: "
+            f"it asked for {asked}. Lower one of these."
         ) from error
 
 
 def _asked_for(error: Exception) -> str | None:
-    """How much memory an error says there is not; None for any other error."""
+    """Return how much memory an error says there is not; None for any other error."""
     text = str(error)
-    if found := _ASKED.search(text):
-        return (
-            f"{float(found[1]) / 1e9:,.1f} GB at once"
-            if found[2] == "bytes"
-            else f"{found[1]} {found[2]} at once"
-        )
+    found = _ASKED.search(text)
+    if found:
+        amount, unit = found[1], found[2]
+        if unit == "bytes":
+            return f"{float(amount) / 1e9:,.1f} GB at once"
+        return f"{amount} {unit} at once"
     if any(overflow in text for overflow in _OVERFLOWS):
         return "more than can be counted"
-    return "more than there is" if isinstance(error, MemoryError) else None
+    if isinstance(error, MemoryError):
+        return "more than there is"
+    return None
 
 
 def _is_size(value: object) -> bool:
-    parts = value if isinstance(value, list | tuple) and value else [value]
+    """Return True for a whole number, or for several."""
+    parts = [value]
+    if isinstance(value, list | tuple) and value:
+        parts = list(value)
     return all(isinstance(part, int) and not isinstance(part, bool) for part in parts)
 
 
-def _listed(value: object) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+def _as_typed(value: object) -> str:
+    """Return a size as it is typed on a command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)

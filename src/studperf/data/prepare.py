@@ -17,10 +17,11 @@ from studperf.data.rows import LargeRows, Rows, guard_sample, open_good_rows
 
 @dataclass(frozen=True)
 class Prepared:
-    """Checked, split, guarded and encoded rows.
+    """Rows that are checked, split, guarded and encoded.
 
-    `config` says where a large table's tensors lie, which `auto` decided by the memory that was free: batches from disk come in another
-    order, so that a resumed or repeated run must not decide anew.
+    `config` says where a large table's tensors lie, which `auto` decided by the memory that was
+    free: batches from disk come in another order, so that a resumed or repeated run must not decide
+    anew.
     """
 
     config: RunConfig
@@ -32,7 +33,9 @@ class Prepared:
 
 @contextmanager
 def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
-    """Table -> checked table -> split -> guard -> tensors. The first line that people see says where the rows come from.
+    """Read, check, split, guard and encode the table.
+
+    The first line that people see says where the rows come from.
 
     Raises:
         DataError: the table was refused, or (LeakError) a feature gives the target away.
@@ -42,17 +45,15 @@ def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
         encoder = rows.fit(config.encode)
         table = rows.encode(encoder)
         data = TableDataModule(table, batch_size=config.batch_size, seed=config.seed)
-        yield Prepared(
-            _settled(config, is_large=isinstance(rows, LargeRows), on_disk=table.on_disk),
-            rows,
-            leaks,
-            encoder,
-            data,
-        )
+        is_large = isinstance(rows, LargeRows)
+        settled = _settle_memory(config, is_large=is_large, on_disk=table.on_disk)
+        yield Prepared(config=settled, rows=rows, leaks=leaks, encoder=encoder, data=data)
 
 
-def _settled(config: RunConfig, *, is_large: bool, on_disk: bool) -> RunConfig:
+def _settle_memory(config: RunConfig, *, is_large: bool, on_disk: bool) -> RunConfig:
+    """Return the configuration with the place of a large table's tensors in place of `auto`."""
     if not is_large or config.data.memory != "auto":
         return config
-    data = config.data.model_copy(update={"memory": "disk" if on_disk else "ram"})
+    memory = "disk" if on_disk else "ram"
+    data = config.data.model_copy(update={"memory": memory})
     return config.model_copy(update={"data": data})

@@ -1,4 +1,4 @@
-"""What the terminal shows while a large file is read."""
+"""A bar in the terminal while a large file is read."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+# A bar that is soon gone again would only flicker.
 _PATIENCE_S = 1.0
 _QUIET_S = 10.0
 
 
 class Tick(Protocol):
-    """Told of each chunk: rows so far, and the share of the whole, from 0 to 1."""
+    """A function that is called after each chunk, with the rows so far and the share read."""
 
     def __call__(self, n_rows: int, share: float) -> None:
-        """Moves a bar on."""
+        """Move a bar on; the share goes from 0 to 1."""
 
 
 def say_nothing(n_rows: int, share: float) -> None:
-    """A tick without a bar."""
+    """Take a tick without showing anything."""
 
 
 @contextmanager
 def reading(console: Console | None) -> Iterator[Tick]:
-    """A bar once a file takes longer than a second; where there is no terminal, a line every ten seconds and one at the end."""
+    """Show a bar once a file takes longer than a second.
+
+    Without a terminal, print a line every ten seconds, and one at the end.
+    """
     if console is None:
         yield say_nothing
         return
@@ -46,11 +50,8 @@ def reading(console: Console | None) -> Iterator[Tick]:
         nonlocal n_read, said
         n_read = n_rows
         bar.update(task, completed=share, rows=f"{n_rows:,}")
-        if (
-            console.is_terminal
-            and not bar.live.is_started
-            and time.monotonic() - started > _PATIENCE_S
-        ):
+        is_late = time.monotonic() - started > _PATIENCE_S
+        if is_late and console.is_terminal and not bar.live.is_started:
             bar.start()
         now = time.monotonic()
         is_due = now - started > _PATIENCE_S and now - said > _QUIET_S
@@ -61,7 +62,9 @@ def reading(console: Console | None) -> Iterator[Tick]:
     try:
         yield tick
     finally:
-        if bar.live.is_started:  # one that is stopped without a start leaves an empty line
+        # A bar that is stopped without a start leaves an empty line.
+        if bar.live.is_started:
             bar.stop()
-    if (seconds := time.monotonic() - started) > _PATIENCE_S:
+    seconds = time.monotonic() - started
+    if seconds > _PATIENCE_S:
         console.print(f"Read {n_read:,} rows in {seconds:.1f} s")

@@ -1,4 +1,4 @@
-"""What a `.dvc` file says: which files it tracks, and the md5 of the version that belongs to this commit."""
+"""The contents of a `.dvc` file: the files that it tracks, and the md5 of this commit's version."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ class Tracked:
     """One file that a `.dvc` file tracks."""
 
     path: Path
-    """Where it belongs in the work tree."""
+    """Place in the work tree."""
     md5: str
     size: int | None
 
 
 def find_dvc_file(given: str | None = None) -> Path:
-    """The `.dvc` file that is meant: the one named, else `data.dvc` in the current folder or above it, else the checkout's.
+    """Return the `.dvc` file that is meant.
+
+    It is the one that is named, else `data.dvc` in the current folder or above it, else the
+    checkout's.
 
     Raises:
         DataError: there is none.
@@ -42,12 +45,13 @@ def find_dvc_file(given: str | None = None) -> Path:
         if (folder / NAME).is_file():
             return folder / NAME
     raise DataError(
-        f"there is no {NAME} in {here} or above it. Track a table with: dvc add FILE; or name its .dvc file with dvc=FILE"
+        f"there is no {NAME} in {here} or above it. "
+        "Track a table with: dvc add FILE; or name its .dvc file with dvc=FILE"
     )
 
 
 def read_tracked(dvc_file: Path) -> tuple[Tracked, ...]:
-    """The files that a `.dvc` file tracks.
+    """Return the files that a `.dvc` file tracks.
 
     Raises:
         DataError: DVC did not write it.
@@ -59,17 +63,18 @@ def read_tracked(dvc_file: Path) -> tuple[Tracked, ...]:
 
 
 def parse_tracked(text: str, dvc_file: Path) -> tuple[Tracked, ...]:
-    """As `read_tracked`, from the text of a version of the file.
+    """Return the files that a version of a `.dvc` file tracks, from its text.
 
     Raises:
         DataError: DVC did not write it.
     """
     try:
-        outs = (yaml.safe_load(text) or {}).get("outs", [])
-        return tuple(
-            Tracked(as_written(dvc_file.parent / out["path"]), str(out["md5"]), out.get("size"))
-            for out in outs
-        )
+        content = yaml.safe_load(text) or {}
+        tracked = []
+        for out in content.get("outs", []):
+            path = as_written(dvc_file.parent / out["path"])
+            tracked.append(Tracked(path, str(out["md5"]), out.get("size")))
+        return tuple(tracked)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(
@@ -78,10 +83,11 @@ def parse_tracked(text: str, dvc_file: Path) -> tuple[Tracked, ...]:
 
 
 def read_movable(dvc_file: Path) -> tuple[Tracked, ...]:
-    """The tracked files, each seen to be one that may be fetched to its place.
+    """Return the tracked files, each checked to be one that may be fetched to its place.
 
     Raises:
-        DataError: it tracks nothing, a folder, something without an md5, or a place outside of its own folder.
+        DataError: it tracks nothing, a folder, something without an md5, or a place outside of its
+            own folder.
     """
     files = read_tracked(dvc_file)
     if not files:
@@ -89,31 +95,38 @@ def read_movable(dvc_file: Path) -> tuple[Tracked, ...]:
     for file in files:
         if file.md5.endswith(".dir"):
             raise DataError(
-                f"{dvc_file}: tracks the folder {file.path.name}/; use dvc pull, or track its files: dvc add FILE"
+                f"{dvc_file}: tracks the folder {file.path.name}/; "
+                "use dvc pull, or track its files: dvc add FILE"
             )
-        if not is_md5(file.md5):  # it becomes a part of paths
+        # It becomes a part of paths.
+        if not is_md5(file.md5):
             raise DataError(
-                f"{dvc_file}: {file.path.name}: {file.md5!r} is no md5. Bring the .dvc file back with git."
+                f"{dvc_file}: {file.path.name}: {file.md5!r} is no md5. "
+                "Bring the .dvc file back with git."
             )
         if as_written(dvc_file.parent) not in file.path.parents:
             raise DataError(
-                f"{dvc_file}: {file.path} lies outside of the .dvc file's folder; nothing is written there"
+                f"{dvc_file}: {file.path} lies outside of the .dvc file's folder; "
+                "nothing is written there"
             )
     return files
 
 
 def as_written(path: Path) -> Path:
-    """The absolute path without `..`, links not followed: what lies in a linked folder is where the project sees it."""
+    """Return the absolute path without `..`, links not followed.
+
+    What lies in a linked folder is where the project sees it.
+    """
     return Path(os.path.normpath(path.absolute()))
 
 
 def is_md5(text: str) -> bool:
-    """Whether it is written as an md5 is."""
+    """Return True if a text is written as an md5 is."""
     return len(text) == _MD5_LENGTH and not set(text) - set("0123456789abcdef")
 
 
 def md5_of(path: Path) -> str:
-    """The md5 by which DVC knows a file."""
+    """Return the md5 by which DVC knows a file."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -1,4 +1,7 @@
-"""Brings the tracked version of a table from DVC's remote, or stores it there; every file is held against its md5."""
+"""Fetching the tracked version of a table from DVC's remote, and pushing it there.
+
+Every file is checked against its md5.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ from studperf.data.remote import Moved, Store, copy_whole, open_cache, open_remo
 from studperf.data.tracked import Tracked, find_dvc_file, md5_of, read_movable
 from studperf.errors import DataError, listing
 
+# Seconds between two lines about a transfer where there is no terminal.
+_QUIET_S = 10.0
+
 
 @dataclass(frozen=True)
 class Place:
-    """What is to be moved, and where `.dvc/` lies."""
+    """The files that are to be moved, and the folder that holds `.dvc/`."""
 
     dvc_file: Path
     root: Path
@@ -26,7 +32,7 @@ class Place:
 
 
 def find_place(dvc_file: str | None) -> Place:
-    """The tracked files, and the folder that holds `.dvc/`.
+    """Return the tracked files, and the folder that holds `.dvc/`.
 
     Raises:
         DataError: there is no `.dvc` file or no `.dvc/`.
@@ -35,7 +41,8 @@ def find_place(dvc_file: str | None) -> Place:
     root = next((folder for folder in path.parents if (folder / ".dvc").is_dir()), None)
     if root is None:
         raise DataError(
-            f"{path}: there is no .dvc/ beside or above it, so no remote either. Make one: dvc init && dvc remote add -d ..."
+            f"{path}: there is no .dvc/ beside or above it, so no remote either. "
+            "Make one: dvc init && dvc remote add -d ..."
         )
     return Place(path, root, read_movable(path))
 
@@ -43,19 +50,19 @@ def find_place(dvc_file: str | None) -> Place:
 def fetch(
     place: Place, console: Console, *, remote: str | None = None, is_forced: bool = False
 ) -> None:
-    """Puts the tracked version of each file in its place: from the cache on this disk, else from the remote.
+    """Put the tracked version of each file in its place.
+
+    It comes from the cache on this disk, else from the remote.
 
     Raises:
         DataError: a file was changed here, or the remote does not have it whole.
     """
-    wanted = _to_fetch(place, console, is_forced=is_forced)
-    if not wanted:
-        return
-    for file in wanted:
+    for file in _find_wanted(place, console, is_forced=is_forced):
         kept, where = bring(file, place, console, remote=remote)
         copy_whole(kept, file.path)
         console.print(
-            f"Fetched {_named(file, place)} from {where} (md5 {file.md5}, as {place.dvc_file.name} says)",
+            f"Fetched {_name(file, place)} from {where} "
+            f"(md5 {file.md5}, as {place.dvc_file.name} says)",
             soft_wrap=True,
         )
 
@@ -63,7 +70,9 @@ def fetch(
 def bring(
     file: Tracked, place: Place, console: Console, *, remote: str | None = None
 ) -> tuple[Path, str]:
-    """A version of a file in the cache on this disk, fetched if it is not there whole; and where it came from.
+    """Return a version of a file in the cache on this disk, and where it came from.
+
+    It is fetched from the remote if it is not in the cache whole.
 
     Raises:
         DataError: the remote does not have it whole.
@@ -71,15 +80,18 @@ def bring(
     kept = Path(open_cache(place.root).path_of(file.md5))
     if kept.is_file() and md5_of(kept) == file.md5:
         return kept, "the cache"
+
     store = open_remote(place.root, remote)
-    size = file.size if file.size is not None else store.size_of(file.md5)
+    size = file.size
+    if size is None:
+        size = store.size_of(file.md5)
     with _moving(console, f"Fetching {file.path.name}", size) as moved:
         store.fetch(file.md5, kept, moved)
     return kept, store.url
 
 
 def push(place: Place, console: Console, *, remote: str | None = None) -> None:
-    """Stores the tracked version of each file at the remote, unless it is there whole already.
+    """Store the tracked version of each file at the remote, unless it is there whole already.
 
     Raises:
         DataError: a file is not what the `.dvc` file says, or the remote does not take it.
@@ -92,10 +104,11 @@ def push(place: Place, console: Console, *, remote: str | None = None) -> None:
         had = store.size_of(file.md5)
         if had is not None and store.is_whole(file.md5, size):
             console.print(
-                f"{_named(file, place)}: {store.url} has it already (md5 {file.md5})",
+                f"{_name(file, place)}: {store.url} has it already (md5 {file.md5})",
                 soft_wrap=True,
             )
             continue
+
         if had is not None:
             console.print(
                 f"warning: what {store.url} keeps as {file.md5} is damaged; it is replaced",
@@ -105,35 +118,46 @@ def push(place: Place, console: Console, *, remote: str | None = None) -> None:
         with _moving(console, f"Pushing {file.path.name}", size) as moved:
             store.push(file.md5, source, moved)
         console.print(
-            f"Pushed {_named(file, place)} to {store.url} (md5 {file.md5})", soft_wrap=True
+            f"Pushed {_name(file, place)} to {store.url} (md5 {file.md5})", soft_wrap=True
         )
 
 
-def _to_fetch(place: Place, console: Console, *, is_forced: bool) -> list[Tracked]:
-    wanted, faults = [], []
+def _find_wanted(place: Place, console: Console, *, is_forced: bool) -> list[Tracked]:
+    """Return the files to fetch; print those that are there already."""
+    wanted = []
+    faults = []
     for file in place.files:
         if not file.path.exists():
             wanted.append(file)
-        elif (here := md5_of(file.path)) == file.md5:
+            continue
+        here = md5_of(file.path)
+        if here == file.md5:
             console.print(
-                f"{_named(file, place)}: is there already, as {place.dvc_file.name} says (md5 {here})",
+                f"{_name(file, place)}: is there already, "
+                f"as {place.dvc_file.name} says (md5 {here})",
                 soft_wrap=True,
             )
         elif is_forced:
             wanted.append(file)
         else:
             faults.append(
-                f"{_named(file, place)}: has md5 {here}, {place.dvc_file.name} says {file.md5}"
+                f"{_name(file, place)}: has md5 {here}, {place.dvc_file.name} says {file.md5}"
             )
+
     if faults:
-        way_out = f"fetch force=true replaces them; to keep them as the new version: dvc commit {place.dvc_file.name}"
+        way_out = (
+            "fetch force=true replaces them; "
+            f"to keep them as the new version: dvc commit {place.dvc_file.name}"
+        )
         raise DataError(listing("Files were changed here and are kept", faults) + f"\n{way_out}")
     return wanted
 
 
 def _find_source(file: Tracked, cache: Store, place: Place) -> Path:
-    """The file to push: where it belongs, else in the cache."""
-    here = md5_of(file.path) if file.path.is_file() else None
+    """Return the file to push: the one in its place, else the one in the cache."""
+    here = None
+    if file.path.is_file():
+        here = md5_of(file.path)
     if here == file.md5:
         return file.path
     kept = Path(cache.path_of(file.md5))
@@ -141,21 +165,26 @@ def _find_source(file: Tracked, cache: Store, place: Place) -> Path:
         return kept
     if here is None:
         raise DataError(
-            f"{_named(file, place)}: is not here, so it can't be pushed. Bring it: python -m studperf.data fetch"
+            f"{_name(file, place)}: is not here, so it can't be pushed. "
+            "Bring it: python -m studperf.data fetch"
         )
     raise DataError(
-        f"{_named(file, place)}: has md5 {here}, but {place.dvc_file.name} says {file.md5}. To push this version, accept it first: "
-        f"dvc commit {place.dvc_file.name}"
+        f"{_name(file, place)}: has md5 {here}, but {place.dvc_file.name} says {file.md5}. "
+        f"To push this version, accept it first: dvc commit {place.dvc_file.name}"
     )
 
 
-def _named(file: Tracked, place: Place) -> str:
+def _name(file: Tracked, place: Place) -> str:
+    """Return a file's path as the `.dvc` file writes it."""
     return str(file.path.relative_to(place.dvc_file.parent))
 
 
 @contextmanager
 def _moving(console: Console, what: str, size: int | None) -> Iterator[Moved]:
-    """A bar on a terminal; elsewhere a line each ten seconds, so that a log shows life."""
+    """Show a bar on a terminal, and print a line each ten seconds elsewhere.
+
+    So a log shows that the command is alive.
+    """
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -165,23 +194,21 @@ def _moving(console: Console, what: str, size: int | None) -> Iterator[Moved]:
         transient=True,
     )
     task = bar.add_task(what, total=size)
-    said = time.monotonic()
+    printed_at = time.monotonic()
 
     def moved(n_bytes: int) -> None:
-        nonlocal said
+        nonlocal printed_at
         bar.update(task, completed=n_bytes)
-        if not console.is_terminal and time.monotonic() - said > _QUIET_S:
-            said = time.monotonic()
-            console.print(
-                f"{what}: {n_bytes / 1e6:,.0f} MB" + (f" of {size / 1e6:,.0f}" if size else ""),
-                soft_wrap=True,
-            )
+        if console.is_terminal or time.monotonic() - printed_at <= _QUIET_S:
+            return
+        printed_at = time.monotonic()
+        line = f"{what}: {n_bytes / 1e6:,.0f} MB"
+        if size:
+            line += f" of {size / 1e6:,.0f}"
+        console.print(line, soft_wrap=True)
 
     if not console.is_terminal:
         yield moved
         return
     with bar:
         yield moved
-
-
-_QUIET_S = 10.0

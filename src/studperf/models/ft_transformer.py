@@ -8,20 +8,22 @@ from studperf.data.encode import FeatureSpec
 
 
 class FTTransformer(nn.Module):
-    """Each column becomes a token of width D; attention mixes the tokens of a row.
+    """A transformer that turns each column into a token of width D, and mixes a row's tokens.
 
     Shape:
         (B, F), (B, C) -> (B,)
 
     Source:
-        Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", section 3.3, as in `rtdl_revisiting_models`.
+        Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", section 3.3, as
+        in `rtdl_revisiting_models`.
 
     Raises:
         ValueError: `d_block` is not a multiple of `n_heads`.
 
     >>> import torch
     >>> sizes = dict(n_blocks=1, d_block=8, n_heads=2, d_ffn_factor=1.33)
-    >>> model = FTTransformer(FeatureSpec(2, (3,)), **sizes, attention_dropout=0.2, ffn_dropout=0.1, residual_dropout=0.0)
+    >>> rates = dict(attention_dropout=0.2, ffn_dropout=0.1, residual_dropout=0.0)
+    >>> model = FTTransformer(FeatureSpec(2, (3,)), **sizes, **rates)
     >>> model(torch.zeros(4, 2), torch.zeros(4, 1, dtype=torch.int64)).shape
     torch.Size([4])
     """
@@ -59,8 +61,9 @@ class FTTransformer(nn.Module):
         )
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """(B, F), (B, C) -> (B,)."""
-        y: Tensor = self.net(
-            x_num if self.has_numbers else None, x_cat if self.has_categories else None
-        )
+        """Map (B, F), (B, C) to (B,)."""
+        # The package wants None, not an empty tensor, where there are no such columns.
+        numbers = x_num if self.has_numbers else None
+        categories = x_cat if self.has_categories else None
+        y: Tensor = self.net(numbers, categories)
         return y.squeeze(1)

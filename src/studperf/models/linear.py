@@ -7,13 +7,14 @@ from studperf.models.flat import FlatInput
 
 
 class Linear(nn.Module):
-    """One weight per number and per level.
+    """Linear regression: one weight per number and per level.
 
     Shape:
         (B, F), (B, C) -> (B,)
 
     Source:
-        Ridge regression, with the penalty in `optimizer.weight_decay`. Starts at zero, so that a column without signal stays there.
+        Ridge regression, with the penalty in `optimizer.weight_decay`. Starts at zero, so that a
+        column without signal stays there.
 
     >>> import torch
     >>> model = Linear(FeatureSpec(n_numbers=2, cardinalities=(3,)))
@@ -29,6 +30,6 @@ class Linear(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """(B, F), (B, C) -> (B,)."""
+        """Map (B, F), (B, C) to (B,)."""
         y: Tensor = self.output(self.input(x_num, x_cat))
         return y.squeeze(1)

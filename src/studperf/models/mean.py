@@ -25,5 +25,5 @@ class Mean(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:  # noqa: ARG002 - part of the contract
-        """(B, F), (B, C) -> (B,)."""
+        """Map (B, F), (B, C) to (B,)."""
         return self.bias.expand(x_num.shape[0])

@@ -15,25 +15,27 @@ _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 class MLP(nn.Module):
     """Hidden layers with dropout and, with `linear_skip`, a linear path around them.
 
-    The skip lets the hidden layers learn only what is not linear: on data that is nearly linear the model then starts from the
-    right answer instead of approximating it.
+    The skip lets the hidden layers learn only what is not linear: on data that is nearly linear the
+    model then starts from the right answer instead of approximating it.
 
     Args:
-        features: what goes in.
+        features: sizes of the input.
         d_hidden: widths of the hidden layers.
         dropout: share of each hidden layer's outputs that a training step leaves out.
         activation: after each hidden layer.
-        linear_skip: whether there is the linear path.
+        linear_skip: True for the linear path.
 
     Shape:
         (B, F), (B, C) -> (B,)
 
     Source:
-        Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", section 3.1. The linear skip is ours
-        (as in Cheng et al. 2016, "Wide & Deep Learning"); with it the deep part starts at zero.
+        Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", section 3.1. The
+        linear skip is ours (as in Cheng et al. 2016, "Wide & Deep Learning"); with it the deep part
+        starts at zero.
 
     >>> import torch
-    >>> model = MLP(FeatureSpec(n_numbers=2, cardinalities=(3,)), d_hidden=(8,), dropout=0.1, activation="relu", linear_skip=True)
+    >>> spec = FeatureSpec(n_numbers=2, cardinalities=(3,))
+    >>> model = MLP(spec, d_hidden=(8,), dropout=0.1, activation="relu", linear_skip=True)
     >>> model(torch.zeros(4, 2), torch.zeros(4, 1, dtype=torch.int64)).shape
     torch.Size([4])
     """
@@ -55,13 +57,14 @@ class MLP(nn.Module):
             layers += [nn.Linear(d_in, d_out), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(widths[-1], 1)
-        self.skip = nn.Linear(self.input.d_out, 1, bias=False) if linear_skip else None
-        if self.skip is not None:
+        self.skip: nn.Linear | None = None
+        if linear_skip:
+            self.skip = nn.Linear(self.input.d_out, 1, bias=False)
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.skip.weight)
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """(B, F), (B, C) -> (B,)."""
+        """Map (B, F), (B, C) to (B,)."""
         x = self.input(x_num, x_cat)
         y: Tensor = self.output(self.hidden(x))
         if self.skip is not None:

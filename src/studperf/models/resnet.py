@@ -15,11 +15,12 @@ class ResNet(nn.Module):
         (B, F), (B, C) -> (B,); in training B is at least 2, for the batch statistics.
 
     Source:
-        Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", section 3.2, as in `rtdl_revisiting_models`.
-        Categories enter one-hot instead of embedded.
+        Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", section 3.2, as
+        in `rtdl_revisiting_models`. Categories enter one-hot instead of embedded.
 
     >>> import torch
-    >>> model = ResNet(FeatureSpec(2, (3,)), n_blocks=1, d_block=8, d_hidden=16, dropout=0.1, residual_dropout=0.0)
+    >>> sizes = dict(n_blocks=1, d_block=8, d_hidden=16)
+    >>> model = ResNet(FeatureSpec(2, (3,)), **sizes, dropout=0.1, residual_dropout=0.0)
     >>> model(torch.zeros(4, 2), torch.zeros(4, 1, dtype=torch.int64)).shape
     torch.Size([4])
     """
@@ -48,6 +49,6 @@ class ResNet(nn.Module):
         )
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """(B, F), (B, C) -> (B,)."""
+        """Map (B, F), (B, C) to (B,)."""
         y: Tensor = self.net(self.input(x_num, x_cat))
         return y.squeeze(1)

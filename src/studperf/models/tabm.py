@@ -15,12 +15,13 @@ class TabM(nn.Module):
         (B, F), (B, C) -> (B, K)
 
     Source:
-        Gorishniy et al. 2025, "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", as in `tabm`.
-        With `d_embedding`, numbers pass through linear-ReLU embeddings of that width (Gorishniy et al. 2022, "On Embeddings for
-        Numerical Features", section 3.3).
+        Gorishniy et al. 2025, "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
+        Ensembling", as in `tabm`. With `d_embedding`, numbers pass through linear-ReLU embeddings
+        of that width (Gorishniy et al. 2022, "On Embeddings for Numerical Features", section 3.3).
 
     >>> import torch
-    >>> model = TabM(FeatureSpec(2, (3,)), n_members=4, n_blocks=1, d_block=8, dropout=0.1, d_embedding=None)
+    >>> sizes = dict(n_members=4, n_blocks=1, d_block=8, d_embedding=None)
+    >>> model = TabM(FeatureSpec(2, (3,)), **sizes, dropout=0.1)
     >>> model(torch.zeros(5, 2), torch.zeros(5, 1, dtype=torch.int64)).shape
     torch.Size([5, 4])
     """
@@ -38,13 +39,13 @@ class TabM(nn.Module):
         super().__init__()
         self.has_numbers = features.n_numbers > 0
         self.has_categories = bool(features.cardinalities)
-        embedded = d_embedding is not None and self.has_numbers
+        embeddings = None
+        if d_embedding is not None and self.has_numbers:
+            embeddings = rtdl.LinearReLUEmbeddings(features.n_numbers, d_embedding)
         self.net = tabm.TabM.make(
             n_num_features=features.n_numbers,
             cat_cardinalities=list(features.cardinalities),
-            num_embeddings=rtdl.LinearReLUEmbeddings(features.n_numbers, d_embedding or 1)
-            if embedded
-            else None,
+            num_embeddings=embeddings,
             d_out=1,
             k=n_members,
             n_blocks=n_blocks,
@@ -53,8 +54,9 @@ class TabM(nn.Module):
         )
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """(B, F), (B, C) -> (B, K)."""
-        y: Tensor = self.net(
-            x_num if self.has_numbers else None, x_cat if self.has_categories else None
-        )
+        """Map (B, F), (B, C) to (B, K)."""
+        # The package wants None, not an empty tensor, where there are no such columns.
+        numbers = x_num if self.has_numbers else None
+        categories = x_cat if self.has_categories else None
+        y: Tensor = self.net(numbers, categories)
         return y.squeeze(2)

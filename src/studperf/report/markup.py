@@ -1,4 +1,4 @@
-"""HTML that needs nothing but a browser: one file, no request, nothing of the data taken for markup."""
+"""HTML that needs nothing but a browser: one file, no request, no text taken for markup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 
 
 def esc(text: object) -> str:
-    """As text, wherever it stands: between tags or in an attribute."""
+    """Return a text as it may stand between tags or in an attribute."""
     return html.escape(str(text), quote=True)
 
 
@@ -25,7 +25,7 @@ def render_page(
     script: str = "",
     broad: bool = False,
 ) -> str:
-    """A whole page.
+    """Return a whole page.
 
     Args:
         title: for the browser's tab.
@@ -35,29 +35,53 @@ def render_page(
         script: runs at the end of the page.
         broad: for wide tables.
     """
-    shown = [section for section in sections if section[2]]
-    links = "".join(f'<li><a href="#{name}">{esc(heading)}</a></li>' for name, heading, _ in shown)
-    body = "".join(
-        f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{esc(h)}</h2>{b}</section>'
-        for name, h, b in shown
-    )
-    # Nothing is loaded and only this script runs, whatever text slipped past `esc`.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    allowed = f"'sha256-{digest}'" if script else "'none'"
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}; base-uri 'none'; form-action 'none'"
+    links = ""
+    body = ""
+    for name, heading, content in sections:
+        if not content:
+            continue
+        links += f'<li><a href="#{name}">{esc(heading)}</a></li>'
+        title_of_section = f'<h2 id="h-{name}">{esc(heading)}</h2>'
+        body += (
+            f'<section id="{name}" aria-labelledby="h-{name}">{title_of_section}{content}</section>'
+        )
+
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
     width = ' class="broad"' if broad else ""
+    masthead_class = "masthead broad" if broad else "masthead"
+    tail = ""
+    if script:
+        tail = f"<script>{script}</script>"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{esc(title)}</title>'
-        f'<link rel="icon" href="data:,"><style>\n{(_HERE / "page.css").read_text(encoding="utf-8")}</style></head><body>'
-        f'<header class="masthead{" broad" if broad else ""}"><div>{masthead}</div></header>'
-        f'<nav aria-label="Sections"{width}><ul>{links}</ul></nav><main{width}>{body}<footer>{footer}</footer></main>'
-        f"{f'<script>{script}</script>' if script else ''}</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{esc(title)}</title>"
+        f'<link rel="icon" href="data:,"><style>\n{style}</style></head><body>'
+        f'<header class="{masthead_class}"><div>{masthead}</div></header>'
+        f'<nav aria-label="Sections"{width}><ul>{links}</ul></nav>'
+        f"<main{width}>{body}<footer>{footer}</footer></main>"
+        f"{tail}</body></html>\n"
+    )
+
+
+def _policy(script: str) -> str:
+    """Return the policy by which nothing is loaded and only this script runs.
+
+    It holds whatever text slipped past `esc`.
+    """
+    allowed = "'none'"
+    if script:
+        digest = hashlib.sha256(script.encode()).digest()
+        allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
     )
 
 
 def read_script(name: str) -> str:
-    """A script that lies beside this module."""
+    """Return a script that lies beside this module."""
     return (_HERE / name).read_text(encoding="utf-8")
 
 
@@ -69,56 +93,77 @@ def table(
     numbers: Iterable[int] = (),
     lead: bool = False,
 ) -> str:
-    """A table in a frame that scrolls by itself. Cells are HTML, the first of each row names it; `numbers` are right-aligned columns.
+    """Return a table in a frame that scrolls by itself.
 
-    `lead` sets off the first row. A row of one cell is a heading for those below it.
+    Args:
+        header: names of the columns.
+        rows: cells as HTML, of which the first names the row; a row of one cell is a heading for
+            those below it.
+        caption: what the table shows.
+        numbers: columns that are right-aligned.
+        lead: sets off the first row.
     """
     right = set(numbers)
-    heads = "".join(f'<th scope="col"{_n(i, right)}>{cell}</th>' for i, cell in enumerate(header))
-    lines = []
+    heads = ""
+    for i, cell in enumerate(header):
+        heads += f'<th scope="col"{_number_class(i, right)}>{cell}</th>'
+
+    lines = ""
     for k, row in enumerate(rows):
-        if len(row) == 1:
-            lines.append(
-                f'<tr class="head"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>'
-            )
+        name, *others = row
+        if not others:
+            head = f'<th scope="rowgroup" colspan="{len(header)}">{name}</th>'
+            lines += f'<tr class="head">{head}</tr>'
             continue
-        cells = "".join(f"<td{_n(i, right)}>{cell}</td>" for i, cell in enumerate(row) if i)
-        lines.append(
-            f'<tr{" class=lead" if lead and k == 0 else ""}><th scope="row">{row[0]}</th>{cells}</tr>'
-        )
-    body = f"<table><caption>{esc(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        cells = ""
+        for i, cell in enumerate(others, start=1):
+            cells += f"<td{_number_class(i, right)}>{cell}</td>"
+        cls = " class=lead" if lead and k == 0 else ""
+        lines += f'<tr{cls}><th scope="row">{name}</th>{cells}</tr>'
+
+    body = (
+        f"<table><caption>{esc(caption)}</caption><thead><tr>{heads}</tr></thead>"
+        f"<tbody>{lines}</tbody></table>"
+    )
     return framed(body, caption)
 
 
 def framed(inner: str, label: str, *, cls: str = "wide") -> str:
-    """A part that scrolls sideways by itself, by keyboard too, so that the page never does."""
+    """Return a part that scrolls sideways by itself, by keyboard too.
+
+    So the page as a whole never does.
+    """
     return f'<div class="{cls}" role="region" aria-label="{esc(label)}" tabindex="0">{inner}</div>'
 
 
-def _n(i: int, right: set[int]) -> str:
+def _number_class(i: int, right: set[int]) -> str:
+    """Return the attribute of a cell in a column that is right-aligned."""
     return ' class="n"' if i in right else ""
 
 
 def figure(title: str, caption: str, drawing: str) -> str:
-    """A drawing in a card, with its heading and what to see in it."""
-    return f'<figure class="card"><h3>{esc(title)}</h3><figcaption>{esc(caption)}</figcaption>{drawing}</figure>'
+    """Return a drawing in a card, with its heading and what to see in it."""
+    words = f"<h3>{esc(title)}</h3><figcaption>{esc(caption)}</figcaption>"
+    return f'<figure class="card">{words}{drawing}</figure>'
 
 
 def card(*parts: str) -> str:
-    """A card of HTML."""
+    """Return a card of HTML."""
     return f'<div class="card">{"".join(parts)}</div>'
 
 
 def points(lines: Iterable[str]) -> str:
-    """A list of sentences."""
-    return f'<ul class="points">{"".join(f"<li>{esc(line)}</li>" for line in lines)}</ul>'
+    """Return a list of sentences."""
+    items = "".join(f"<li>{esc(line)}</li>" for line in lines)
+    return f'<ul class="points">{items}</ul>'
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Terms with their values, which are HTML."""
-    return f'<dl class="facts">{"".join(f"<dt>{esc(term)}</dt><dd>{value}</dd>" for term, value in pairs)}</dl>'
+    """Return a list of terms with their values, which are HTML."""
+    items = "".join(f"<dt>{esc(term)}</dt><dd>{value}</dd>" for term, value in pairs)
+    return f'<dl class="facts">{items}</dl>'
 
 
 def fold(summary: str, inner: str) -> str:
-    """Something to open."""
+    """Return HTML that is hidden until its summary is opened."""
     return f"<details><summary>{esc(summary)}</summary>{inner}</details>"

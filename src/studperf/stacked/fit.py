@@ -1,4 +1,4 @@
-"""The fit of a stack: what `studperf.fit` does for one run, for K at once."""
+"""The fit of a stack: `studperf.fit` does the same for one run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from studperf.module import ScoreModule, lr_factor
 from studperf.record import BEST, RunRecord, read_hardware
 from studperf.stacked.stack import Stack
 
-_SCORING_VALUES = (
-    1 << 18
-)  # rows x members in one forward pass: what lies between the layers stays in the cache
+# Rows x members in one forward pass: what lies between the layers stays in the cache.
+_SCORING_VALUES = 1 << 18
+# Largest share of the time that goes into writing records.
 _SAVE_SHARE = 0.02
 
 
@@ -44,13 +44,16 @@ class Member:
 
 @dataclass
 class Watch:
-    """Early stopping and best weights of each member, by the rules of lightning's `EarlyStopping` and `ModelCheckpoint`."""
+    """Early stopping and best weights of each member.
+
+    The rules are those of lightning's `EarlyStopping` and `ModelCheckpoint`.
+    """
 
     monitor: Monitor
     best: Tensor
-    """(K,) the best value so far, turned so that smaller is better."""
+    """(K,) best value so far, with its sign turned where larger is better."""
     weights: dict[str, Tensor]
-    """(K, ...) by the parameter's name, of the epoch with the best value."""
+    """(K, ...) weights of the epoch with the best value, by the parameter's name."""
     stop_best: Tensor = field(init=False)
     n_waited: Tensor = field(init=False)
 
@@ -59,13 +62,19 @@ class Watch:
         self.n_waited = torch.zeros(len(self.best), dtype=torch.int64)
 
     def look(self, active: Tensor, values: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """Takes in an epoch's values of the members still in training; returns which of those are to stop, as booleans."""
-        values = values if self.monitor.mode == "min" else -values
+        """Note an epoch's values of the members in training; return which of those are to stop.
+
+        The result holds booleans, one for each active member.
+        """
+        if self.monitor.mode == "max":
+            values = -values
         is_finite = values.isfinite()
         is_best = is_finite & (values < self.best[active])
         self.best[active[is_best]] = values[is_best]
         for name, kept in self.weights.items():
             kept[active[is_best]] = weights[name][is_best]
+
+        # As in lightning: the best weights need any gain, patience is kept only by min_delta.
         is_better = is_finite & (values + self.monitor.min_delta < self.stop_best[active])
         self.stop_best[active[is_better]] = values[is_better]
         self.n_waited[active] = torch.where(is_better, 0, self.n_waited[active] + 1)
@@ -75,7 +84,9 @@ class Watch:
 def fit_stack(
     stack: Stack, members: Sequence[Member], data: TableDataModule, console: Console
 ) -> None:
-    """Trains all members; writes each one's history and, where an epoch gave a finite value, its best weights.
+    """Train all members; write each one's history and best weights.
+
+    A member without an epoch of finite value has no best weights.
 
     Args:
         stack: of the members' modules, untrained.
@@ -92,10 +103,15 @@ def fit_stack(
         member.record.hardware = read_hardware("cpu", n_threads)
         member.record.n_stacked = len(members)
         member.record.history = []
-    layout, best = stack.layout, stack.values.clone()
-    watch = Watch(config.monitor, torch.full((len(members),), torch.inf), layout.split(best))
+
+    # The layout of all members, since the stack's own shrinks when members stop.
+    layout = stack.layout
+    best = stack.values.clone()
+    worst = torch.full((len(members),), torch.inf)
+    watch = Watch(config.monitor, worst, layout.split(best))
     with _sigterm_as_interrupt(), _EpochBar(config, console, len(members)) as bar:
         _run_epochs(stack, members, data, watch, bar)
+
     for k, member in enumerate(members):
         if watch.best[k].isfinite():
             layout.write(best, k, member.module)
@@ -107,24 +123,29 @@ def fit_stack(
 def _run_epochs(
     stack: Stack, members: Sequence[Member], data: TableDataModule, watch: Watch, bar: _EpochBar
 ) -> None:
-    config, keeper = members[0].config, _Keeper(members)
-    train, val = (
-        _Part.read(stack, members[0].module, data.table.part(name)) for name in ("train", "val")
-    )
+    """Train the stack epoch by epoch, and leave out members that have stopped."""
+    config = members[0].config
+    module = members[0].module
+    keeper = _Keeper(members)
+    train = _Part.read(stack, module, data.table.part("train"))
+    val = _Part.read(stack, module, data.table.part("val"))
     starts = batch_starts(len(train.z), config.batch_size)
     n_epochs = int(config.trainer["max_epochs"])
+    n_steps = n_epochs * len(starts)
     active = torch.arange(len(members))
+
     for epoch in range(n_epochs):
-        train_loss = _train_epoch(
-            stack, train, config, epoch=epoch, starts=starts, n_steps=n_epochs * len(starts)
-        )
-        metrics = {"train/loss": train_loss, **_validate(stack, val, members[0].module)}
-        factor = lr_factor((epoch + 1) * len(starts) - 1, n_epochs * len(starts), config.scheduler)
+        train_loss = _train_epoch(stack, train, config, epoch=epoch, starts=starts, n_steps=n_steps)
+        metrics = {"train/loss": train_loss, **_validate(stack, val, module)}
+        last_step = (epoch + 1) * len(starts) - 1
+        factor = lr_factor(last_step, n_steps, config.scheduler)
         keeper.add(active, epoch, metrics, factor)
-        is_stopped = watch.look(active, metrics[config.monitor.metric], stack.views)
+
+        watched = metrics[config.monitor.metric]
+        is_stopped = watch.look(active, watched, stack.views)
         for k in active[is_stopped].tolist():
             members[k].record.is_stopped_early = epoch > 0
-        bar.move(epoch + 1, metrics[config.monitor.metric], watch.best)
+        bar.move(epoch + 1, watched, watch.best)
         if is_stopped.all():
             return
         if is_stopped.any():
@@ -142,10 +163,10 @@ class _Part:
 
     @classmethod
     def read(cls, stack: Stack, module: ScoreModule, rows: Batch) -> _Part:
+        """Encode rows for the stack."""
         x_num, x_cat, target = rows
-        return cls(
-            stack.read_rows(x_num, x_cat), (target - module.target_mean) / module.target_std, target
-        )
+        z = (target - module.target_mean) / module.target_std
+        return cls(x=stack.read_rows(x_num, x_cat), z=z, target=target)
 
 
 def _train_epoch(
@@ -157,26 +178,29 @@ def _train_epoch(
     starts: Sequence[int],
     n_steps: int,
 ) -> Tensor:
-    """(K,) mean training losses; each member takes the rows in the order of its own seed."""
-    n_rows, clip = len(train.z), config.trainer.get("gradient_clip_val")
-    drawn = {
-        seed: torch.randperm(n_rows, generator=epoch_generator(seed, epoch))
-        for seed in set(stack.seeds)
-    }
+    """Train all members for an epoch; return their mean training losses (K,).
+
+    Each member takes the rows in the order of its own seed.
+    """
+    n_members = len(stack)
+    n_rows = len(train.z)
+    clip = config.trainer.get("gradient_clip_val")
+    drawn = {}
+    for seed in set(stack.seeds):
+        drawn[seed] = torch.randperm(n_rows, generator=epoch_generator(seed, epoch))
     # Members of one seed, as in a search over learning rates, see the same batches: gathered once.
-    order = torch.stack(
-        [drawn[seed] for seed in (stack.seeds if len(drawn) > 1 else stack.seeds[:1])]
-    )
+    seeds = stack.seeds if len(drawn) > 1 else stack.seeds[:1]
+    order = torch.stack([drawn[seed] for seed in seeds])
+
     stack.start_epoch(epoch)
     losses = []
     for i, (start, stop) in enumerate(pairwise([*starts, n_rows])):
+        n_batch = stop - start
         rows = order[:, start:stop].reshape(-1)
-        x = (
-            train.x.index_select(0, rows)
-            .view(len(order), stop - start, -1)
-            .expand(len(stack), -1, -1)
-        )
-        z = train.z.index_select(0, rows).view(len(order), stop - start).expand(len(stack), -1)
+        x = train.x.index_select(0, rows).view(len(order), n_batch, -1)
+        x = x.expand(n_members, -1, -1)
+        z = train.z.index_select(0, rows).view(len(order), n_batch)
+        z = z.expand(n_members, -1)
         factor = lr_factor(epoch * len(starts) + i, n_steps, config.scheduler)
         losses.append(stack.train_step(x, z, factor, clip))
     return torch.stack(losses).mean(0)
@@ -184,11 +208,14 @@ def _train_epoch(
 
 @torch.no_grad()
 def _validate(stack: Stack, val: _Part, module: ScoreModule) -> dict[str, Tensor]:
-    """(K,) of each metric over the whole split, as `ScoreModule.on_validation_epoch_end` reckons them."""
-    step = max(1, _SCORING_VALUES // len(stack))
-    y = torch.cat(
-        [stack.forward(x.expand(len(stack), -1, -1)) for x in torch.split(val.x, step)], dim=1
-    )
+    """Return each metric over val, (K,), as `ScoreModule.on_validation_epoch_end` reckons it."""
+    n_members = len(stack)
+    step = max(1, _SCORING_VALUES // n_members)
+    parts = []
+    for x in torch.split(val.x, step):
+        shared = x.expand(n_members, -1, -1)
+        parts.append(stack.forward(shared))
+    y = torch.cat(parts, dim=1)
     error = y * module.target_std + module.target_mean - val.target
     mse = error.square().mean(1)
     return {
@@ -200,7 +227,10 @@ def _validate(stack: Stack, val: _Part, module: ScoreModule) -> dict[str, Tensor
 
 
 class _Keeper:
-    """Keeps the members' histories true, on disk too, at a small share of the time: 32 records take 0.2 s to write."""
+    """The members' histories, saved on disk at a small share of the time.
+
+    32 records take 0.2 s to write.
+    """
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
@@ -208,23 +238,24 @@ class _Keeper:
         self.cost_s = 0.0
 
     def add(self, active: Tensor, epoch: int, metrics: dict[str, Tensor], factor: float) -> None:
-        """A row for each member still in training."""
+        """Add a row for each member still in training."""
         seconds = round(time.monotonic() - self.started, 3)
         columns = {name: values.tolist() for name, values in metrics.items()}
         for i, k in enumerate(active.tolist()):
             member = self.members[k]
-            row: dict[str, float | int] = {
-                "epoch": epoch,
-                **{name: values[i] for name, values in columns.items()},
-            }
-            member.record.history.append(
-                row | {"lr": member.config.optimizer.lr * factor, "seconds": seconds}
-            )
+            row: dict[str, float | int] = {"epoch": epoch}
+            for name, values in columns.items():
+                row[name] = values[i]
+            row["lr"] = member.config.optimizer.lr * factor
+            row["seconds"] = seconds
+            member.record.history.append(row)
+
+        # The longer the records take, the rarer they are written.
         if time.monotonic() - self.saved > max(1.0, self.cost_s / _SAVE_SHARE):
             self.save()
 
     def save(self) -> None:
-        """All records, as they stand."""
+        """Save all records as they stand."""
         started = time.monotonic()
         for member in self.members:
             member.record.save(member.folder)
@@ -233,11 +264,14 @@ class _Keeper:
 
 
 class _EpochBar:
-    """A bar of epochs with the range of the watched value; plain lines where there is no terminal."""
+    """A bar of epochs with the range of the watched value; plain lines without a terminal."""
 
     def __init__(self, config: RunConfig, console: Console, n_members: int) -> None:
-        self.monitor, self.console, self.is_shown = config.monitor, console, config.progress
-        self.n_epochs, self.n_members = int(config.trainer["max_epochs"]), n_members
+        self.monitor = config.monitor
+        self.console = console
+        self.is_shown = config.progress
+        self.n_epochs = int(config.trainer["max_epochs"])
+        self.n_members = n_members
         columns = (
             TextColumn("epoch {task.completed}/{task.total}"),
             BarColumn(bar_width=24),
@@ -253,7 +287,8 @@ class _EpochBar:
         self.task = self.progress.add_task("", total=self.n_epochs)
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:  # elsewhere rich would print an empty line
+        # Without a terminal rich would print an empty line.
+        if self.console.is_terminal:
             self.progress.start()
         return self
 
@@ -262,10 +297,18 @@ class _EpochBar:
             self.progress.stop()
 
     def move(self, epoch: int, values: Tensor, best: Tensor) -> None:
-        """Tells an epoch's values (active members,) and the best ones so far (K,)."""
+        """Show an epoch's values, and the best ones so far.
+
+        Args:
+            epoch: number of epochs done.
+            values: (active members,).
+            best: (K,), with their sign turned where larger is better.
+        """
         signed = best if self.monitor.mode == "min" else -best
         known = signed[signed.isfinite()]
-        reach = f"best {known.min():.4g} to {known.max():.4g}" if len(known) else "none finite"
+        reach = "none finite"
+        if len(known):
+            reach = f"best {known.min():.4g} to {known.max():.4g}"
         text = f"{self.n_members} models, {len(values)} in training, {self.monitor.metric} {reach}"
         self.progress.update(self.task, completed=epoch, description=text)
         is_due = epoch % max(1, self.n_epochs // 10) == 0 or epoch == self.n_epochs
@@ -275,7 +318,10 @@ class _EpochBar:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does, as it does under lightning; only a process's first thread may say so."""
+    """Let SIGTERM end the work as Ctrl-C does, as it does under lightning.
+
+    Python allows only a process's main thread to set this.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -13,9 +13,10 @@ from studperf.stacked.plan import NotStackableError
 
 
 class Layout:
-    """Where the parameters of K models lie in a vector: layer after layer, and within a layer member after member.
+    """The places of K models' parameters in one vector: layer by layer, then member by member.
 
-    So each layer is one contiguous (K, I, O) for the products, and an optimizer works on one vector. Matrices lie transposed.
+    So each layer is one contiguous (K, I, O) for the products, and an optimizer works on one
+    vector. Matrices lie transposed.
 
     Args:
         shapes: of one model's parameters by name, as they lie here.
@@ -28,15 +29,15 @@ class Layout:
         self.sizes = [n_members * prod(shape) for shape in shapes.values()]
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """The vector as a view (K, ...) for each parameter."""
+        """Return the vector as a view (K, ...) for each parameter."""
         parts = torch.split(flat, self.sizes)
-        return {
-            name: part.view(self.n_members, *shape)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        views = {}
+        for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
+            views[name] = part.view(self.n_members, *shape)
+        return views
 
     def read(self, modules: Sequence[ScoreModule]) -> Tensor:
-        """A new vector with the models' parameters.
+        """Return a new vector with the models' parameters.
 
         Raises:
             NotStackableError: they differ in names or shapes.
@@ -51,14 +52,17 @@ class Layout:
         return flat
 
     def write(self, flat: Tensor, k: int, module: ScoreModule) -> None:
-        """Puts one member's parameters into its model."""
+        """Copy one member's parameters into its model."""
         views = self.split(flat)
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 parameter.copy_(views[name][k].t())
 
     def spread(self, values: Sequence[float], *, matrices_only: bool = False) -> Tensor:
-        """A vector that holds each member's value at each of its parameters, or at those of matrices, and 0 at the others."""
+        """Return a vector that holds each member's value at each of its parameters.
+
+        With `matrices_only`, all that is not of a matrix is 0.
+        """
         flat = torch.zeros(sum(self.sizes))
         column = torch.tensor(values, dtype=torch.float64).float()
         for view in self.split(flat).values():
@@ -67,10 +71,11 @@ class Layout:
         return flat
 
     def keep(self, flat: Tensor, members: Tensor) -> Tensor:
-        """A new vector with these members alone, in the layout of that many."""
-        return torch.cat([view[members].reshape(-1) for view in self.split(flat).values()])
+        """Return a new vector with these members alone, in the layout of that many."""
+        kept = [view[members].reshape(-1) for view in self.split(flat).values()]
+        return torch.cat(kept)
 
 
 def shapes_of(module: ScoreModule) -> dict[str, torch.Size]:
-    """Of a model's parameters as a stack lays them: matrices transposed."""
+    """Return the shapes of a model's parameters in a stack: matrices are transposed."""
     return {name: parameter.t().shape for name, parameter in module.named_parameters()}

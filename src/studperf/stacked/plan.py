@@ -1,4 +1,7 @@
-"""Which models can be stacked: those whose forward pass `torch.fx` can follow, step by step, through steps known here."""
+"""The steps of a model's forward pass, for models that can be stacked.
+
+Those are models that `torch.fx` can follow, step by step, through steps known here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _ACTIVATIONS = (
 
 
 class NotStackableError(Exception):
-    """The model has a step that is not known here; the message names it."""
+    """Raised for a model with a step that is not known here; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Step:
 
     Args:
         kind: what is done.
-        inputs: the earlier steps it works on, by number, or a plain number.
-        name: of the module or parameter it needs, by its path in the model; empty if none.
-        module: of the first member: an activation, or a layer to read sizes from.
+        inputs: the earlier steps that it works on, by number, or a plain number.
+        name: path in the model of the module or parameter that it needs; empty if none.
+        module: the first member's module: an activation, or a layer to read sizes from.
     """
 
     kind: str
@@ -55,12 +58,14 @@ class Ref:
 
 
 class _Tracer(fx.Tracer):
+    """A tracer that takes `FlatInput` for one step."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, FlatInput) or super().is_leaf_module(m, module_qualified_name)
 
 
 def read_plan(model: nn.Module) -> list[Step]:
-    """The model's forward pass as steps; the last one is the result.
+    """Return the model's forward pass as steps, of which the last one is the result.
 
     Raises:
         NotStackableError: `torch.fx` can't follow it, or a step is not among those known here.
@@ -78,49 +83,60 @@ def read_plan(model: nn.Module) -> list[Step]:
         raise NotStackableError(
             f"the forward pass can't be followed: {str(error).splitlines()[0]}"
         ) from error
+
     steps: list[Step] = []
     numbers: dict[fx.Node, int] = {}
     for node in graph.nodes:
-        arguments = tuple(Ref(numbers[a]) if isinstance(a, fx.Node) else a for a in node.args)
-        steps.append(_read_step(node, arguments, model))
+        arguments: list[Any] = []
+        for argument in node.args:
+            if isinstance(argument, fx.Node):
+                arguments.append(Ref(numbers[argument]))
+            else:
+                arguments.append(argument)
+        steps.append(_read_step(node, tuple(arguments), model))
         numbers[node] = len(steps) - 1
     _check_all_used(steps, model)
     return steps
 
 
 def _read_step(node: fx.Node, arguments: tuple[Any, ...], model: nn.Module) -> Step:
+    """Return a node of the graph as a step."""
     target = str(node.target)
     if node.op == "call_module":
         module = model.get_submodule(target)
-        if kind := _kind_of(module):
-            return Step(kind, arguments, target, module)
-        raise NotStackableError(f"{target} is a {type(module).__name__}")
-    kind = {"placeholder": "rows", "output": "result", "get_attr": "parameter"}.get(
-        node.op, ""
-    ) or _kind_of_call(node)
+        kind = _kind_of(module)
+        if not kind:
+            raise NotStackableError(f"{target} is a {type(module).__name__}")
+        return Step(kind, arguments, target, module)
+
+    kind = _KINDS_OF_NODES.get(node.op, "") or _kind_of_call(node)
     if not kind or node.kwargs:
         raise NotStackableError(f"the step {node.format_node()} is not known")
     return Step(kind, arguments, target)
 
 
 def _kind_of_call(node: fx.Node) -> str:
-    """Of a function or a method of a tensor."""
+    """Return the kind of a function, or of a tensor's method; empty if it is not known."""
     if node.op == "call_function":
         is_shape = node.target is getattr and node.args[1] == "shape"
         return "shape" if is_shape else _FUNCTIONS.get(node.target, "")
-    is_given_dim = node.target == "squeeze" and len(node.args) == 2  # noqa: PLR2004 - the value and the dimension
-    is_of_parameter = (
-        node.target == "expand"
-        and isinstance(node.args[0], fx.Node)
-        and node.args[0].op == "get_attr"
-    )
-    return str(node.target) if is_given_dim or is_of_parameter else ""
+
+    is_known = False
+    if node.target == "squeeze":
+        # Without a given dimension it would squeeze the members' own, where there is one member.
+        is_known = len(node.args) == 2  # noqa: PLR2004 - the value and the dimension
+    elif node.target == "expand":
+        value = node.args[0]
+        is_known = isinstance(value, fx.Node) and value.op == "get_attr"
+    return str(node.target) if is_known else ""
 
 
+_KINDS_OF_NODES = {"placeholder": "rows", "output": "result", "get_attr": "parameter"}
 _FUNCTIONS: dict[Callable[..., Any] | str, str] = {operator.add: "add", operator.getitem: "item"}
 
 
 def _kind_of(module: nn.Module) -> str:
+    """Return the kind of a module; empty if it is not known."""
     if isinstance(module, FlatInput):
         return "input"
     kinds: dict[type[nn.Module], str] = {
@@ -128,20 +144,23 @@ def _kind_of(module: nn.Module) -> str:
         nn.Dropout: "dropout",
         **dict.fromkeys(_ACTIVATIONS, "activation"),
     }
-    return kinds.get(type(module), "")  # a subclass may do something else
+    # Not isinstance: a subclass may do something else.
+    return kinds.get(type(module), "")
 
 
 def _check_all_used(steps: Sequence[Step], model: nn.Module) -> None:
-    """An optimizer leaves an unused parameter as it is, while a stack would shrink it."""
-    used = [step.name for step in steps if step.kind == "parameter"]
-    used += [
-        f"{step.name}.{name}"
-        for step in steps
-        if step.module is not None
-        for name, _ in step.module.named_parameters()
-    ]
+    """Check that each parameter is used exactly once.
+
+    An optimizer leaves an unused parameter as it is, while a stack would shrink it.
+    """
+    used = []
+    for step in steps:
+        if step.kind == "parameter":
+            used.append(step.name)
+        elif step.module is not None:
+            used += [f"{step.name}.{name}" for name, _ in step.module.named_parameters()]
     names = [name for name, _ in model.named_parameters()]
-    if sorted(used) != sorted(names):
-        raise NotStackableError(
-            f"a parameter is not used exactly once: {', '.join(sorted(set(names) ^ set(used)) or sorted(used))}"
-        )
+    if sorted(used) == sorted(names):
+        return
+    faulty = sorted(set(names) ^ set(used)) or sorted(used)
+    raise NotStackableError(f"a parameter is not used exactly once: {', '.join(faulty)}")

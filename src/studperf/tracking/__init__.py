@@ -1,1 +1,4 @@
-"""W&B: a run told live or recorded for later, and its dashboards. The only room that imports wandb."""
+"""Tracking with W&B: runs logged live or recorded for later, and dashboards.
+
+No other room imports wandb.
+"""

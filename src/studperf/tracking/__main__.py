@@ -1,4 +1,4 @@
-"""Uploads what runs recorded offline, and keeps the W&B dashboard as code.
+"""Commands for W&B: upload what runs recorded offline, and keep the dashboard as code.
 
 python -m studperf.tracking sync [runs/FOLDER ...]
 python -m studperf.tracking dashboard check|dump|apply
@@ -7,10 +7,15 @@ python -m studperf.tracking dashboard check|dump|apply
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from studperf.cli import make_console, read_keys, read_words, run_command
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from wandb_workspaces.workspaces import Workspace
 
 _USAGE = """Uploads what runs recorded offline, and keeps the W&B dashboard as code.
 
@@ -26,12 +31,15 @@ _DASHBOARD_KEYS = ("project", "entity")
 
 
 def main() -> int | None:
-    """The command."""
-    if (words := read_words(_USAGE)) is None:
+    """Run the command that the command line names; return the exit code."""
+    words = read_words(_USAGE)
+    if words is None:
         return None
     match words:
+        case ["sync"]:
+            return _sync([Path(_RUNS)])
         case ["sync", *folders]:
-            return _sync([Path(folder) for folder in folders] or [Path(_RUNS)])
+            return _sync([Path(folder) for folder in folders])
         case ["dashboard", ("check" | "dump" | "apply") as action, *settings]:
             return _dashboard(action, settings)
         case ["dashboard", *_]:
@@ -45,43 +53,58 @@ def main() -> int | None:
 
 
 def _sync(paths: list[Path]) -> int | None:
+    """Upload what lies below the paths, and print what arrived."""
     from studperf.tracking.sync import show, sync
 
     console = make_console()
     uploads = sync(paths, console)
     console.print(show(uploads))
-    return None if all(upload.is_fine for upload in uploads) else 1
+    is_fine = all(upload.is_fine for upload in uploads)
+    return None if is_fine else 1
 
 
 def _dashboard(action: str, words: list[str]) -> int | None:
+    """Build the dashboard, and check, print or save it."""
     from studperf.tracking import dashboard
 
-    given = read_keys(words, [*_DASHBOARD_KEYS, *(["run"] if action == "check" else [])])
+    keys = [*_DASHBOARD_KEYS]
+    if action == "check":
+        keys.append("run")
+    given = read_keys(words, keys)
     console = make_console()
-    workspace = dashboard.build(
-        given.get("entity"), given.get("project") or dashboard.default_project()
-    )
+    project = given.get("project") or dashboard.default_project()
+    workspace = dashboard.build(given.get("entity"), project)
+
     if action == "dump":
         console.out(dashboard.dump(workspace), highlight=False)
-    elif action == "apply":
+        return None
+    if action == "apply":
         console.print(f"The dashboard is at {dashboard.apply(workspace)}", soft_wrap=True)
+        return None
+    folder = None
+    if "run" in given:
+        folder = Path(given["run"])
+    return _check_dashboard(workspace, folder, console)
+
+
+def _check_dashboard(workspace: Workspace, folder: Path | None, console: Console) -> int | None:
+    """Print each key of the dashboard that no run logs; return 1 if there is one."""
+    from studperf.tracking import dashboard
+
+    has_study = folder is None or dashboard.winners_folder(folder) is not None
+    logged = dashboard.logged_keys(folder)
+    dead = dashboard.dead_keys(workspace, logged, has_study=has_study)
+    for key in dead:
+        line = f"{key.section}, {key.panel}: no run logs {key.name}"
+        console.print(line, style="bold red", markup=False)
+
+    if dead:
+        console.print("Some panels would stay empty.")
+        return 1
+    if has_study:
+        console.print("Every panel shows what runs and studies log.")
     else:
-        folder = Path(given["run"]) if "run" in given else None
-        has_study = folder is None or dashboard.winners_folder(folder) is not None
-        dead = dashboard.dead_keys(workspace, dashboard.logged_keys(folder), has_study=has_study)
-        for key in dead:
-            console.print(
-                f"{key.section}, {key.panel}: no run logs {key.name}",
-                style="bold red",
-                markup=False,
-            )
-        which = (
-            "panel shows what runs and studies log"
-            if has_study
-            else "panel shows what runs log; those of studies were not looked at"
-        )
-        console.print("Some panels would stay empty." if dead else f"Every {which}.")
-        return 1 if dead else None
+        console.print("Every panel shows what runs log; those of studies were not looked at.")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Tells the tracker of each epoch, as lightning ends it."""
+"""A lightning callback that logs each epoch's row to the tracker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from studperf.tracking.tracker import Tracker
 
 @dataclass
 class LogEpochs(Callback):
-    """Hands on the row that the record has just been given."""
+    """Logs the row that the record has just been given."""
 
     tracker: Tracker
     record: RunRecord
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-        """The newest row; an epoch that `trainer.max_steps` cut short has none."""
+    def on_train_epoch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
+    ) -> None:
+        """Log the newest row; an epoch that `trainer.max_steps` cut short has none."""
         if len(self.record.history) > trainer.current_epoch:
             self.tracker.log_epoch(self.record.history[-1])

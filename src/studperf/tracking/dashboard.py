@@ -1,4 +1,4 @@
-"""The W&B workspace as code: what is looked at first, and that no panel asks for what no run logs."""
+"""The W&B workspace as code, and a check that no panel asks for what no run logs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,30 @@ if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 NAME = "studperf"
+# Part of the view's address: with a fixed one, `apply` finds the view that it made before.
 _SLUG = "studperfboard"
-"""Of the view's address: with a fixed one, `apply` finds the view that it made before."""
 _ANSWER_S = 10
+# The section whose keys are those of a study's own run.
 _STUDIES = "Studies"
-"""The section whose keys are those of a study's own run."""
+# Keys that W&B itself gives to every run.
 _OF_EVERY_RUN = {"Step", "CreatedTimestamp", "Group", "ID"}
-"""What W&B itself knows of a run."""
+# A study of two short trials and a winner, which logs every key that there is.
+_SMALL_STUDY = (
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.study=check",
+    "hydra.sweeper.n_trials=2",
+    "hydra.sweeper.winner={top:1,seeds:1}",
+    "data=simulated",
+    "data.source.simulate.rows=1000",
+    "trainer.max_epochs=20",
+    "progress=false",
+    "threads=1",
+    "tracking.wandb.mode=offline",
+    "tracking.wandb.system_s=1",
+    "optimizer.lr=interval(1e-3,1e-2)",
+)
+# Panel -> the attributes that hold keys. A panel of another kind is refused, so that none goes
+# unchecked.
 _NAMED_BY = {
     "LinePlot": ("x", "y"),
     "ScatterPlot": ("x", "y"),
@@ -45,7 +62,6 @@ _NAMED_BY = {
     "WeavePanelSummaryTable": ("table_name",),
     "RunComparer": (),
 }
-"""Panel -> the attributes that hold keys. A panel of another kind is refused, so that none goes unchecked."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,7 @@ class Key:
 
 
 def build(entity: str | None, project: str) -> Workspace:
-    """The workspace. Needs no network.
+    """Return the workspace, without using the network.
 
     Raises:
         ConfigError: the package for it is not installed.
@@ -101,11 +117,13 @@ def build(entity: str | None, project: str) -> Workspace:
     )
 
 
-def _scoreboard(panels: Any) -> list[Any]:  # noqa: ANN401 - the module of panels, imported where it is needed
-    rmse, model = (
-        panels.SummaryMetric(keys.score("test", "rmse")),
-        panels.Config(f"{keys.RECORD}.model"),
-    )
+def _scoreboard(panels: Any) -> list[Any]:  # noqa: ANN401 - a module, imported late
+    """Return the panels that are looked at first."""
+    rmse = panels.SummaryMetric(keys.score("test", "rmse"))
+    model = panels.Config(f"{keys.RECORD}.model")
+    baselines = [
+        panels.SummaryMetric(keys.baseline(name)) for name in ("mean", "ridge", "boosting")
+    ]
     return [
         panels.ScalarChart(
             title="best watched value",
@@ -124,16 +142,12 @@ def _scoreboard(panels: Any) -> list[Any]:  # noqa: ANN401 - the module of panel
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",
         ),
-        panels.BarPlot(
-            title="baselines, RMSE",
-            metrics=[
-                panels.SummaryMetric(keys.baseline(name)) for name in ("mean", "ridge", "boosting")
-            ],
-        ),
+        panels.BarPlot(title="baselines, RMSE", metrics=baselines),
     ]
 
 
-def _curves(panels: Any) -> list[Any]:  # noqa: ANN401
+def _curves(panels: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Return the panels of values that are logged each epoch."""
     together = panels.LinePlot(title="loss", x=keys.EPOCH, y=["train/loss", "val/loss"])
     alone = [
         panels.LinePlot(title=name, x=keys.EPOCH, y=[name])
@@ -142,23 +156,23 @@ def _curves(panels: Any) -> list[Any]:  # noqa: ANN401
     return [together, *alone]
 
 
-def _search(panels: Any) -> list[Any]:  # noqa: ANN401
+def _search(panels: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Return the panels that compare settings over runs."""
     best = panels.SummaryMetric(keys.BEST_VALUE)
     column = panels.ParallelCoordinatesPlotColumn
-    varied = [panels.Config(name) for name in ("batch_size", "optimizer.weight_decay", "seed")]
+    settings = [
+        column(panels.Config("optimizer.lr"), log=True),
+        column(panels.Config("batch_size")),
+        column(panels.Config("optimizer.weight_decay")),
+        column(panels.Config("seed")),
+        column(best, inverted=True),
+    ]
     return [
         panels.ScatterPlot(
             title="best so far", x=panels.Metric("CreatedTimestamp"), y=best, running_ymin=True
         ),
         panels.LinePlot(title="best so far within each run", x=keys.EPOCH, y=[keys.BEST_VALUE]),
-        panels.ParallelCoordinatesPlot(
-            title="settings and where they led",
-            columns=[
-                column(panels.Config("optimizer.lr"), log=True),
-                *map(column, varied),
-                column(best, inverted=True),
-            ],
-        ),
+        panels.ParallelCoordinatesPlot(title="settings and where they led", columns=settings),
         panels.ParameterImportancePlot(with_respect_to=keys.BEST_VALUE),
         panels.ScatterPlot(
             title="time and value", x=panels.SummaryMetric(keys.duration("fit")), y=best
@@ -166,7 +180,8 @@ def _search(panels: Any) -> list[Any]:  # noqa: ANN401
     ]
 
 
-def _studies(panels: Any) -> list[Any]:  # noqa: ANN401
+def _studies(panels: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Return the panels of a study's own run."""
     ends = [
         panels.SummaryMetric(f"{keys.STUDY_COUNTS}/{end}") for end in ("complete", "pruned", "fail")
     ]
@@ -175,14 +190,13 @@ def _studies(panels: Any) -> list[Any]:  # noqa: ANN401
             title="trials, and the best so far", x=keys.TRIAL, y=[keys.TRIAL_VALUE, keys.STUDY_BEST]
         ),
         panels.BarPlot(title="how trials ended", metrics=ends),
-        *(
-            panels.WeavePanelSummaryTable(table_name=name)
-            for name in (keys.CANDIDATES, keys.TRIALS)
-        ),
+        panels.WeavePanelSummaryTable(table_name=keys.CANDIDATES),
+        panels.WeavePanelSummaryTable(table_name=keys.TRIALS),
     ]
 
 
-def _slices(panels: Any) -> list[Any]:  # noqa: ANN401
+def _slices(panels: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Return the panels of a run's plots and tables."""
     plots = [keys.plot(name) for name in ("slices", "parity", "residuals", "learning_curve")]
     tables = [
         panels.WeavePanelSummaryTable(table_name=name)
@@ -192,13 +206,13 @@ def _slices(panels: Any) -> list[Any]:  # noqa: ANN401
 
 
 def dump(workspace: Workspace) -> str:
-    """The specification that W&B is sent, as JSON."""
+    """Return the specification that W&B is sent, as JSON."""
     spec = workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)  # noqa: SLF001 - there is no public way
     return json.dumps(json.loads(spec), indent=1)
 
 
 def apply(workspace: Workspace) -> str:
-    """Puts the workspace at W&B, over the one put there before; returns its address.
+    """Save the workspace at W&B, over the one that was saved before; return its address.
 
     Raises:
         RunError: there is no key, or the server does not answer or refuses.
@@ -225,16 +239,17 @@ def _save(workspace: Workspace) -> str:
     import wandb
     from wandb_workspaces.workspaces import internal
 
-    save: Any = workspace.save  # without types
-    workspace.entity = workspace.entity or str(wandb.Api(timeout=20).default_entity)
-    # Saved without a name and an id, each process would make one more view (wandb-workspaces 0.4.13).
-    workspace._internal_name = f"nw-{_SLUG}-v"  # noqa: SLF001
+    if not workspace.entity:
+        workspace.entity = str(wandb.Api(timeout=20).default_entity)
+    # Saved without a name and an id, each process would make one more view
+    # (wandb-workspaces 0.4.13).
+    workspace._internal_name = f"nw-{_SLUG}-v"  # noqa: SLF001 - there is no public way
     try:
-        workspace._internal_id = internal.get_view_dict(workspace.entity, workspace.project, _SLUG)[  # noqa: SLF001
-            "id"
-        ]
-    except ValueError:
-        workspace._internal_id = ""  # noqa: SLF001 - the first time
+        view = internal.get_view_dict(workspace.entity, workspace.project, _SLUG)
+        workspace._internal_id = view["id"]  # noqa: SLF001 - as above
+    except ValueError:  # the first time
+        workspace._internal_id = ""  # noqa: SLF001 - as above
+    save: Any = workspace.save  # it has no types
     save()
     return str(workspace.url)
 
@@ -271,7 +286,7 @@ def _temporary_folder() -> Iterator[None]:
 
 
 def keys_of(workspace: Workspace) -> list[Key]:
-    """All keys that the panels show.
+    """Return all keys that the panels show.
 
     Raises:
         ConfigError: a panel is of a kind whose keys are not known.
@@ -282,66 +297,55 @@ def keys_of(workspace: Workspace) -> list[Key]:
             kind = type(panel).__name__
             if kind not in _NAMED_BY:
                 raise ConfigError(
-                    f"the dashboard holds a {kind}, and which keys it shows is not known here: add it to _NAMED_BY"
+                    f"the dashboard holds a {kind}, and which keys it shows is not known here: "
+                    "add it to _NAMED_BY"
                 )
             title = getattr(panel, "title", None) or kind
             for attribute in _NAMED_BY[kind]:
-                found += [
-                    Key(section.name, title, name) for name in _names(getattr(panel, attribute))
-                ]
+                names = _names(getattr(panel, attribute))
+                found += [Key(section.name, title, name) for name in names]
     return found
 
 
 def dead_keys(workspace: Workspace, logged: set[str], *, has_study: bool = True) -> list[Key]:
-    """The keys that are not among the logged ones.
+    """Return the keys of a workspace that were not logged.
 
     Args:
         workspace: whose panels are looked at.
         logged: see `logged_keys`.
-        has_study: whether a study logged them; else its panels are left out.
+        has_study: True if a study logged them; else its panels are left out.
     """
+    known = logged | _OF_EVERY_RUN
     asked = [key for key in keys_of(workspace) if has_study or key.section != _STUDIES]
-    return [key for key in asked if key.name not in logged | _OF_EVERY_RUN]
+    return [key for key in asked if key.name not in known]
 
 
 def winners_folder(study: Path) -> Path | None:
-    """The folder of a study's winner; None where the folder is of no study, or it has none yet."""
-    return next(iter(sorted(study.glob("winner_*"))), None)
+    """Return the folder of a study's winner; None if it has none, or the folder is no study's."""
+    found = sorted(study.glob("winner_*"))
+    if not found:
+        return None
+    return found[0]
 
 
 def logged_keys(folder: Path | None) -> set[str]:
-    """Everything that a run logged, or a study by its own run and its winner's: of a folder, or of a small study made for it.
+    """Return every key that a run logged, or that a study's own run and its winner's logged.
+
+    Args:
+        folder: of the run or the study; None for a small study that is made for it.
 
     Raises:
         RunError: the folder holds no W&B log.
     """
     if folder is not None:
+        logged = _keys_in(_newest_log(folder))
         winner = winners_folder(folder)
-        return _keys_in(_newest_log(folder)) | (_keys_in(_newest_log(winner)) if winner else set())
+        if winner is not None:
+            logged |= _keys_in(_newest_log(winner))
+        return logged
+
     with tempfile.TemporaryDirectory() as place:
-        words = [
-            "data=simulated",
-            "data.source.simulate.rows=1000",
-            "trainer.max_epochs=20",
-            "progress=false",
-            "threads=1",
-        ]
-        words += ["tracking.wandb.mode=offline", "tracking.wandb.system_s=1", f"runs={place}"]
-        sweeper = [
-            "hydra/sweeper=optuna",
-            "hydra.sweeper.study=check",
-            "hydra.sweeper.n_trials=2",
-            "hydra.sweeper.winner={top:1,seeds:1}",
-        ]
-        command = [
-            sys.executable,
-            "-m",
-            "studperf.train",
-            "-m",
-            *sweeper,
-            *words,
-            "optimizer.lr=interval(1e-3,1e-2)",
-        ]
+        command = [sys.executable, "-m", "studperf.train", "-m", *_SMALL_STUDY, f"runs={place}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
             raise RunError(
@@ -351,37 +355,45 @@ def logged_keys(folder: Path | None) -> set[str]:
 
 
 def default_project() -> str:
-    """The project that conf/train.yaml names."""
+    """Return the project that conf/train.yaml names."""
     return str(compose().tracking.wandb.project)
 
 
 def _newest_log(folder: Path) -> LoggedRun:
+    """Read the log of a run's last session."""
     logs = sorted(folder.glob(f"{WANDB}/*run-*/run-*.wandb"), key=lambda log: log.stat().st_mtime)
-    if not logs:
-        why = (
-            "holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run"
-            if folder.is_dir()
-            else "there is no such folder"
-        )
-        raise RunError(f"{folder}: {why}")
-    return read_run(logs[-1])
+    if logs:
+        return read_run(logs[-1])
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such folder")
+    raise RunError(
+        f"{folder}: holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run"
+    )
 
 
 def _keys_in(run: LoggedRun) -> set[str]:
-    rows = {key for row in run.rows for key in row}
-    # W&B's own figures: a short run may end before the second look at the machine, which the use of the CPU needs.
-    system = {f"system.{key}" for sample in run.system for key in sample} | set(keys.SYSTEM)
-    return rows | run.summary.keys() | set(_dotted(run.config)) | system
+    """Return all keys of a log: of its history, summary, configuration and machine."""
+    found = {*run.summary, *_dotted(run.config)}
+    for row in run.rows:
+        found.update(row)
+    for sample in run.system:
+        found.update(f"system.{key}" for key in sample)
+    # W&B's own figures, though a short run may end before the second look at the machine, which
+    # the use of the CPU needs.
+    found.update(keys.SYSTEM)
+    return found
 
 
 def _dotted(values: dict[str, Any], head: str = "") -> Iterator[str]:
+    """Yield the keys of nested values, written with dots."""
     for key, value in values.items():
         yield f"{head}{key}"
         if isinstance(value, dict):
             yield from _dotted(value, f"{head}{key}.")
 
 
-def _names(value: Any) -> Iterator[str]:  # noqa: ANN401 - str, a key of any kind, a column of one, or several
+def _names(value: Any) -> Iterator[str]:  # noqa: ANN401 - a key of any kind, or several
+    """Yield the names of the keys that a panel's attribute holds."""
     if isinstance(value, list | tuple):
         for one in value:
             yield from _names(one)

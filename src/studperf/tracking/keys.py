@@ -1,12 +1,12 @@
-"""The names by which W&B knows what a run is: one table for the room that logs, the dashboard that shows and the tests."""
+"""W&B's names for what a run is, for the logging, the dashboard and the tests alike."""
 
 from __future__ import annotations
 
 EPOCH = "epoch"
 CURVES = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "lr", "seconds")
-"""Logged each epoch, beside `EPOCH`; `seconds` since the fit began."""
+"""Values logged each epoch, beside `EPOCH`; `seconds` since the fit began."""
 BEST_VALUE = "best/value"
-"""The watched metric's best so far, each epoch: the last one is the run's, also if it was killed."""
+"""Watched metric's best so far, each epoch: the last is the run's, also if it was killed."""
 BEST_EPOCH = "best/epoch"
 
 SCORES = ("rmse", "mae", "r2", "bias")
@@ -29,39 +29,44 @@ PLOTS = "plots"
 """Folder of the images: `plots/parity` for the run folder's plots/parity.png."""
 
 RECORD = "record"
-"""In W&B's configuration: the block of what is known about the run beside its configuration."""
+"""Block in W&B's configuration of what is known about the run beside its configuration."""
 SYSTEM = ("system.proc.memory.rssMB", "system.cpu", "system.memory_percent")
-
+"""W&B's own figures of the machine."""
 
 TRIAL = "trial"
-"""The axis of a study's own run: a row for each trial."""
+"""Axis of a study's own run, which has a row for each trial."""
 TRIAL_VALUE = "trial/value"
 STUDY_BEST = "study/best"
 """The best value so far, each trial."""
 STUDY_COUNTS = "study"
 """Folder of `study/complete`, `study/pruned` and so on."""
 AXES = {EPOCH: (*CURVES, BEST_VALUE), TRIAL: (TRIAL_VALUE, STUDY_BEST)}
-"""What is drawn over what."""
+"""Values by the axis that they are drawn over."""
 TRIALS = "tables/trials"
 CANDIDATES = "tables/candidates"
 
 
 def score(scored_on: str, name: str, end: str = "") -> str:
-    """`test/rmse`, or its 95 % interval's `test/rmse_low` and `test/rmse_high`; scores on val are those of the best epoch."""
+    """Return the key of a score, or of an end of its 95 % interval: `test/rmse`, `test/rmse_low`.
+
+    Scores on val are those of the best epoch.
+    """
     place = "test" if scored_on == "test" else "val_best"
-    return f"{place}/{name}_{end}" if end else f"{place}/{name}"
+    if end:
+        return f"{place}/{name}_{end}"
+    return f"{place}/{name}"
 
 
 def baseline(name: str, metric: str = "rmse") -> str:
-    """`baseline/ridge_rmse`, on the scored rows."""
+    """Return the key of a baseline's score, such as `baseline/ridge_rmse`."""
     return f"baseline/{name}_{metric}"
 
 
 def plot(stem: str) -> str:
-    """`plots/parity`."""
+    """Return the key of a plot, such as `plots/parity`."""
     return f"{PLOTS}/{stem}"
 
 
 def duration(what: str) -> str:
-    """`time/fit_s`."""
+    """Return the key of a duration, such as `time/fit_s`."""
     return f"{TIME}/{what}_s"

@@ -1,4 +1,7 @@
-"""Whether a run goes to W&B live, is recorded for later, or not at all. Decided without importing wandb."""
+"""The choice whether a run goes to W&B live, is recorded for later, or is not tracked.
+
+wandb is not imported for it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from studperf.errors import ConfigError
 
 Mode = Literal["online", "offline", "disabled"]
 _CLOUD = "https://api.wandb.ai"
+# Set by the launchers of distributed training.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK")
 _WANDB_MODES: dict[str, Mode] = {
     "online": "online",
@@ -24,7 +28,7 @@ _WANDB_MODES: dict[str, Mode] = {
 
 
 def choose_mode(asked: str) -> Mode:
-    """The mode for a run, as asked; `auto` heeds WANDB_MODE, and goes online if there is a key.
+    """Return the mode of a run; `auto` reads WANDB_MODE, and goes online if there is a key.
 
     Of several processes that train one model, only the first is tracked.
 
@@ -37,18 +41,24 @@ def choose_mode(asked: str) -> Mode:
         asked = os.environ.get("WANDB_MODE", "").lower()
     if asked and asked not in _WANDB_MODES:
         raise ConfigError(f"WANDB_MODE={asked}: is no mode; valid: online, offline, disabled")
-    return _WANDB_MODES.get(asked) or ("online" if has_key() else "offline")
+    if asked:
+        return _WANDB_MODES[asked]
+    return "online" if has_key() else "offline"
 
 
 def has_key() -> bool:
-    """Whether W&B would find a key: in WANDB_API_KEY, or for its server in the netrc file."""
+    """Return True if W&B would find a key in WANDB_API_KEY, or for its server in the netrc file."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
+
     host = urlparse(server_url()).hostname or ""
     given = os.environ.get("NETRC")
-    for path in [Path(given)] if given else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+    paths = [Path.home() / ".netrc", Path.home() / "_netrc"]
+    if given:
+        paths = [Path(given)]
+    for path in paths:
         try:
-            # not authenticators(): its "default" entry is for other sites
+            # Not authenticators(): its "default" entry is for other sites.
             if host in netrc.netrc(str(path.expanduser())).hosts:
                 return True
         except (
@@ -61,9 +71,14 @@ def has_key() -> bool:
 
 
 def server_url() -> str:
-    """W&B's server: WANDB_BASE_URL, or what `wandb login --host` wrote, or the cloud."""
-    if url := os.environ.get("WANDB_BASE_URL"):
+    """Return the address of W&B's server.
+
+    It is WANDB_BASE_URL, or what `wandb login --host` wrote, or W&B's cloud.
+    """
+    url = os.environ.get("WANDB_BASE_URL")
+    if url:
         return url.rstrip("/")
+
     settings = configparser.ConfigParser(interpolation=None)
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
     try:

@@ -1,8 +1,9 @@
-"""Reads a W&B run back from its log on disk, `run-<id>.wandb`, without a server.
+"""Reading a W&B run back from its log on disk, `run-<id>.wandb`, without a server.
 
-A log is LevelDB's format behind a head of 7 bytes: blocks of 32 KB, in them records of crc32, length, kind and data; the data are W&B's
-protobuf messages (wandb 0.31, `core/pkg/leveldb`). W&B's own reader in Python is gone; `tests/tracking/test_reader.py` would tell that
-the message module has gone too.
+A log is LevelDB's format behind a head of 7 bytes: blocks of 32 KB, in them records of crc32,
+length, kind and data; the data are W&B's protobuf messages (wandb 0.31, `core/pkg/leveldb`). W&B's
+own reader in Python is gone; `tests/tracking/test_reader.py` would show that the message module has
+gone too.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from studperf.errors import RunError
 _HEAD = 7
 _BLOCK = 32768
 _MAGIC = b":W&B"
+# Kinds of LevelDB's records: a whole message, or a piece of one.
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass
 class Artifact:
-    """What a run logged or used."""
+    """An artifact that a run logged or used."""
 
     name: str
     type: str
@@ -33,13 +35,13 @@ class Artifact:
     is_used: bool
     metadata: dict[str, Any]
     files: dict[str, str]
-    """Path in the artifact -> where it lies: a file here, or a reference."""
+    """Place of each path in the artifact: a file here, or a reference."""
     digests: dict[str, str]
 
 
 @dataclass
 class LoggedRun:
-    """All of a log that we ask for."""
+    """The contents of a log that studperf asks for."""
 
     path: Path
     id: str = ""
@@ -60,35 +62,40 @@ class LoggedRun:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The history without W&B's own keys, media as a mapping."""
-        return [
-            {key: value for key, value in row.items() if not key.startswith("_")}
-            for row in self.history
-        ]
+        """History without W&B's own keys, media as a mapping."""
+        return [_without_own_keys(row) for row in self.history]
+
+
+def _without_own_keys(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without the keys that W&B adds to each."""
+    return {key: value for key, value in row.items() if not key.startswith("_")}
 
 
 def read_run(path: Path) -> LoggedRun:
-    """The run in a log.
+    """Read the run in a log.
 
     Args:
-        path: a `.wandb` file, or the folder it lies in.
+        path: a `.wandb` file, or the folder that it lies in.
 
     Raises:
         RunError: there is no log, or it is none of W&B's, or damaged before its end.
     """
-    file = path if path.is_file() else next(iter(sorted(path.glob("run-*.wandb"))), None)
-    if file is None:
+    files = [path]
+    if not path.is_file():
+        files = sorted(path.glob("run-*.wandb"))
+    if not files:
         raise RunError(f"{path}: holds no W&B log (run-*.wandb)")
-    run = LoggedRun(file)
+    run = LoggedRun(files[0])
     for record in _records(run):
         _add(run, record)
     return run
 
 
 def _records(run: LoggedRun) -> Iterator[Any]:
+    """Yield the protobuf messages of a log."""
     from wandb.proto import wandb_internal_pb2
 
-    message: Any = getattr(wandb_internal_pb2, "Record")  # noqa: B009 - generated, so that its types are not known
+    message: Any = getattr(wandb_internal_pb2, "Record")  # noqa: B009 - generated, without types
     for data in _payloads(run):
         record = message()
         record.ParseFromString(data)
@@ -96,16 +103,22 @@ def _records(run: LoggedRun) -> Iterator[Any]:
 
 
 def _payloads(run: LoggedRun) -> Iterator[bytes]:
+    """Yield the data of a log's messages, put together from their pieces."""
     content = run.path.read_bytes()
     if content[: len(_MAGIC)] != _MAGIC:
         raise RunError(f"{run.path}: is not a W&B log, it begins with {content[:4]!r}")
-    place, parts = _HEAD, list[bytes]()
+
+    place = _HEAD
+    parts: list[bytes] = []
     while place + _HEAD <= len(content):
-        if (left := _BLOCK - place % _BLOCK) < _HEAD:
-            place += left  # what is left of a block is too short for a head
+        left = _BLOCK - place % _BLOCK
+        if left < _HEAD:
+            # What is left of the block is too short for a head, and filled with zeros.
+            place += left
             continue
         checksum, length, kind = struct.unpack_from("<IHB", content, place)
-        data = content[place + _HEAD : place + _HEAD + length]
+        start = place + _HEAD
+        data = content[start : start + length]
         if kind == 0 or len(data) < length:
             break
         if zlib.crc32(data, zlib.crc32(bytes([kind]))) != checksum:
@@ -119,16 +132,17 @@ def _payloads(run: LoggedRun) -> Iterator[bytes]:
 
 
 def _add(run: LoggedRun, record: Any) -> None:  # noqa: ANN401 - a protobuf message
+    """Add what a message tells of the run."""
     match record.WhichOneof("record_type"):
         case "run":
             about = record.run
-            run.id, run.project, run.entity = about.run_id, about.project, about.entity
-            run.name, run.group, run.job_type, run.tags = (
-                about.display_name,
-                about.run_group,
-                about.job_type,
-                list(about.tags),
-            )
+            run.id = about.run_id
+            run.project = about.project
+            run.entity = about.entity
+            run.name = about.display_name
+            run.group = about.run_group
+            run.job_type = about.job_type
+            run.tags = list(about.tags)
             _update(run.config, about.config.update)
         case "config":
             _update(run.config, record.config.update)
@@ -141,12 +155,14 @@ def _add(run: LoggedRun, record: Any) -> None:  # noqa: ANN401 - a protobuf mess
         case "artifact":
             run.artifacts.append(_artifact(record.artifact))
         case "stats":
-            run.system.append({item.key: json.loads(item.value_json) for item in record.stats.item})
+            items = record.stats.item
+            run.system.append({item.key: json.loads(item.value_json) for item in items})
         case "exit":
             run.exit_code = record.exit.exit_code
 
 
 def _artifact(about: Any) -> Artifact:  # noqa: ANN401 - a protobuf message
+    """Return the artifact that a message describes."""
     entries = list(about.manifest.contents)
     return Artifact(
         name=about.name,
@@ -160,6 +176,7 @@ def _artifact(about: Any) -> Artifact:  # noqa: ANN401 - a protobuf message
 
 
 def _update(values: dict[str, Any], items: Any) -> None:  # noqa: ANN401 - protobuf messages
+    """Set the values of items, whose keys may be nested."""
     for item in items:
         names = list(item.nested_key) or [item.key]
         inner = values

@@ -1,6 +1,7 @@
-"""The process that talks to W&B: reads messages from its input, a line of JSON each, and answers on its output.
+"""The process that talks to W&B: it reads messages from its input and answers on its output.
 
-It ends with its input. If that happens in the middle of a run, the process that trained was killed, and the run is marked so.
+Each is a line of JSON. The process ends with its input. If that happens in the middle of a run, the
+process that trained was killed, and the run is marked so.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from typing import IO, Any, Protocol
 Message = dict[str, Any]
 Reply = Callable[[Message], None]
 KILLED = 137
+"""Exit code of a killed run, as a shell reports SIGKILL."""
 ARRIVED = "arrived.json"
-"""Beside a log: that the server has it."""
+"""File beside a log, which says that the server has it."""
+# A server's refusal may be a whole page.
+_MAX_SHOWN = 400
 
 
 class Scribe:
-    """One run at a time at W&B."""
+    """Carries out messages at W&B, one run at a time."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -35,7 +39,10 @@ class Scribe:
         self._failed = False
 
     def take(self, message: Message) -> None:
-        """Does what a message says. The first thing that fails is told; then the run's other messages are dropped."""
+        """Carry out a message.
+
+        The first failure of a run is sent back; then the run's other messages are dropped.
+        """
         actions: dict[str, Callable[[Message], None]] = {
             "start": self._start,
             "row": self._log_row,
@@ -43,42 +50,53 @@ class Scribe:
             "finish": self._finish,
         }
         action = actions[message["do"]]
+        is_last = message["do"] == "finish"
         if message["do"] == "start":
-            self._about, self._failed = message, False
-        elif self._failed and message["do"] != "finish":
+            self._about = message
+            self._failed = False
+        elif self._failed and not is_last:
             return
         try:
             action(message)
-        except Exception as error:  # noqa: BLE001 - whatever wandb raises, training must not hear of it
+        except Exception as error:  # noqa: BLE001 - training must not hear of it
             sys.stderr.write(f"{message['do']}: {error!r}\n")
             self._warn(f"{message['do']} failed: {error}")
-            if message["do"] == "finish":
-                self._say("finished", is_confirmed=False)
+            if is_last:
+                self._send("finished", is_confirmed=False)
 
     def end(self) -> None:
-        """The input has ended; a run still open was left by a process that was killed."""
+        """Mark a run that is still open as killed: its input has ended without its finish."""
         if self._run is not None:
             self._run.finish(exit_code=KILLED)
             tidy(Path(self._run.dir).parent)
 
-    def _say(self, event: str, **facts: object) -> None:
+    def _send(self, event: str, **facts: object) -> None:
+        """Send a reply about the current run."""
         self._reply({"event": event, "id": self._about.get("id"), **facts})
 
+    def _send_warning(self, text: str) -> None:
+        """Send a warning, on one line."""
+        self._send("warning", text=" ".join(text.split())[:_MAX_SHOWN])
+
     def _warn(self, text: str) -> None:
+        """Send the run's first failure."""
         if not self._failed:
-            self._say("warning", text=" ".join(text.split())[:400])
+            self._send_warning(text)
         self._failed = True
 
     def _start(self, about: Message) -> None:
+        """Open a run; fall back to recording it offline where the server is of no use."""
         self._run = None
         home = Path(about["folder"]) / "wandb"
         # Before the import: with the run folder everything that W&B keeps moves, and is deleted.
-        os.environ.update(WANDB_DATA_DIR=str(home / "data"), WANDB_CACHE_DIR=str(home / "cache"))
+        os.environ["WANDB_DATA_DIR"] = str(home / "data")
+        os.environ["WANDB_CACHE_DIR"] = str(home / "cache")
         mode = about["mode"]
         if mode == "online" and not answers(about["server"], about["init_timeout_s"]):
             mode = self._fall_back(
                 f"{about['server']} did not answer within {about['init_timeout_s']:g} s"
             )
+
         before = set(home.glob("run-*"))
         try:
             self._run = open_run(about, mode)
@@ -89,61 +107,70 @@ class Scribe:
             mode = self._fall_back(f"{about['server']} refused the run: {error}")
             forget_attempt(set(home.glob("run-*")) - before)
             self._run = open_run(about, mode)
-        self._say("started", mode=mode, url=self._run.url, entity=self._run.entity or None)
+
+        self._send("started", mode=mode, url=self._run.url, entity=self._run.entity or None)
         if about["dataset"] is not None:
             use_dataset(self._run, about["dataset"])
         warm_up()
 
     def _fall_back(self, why: str) -> str:
-        self._say("warning", text=" ".join(f"{why}, so the run is recorded offline".split())[:400])
+        """Warn that the run is recorded offline; return that mode."""
+        self._send_warning(f"{why}, so the run is recorded offline")
         return "offline"
 
     def _log_row(self, message: Message) -> None:
+        """Log a row of history, with tables and images."""
         import wandb
 
         row = dict(message["row"])
-        row |= {
-            key: wandb.Table(columns=t["columns"], data=t["data"])
-            for key, t in message.get("tables", {}).items()
-        }
-        row |= {key: wandb.Image(path) for key, path in message.get("images", {}).items()}
+        for key, table in message.get("tables", {}).items():
+            row[key] = wandb.Table(columns=table["columns"], data=table["data"])
+        for key, path in message.get("images", {}).items():
+            row[key] = wandb.Image(path)
         if row:
             self._run.log(row)
 
     def _log_artifact(self, message: Message) -> None:
+        """Log a folder as an artifact."""
         import wandb
 
         about = message["artifact"]
         artifact = wandb.Artifact(about["name"], about["type"], metadata=about["metadata"])
-        artifact.add_dir(about["folder"], policy="immutable")  # as they lie, not a copy
+        # Immutable files are uploaded from where they lie; others are copied first.
+        artifact.add_dir(about["folder"], policy="immutable")
         self._run.log_artifact(artifact, aliases=about["aliases"])
 
     def _finish(self, message: Message) -> None:
-        run, self._run = self._run, None
+        """Finish the run, and send whether the server has all of it."""
+        run = self._run
+        self._run = None
         if run is None:
-            self._say("finished", is_confirmed=False)
+            self._send("finished", is_confirmed=False)
             return
+
         is_online = not run.offline
         run.summary.update(message["summary"])
         try:
             run.finish(exit_code=message["exit_code"])
         except TimeoutError:
             self._warn(
-                f"{self._about['server']} has not taken all of the run within {self._about['finish_timeout_s']:g} s"
+                f"{self._about['server']} has not taken all of the run "
+                f"within {self._about['finish_timeout_s']:g} s"
             )
+
         is_confirmed = is_online and not self._failed
         if is_confirmed:
             shutil.rmtree(os.environ["WANDB_DATA_DIR"], ignore_errors=True)
             note_arrival(Path(run.dir).parent, run.url)
         tidy(Path(run.dir).parent)
-        self._say("finished", is_confirmed=is_confirmed)
+        self._send("finished", is_confirmed=is_confirmed)
 
 
-def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
-    """The run at W&B, live or on disk.
+def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's run
+    """Return an open run, live at W&B or on disk.
 
     Raises:
-        wandb.Error: the server does not want it.
+        wandb.Error: the server refused it.
     """
     import wandb
 
@@ -155,19 +182,23 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
         resume="allow" if about["is_resumed"] else None,
         dir=about["folder"],
         settings=settings_of(about),
-        **{
-            name: about[name]
-            for name in ("project", "entity", "group", "name", "job_type", "tags", "config")
-        },
+        project=about["project"],
+        entity=about["entity"],
+        group=about["group"],
+        name=about["name"],
+        job_type=about["job_type"],
+        tags=about["tags"],
+        config=about["config"],
     )
-    # Logging a table or an artifact first asks the server who one is and what type the artifact has, "not a hard requirement", and waits
+    # Logging a table or an artifact first asks the server who one is and what type the artifact
+    # has, "not a hard requirement", and waits
     # minutes for a server that is gone (wandb 0.31). Nothing here needs the answers.
     silent = SimpleNamespace(
         settings={"entity": run.entity, "project": run.project},
         _expected_artifact_type=lambda **_: None,
         _set_artifact_save_handle=lambda *_: None,
     )
-    run._public_api = lambda: silent  # noqa: SLF001
+    run._public_api = lambda: silent  # noqa: SLF001 - there is no public way
     for axis, several in keys.AXES.items():
         for key in several:
             run.define_metric(key, step_metric=axis)
@@ -175,22 +206,25 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's
 
 
 def tidy(folder: Path) -> None:
-    """Removes the cache, and the link to wandb's own log in it: a run folder is to be copied without links that lead nowhere."""
+    """Delete the cache, and the links to wandb's own log.
+
+    A run folder must be copied without links that lead nowhere.
+    """
     shutil.rmtree(os.environ["WANDB_CACHE_DIR"], ignore_errors=True)
-    for link in filter(Path.is_symlink, (folder / "logs").glob("*")):
-        link.unlink()
+    for path in (folder / "logs").glob("*"):
+        if path.is_symlink():
+            path.unlink()
 
 
 def note_arrival(folder: Path, url: str | None) -> None:
-    """Leaves the note that `sync` leaves, so that it need not send the run again."""
+    """Leave the note that `sync` leaves, so that it need not send the run again."""
     for log in folder.glob("run-*.wandb"):
-        (folder / ARRIVED).write_text(
-            json.dumps({"url": url, "bytes": log.stat().st_size}) + "\n", encoding="utf-8"
-        )
+        facts = {"url": url, "bytes": log.stat().st_size}
+        (folder / ARRIVED).write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def forget_attempt(left: set[Path]) -> None:
-    """Frees the id of a run that could not be opened, in wandb's own process and on disk."""
+    """Free the id of a run that could not be opened, in wandb's own process and on disk."""
     import wandb
 
     wandb.teardown(exit_code=1)
@@ -198,10 +232,12 @@ def forget_attempt(left: set[Path]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's
-    """Durable, and lean: no console, no code, no machine's or person's name, no package list; the record has what matters of these.
+def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's settings
+    """Return W&B's settings for a run: durable, and lean.
 
-    `x_` settings are wandb's private ones: those that a version does not know are left out.
+    No console, code, machine's or person's name, or list of packages is sent; the record has what
+    matters of these. `x_` settings are wandb's private ones: those that a version does not know are
+    left out.
     """
     import wandb
 
@@ -222,42 +258,41 @@ def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's
         "x_stats_sampling_interval": about["system_s"],
         "x_transaction_log_flush_interval": about["flush_s"],
     }
-    known = {
-        name: value
-        for name, value in wanted.items()
-        if name in wandb.Settings.model_fields and value is not None
-    }
+    fields = wandb.Settings.model_fields
+    given = {name: value for name, value in wanted.items() if value is not None}
+    known = {name: value for name, value in given.items() if name in fields}
     for name in wanted.keys() - known.keys():
         sys.stderr.write(f"this wandb does not know the setting {name}\n")
     return wandb.Settings(**known)
 
 
-def use_dataset(run: Any, about: Message) -> None:  # noqa: ANN401 - wandb's
-    """The dataset as an artifact that the run used.
+def use_dataset(run: Any, about: Message) -> None:  # noqa: ANN401 - wandb's run
+    """Log the dataset as an artifact that the run used.
 
-    `run.use_artifact` refuses to work offline and waits online; what it does inside works in both (wandb 0.31).
+    `run.use_artifact` refuses to work offline and waits online; what it does inside works in both
+    (wandb 0.31).
     """
     import wandb
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
     artifact = wandb.Artifact(about["name"], about["type"], metadata=about["metadata"])
-    if (reference := about["reference"]) is not None:
+    reference = about["reference"]
+    if reference is not None:
+        uri = reference["uri"]
         digest = base64.b64encode(bytes.fromhex(reference["md5"])).decode()
-        name = reference["uri"].rsplit("/", 1)[-1]
-        # add_reference would read the whole file again for a md5 that is known.
-        artifact.manifest.add_entry(
-            ArtifactManifestEntry(
-                path=name, ref=reference["uri"], digest=digest, size=reference["size"]
-            )
+        entry = ArtifactManifestEntry(
+            path=uri.rsplit("/", 1)[-1], ref=uri, digest=digest, size=reference["size"]
         )
+        # add_reference would read the whole file again for a md5 that is known.
+        artifact.manifest.add_entry(entry)
     else:
         with artifact.new_file("dataset.json") as file:
             json.dump(about["metadata"], file, indent=1, sort_keys=True)
-    run._log_artifact(artifact, is_user_created=True, use_after_commit=True)  # noqa: SLF001
+    run._log_artifact(artifact, is_user_created=True, use_after_commit=True)  # noqa: SLF001 - see above
 
 
 def warm_up() -> None:
-    """Imports now, beside the training, what the run's end will need."""
+    """Import now, beside the training, what the run's end will need."""
     import wandb
 
     wandb.Table(columns=["a"], data=[[1.0]])
@@ -265,9 +300,13 @@ def warm_up() -> None:
 
 
 def answers(server: str, timeout_s: float) -> bool:
-    """Whether anything at a server's address speaks HTTP, be it to refuse: wandb itself would try for a minute and a half."""
+    """Return True if anything at a server's address speaks HTTP, even to refuse.
+
+    wandb itself would try for a minute and a half.
+    """
     try:
-        urllib.request.urlopen(f"{server}/graphql", data=b"{}", timeout=timeout_s).close()  # noqa: S310 - the user's own server
+        url = f"{server}/graphql"
+        urllib.request.urlopen(url, data=b"{}", timeout=timeout_s).close()  # noqa: S310 - the user's own server
     except urllib.error.HTTPError as error:
         error.close()
     except (OSError, ValueError):
@@ -276,18 +315,18 @@ def answers(server: str, timeout_s: float) -> bool:
 
 
 class _Lines(Protocol):
-    def __iter__(self) -> Any: ...  # noqa: ANN401
+    def __iter__(self) -> Any: ...  # noqa: ANN401 - an iterator of text or of bytes
 
 
 def serve(lines: _Lines, out: IO[str]) -> None:
-    """Works until the lines end."""
+    """Carry out messages until their lines end."""
 
     def reply(message: Message) -> None:
         try:
             out.write(json.dumps(message) + "\n")
             out.flush()
-        except OSError:
-            pass  # nobody listens any more
+        except OSError:  # nobody listens any more
+            pass
 
     scribe = Scribe(reply)
     for line in lines:
@@ -296,11 +335,12 @@ def serve(lines: _Lines, out: IO[str]) -> None:
 
 
 def main() -> None:
-    """The process: nothing but replies may reach its output."""
+    """Serve the process's input; nothing but replies may reach its output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        # Whatever wandb and its processes print goes to the errors.
         os.dup2(2, 1)
         serve(sys.stdin, out)
 

@@ -1,4 +1,7 @@
-"""Uploads what runs recorded offline, and says what arrived: by asking the server, as `wandb sync` ends with 0 either way."""
+"""Uploading what runs recorded offline, and verifying at the server what arrived.
+
+`wandb sync` ends with 0 either way.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,12 +28,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Outcome = Literal["sent", "already there", "empty", "running", "unreadable", "missing"]
+# Seconds between two looks at the server.
 _WAIT_S = 0.5
 
 
 @dataclass
 class Upload:
-    """One run: its logs in the order of time, more than one if it was resumed, and what became of them."""
+    """A run's logs and what became of them.
+
+    The logs are in the order of time; a resumed run has more than one.
+    """
 
     folder: Path
     logs: list[Path]
@@ -45,30 +53,32 @@ class Upload:
 
     @property
     def artifacts(self) -> set[str]:
-        """What the logs hold beside the tables of media, which W&B names itself."""
-        return {a.name for run in self.runs for a in run.artifacts if a.type != "run_table"}
+        """Names of the logged artifacts, without the tables of media, which W&B names itself."""
+        logged = chain.from_iterable(run.artifacts for run in self.runs)
+        return {artifact.name for artifact in logged if artifact.type != "run_table"}
 
     @property
     def summary(self) -> set[str]:
-        """The keys of the summary, W&B's own left out."""
-        return {key for run in self.runs for key in run.summary if not key.startswith("_")}
+        """Keys of the summary, without W&B's own."""
+        logged = chain.from_iterable(run.summary for run in self.runs)
+        return {key for key in logged if not key.startswith("_")}
 
     @property
     def is_fine(self) -> bool:
-        """Nothing of it is missing at the server, as far as there was something."""
+        """True if nothing of the run is missing at the server, as far as there was something."""
         return self.outcome in ("sent", "already there", "empty", "running")
 
 
 def sync(
     paths: Iterable[Path], console: Console, *, upload_s: float = 300.0, wait_s: float = 30.0
 ) -> list[Upload]:
-    """Uploads the logs below the paths one by one and verifies each.
+    """Upload the logs below the paths one by one, and verify each.
 
     Args:
         paths: run folders, or folders that hold them at any depth.
         console: for a line a run as it goes.
-        upload_s: for each upload at most.
-        wait_s: for the server to show what it was given.
+        upload_s: longest time for each upload.
+        wait_s: longest time for the server to show what it was given.
 
     Raises:
         RunError: there is nothing to upload, no key, or no server that answers.
@@ -76,8 +86,10 @@ def sync(
     uploads = list(find_uploads(paths))
     if not uploads:
         raise RunError(
-            f"{', '.join(map(str, paths))}: holds no W&B log; runs with tracking.wandb.mode=disabled leave none"
+            f"{', '.join(map(str, paths))}: holds no W&B log; "
+            "runs with tracking.wandb.mode=disabled leave none"
         )
+
     check(uploads)
     waiting = [upload for upload in uploads if upload.outcome == "missing"]
     if waiting:
@@ -87,18 +99,20 @@ def sync(
             )
         if not answers(server_url(), timeout_s=10):
             raise RunError(f"{server_url()} does not answer; try again later")
+
     for upload in waiting:
         console.print(
             f"uploading {upload.folder.name}, {upload.n_rows} rows", soft_wrap=True, markup=False
         )
-        if _missing(upload):  # `wandb sync` would add rows that are there a second time
+        # `wandb sync` would add rows that are there a second time.
+        if _find_missing(upload):
             send(upload, upload_s)
         verify(upload, wait_s)
     return uploads
 
 
 def find_uploads(paths: Iterable[Path]) -> Iterator[Upload]:
-    """The runs with logs, each once.
+    """Yield the runs that have logs, each once.
 
     Raises:
         RunError: a path does not exist.
@@ -114,47 +128,49 @@ def find_uploads(paths: Iterable[Path]) -> Iterator[Upload]:
         for folder, logs in by_run.items():
             if folder.resolve() not in seen:
                 seen.add(folder.resolve())
-                # offline-run-<time>-<id> and run-<time>-<id>: the order of the sessions
-                yield Upload(
-                    folder, sorted(logs, key=lambda log: log.parent.name.removeprefix("offline-"))
-                )
+                yield Upload(folder, sorted(logs, key=_session))
+
+
+def _session(log: Path) -> str:
+    """Return what sorts logs in time, of offline-run-<time>-<id> and run-<time>-<id>."""
+    return log.parent.name.removeprefix("offline-")
 
 
 def check(uploads: Iterable[Upload]) -> None:
-    """Reads each log first: one that can't be read makes `wandb sync` drop the others silently."""
+    """Read each log, and note those that need no upload or can't have one.
+
+    A log that can't be read makes `wandb sync` drop the others silently.
+    """
     for upload in uploads:
         if _is_running(upload.folder):
-            upload.outcome, upload.note = "running", "it goes on; upload it when it has ended"
+            upload.outcome = "running"
+            upload.note = "it goes on; upload it when it has ended"
             continue
+
         faults = []
         for log in upload.logs:
             try:
                 upload.runs.append(read_run(log))
             except RunError as error:
                 faults.append(str(error).removeprefix(f"{log}: "))
+
         if faults:
-            upload.outcome, upload.note = "unreadable", "; ".join(faults)
+            upload.outcome = "unreadable"
+            upload.note = "; ".join(faults)
         elif not upload.n_rows:
-            upload.outcome, upload.note = "empty", "it ended before the first epoch"
+            upload.outcome = "empty"
+            upload.note = "it ended before the first epoch"
         elif all(_has_arrived(run) for run in upload.runs):
             upload.outcome = "already there"
 
 
 def send(upload: Upload, timeout_s: float) -> None:
-    """`wandb sync` on each log, in a process of its own, as it may hang."""
+    """Run `wandb sync` on each log, in a process of its own, as it may hang."""
     for run in upload.runs:
         if not run.history or _has_arrived(run):
             continue
-        command = [
-            sys.executable,
-            "-m",
-            "wandb",
-            "sync",
-            "--yes",
-            "--include-online",
-            "--include-synced",
-            str(run.path.parent),
-        ]
+        options = ["--yes", "--include-online", "--include-synced"]
+        command = [sys.executable, "-m", "wandb", "sync", *options, str(run.path.parent)]
         home = upload.folder / WANDB
         places = {
             "WANDB_DIR": str(upload.folder),
@@ -170,33 +186,43 @@ def send(upload: Upload, timeout_s: float) -> None:
             upload.note = f"the upload took longer than {timeout_s:g} s"
             return
         if done.returncode:
-            upload.note = f"wandb sync ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}"
+            said = (done.stderr or done.stdout).strip()[-200:]
+            upload.note = f"wandb sync ended with {done.returncode}: {said}"
             return
 
 
 def verify(upload: Upload, wait_s: float) -> None:
-    """Asks the server for rows, summary and artifacts until all are there or time is up."""
-    deadline = time.monotonic() + (wait_s if not upload.note else 0.0)
-    while missing := _missing(upload):
+    """Ask the server for rows, summary and artifacts until all are there or time is up."""
+    deadline = time.monotonic()
+    if not upload.note:  # else the upload has failed, and waiting would help nothing
+        deadline += wait_s
+    while True:
+        missing = _find_missing(upload)
+        if not missing:
+            break
         if time.monotonic() >= deadline:
             upload.note = "; ".join(filter(None, [upload.note, *missing]))
             return
         time.sleep(_WAIT_S)
-    upload.outcome, upload.note = "sent", ""
+
+    upload.outcome = "sent"
+    upload.note = ""
     for run in upload.runs:
-        facts = {"url": upload.url, "rows": len(run.history), "bytes": run.path.stat().st_size}
+        n_bytes = run.path.stat().st_size
+        facts = {"url": upload.url, "rows": len(run.history), "bytes": n_bytes}
         (run.path.parent / ARRIVED).write_text(json.dumps(facts) + "\n", encoding="utf-8")
     for place in ("data", "cache", "logs"):
         shutil.rmtree(upload.folder / WANDB / place, ignore_errors=True)
 
 
 def show(uploads: Iterable[Upload]) -> Table:
-    """A row for each run."""
+    """Return a table with a row for each run."""
     from rich.table import Table
 
     table = Table(title="W&B", title_justify="left")
     for name in ("run", "", "rows", "artifacts", ""):
         table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+
     for upload in uploads:
         style = None if upload.is_fine else "bold red"
         artifacts = ", ".join(sorted(upload.artifacts))
@@ -212,18 +238,21 @@ def show(uploads: Iterable[Upload]) -> Table:
 
 
 def _is_running(folder: Path) -> bool:
-    """Certainly: one that ran on another machine may have died there, and is uploaded as far as it came."""
+    """Return True if a run certainly goes on.
+
+    One that ran on another machine may have died there, and is uploaded as far as it came.
+    """
     try:
         record = RunRecord.load(folder)
     except RunError:  # the log alone, moved away from its run
         return False
-    return (
-        record.status == "running" and record.process is not None and bool(record.process.is_alive)
-    )
+    if record.status != "running" or record.process is None:
+        return False
+    return bool(record.process.is_alive)
 
 
 def _has_arrived(run: LoggedRun) -> bool:
-    """Whether the log, as long as it is now, was seen at the server."""
+    """Return True if the log, as long as it is now, was seen at the server."""
     try:
         facts = json.loads((run.path.parent / ARRIVED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -231,23 +260,26 @@ def _has_arrived(run: LoggedRun) -> bool:
     return bool(facts["bytes"] == run.path.stat().st_size)
 
 
-def _missing(upload: Upload) -> list[str]:
-    """What the server does not have of a run, in words; empty if it has all."""
+def _find_missing(upload: Upload) -> list[str]:
+    """Return in words what the server does not have of a run; empty if it has all."""
     try:
-        there = _ask(upload)
-    except Exception as error:  # noqa: BLE001 - a server may answer anything, and one run must not stop the others
+        there = _ask_server(upload)
+    except Exception as error:  # noqa: BLE001 - one run must not stop the others
         return [f"the server could not be asked: {type(error).__name__}: {error}"]
     faults = []
     if there["rows"] < upload.n_rows:
         faults.append(f"{there['rows']} of {upload.n_rows} rows arrived")
-    if lost := sorted(upload.summary - there["summary"]):
+    lost = sorted(upload.summary - there["summary"])
+    if lost:
         faults.append(f"not in the summary: {', '.join(lost[:5])}")
-    if lost := sorted(upload.artifacts - there["artifacts"]):
+    lost = sorted(upload.artifacts - there["artifacts"])
+    if lost:
         faults.append(f"artifacts not there: {', '.join(lost)}")
     return faults
 
 
-def _ask(upload: Upload) -> dict[str, Any]:
+def _ask_server(upload: Upload) -> dict[str, Any]:
+    """Return what the server has of a run: rows, keys of the summary, names of artifacts."""
     import wandb
 
     first = upload.runs[0]
@@ -256,7 +288,7 @@ def _ask(upload: Upload) -> dict[str, Any]:
     upload.url = str(run.url)
     rows = sum(1 for _ in run.scan_history())
     logged = [*run.logged_artifacts(), *run.used_artifacts()]
-    artifacts = {
-        artifact.name.partition(":")[0] for artifact in logged if str(artifact.state) == "COMMITTED"
-    }
+    # An artifact is PENDING until all of its files have arrived.
+    whole = [artifact for artifact in logged if str(artifact.state) == "COMMITTED"]
+    artifacts = {artifact.name.partition(":")[0] for artifact in whole}
     return {"rows": rows, "summary": set(run.summary.keys()), "artifacts": artifacts}

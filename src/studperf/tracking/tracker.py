@@ -1,4 +1,4 @@
-"""A run's side of tracking: says what happens, epoch by epoch, to the scribe, and never waits for it before the run's end."""
+"""A run's side of tracking: it sends each epoch to the scribe, and waits only at the run's end."""
 
 from __future__ import annotations
 
@@ -31,20 +31,23 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("studperf")
 EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "interrupted": 130, "running": 1}
+# Beyond the timeouts that the scribe keeps itself, before it is taken for hanging.
 _GRACE_S = 3.0
-"""Beyond the timeouts that the scribe keeps itself, before it is taken for hanging."""
+# The same where there is no server to wait for: on a busy machine its start alone may take ten
+# seconds.
 _OFFLINE_S = 60.0
-"""The same where there is no server to wait for: on a busy machine its start alone may take ten seconds."""
 
 
 class Tracker:
-    """One run at W&B. Whatever goes wrong there costs one warning and the rest of the tracking, never the run.
+    """A run at W&B, whose faults never stop the run.
 
-    A trial of a study does not even wait for its end there: the scribe finishes it while the next one trains, and `settle` waits for the last.
+    Whatever goes wrong there costs one warning and the rest of the tracking. A trial of a study
+    does not even wait for its end there: the scribe finishes it while the next one trains, and
+    `settle` waits for the last.
     """
 
+    # Shared by the process: a server that did not answer once is not asked again for each trial.
     _is_unanswered = False
-    """Of this process: a server that did not answer once is not asked again for each trial."""
 
     def __init__(
         self,
@@ -77,19 +80,21 @@ class Tracker:
         record.tracking = self.state
 
     def is_live(self) -> bool:
-        """Whether the run is live at W&B; waits for the server's word where it has not come yet."""
-        while (
-            (scribe := self.scribe) is not None
-            and self.state.mode == "online"
-            and self.state.url is None
-        ):
-            if (reply := scribe.receive(self.settings.init_timeout_s + _GRACE_S)) is None:
+        """Return True if the run is live at W&B.
+
+        The server's answer is waited for where it has not come yet.
+        """
+        limit_s = self.settings.init_timeout_s + _GRACE_S
+        # A reply may end the tracking or change its mode, so each round looks anew.
+        while self.scribe is not None and self.state.mode == "online" and self.state.url is None:
+            reply = self.scribe.receive(limit_s)
+            if reply is None:
                 return False
-            self._take(reply)
+            self._note_reply(reply)
         return self.scribe is not None and self.state.mode == "online"
 
     def start(self) -> None:
-        """Starts the scribe; the run goes on at once."""
+        """Start the scribe, without waiting for it."""
         if self.state.mode == "disabled":
             return
         try:
@@ -99,108 +104,136 @@ class Tracker:
             self._give_up(f"W&B: not tracked, its process can't be started: {error}")
 
     def log_epoch(self, row: dict[str, float | int]) -> None:
-        """A row of the record's history."""
+        """Log a row of the record's history."""
         self._note_best(row)
-        if (scribe := self.scribe) is None:
+        scribe = self.scribe
+        if scribe is None:
             return
         scribe.send({"do": "row", "row": row_of(row, self.best)})
-        while (reply := scribe.receive()) is not None:
-            self._take(reply)
+        reply = scribe.receive()
+        while reply is not None:
+            self._note_reply(reply)
+            reply = scribe.receive()
 
     def log_judgement(self, record: RunRecord, folder: Path) -> None:
-        """Scores, tables, plots and the bundle, as the record and its folder have them."""
+        """Log scores, tables, plots and the bundle, as the record and its folder have them."""
         if self.scribe is None:
             return
         tables = tables_of(record, folder, n_predictions=self.settings.predictions)
-        self.scribe.send({"do": "row", "row": {}, "tables": tables, "images": images_of(folder)})
-        if (artifact := model_artifact(record, folder)) is not None:
+        images = images_of(folder)
+        self.scribe.send({"do": "row", "row": {}, "tables": tables, "images": images})
+        artifact = model_artifact(record, folder)
+        if artifact is not None:
             self.scribe.send({"do": "artifact", "artifact": artifact})
 
     def finish(self, status: str) -> None:
-        """Ends the run at W&B and waits until it is there, or on disk, for at most the timeouts of the configuration."""
-        if (scribe := self.scribe) is None:
+        """Finish the run at W&B, and wait until it is there or on disk.
+
+        The wait is limited by the timeouts of the configuration.
+        """
+        scribe = self.scribe
+        if scribe is None:
             return
-        scribe.send(
-            {"do": "finish", "exit_code": EXIT_CODES[status], "summary": summary_of(self.record)}
-        )
+        summary = summary_of(self.record)
+        scribe.send({"do": "finish", "exit_code": EXIT_CODES[status], "summary": summary})
         if self.is_trial:
             return
+
         ended = time.monotonic()
         while not self.is_ended:
-            limit_s = (
-                _OFFLINE_S
-                if self.state.mode == "offline"
-                else self.settings.finish_timeout_s + _GRACE_S
-            )
+            # Looked at in each round: the scribe may fall back to offline meanwhile.
+            limit_s = self.settings.finish_timeout_s + _GRACE_S
+            if self.state.mode == "offline":
+                limit_s = _OFFLINE_S
             left_s = ended + limit_s - time.monotonic()
             reply = scribe.receive(max(0.01, left_s))
             if reply is not None:
-                self._take(reply)
+                self._note_reply(reply)
             elif left_s <= 0:
                 scribe.kill()
                 self._give_up(f"W&B: not done {limit_s:g} s after the end; {self._way_out()}")
 
     def _about(self) -> Message:
-        state, settings = self.state, self.settings
-        is_resumed = bool(self.record.resumed_at)
+        """Return all that the scribe needs to start the run."""
+        record = self.record
+        state = self.state
+        settings = self.settings
+        name = record.name
+        if self.is_trial:
+            name = f"{state.group}-{name}"
+        tags = {*settings.tags, record.model, record.data.name}
+        if record.data.is_simulated:
+            tags.add("simulated")
         return {
             **state.model_dump(include={"mode", "id", "project", "entity", "group"}),
             "folder": str(self.folder.resolve()),
-            "name": settings.name
-            or (f"{state.group}-{self.record.name}" if self.is_trial else self.record.name),
+            "name": settings.name or name,
             "job_type": "trial" if self.is_trial else "train",
-            "tags": sorted(
-                {*settings.tags, self.record.model, self.record.data.name}
-                | ({"simulated"} if self.record.data.is_simulated else set())
-            ),
-            "config": config_of(self.record),
-            "dataset": dataset_artifact(self.record),
-            "is_resumed": is_resumed,
-            "pid": self.record.process.pid if self.record.process else None,
+            "tags": sorted(tags),
+            "config": config_of(record),
+            "dataset": dataset_artifact(record),
+            "is_resumed": bool(record.resumed_at),
+            "pid": record.process.pid if record.process else None,
             "server": server_url(),
-            **{
-                name: getattr(settings, name)
-                for name in ("init_timeout_s", "finish_timeout_s", "flush_s", "system_s")
-            },
+            "init_timeout_s": settings.init_timeout_s,
+            "finish_timeout_s": settings.finish_timeout_s,
+            "flush_s": settings.flush_s,
+            "system_s": settings.system_s,
         }
 
-    def _take(self, reply: Message) -> None:
-        """Notes what the scribe says."""
+    def _note_reply(self, reply: Message) -> None:
+        """Note in the run's state what the scribe replied."""
+        # A late reply may be about the run before.
         if reply.get("id") not in (None, self.state.id):
-            return  # late word about the run before
+            return
         match reply["event"]:
             case "started":
                 Tracker._is_unanswered = self.state.mode == "online" and reply["mode"] == "offline"
-                self.state.mode, self.state.url = reply["mode"], reply["url"]
+                self.state.mode = reply["mode"]
+                self.state.url = reply["url"]
                 self.state.entity = reply["entity"] or self.state.entity
                 if self.state.url:
                     self.console.print(f"W&B: {self.state.url}", soft_wrap=True, markup=False)
             case "warning":
                 self._warn(f"W&B: {reply['text']}; {self._way_out()}")
             case "finished":
-                self.is_ended, self.state.is_confirmed = True, reply["is_confirmed"]
+                self.is_ended = True
+                self.state.is_confirmed = reply["is_confirmed"]
             case _:
-                log = self.scribe.log if self.scribe is not None else self.folder
+                log = self.folder
+                if self.scribe is not None:
+                    log = self.scribe.log
                 self._give_up(
                     f"W&B: its process died (see {log}); the run's own record is complete"
                 )
 
     def _way_out(self) -> str:
+        """Return the advice that goes with each warning."""
         return f"upload what is on disk with python -m studperf.tracking sync {self.folder}"
 
     def _note_best(self, row: dict[str, float | int]) -> None:
+        """Keep the watched metric's best value so far; an epoch without a finite one has no say."""
         value = float(row.get(self.record.monitor, math.nan))
-        if math.isfinite(value):
-            better = max if self.record.monitor == "val/r2" else min
-            self.best = value if self.best is None else better(value, self.best)
+        if not math.isfinite(value):
+            return
+        if self.best is None:
+            self.best = value
+        elif self.record.monitor == "val/r2":
+            self.best = max(value, self.best)
+        else:
+            self.best = min(value, self.best)
 
     def _give_up(self, text: str) -> None:
-        self.scribe, self.is_ended = None, True
+        """End the tracking of this run with a warning."""
+        self.scribe = None
+        self.is_ended = True
         self._warn(text)
 
     def _warn(self, text: str) -> None:
+        """Note a warning in the record, log it and print it."""
         self.state.note = text
-        if LOG.handlers:  # the run's log.txt is closed before the last word from W&B
+        # The run's log.txt is closed before the last reply from W&B.
+        if LOG.handlers:
             LOG.warning("%s", text)
         self.console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
 
@@ -209,7 +242,10 @@ class Tracker:
 def tracked(
     record: RunRecord, folder: Path, config: RunConfig, console: Console, *, is_trial: bool = False
 ) -> Iterator[Tracker]:
-    """A run at W&B from here to its end, however it ends; the record knows the id from here on."""
+    """Track a run at W&B from here to its end, however it ends.
+
+    The record knows the run's id from here on.
+    """
     tracker = Tracker(record, folder, config.tracking.wandb, console, is_trial=is_trial)
     record.save(folder)
     tracker.start()
@@ -222,21 +258,32 @@ def tracked(
 
 
 def settle(settings: Wandb, console: Console) -> None:
-    """Waits until the trials of this process are at W&B or on disk, as long as it gets on with them."""
+    """Wait until the trials of this process are at W&B or on disk.
+
+    It gives up when none was finished for the timeout.
+    """
     timeout_s = max(_OFFLINE_S, settings.finish_timeout_s + _GRACE_S)
-    if n_left := pipe.settle(timeout_s):
-        text = f"W&B: {n_left} runs are not done after {timeout_s:g} s without a word; what is on disk goes there with tracking sync"
+    n_left = pipe.settle(timeout_s)
+    if n_left:
+        text = (
+            f"W&B: {n_left} runs are not done after {timeout_s:g} s without a word; "
+            "what is on disk goes there with tracking sync"
+        )
         console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _group_of(folder: Path, runs: Path) -> str | None:
-    """Runs that share a folder below `runs`, those of a multirun or of a study, are a group of its name."""
+    """Return the name of the folder below `runs` that a run shares with others; None if alone.
+
+    Runs of a multirun or of a study are a group of that name.
+    """
     parent = folder.resolve().parent
-    if parent == runs.resolve():
+    home = runs.resolve()
+    if parent == home:
         return None
-    below = (
-        parent.relative_to(runs.resolve()).parts
-        if parent.is_relative_to(runs.resolve())
-        else (parent.name,)
-    )
-    return str(below[1] if below[0] == STUDIES and len(below) > 1 else below[0])
+    if not parent.is_relative_to(home):
+        return parent.name
+    below = parent.relative_to(home).parts
+    if below[0] == STUDIES and len(below) > 1:
+        return below[1]
+    return below[0]
