@@ -154,6 +154,18 @@ def test_description_of_the_rows_is_that_of_table_and_split(config: RunConfig) -
     assert facts.warnings == ["age: is constant"]
 
 
+def test_a_suspect_is_a_warning_and_an_allowed_pair_names_both(config: RunConfig) -> None:
+    table = check_table(simulate(config.data), config.data)
+    split = split_table(table)
+    origin = Provenance("students", None, None, is_simulated=True, is_tracked=False)
+    suspect = Leak("age", "copy", "alone it predicts", is_refused=False)
+    pair = Leak("hours", "pair", "hours * wage gives the target", ("wage",))
+    facts = describe_data(table, split, origin, left_out={}, leaks=[suspect, pair])
+    assert facts.warnings[-1] == suspect.warning
+    assert "age: may give the target away: alone it predicts" in facts.warnings[-1]
+    assert list(facts.allowed_leaks) == ["hours", "wage"]
+
+
 # Folders that are no runs
 
 

@@ -73,7 +73,7 @@ def check(words: Sequence[str]) -> None:
                 n_suspects += 1
                 text = leak.warning
             console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
-        leaks = "no leak" if not n_suspects else f"no leak beyond doubt ({n_suspects} suspects)"
+        leaks = "no leak" if not n_suspects else f"no leak beyond doubt, {n_suspects} suspected"
         where = (
             f" in a sample of {rows.n_sampled:,} training rows"
             if rows.n_sampled is not None
