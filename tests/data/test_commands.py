@@ -161,9 +161,9 @@ def test_help_is_shown(command) -> None:  # noqa: ANN001
 def test_infer_asks_and_check_warns_until_it_is_answered(command, tmp_path: Path) -> None:  # noqa: ANN001
     rng = np.random.default_rng(0)
     plant = rng.choice(np.arange(100, 900, 20), 1200)
-    effect = {code: 9 * (-1) ** i for i, code in enumerate(np.unique(plant))}
-    x = rng.normal(size=1200).round(3)
-    y = (x + np.array([effect[code] for code in plant])).round(3)
+    effect = {code: (-1) ** i for i, code in enumerate(np.unique(plant))}
+    x = rng.normal(size=1200)
+    y = x + np.array([effect[code] for code in plant]) + rng.normal(size=1200)
     pd.DataFrame({"x": x, "plant": plant, "y": y}).to_csv("t.csv", index=False)
     shown = command("infer", "t.csv", "target=y", "out=conf/data/mine.yaml")
     assert "asks: plant: codes? It has 40 different whole numbers" in shown

@@ -139,11 +139,16 @@ CASES = {
         lambda t: t.assign(year=[f"{i % 9}e-200" for i in range(len(t))])
     ),
     "decimal commas": Case(
-        lambda t: t.assign(year=[f"{i % 97},5" for i in range(len(t))]),
+        lambda t: t.assign(
+            year=[f"{i % 97},5" for i in range(len(t))], y=[f"{i},25" for i in range(len(t))]
+        ),
         blocks={"decimal": ","},
     ),
     "decimal commas and points between thousands": Case(
-        lambda t: t.assign(year=[f"{1 + i % 9}.{i % 900 + 100},25" for i in range(len(t))]),
+        lambda t: t.assign(
+            year=[f"{1 + i % 9}.{i % 900 + 100},25" for i in range(len(t))],
+            y=[f"{i},25" for i in range(len(t))],
+        ),
         blocks={"decimal": ",", "thousands": "."},
     ),
     "commas between thousands": Case(
