@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from studperf.config.faults import Fault
+from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig, Node
@@ -87,12 +88,16 @@ def name_of(path: Path) -> str:
 
 
 def to_raw(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration as plain values in which no reference was followed."""
+    """Return a configuration as plain values in which no reference was followed.
+
+    Raises:
+        ConfigError: it is a list.
+    """
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(cfg, resolve=False) if not isinstance(cfg, dict) else cfg
     if not isinstance(plain, dict):
-        return {}
+        raise ConfigError("The configuration was refused: its root must be a mapping")
     return {str(key): value for key, value in plain.items()}
 
 
