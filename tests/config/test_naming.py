@@ -11,10 +11,11 @@ from studperf.config import compose, load, load_overrides
 from studperf.config.naming import name_of_choice
 from studperf.config.shape import RunConfig
 from studperf.errors import ConfigError
+from studperf.ranking import find_runs
 from studperf.record import RunRecord
 from studperf.report.overview import choices
-from studperf.report.runs_page import find_all, render_runs
-from studperf.summary import summary_table
+from studperf.report.runs_page import render_runs
+from studperf.summary import summary_tables
 from studperf.train import run
 
 Config = Callable[..., RunConfig]
@@ -108,10 +109,10 @@ def test_two_models_of_one_module_are_two_models_everywhere(
     assert names == ["aa", "aa", "bb", "far"]
     assert all(f"_{record.model}_seed" in path.name for path, record in runs)
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(summary_table(runs))
+    console.print(*summary_tables(runs))
     rows = [line.split()[1] for line in console.export_text().splitlines() if "│" in line]
     assert sorted(set(rows) & set(names)) == ["aa", "bb", "far"]
-    page = render_runs(find_all(folder), folder)
+    page = render_runs(find_runs([folder]), folder)
     assert page.count('data-model="aa"') == 3  # its chip, and its two runs
     assert page.count('data-model="bb"') == 2
     (axis,) = (axis for axis in choices([record for _, record in runs]) if axis.name == "model")
