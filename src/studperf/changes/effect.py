@@ -15,6 +15,7 @@ from studperf.data.split import split_table
 from studperf.metrics import FloatArray, Interval
 
 MIN_ROWS = 50
+# A linear baseline needs numbers on one scale, and a column for each level.
 _ENCODE = Encode(numbers="standard", categories="onehot")
 
 
