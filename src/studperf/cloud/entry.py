@@ -48,6 +48,7 @@ def enter(arguments: Sequence[str]) -> int:
 
     given, words = _read_arguments(arguments)
     replica = Replica.read(os.environ)
+    # A project's number, not its name; here it stands in messages alone.
     google = Google(project=os.environ.get("CLOUD_ML_PROJECT_ID", ""))
     folder = Folder(google, given.folder)
     versions = dict(secret.split("=", 1) for secret in given.secret)

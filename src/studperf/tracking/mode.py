@@ -43,6 +43,7 @@ def choose_mode(asked: str) -> Mode:
         raise ConfigError(f"WANDB_MODE={asked}: is no mode; valid: online, offline, disabled")
     if asked:
         return _WANDB_MODES[asked]
+    # Without a key and a terminal to ask at, wandb itself would raise, and end the training.
     return "online" if has_key() else "offline"
 
 

@@ -248,6 +248,8 @@ def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's settings
         "disable_code": True,
         "disable_git": True,
         "disable_job_creation": True,
+        # By default wandb waits a minute and a half at the start, and for ever at the end, and says
+        # of a run that it cut short that all of it was sent.
         "init_timeout": about["init_timeout_s"],
         "finish_timeout": about["finish_timeout_s"],
         "finish_timeout_raises": True,
@@ -256,6 +258,7 @@ def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's settings
         "x_save_requirements": False,
         "x_stats_pid": about["pid"],
         "x_stats_sampling_interval": about["system_s"],
+        # By default 15 s, so that a short run that is killed has an empty log.
         "x_transaction_log_flush_interval": about["flush_s"],
     }
     fields = wandb.Settings.model_fields
