@@ -35,15 +35,15 @@ MUTANTS = [
     Mutant(
         "leaks left in",
         "data/leaks.py",
-        "refused = [leak for leak in leaks if leak.column not in dataset.allow_leaks]",
+        "refused = [leak for leak in leaks if leak.is_refused and not allowed & set(leak.columns)]",
         "refused = []",
         "tests/test_train.py -k leak",
     ),
     Mutant(
         "reverse test off",
-        "data/leaks.py",
-        "if score >= REVERSE_THRESHOLD:",
-        "if score > REVERSE_THRESHOLD + 1:",
+        "data/evidence.py",
+        "    if score < needed:\n        return None\n",
+        "    if score < needed + 1:\n        return None\n",
         "tests/data/test_leaks.py",
     ),
     Mutant(
