@@ -45,7 +45,7 @@ def refusal(*words: str) -> list[str]:
             "+data.features=[age, gender]",
         ],
         ["model=linear,mlp", "optimizer.lr=choice(1e-3,1e-2)", "seed=range(0,2)"],
-        ["sweeps=mlp", "hydra.sweep.dir=some/where"],
+        ["sweeps=mlp", "runs=some/where"],
     ],
     ids=["nothing", "values", "added and taken away", "sweeps", "a sweep file"],
 )

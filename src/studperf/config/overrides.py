@@ -56,22 +56,24 @@ _FUNCTIONS = (
 
 
 _FREE = ("hydra.job.env_set", "hydra.callbacks")
-_PLAIN_GROUPS = ("cloud", "data", "model", "trainer")
-"""Groups whose files fill a block of the configuration, and none of Hydra's."""
 _MAX_RUNS = 10_000
 """Of one multirun: more would take days, and a mistyped range holds the memory before it is seen."""
 
 
 def group_names() -> set[str]:
     """The configuration groups: the folders of conf/, and those of a user's own. Asking Hydra takes as long as composing."""
-    own = [Path(os.environ[CONFIG_DIR])] if CONFIG_DIR in os.environ else []
-    roots = [root for root in (config_dir(), Path.cwd() / "conf", *own) if root.is_dir()]
     return {
         folder.name
-        for root in roots
+        for root in _roots()
         for folder in root.iterdir()
         if folder.is_dir() and folder.name != "hydra"
     }
+
+
+def _roots() -> list[Path]:
+    """The folders that hold configuration groups: studperf's, ./conf, and that of --config-dir."""
+    named = [Path(os.environ[CONFIG_DIR])] if CONFIG_DIR in os.environ else []
+    return [root for root in (config_dir(), Path.cwd() / "conf", *named) if root.is_dir()]
 
 
 def write_group(group: str, option: str) -> str:
@@ -242,9 +244,19 @@ def _is_group(key: str, groups: set[str]) -> bool:
 
 
 def _is_about_hydra(override: Override, groups: set[str]) -> bool:
-    """Whether a word sets one of Hydra's own keys, or may do so: a YAML of sweeps/ or of the user's own group can hold any."""
-    key = _key(override).split("@")[0]
-    return key.startswith("hydra") or (key in groups and key not in _PLAIN_GROUPS)
+    """Whether a word sets one of Hydra's own keys, or chooses a file that may do so, such as those of sweeps/."""
+    group = _key(override).split("@")[0]
+    if group.startswith("hydra"):
+        return True
+    if group not in groups or override.is_delete():
+        return False
+    options = _values_of(override)
+    files = [root / group / f"{option}.yaml" for root in _roots() for option in options]
+    return any(
+        "hydra" in file.read_text(encoding="utf-8", errors="replace")
+        for file in files
+        if file.is_file()
+    )
 
 
 def _given_to_hydra(overrides: Sequence[Override]) -> list[Given]:
