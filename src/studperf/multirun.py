@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hydra.experimental.callback import Callback
 
 from studperf.config import compose, load
+from studperf.config.interpolation import typed_words
 from studperf.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class WritePlan(Callback):
             return
         # As `BasicSweeper.sweep` does it: only so do the numbers of the runs agree.
         words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-        words += list(config.hydra.overrides.task)
+        words += typed_words(config.hydra)
         overrides = OverridesParser.create().parse_overrides(words)
         (sweeps,) = BasicSweeper.split_arguments(overrides, None)
         plan = Plan.of_sweep(sweeps, repeat=int(config.get("repeat", 1)))

@@ -254,13 +254,15 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from studperf.config.interpolation import typed_words
+
     config = load(cfg)
     if config.cloud.name != "local":
         raise ConfigError(
             f"cloud: a job is asked for on the command line: cloud={config.cloud.name}"
         )
     hydra = HydraConfig.get()
-    words = [word.lstrip("+") for word in hydra.overrides.task]
+    words = [word.lstrip("+") for word in typed_words(hydra)]
     if config.resume is not None:
         if others := [word for word in words if not word.startswith("resume=")]:
             raise RunError(

@@ -110,6 +110,7 @@ def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None
     """Put the model's name in the place of `auto`; of a run recorded without one, the name that it had then."""
     from hydra.core.hydra_config import HydraConfig
 
+    from studperf.config.interpolation import typed_words
     from studperf.config.naming import AUTO, name_of_choice, name_of_target
 
     model = plain.get("model")
@@ -120,7 +121,7 @@ def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None
     if not isinstance(cfg, dict) and HydraConfig.initialized():
         hydra = HydraConfig.get()
         choice = str(hydra.runtime.choices["model"])
-        plain["model_name"] = name_of_choice(choice, target, hydra.overrides.task)
+        plain["model_name"] = name_of_choice(choice, target, typed_words(hydra))
 
 
 def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:

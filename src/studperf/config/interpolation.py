@@ -101,6 +101,15 @@ def to_raw(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def typed_words(hydra: Any) -> list[str]:  # noqa: ANN401 - a HydraConf, or the same as a DictConfig
+    """Return the words of the command line as they were typed, without following their references."""
+    from omegaconf import OmegaConf
+
+    # Going through the list itself would follow them, and a reference may stand for a secret.
+    words = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return [str(word) for word in words]
+
+
 def find_references(raw: dict[str, Any]) -> list[Fault]:
     """Return a fault for each reference that may not stand where it stands, and for each value that is still missing.
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.interpolation import typed_words
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -49,7 +51,7 @@ def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - a HydraConf
     choice = hydra.runtime.choices.get("model")
     target = OmegaConf.select(cfg, "model._target_")
     if cfg.get("model_name") == AUTO and choice is not None and target is not None:
-        cfg["model_name"] = name_of_choice(str(choice), str(target), hydra.overrides.task)
+        cfg["model_name"] = name_of_choice(str(choice), str(target), typed_words(hydra))
 
 
 def take_hydra_off(cfg: DictConfig) -> DictConfig:
