@@ -23,7 +23,7 @@ from studperf.many import find_jobs, open_repeat, run_many
 from studperf.multirun import PLAN, Plan, WritePlan, find_progress, holds_several, load_recorded
 from studperf.record import RunRecord
 from studperf.summary import show_summary
-from studperf.train import Session, resume, run
+from studperf.train import Session, resume_several, run
 
 Config = Callable[..., RunConfig]
 OWN_MODEL = """
@@ -244,7 +244,7 @@ def test_going_on_with_what_has_finished_says_so(
     begun: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (begun / PLAN).unlink()
-    resume(begun, Session())
+    resume_several(begun, Session())
     assert "all of its runs have finished" in capsys.readouterr().out
 
 

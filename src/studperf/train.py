@@ -204,41 +204,52 @@ def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
     return VertexEnvironment()
 
 
-def resume(folder: Path, session: Session) -> list[StudperfError]:
-    """Goes on with a run that was killed, interrupted or failed, or with each such run of a folder of several.
-
-    Returns:
-        What some of several runs ended with.
+def resume(folder: Path) -> RunRecord:
+    """Go on with a run that was killed, interrupted or failed; a finished one is left as it is.
 
     Raises:
-        RunError: the folder is no run and holds none.
+        RunError: the folder is no run.
     """
-    from studperf.multirun import holds_several, load_recorded
-    from studperf.record import RECORD, RunRecord
-
-    is_single = (folder / RECORD).is_file()
-    if not is_single and holds_several(folder):
-        from studperf.many import find_jobs
-
-        session.folders.add(folder)
-        jobs = find_jobs(folder)
-        if not jobs:
-            make_console().print(
-                f"{folder}: all of its runs have finished; there is nothing to go on with.",
-                soft_wrap=True,
-                markup=False,
-            )
-        return _run_jobs(jobs)
+    from studperf.multirun import load_recorded
+    from studperf.record import RunRecord
 
     record = RunRecord.load(folder)  # says what is missing, before torch is imported
-    record = RunRecord.load(folder)
     if record.status == "finished":
         make_console().print(
             f"{folder} has finished; there is nothing to go on with.", soft_wrap=True, markup=False
         )
-        return []
+        return record
     config = load_recorded(record.config, record.overrides)
-    run(config, overrides=record.overrides, folder=folder)
+    return run(config, overrides=record.overrides, folder=folder)
+
+
+def resume_several(folder: Path, session: Session) -> list[StudperfError]:
+    """Go on with each run of a folder of several that has not finished, begun or not.
+
+    Returns:
+        The errors that runs ended with.
+    """
+    from studperf.many import find_jobs
+
+    session.folders.add(folder)
+    jobs = find_jobs(folder)
+    if not jobs:
+        make_console().print(
+            f"{folder}: all of its runs have finished; there is nothing to go on with.",
+            soft_wrap=True,
+            markup=False,
+        )
+    return _run_jobs(jobs)
+
+
+def _resume_any(folder: Path, session: Session) -> list[Job | StudperfError]:
+    """Go on with a run, or with those of a folder of several."""
+    from studperf.multirun import holds_several
+    from studperf.record import RECORD
+
+    if not (folder / RECORD).is_file() and holds_several(folder):
+        return [*resume_several(folder, session)]
+    resume(folder)
     return []
 
 
@@ -268,7 +279,7 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
             raise RunError(
                 f"resume goes on with the run's own configuration; drop {' '.join(others)}"
             )
-        return [*resume(Path(config.resume), session)]
+        return _resume_any(Path(config.resume), session)
     check_output("runs", Path(config.runs))
     from studperf.data.source import find_source
 

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from studperf.config import compose, load
+from studperf.config import compose, load, load_overrides
 from studperf.config.dataset import Dataset
 from studperf.errors import ConfigError
 
@@ -454,3 +454,8 @@ def test_a_range_needs_two_finite_ends() -> None:
     assert column("{kind: number, range: [0, .nan]}") == [
         "data.columns.extra.range.1: must be a finite number, got nan"
     ]
+
+
+def test_an_encoding_that_python_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.source\.encoding: .*no encoding 'utf-9'"):
+        load_overrides(["data.source.encoding=utf-9"])

@@ -304,11 +304,6 @@ BAD = {
         raw(lambda b: b.decode().encode("utf-16")),
         ("holds NUL bytes", "data.source.encoding=utf-16"),
     ),
-    "an unknown encoding name": Bad(
-        csv(same),
-        ("data.source.encoding: ", "no encoding 'utf-9'"),
-        {"source": {"encoding": "utf-9"}},
-    ),
     "NUL bytes": Bad(
         raw(lambda b: b.replace(b"Female", b"\x00emale")),
         ("table.csv: holds NUL bytes", "not text"),

@@ -107,7 +107,7 @@ def typed_words(hydra: Any) -> list[str]:  # noqa: ANN401 - a HydraConf, or the 
 
     # Going through the list itself would follow them, and a reference may stand for a secret.
     words = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    return [str(word) for word in words]
+    return [str(word) for word in words or ()]
 
 
 def find_references(raw: dict[str, Any]) -> list[Fault]:

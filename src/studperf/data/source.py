@@ -34,6 +34,7 @@ PARQUET = ENDINGS
 LARGEST_UNPACKED = 1 << 30
 """Bytes that a gzip file read at once may hold; larger ones are read in chunks, unless they are packed a thousandfold."""
 LONGEST_NAME = 200
+_N_SHOWN = 60
 """Characters of a column's name; YAML reads a key of at most 1,024 on one line."""
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
@@ -365,7 +366,9 @@ def check_names(names: Sequence[str], path: Path) -> None:
         faults.append(f"columns {places} have no name; give each a name in the header")
     for place, name in enumerate(names, start=1):
         if len(name) > LONGEST_NAME:
-            what = f"column {place} has a name of {len(name):,} characters, {LONGEST_NAME} are allowed: {show(name)}"
+            # Without its length: of a large file the first block alone is looked at.
+            start = repr(name[:_N_SHOWN])
+            what = f"column {place} has a name of more than {LONGEST_NAME} characters, {start}..."
             faults.append(f"{what}. Does the file lack a header, or does a quote never end?")
         elif name != one_line(name):
             what = f"column {place} has a line end or another control character in its name, {show(name)}"
