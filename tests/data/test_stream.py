@@ -342,7 +342,7 @@ def test_rows_are_numbered_as_in_the_file_where_some_lack_a_target(
             np.testing.assert_array_equal(rows.table(part).frame.index + 1, rows.numbers(part))
         warnings.append([str(finding) for finding in rows.findings])
     assert warnings[0] == warnings[1]
-    assert "1 copy of another row, target included (row 311)" in " ".join(warnings[0])
+    assert "1 row equals one above (row 311)" in " ".join(warnings[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
