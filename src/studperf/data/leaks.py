@@ -114,7 +114,7 @@ def find_pairs(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
     leaks = []
     for later in range(1, len(names)):
         one, others = columns[:, [later]], columns[:, :later]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             made = {
                 "{0} + {1}": others + one,
                 "{0} - {1}": others - one,
@@ -141,12 +141,12 @@ def _squared_correlations(columns: np.ndarray, target: np.ndarray) -> np.ndarray
     y = np.where(is_known, target[:, None], 0)
     x = np.where(is_known, x - x.sum(axis=0) / n_known, 0)
     y = np.where(is_known, y - y.sum(axis=0) / n_known, 0)
-    size = (x**2).sum(axis=0) * (y**2).sum(axis=0)
-    return np.where(
-        (size > 0) & (n_known >= _MIN_ROWS),
-        (x * y).sum(axis=0) ** 2 / np.where(size > 0, size, 1),
-        0,
-    )
+    # A quotient by a number near 0 can be so large that its square is infinite: it tells nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = (x**2).sum(axis=0) * (y**2).sum(axis=0)
+        is_told = (size > 0) & np.isfinite(size) & (n_known >= _MIN_ROWS)
+        shares = (x * y).sum(axis=0) ** 2 / np.where(is_told, size, 1)
+    return np.where(is_told, shares, 0)
 
 
 def _test_column(name: str, values: pd.Series, target: np.ndarray) -> Leak | None:
