@@ -131,11 +131,11 @@ COLUMNS = {
     ),
     "a category with a range": (
         "{kind: category, levels: [a], range: [0, 1]}",
-        "a category has no range; it can have fill, levels, unseen",
+        "a category has no range; it can have fill, levels, rare, unseen",
     ),
     "a category with two wrong keys": (
         "{kind: category, unit: hours, step: 1}",
-        "a category has no step, unit; it can have fill, levels, unseen",
+        "a category has no step, unit; it can have fill, levels, rare, unseen",
     ),
     "a flag with levels": (
         "{kind: flag, levels: [a, b]}",

@@ -17,7 +17,7 @@ from studperf.config.dataset import Dataset
 from studperf.config.shape import Encode
 from studperf.data.encoded import EncodedTable
 from studperf.data.hashes import hash_features
-from studperf.data.rows import LargeRows, SmallRows, open_rows
+from studperf.data.rows import LargeRows, SmallRows, is_large, open_rows
 from studperf.data.schema import inspect_table
 from studperf.data.source import read_source
 from studperf.data.spool import scratch_dir
@@ -559,9 +559,17 @@ def test_large_file_is_streamed_and_a_small_one_is_not(
         dataset = write(Case(), tmp_path, kind, describe(Case(), make_dataset))
         with open_rows(dataset) as rows:
             assert isinstance(rows, SmallRows)
-        monkeypatch.setattr(f"studperf.data.rows.{limit}", 399)
-        with open_rows(dataset) as rows:
-            assert isinstance(rows, LargeRows)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"studperf.data.rows.{limit}", 399)
+            with open_rows(dataset) as rows:
+                assert isinstance(rows, LargeRows)
+
+
+def test_gzip_file_is_large_by_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"x,y\n" + b"1,2\n" * 9_000_000))
+    assert path.stat().st_size < 1 << 20
+    assert is_large(path)
 
 
 def test_leak_tests_and_baselines_see_a_sample_of_training_rows(
