@@ -206,11 +206,15 @@ def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
     return VertexEnvironment()
 
 
-def resume(folder: Path, session: Session) -> list[StudperfError]:
+def resume(folder: Path, session: Session | None = None) -> RunRecord | None:
     """Goes on with a run that was killed, interrupted or failed, or with each such run of a folder of several.
 
+    Args:
+        folder: of a run, or of several.
+        session: takes what some of several runs ended with, and their folder.
+
     Returns:
-        What some of several runs ended with.
+        The run's record; None for several.
 
     Raises:
         RunError: the folder is no run and holds none.
@@ -224,16 +228,17 @@ def resume(folder: Path, session: Session) -> list[StudperfError]:
     from studperf.many import find_jobs
 
     if not (folder / RECORD).is_file() and (jobs := find_jobs(folder)):
+        session = session or Session()
         session.folders.add(folder)
-        return _run_jobs(jobs)
+        session.take(_run_jobs(jobs))
+        return None
     record = RunRecord.load(folder)
     if record.status == "finished":
         make_console().print(
             f"{folder} has finished; there is nothing to go on with.", soft_wrap=True, markup=False
         )
-        return []
-    run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
-    return []
+        return record
+    return run(load(record.config, is_trusted=False), overrides=record.overrides, folder=folder)
 
 
 def _run_jobs(jobs: Sequence[Job]) -> list[StudperfError]:
@@ -260,7 +265,8 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
             raise RunError(
                 f"resume goes on with the run's own configuration; drop {' '.join(others)}"
             )
-        return [*resume(Path(config.resume), session)]
+        resume(Path(config.resume), session)
+        return []
     check_output("runs", Path(config.runs))
     from studperf.data.source import find_source
 
