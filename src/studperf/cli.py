@@ -479,7 +479,7 @@ def run_hydra(
     if only_shows(flags) and hasattr(signal, "SIGPIPE"):
         # Hydra logs each line of --info, and `logging` tells of each that nobody reads. Nothing that only shows opens a socket,
         # for which this signal would be the end.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, lambda *_: os._exit(0))
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
         make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)

@@ -144,7 +144,8 @@ def read_line(
     loader = GlobalHydra.instance().config_loader()
     groups = group_names()
     parsed, faults = _parse_all(overrides, loader)
-    faults += _find_repeated(parsed, groups)
+    if is_multirun is not None:  # in code, words are put together, and the last one counts
+        faults += _find_repeated(parsed, groups)
     faults += _find_not_varied(parsed)
     faults += find_refused_words(_given_to_hydra(parsed))
     parsed = [o for o in parsed if not _is_told(o, faults)]
