@@ -460,6 +460,7 @@ WORDED_OTHERWISE = (
     "CSV named Parquet",
     "a damaged gzip file",
     "an endless header cell",
+    "a header quote that never ends",
 )
 
 
