@@ -461,6 +461,7 @@ WORDED_OTHERWISE = (
     "CSV named Parquet",
     "a damaged gzip file",
     "an endless header cell",
+    "a header quote that never ends",
 )
 
 

@@ -284,6 +284,16 @@ def test_row_numbers_and_ids_are_known_and_asked_about(
     assert draft.questions[name].otherwise["kind"] == "number"
 
 
+def test_rank_that_the_target_follows_is_kept_and_asked_about(tmp_path: Path) -> None:
+    table = make_table()[["fuel", "price"]]
+    noise = np.random.default_rng(11).normal(0, 2000, 300)
+    table["rank"] = (table["price"] + noise).rank().astype(int)
+    table.to_csv(tmp_path / "cars.csv", index=False)
+    draft = infer(tmp_path / "cars.csv", "price")
+    assert draft.columns["rank"]["kind"] == "number"
+    assert draft.questions["rank"].otherwise == {"kind": "id"}
+
+
 def test_sorted_measure_is_no_row_number(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     table = make_table()[["fuel", "price"]]

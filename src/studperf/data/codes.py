@@ -39,7 +39,7 @@ _CODE_WORDS = frozenset(
 )  # fmt: skip
 _CODED_WORDS = frozenset(
     (
-        *("no", "nr", "num", "nummer", "numero", "número", "index"),
+        *("no", "nr", "nummer", "numero", "número", "index"),
         *("school", "schule", "ecole", "école", "escuela", "scuola", "escola", "district", "bezirk", "distrito", "distretto"),
         *("region", "région", "regione", "región", "county", "kreis", "state", "province", "provincia", "country", "land", "pays"),
         *("department", "dept", "département", "branch", "filiale", "store", "shop", "station", "site", "plant", "firm", "firma"),
@@ -48,7 +48,7 @@ _CODED_WORDS = frozenset(
         *("industry", "sector", "race", "religion", "nationality"),
     )
 )  # fmt: skip
-_RUNNING = frozenset(("id", "key", "no", "nr", "num", "nummer", "numero", "número", "index"))
+_RUNNING = frozenset(("id", "key", "no", "nr", "nummer", "numero", "número", "index"))
 _CODE_ENDS = ("code", "fips", "zip", "plz", "codigo")
 
 
@@ -84,7 +84,8 @@ def find_suspicion(name: str, values: FloatArray, target: FloatArray) -> Suspici
     if len(levels) <= 2:  # noqa: PLR2004 - two values order nothing
         return None
     if (evidence := _row_number_evidence(values[known], levels)) is not None:
-        return Suspicion("rows", evidence, is_strong=True)
+        is_ordered = not names_rows(name) and _are_related(values[known], target[known])
+        return Suspicion("rows", evidence, is_strong=True, is_ordered=is_ordered)
     if levels[0] < 0:
         return None
     return _find_codes(named_as(name), places, counts, target[known])
@@ -137,6 +138,16 @@ def names_rows(name: str) -> bool:
 def _words_of(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return re.findall(r"[^\W\d_]+", spaced.lower())
+
+
+def _are_related(values: FloatArray, target: FloatArray) -> bool:
+    """Whether the target rises or falls with the values, by ranks, beyond three standard errors."""
+    is_known = np.isfinite(target)
+    if is_known.sum() < MIN_ROWS or np.ptp(target[is_known]) == 0:
+        return False
+    ranks = pd.DataFrame({"values": values[is_known], "target": target[is_known]}).rank()
+    r = float(ranks["values"].corr(ranks["target"]))
+    return bool(r**2 > 9 / is_known.sum())
 
 
 def _row_number_evidence(values: FloatArray, levels: FloatArray) -> str | None:

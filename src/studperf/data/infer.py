@@ -383,13 +383,14 @@ def _guess_code(
     has_gaps = bool(values.isna().any())
     if suspicion.what == "rows":
         asked = f"row numbers? It has {suspicion.evidence}"
-        if n_levels == len(values):
-            is_plain = bool(
-                number["typical"][0] in (0, 1)
-                and number["typical"][1] - number["typical"][0] + 1 == n_levels
-            )
-            return _Guess({"kind": "id"}, None if is_plain else asked, number)
-        return _Guess({"kind": "unused", "why": "row numbers"}, asked, number)
+        rows = (
+            {"kind": "id"} if n_levels == len(values) else {"kind": "unused", "why": "row numbers"}
+        )
+        low, high = number["typical"]
+        if suspicion.is_ordered:  # a rank, or a year: it may be worth something
+            return _Guess(number, f"{asked}, and the target follows them", rows)
+        is_plain = low in (0, 1) and high - low + 1 == n_levels == len(values)
+        return _Guess(rows, None if is_plain else asked, number)
     asked = f"codes? It has {suspicion.evidence}"
     if n_levels == len(values):
         return _Guess({"kind": "id"}, asked, number)
