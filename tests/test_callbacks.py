@@ -139,7 +139,7 @@ def test_a_run_that_failed_after_training_is_not_trained_further(
     whole = run(small_config("model=mlp", *words, f"runs={tmp_path / 'whole'}"))
     config = small_config("model=mlp", *words)
     with monkeypatch.context() as patch:
-        patch.setattr("studperf.judge.judge_run", full_disk)
+        patch.setattr("studperf.conclude.judge_run", full_disk)
         with pytest.raises(OSError, match="disk full"):
             run(config)
     resumed = train.resume(folder_of(config))

@@ -113,9 +113,13 @@ def test_a_full_disk_is_told_in_a_line(
     assert told.count("\n") == 1
 
 
-def test_another_fault_of_the_system_keeps_its_traceback(end: Callable[..., int]) -> None:
-    with pytest.raises(OSError, match="Input/output error"):
-        end(failing(OSError(errno.EIO, os.strerror(errno.EIO))))
+def test_another_fault_of_the_system_keeps_its_traceback(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end(failing(OSError(errno.EIO, os.strerror(errno.EIO)))) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last):")
+    assert "Input/output error" in told
 
 
 @pytest.mark.parametrize(("columns", "width"), [(None, 120), ("200", 200)])
@@ -251,9 +255,15 @@ def test_ctrl_c_ends_with_130(end: Callable[..., int], capsys: pytest.CaptureFix
     assert capsys.readouterr().err.casefold().startswith("error: interrupted")
 
 
-def test_a_fault_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        cli.run_command(failing(ZeroDivisionError()))
+def test_a_fault_of_ours_keeps_its_traceback_but_no_secret(
+    end: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "postgresql://me:SECRET@host/runs"
+    assert end(failing(ZeroDivisionError(f"can't reach {address}"))) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last):")
+    assert "ZeroDivisionError: can't reach postgresql://" in told
+    assert "SECRET" not in told
 
 
 def test_debug_is_taken_off_the_words_and_adds_the_traceback(
