@@ -104,10 +104,10 @@ class Session:
 
     def show_summaries(self) -> None:
         """Print the closing table of each folder of several runs, as far as they came."""
-        from studperf.summary import show_summary
-
         for folder in self.folders:
             if any(folder.glob("*/record.json")):
+                from studperf.summary import show_summary  # brings pandas
+
                 show_summary(folder, make_console())
 
     def messages(self) -> list[str]:

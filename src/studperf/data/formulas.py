@@ -31,6 +31,7 @@ _MAX_MISSING = 0.2
 _N_TOTALS = 5
 _MIN_STEPS = 20
 _COARSE = 1e-4
+_SAME_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,14 @@ def _find_total(
         return None
     names, table = [names[index] for index in kept], table[:, kept]
     weights, r2 = halves.fit(kept)
-    is_plain = bool(np.allclose(weights, 1, atol=0.01))
+    is_plain = bool(np.allclose(weights, 1, atol=_SAME_WEIGHT))
+    sizes = np.abs(weights)
+    # Parts are counted in one unit. Weights of several sizes are those of a law, which may well be
+    # honest: a table computed by a formula, without noise, has no other.
+    is_of_parts = bool(np.ptp(sizes) <= _SAME_WEIGHT * sizes.mean())
     text = f"{_write_sum(names, weights)} gives the target, R2 {r2:.5f}"
-    return Formula(tuple(names), text, r2, is_plain and not (table < 0).any())
+    is_sum = is_plain and not (table < 0).any()
+    return Formula(tuple(names), text, r2, is_sum, is_exact=is_of_parts)
 
 
 @dataclass(frozen=True)
