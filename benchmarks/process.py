@@ -36,7 +36,7 @@ _LEAST = {32: 0.4, 256: 0.75}
 
 def write_table(folder: str, n_rows: int) -> Values:
     """A simulated `table.csv`; in a process of its own, for memory that this one holds is counted as its children's."""
-    from studperf.config import load_overrides
+    from studperf.config.load import load_overrides
     from studperf.data.simulate import simulate
 
     frame = simulate(load_overrides(["data=simulated", f"data.source.simulate.rows={n_rows}"]).data)

@@ -136,7 +136,8 @@ def draw(n_rows: int) -> Iterator[dict[str, Any]]:
     import numpy as np
     import pandas as pd
 
-    from studperf.config import find_file, load_overrides
+    from studperf.config.load import load_overrides
+    from studperf.config.paths import find_file
     from studperf.data.simulate import simulate
 
     dataset = load_overrides(["data.source.simulate.rows=8000"]).data
@@ -167,7 +168,7 @@ def encode_ours(path: Path) -> Values:
     """Checked, split and encoded, as `train` does it."""
     import torch  # noqa: F401 - an import, not to be counted
 
-    from studperf.config import load_overrides
+    from studperf.config.load import load_overrides
     from studperf.data.rows import open_good_rows
 
     config = load_overrides([f"data.source.path={path}"])
@@ -185,7 +186,7 @@ def encode_peer(path: Path) -> Values:
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    from studperf.config import load_overrides
+    from studperf.config.load import load_overrides
 
     dataset = load_overrides([]).data
     clock = Clock()
@@ -214,8 +215,8 @@ def encode_peer(path: Path) -> Values:
 
 def time_epoch(path: Path) -> Values:
     """A run of three epochs."""
-    from studperf import train
-    from studperf.config import load_overrides
+    from studperf.config.load import load_overrides
+    from studperf.train.run import run
 
     clock = Clock()
     with (
@@ -229,7 +230,7 @@ def time_epoch(path: Path) -> Values:
             "progress=false",
             f"runs={runs}",
         ]
-        record = train.run(load_overrides(words))
+        record = run(load_overrides(words))
     epoch_s = min(
         float(after["seconds"]) - float(before["seconds"])
         for before, after in pairwise(record.history)

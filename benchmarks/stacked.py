@@ -42,13 +42,13 @@ def run_stack(task: Task, n_members: int) -> Values:
     """`fit_stack` on runs opened as `run_many` opens them, in stacks of the size that it chooses."""
     from rich.console import Console
 
-    from studperf.config import load_overrides
-    from studperf.data.prepare import prepare
-    from studperf.module import build_module
-    from studperf.record import open_run
-    from studperf.stacked import stack_size
-    from studperf.stacked.fit import Member, fit_stack
-    from studperf.stacked.stack import Stack
+    from studperf.config.load import load_overrides
+    from studperf.record.lifecycle import open_run
+    from studperf.train.module import build_module
+    from studperf.train.preparation import prepare
+    from studperf.train.stack import stack_size
+    from studperf.train.stack.fit import Member, fit_stack
+    from studperf.train.stack.stack import Stack
 
     console = Console(file=io.StringIO())
     base = load_overrides([*task.overrides, "engine=stacked"])
@@ -128,7 +128,7 @@ def compare(lanes: dict[str, Lane], task: Task, options: Options) -> Report:
         against=ALONE,
         bars=() if task.is_quick else bars(task, rounds),
         notes=(
-            "Their histories equal those of single runs to 1e-6 (tests/stacked/test_fit.py). More runs than fit the cache are trained as",
+            "Their histories equal those of single runs to 1e-6 (tests/train/stack/test_fit.py). More runs than fit the cache are trained as",
             "several stacks. Drawing dropout masks as single runs draw them takes about two fifths of a stack's time at batch 256.",
         ),
     )

@@ -116,7 +116,7 @@ def read_parts(is_quick: bool) -> dict[str, tuple[Any, Any]]:  # noqa: FBT001 - 
     """Part -> x (N, D) float32 with one-hot categories, target (N,): studperf's own rows and encoding, for every contender."""
     import torch
 
-    from studperf.config import load_overrides
+    from studperf.config.load import load_overrides
     from studperf.data.encode import Encoder, flatten
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
@@ -138,9 +138,9 @@ def read_parts(is_quick: bool) -> dict[str, tuple[Any, Any]]:  # noqa: FBT001 - 
 
 def run_studperf(task: Task) -> Values:
     """`train.run`, by a clock around the `fit` in it: Trainer, checkpoints, history and record on disk included."""
-    from studperf import fit as room
-    from studperf.config import load_overrides
-    from studperf.train import run
+    from studperf.config.load import load_overrides
+    from studperf.train import fit as room
+    from studperf.train.run import run
 
     clocks: list[Clock] = []
     plain_fit = room.fit
@@ -159,7 +159,7 @@ def run_studperf(task: Task) -> Values:
         record = run(load_overrides([*task.overrides, f"runs={runs}"]))
     if not clocks:
         raise RuntimeError(
-            "train.run does not call studperf.fit.fit any more: put the clock around what does"
+            "train.run does not call studperf.train.fit.fit any more: put the clock around what does"
         )
     n_steps = math.ceil(record.data.n_train / task.batch_size) * len(record.history)
     values = clocks[0].values(

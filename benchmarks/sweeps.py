@@ -213,9 +213,9 @@ def instant_study(storage: str, sampler: str, n_trials: int) -> Values:
     """A study of ours whose runs return at once."""
     from rich.console import Console
 
-    from studperf.config import compose
-    from studperf.sweeps.crew import run_study
-    from studperf.sweeps.door import read_order
+    from studperf.config.load import compose
+    from studperf.sweeps.request import read_order
+    from studperf.sweeps.workers import run_study
 
     node = compose(
         [*_SWEEPER, f"hydra/sweeper/sampler={sampler}"], return_hydra_config=True

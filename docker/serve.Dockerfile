@@ -13,7 +13,7 @@ WORKDIR /app
 COPY pyproject.toml uv.lock README.md LICENSE ./
 # The group `serving` alone: none of the project's dependencies. The lock holds versions without addresses; uv completes it here.
 RUN /opt/uv/bin/uv sync --only-group serving --no-install-project
-COPY src/studperf/__init__.py src/studperf/telemetry.py src/studperf/errors.py src/studperf/cli.py /app/src/studperf/
+COPY src/studperf/__init__.py src/studperf/cli/telemetry.py src/studperf/errors.py src/studperf/cli.py /app/src/studperf/
 COPY src/studperf/config/__init__.py src/studperf/config/faults.py /app/src/studperf/config/
 COPY src/studperf/bundle /app/src/studperf/bundle
 COPY src/studperf/serving /app/src/studperf/serving
@@ -22,7 +22,7 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash /app/.venv/lib /a
 
 FROM ${BASE}
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app/src PORT=8080
-# No library reports to its maker, whatever is started here: the switches of src/studperf/telemetry.py.
+# No library reports to its maker, whatever is started here: the switches of src/studperf/cli/telemetry.py.
 ENV ORT_DISABLE_TELEMETRY=1 WANDB_ERROR_REPORTING=false DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 \
     HF_HUB_DISABLE_TELEMETRY=1 STREAMLIT_BROWSER_GATHER_USAGE_STATS=false DO_NOT_TRACK=1
 WORKDIR /app

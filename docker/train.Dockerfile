@@ -23,7 +23,7 @@ RUN python -m compileall -q src && mkdir -p own/runs own/data own/.dvc && mv con
 FROM ${BASE}
 # Whoever runs it may have no home and no right to write but in runs/ and /tmp.
 ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app/src HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib
-# No library reports to its maker, whatever is started here: the switches of src/studperf/telemetry.py.
+# No library reports to its maker, whatever is started here: the switches of src/studperf/cli/telemetry.py.
 ENV ORT_DISABLE_TELEMETRY=1 WANDB_ERROR_REPORTING=false DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 \
     HF_HUB_DISABLE_TELEMETRY=1 STREAMLIT_BROWSER_GATHER_USAGE_STATS=false DO_NOT_TRACK=1
 ARG COMMIT=unknown

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from postgres_server import postgres  # noqa: F401 - a fixture
-from small_run import SMALL
-from studperf.config import load_overrides, project_root
-from studperf.config.shape import RunConfig
-from studperf.record import RunRecord
-from studperf.train import run
+from kit.postgres_server import postgres  # noqa: F401 - a fixture
+from kit.small_run import SMALL
+from studperf.config.load import load_overrides
+from studperf.config.paths import project_root
+from studperf.config.run import RunConfig
+from studperf.record.record import RunRecord
+from studperf.train.run import run
 
 # Runs and commands of all tests are untracked; tests/tracking/ undoes this for its own.
 os.environ["WANDB_MODE"] = "disabled"

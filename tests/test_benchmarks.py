@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studperf.config import project_root
+from studperf.config.paths import project_root
 
 BENCHMARKS = project_root() / "benchmarks"
 SCRIPTS = sorted(

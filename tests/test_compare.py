@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from studperf import metrics
 from studperf.compare import compare, main
-from studperf.config import load_overrides
-from studperf.config.shape import RunConfig
+from studperf.config.load import load_overrides
+from studperf.config.run import RunConfig
 from studperf.errors import RunError
-from studperf.ranking import Found, Ground, find_runs
-from studperf.record import RunRecord
-from studperf.summary import show_summary, summary_tables
-from studperf.train import run
+from studperf.judge.ranking import Found, Ground, find_runs
+from studperf.record.record import RunRecord
+from studperf.report.summary import show_summary, summary_tables
+from studperf.scoring import metrics
+from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
 SMALL = ("data=simulated", "data.source.simulate.rows=400", "progress=false", "threads=1")

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studperf.cli import make_console
-from studperf.config.shape import RunConfig
+from studperf.cli.process import make_console
+from studperf.config.run import RunConfig
 from studperf.data.simulate import simulate
 from studperf.errors import ConfigError, DataError, RunError
 from studperf.evaluate import FinishedRun, evaluate, main
-from studperf.record import BEST, RunRecord
-from studperf.train import run
+from studperf.record.files import BEST
+from studperf.record.record import RunRecord
+from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
 
@@ -286,7 +287,7 @@ def test_the_way_out_for_a_finished_run_is_to_train_again(
 def test_run_on_a_table_that_lies_on_disk_is_found_again_to_the_last_bit(
     small_config: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studperf.data.arrow.N_ROWS", 70)
+    monkeypatch.setattr("studperf.data.large.arrow.N_ROWS", 70)
     config = small_config("model=mlp", "data.memory=disk")
     run(config)
     (folder,) = Path(config.runs).iterdir()
@@ -315,8 +316,8 @@ def test_large_file_is_scored_as_a_small_one(
     for limit in (1 << 30, 10):
         monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", limit)
         monkeypatch.setattr("studperf.data.rows.LARGE_N_ROWS", limit)
-        monkeypatch.setattr("studperf.data.chunks.N_BYTES", 3000)
-        monkeypatch.setattr("studperf.data.arrow.N_ROWS", 17)
+        monkeypatch.setattr("studperf.data.large.chunks.N_BYTES", 3000)
+        monkeypatch.setattr("studperf.data.large.arrow.N_ROWS", 17)
         evaluate(
             FinishedRun.load(finished), {"data.source.path": str(tmp_path / name)}, make_console()
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from studperf.config import project_root
+from studperf.config.paths import project_root
 
 ROOT = project_root()
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -139,7 +139,7 @@ def test_compose_starts_workers_their_database_and_a_page(compose: dict[str, Any
 
 
 def test_the_workers_of_compose_are_told_what_studperf_understands(compose: dict[str, Any]) -> None:
-    from studperf.config import accept_overrides
+    from studperf.config.load import accept_overrides
 
     words = [word for word in compose["services"]["train"]["command"] if word != "-m"]
     accept_overrides([*words, "hydra.sweeper.dry_run=true"])

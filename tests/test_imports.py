@@ -90,8 +90,8 @@ HEAVY = {
 }
 RUN = """
 import sys
-from studperf.config import load_overrides
-from studperf.train import run
+from studperf.config.load import load_overrides
+from studperf.train.run import run
 words = ["model=mlp", "data=simulated", "data.source.simulate.rows=400", "trainer=smoke", "trainer.accelerator=cpu", "progress=false"]
 run(load_overrides([*words, "runs=runs"]))
 sys.stderr.write("MODULES " + " ".join(sorted({name.split(".")[0] for name in sys.modules})))
@@ -99,8 +99,8 @@ sys.stderr.write("MODULES " + " ".join(sorted({name.split(".")[0] for name in sy
 ANSWER = """
 import sys
 sys.argv = ["train.py", *{words!r}]
-from studperf.cli import run_command
-from studperf.train import main
+from studperf.cli.process import run_command
+from studperf.train.session import main
 try:
     run_command(main)
 finally:
@@ -171,7 +171,7 @@ def test_an_answer_without_a_run_imports_nothing_heavy(
 
 
 def test_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
-    rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.saved, studperf.sweeps.winner, studperf.sweeps.report\n"
+    rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.view.archive, studperf.sweeps.winner, studperf.sweeps.view.page\n"
     script = (
         rooms
         + 'sys.stderr.write("MODULES " + " ".join({name.split(".")[0] for name in sys.modules}))'

@@ -325,29 +325,29 @@ PLANTED = {
     "an arrow against the order": (
         wrong_arrows,
         "studperf.errors",
-        "from studperf.config import load",
+        "from studperf.config.load import load",
     ),
     "an arrow inside a function": (
         wrong_arrows,
         "studperf.data.split",
-        "def f():\n    import studperf.record",
+        "def f():\n    import studperf.record.record",
     ),
     "an arrow for types only": (
         wrong_arrows,
-        "studperf.metrics",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from studperf.record import RunRecord",
+        "studperf.scoring.metrics",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from studperf.record.record import RunRecord",
     ),
     "a relative arrow": (wrong_arrows, "studperf.data.split", "from ..record import RunRecord"),
     "a relative arrow to a room": (wrong_arrows, "studperf.config.", "from .. import fit"),
     "an arrow by the package's name": (
         wrong_arrows,
-        "studperf.module",
-        "from studperf import judge",
+        "studperf.train.module",
+        "from studperf.judge import judge",
     ),
     "an arrow by import_module": (
         wrong_arrows,
-        "studperf.config.shape",
-        'import importlib\nimportlib.import_module("studperf.fit")',
+        "studperf.config.run",
+        'import importlib\nimportlib.import_module("studperf.train.fit")',
     ),
     "an entry that imports another": (
         wrong_arrows,
@@ -357,17 +357,17 @@ PLANTED = {
     "a room that imports an entry": (
         wrong_arrows,
         "studperf.report",
-        "from studperf.train import run",
+        "from studperf.train.run import run",
     ),
     "a room that imports the cli": (
         wrong_arrows,
-        "studperf.fit",
-        "from studperf.cli import make_console",
+        "studperf.train.fit",
+        "from studperf.cli.process import make_console",
     ),
     "a cli that imports more": (
         wrong_arrows,
         "studperf.cli",
-        "def f():\n    from studperf.record import RunRecord",
+        "def f():\n    from studperf.record.record import RunRecord",
     ),
     "a model that reads the table": (
         wrong_arrows,
@@ -382,12 +382,12 @@ PLANTED = {
     "a server that knows runs": (
         wrong_arrows,
         "studperf.serving.api",
-        "from studperf.record import RunRecord",
+        "from studperf.record.record import RunRecord",
     ),
     "a server that needs pandas": (heavy_at_module_top, "studperf.serving.api", "import pandas"),
     "dvc outside of the data": (
         vendors_outside_their_room,
-        "studperf.record",
+        "studperf.record.record",
         "def f():\n    from dvc.repo import Repo",
     ),
     "a bundle that needs pandas": (
@@ -398,12 +398,12 @@ PLANTED = {
     "an export that draws": (
         wrong_arrows,
         "studperf.export.write",
-        "from studperf.report.svg import Chart",
+        "from studperf.report.pages.svg import Chart",
     ),
     "a model that reads the configuration": (
         wrong_arrows,
         "studperf.models.wide",
-        "from studperf.config import load",
+        "from studperf.config.load import load",
     ),
     "a sweeper that does more": (
         wrong_arrows,
@@ -424,7 +424,7 @@ PLANTED = {
     ),
     "optuna in the training": (
         vendors_outside_their_room,
-        "studperf.fit",
+        "studperf.train.fit",
         "from optuna.trial import Trial",
     ),
     "google in the data": (
@@ -432,10 +432,10 @@ PLANTED = {
         "studperf.data.source",
         "import google.auth",
     ),
-    "torch in the configuration": (heavy_at_module_top, "studperf.config.shape", "import torch"),
+    "torch in the configuration": (heavy_at_module_top, "studperf.config.run", "import torch"),
     "pandas in the metrics": (
         heavy_at_module_top,
-        "studperf.metrics",
+        "studperf.scoring.metrics",
         "try:\n    from pandas import DataFrame\nexcept ImportError: ...",
     ),
     "lightning in an entry": (
@@ -455,23 +455,27 @@ PLANTED = {
     ),
     "a utils module": (attics, "studperf.utils", ""),
     "a utils package in a room": (attics, "studperf.data.utils.", ""),
-    "a print": (prints, "studperf.fit", "def f():\n    print('done')"),
-    "an assert": (asserts, "studperf.fit", "def f(x):\n    assert x"),
-    "pickle": (pickles, "studperf.record", "def f():\n    import pickle"),
-    "joblib": (pickles, "studperf.baselines", "from joblib import dump"),
-    "skops": (pickles, "studperf.baselines", "import skops.io as sio"),
-    "a checkpoint read whole": (pickles, "studperf.fit", "import torch\ntorch.load('best.ckpt')"),
+    "a print": (prints, "studperf.train.fit", "def f():\n    print('done')"),
+    "an assert": (asserts, "studperf.train.fit", "def f(x):\n    assert x"),
+    "pickle": (pickles, "studperf.record.record", "def f():\n    import pickle"),
+    "joblib": (pickles, "studperf.scoring.baselines.fit", "from joblib import dump"),
+    "skops": (pickles, "studperf.scoring.baselines.fit", "import skops.io as sio"),
+    "a checkpoint read whole": (
+        pickles,
+        "studperf.train.fit",
+        "import torch\ntorch.load('best.ckpt')",
+    ),
     "a checkpoint read on demand": (
         pickles,
-        "studperf.fit",
+        "studperf.train.fit",
         "import torch\ntorch.load('best.ckpt', weights_only=False)",
     ),
     "arrays of objects": (
         pickles,
-        "studperf.record",
+        "studperf.record.record",
         "import numpy as np\nnp.load('a.npy', allow_pickle=True)",
     ),
-    "a pickled table": (pickles, "studperf.record", "frame.to_pickle('a')"),
+    "a pickled table": (pickles, "studperf.record.record", "frame.to_pickle('a')"),
 }
 
 
@@ -485,7 +489,7 @@ def test_a_planted_violation_is_found(
 FINE = {
     "an arrow along the order": (
         wrong_arrows,
-        "studperf.record",
+        "studperf.record.record",
         "from studperf.data.split import Split\nfrom studperf.errors import RunError",
     ),
     "an arrow within a room": (
@@ -506,12 +510,12 @@ FINE = {
     "a command of a room": (
         wrong_arrows,
         "studperf.data.__main__",
-        "from studperf.cli import run_command",
+        "from studperf.cli.process import run_command",
     ),
     "the door of the sweeper": (
         wrong_arrows,
         "hydra_plugins.studperf_sweeper.",
-        "def f():\n    from studperf.sweeps.door import run_sweep",
+        "def f():\n    from studperf.sweeps.request import run_sweep",
     ),
     "other packages": (wrong_arrows, "studperf.errors", "import studperfect.fit, torch"),
     "torch when it is needed": (
@@ -521,15 +525,15 @@ FINE = {
     ),
     "pandas for types only": (
         heavy_at_module_top,
-        "studperf.metrics",
+        "studperf.scoring.metrics",
         "import typing\nif typing.TYPE_CHECKING:\n    import pandas",
     ),
-    "torch in a heavy room": (heavy_at_module_top, "studperf.fit", "import torch"),
+    "torch in a heavy room": (heavy_at_module_top, "studperf.train.fit", "import torch"),
     "wandb in its room": (vendors_outside_their_room, "studperf.tracking.online", "import wandb"),
     "the console's print": (prints, "studperf.report", "console.print('done')"),
     "weights alone": (
         pickles,
-        "studperf.fit",
+        "studperf.train.fit",
         "import torch\ntorch.load('best.ckpt', weights_only=True)",
     ),
 }

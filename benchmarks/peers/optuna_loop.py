@@ -15,8 +15,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from studperf import train
-from studperf.config import load, load_overrides
+from studperf.config.load import load, load_overrides
+from studperf.train.run import run
 
 
 def main(journal: str, n_trials: str, how: str, *words: str) -> None:
@@ -42,7 +42,7 @@ def main(journal: str, n_trials: str, how: str, *words: str) -> None:
             checked = load(config)
         else:
             checked = load_overrides([*words, *drawn])
-        record = train.run(checked, overrides=[*words, *drawn], is_trial=how != "whole")
+        record = run(checked, overrides=[*words, *drawn], is_trial=how != "whole")
         if record.best_value is None:
             raise RuntimeError("the run has no best epoch")
         return record.best_value

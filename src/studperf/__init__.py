@@ -1,6 +1,6 @@
 """Experiments on tabular data: tracked, judged against baselines, guarded against leaks."""
 
-from studperf.telemetry import switch_off as _switch_off
+from studperf.cli.telemetry import switch_off as _switch_off
 
 __version__ = "0.1.0"
 

@@ -50,7 +50,7 @@ def start() -> None:
         runpy.run_module(_COMMANDS[name], run_name="__main__", alter_sys=True)
         return
 
-    from studperf.cli import run_command
+    from studperf.cli.process import run_command
 
     run_command(main)
 
@@ -62,7 +62,8 @@ def main() -> None:
         ConfigError: the first word is no command.
     """
     from studperf import __version__
-    from studperf.cli import make_console, read_words
+    from studperf.cli.command import read_words
+    from studperf.cli.process import make_console
     from studperf.config.faults import unknown_key
     from studperf.errors import ConfigError
 

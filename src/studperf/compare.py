@@ -8,14 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, make_console, read_words, run_command
+from studperf.cli.command import read_words
+from studperf.cli.process import end_at_once, make_console, run_command
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from studperf.ranking import Found, Group, Run, Standing
+    from studperf.judge.ranking import Found, Group, Run, Standing
 
 _USAGE = """Sets runs side by side: scores, paired intervals against the best, and which differences are noise.
 
@@ -32,7 +33,7 @@ def compare(found: Found, console: Console) -> None:
     Raises:
         RunError: no run was scored.
     """
-    from studperf.ranking import rank_apart
+    from studperf.judge.ranking import rank_apart
 
     ranking = rank_apart(found)
     rest = [_unscored_line(run) for run in ranking.unscored]
@@ -53,7 +54,7 @@ def _group_table(group: Group[Standing]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from studperf.ranking import common_words, settings_of
+    from studperf.judge.ranking import common_words, settings_of
     from studperf.report import interval_text
 
     table = Table(title=Text(f"Runs, best first: {group.heading}"), title_justify="left")
@@ -96,7 +97,7 @@ def main() -> None:
         return
     if not words:
         raise RunError(f"name the runs to compare.\n\n{_USAGE}")
-    from studperf.ranking import find_runs
+    from studperf.judge.ranking import find_runs
 
     compare(find_runs([Path(word) for word in words]), make_console())
 

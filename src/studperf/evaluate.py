@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import end_at_once, importing, make_console, read_keys, read_words, run_command
+from studperf.cli.command import read_keys, read_words
+from studperf.cli.process import end_at_once, importing, make_console, run_command
 from studperf.errors import ConfigError, RunError
-from studperf.finished import FinishedRun
+from studperf.train.finished import FinishedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.config.dataset import Dataset, Source
-    from studperf.data.facts import Finding
+    from studperf.data.findings import Finding
+    from studperf.data.large.stream import StreamedTable
     from studperf.data.rows import Rows
     from studperf.data.schema import Table
     from studperf.data.source import Provenance
-    from studperf.data.stream import StreamedTable
-    from studperf.record import Scores
+    from studperf.record.shape import Scores
 
 _USAGE = """Scores a finished run again: on its own test rows, where it must find the recorded numbers, or on another file.
 
@@ -68,7 +69,7 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
 def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
     """The source of another file, with the delimiter that its header shows."""
     from studperf.bundle.table import find_delimiter, read_header
-    from studperf.config import find_file
+    from studperf.config.paths import find_file
     from studperf.data.source import PARQUET
 
     path = find_file(str(source.path))
@@ -120,10 +121,10 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
 def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
     """As `_evaluate_small`, chunk by chunk."""
+    from studperf.data.dvc.tracked import md5_of
     from studperf.data.rows import open_good_rows, stream_source
     from studperf.data.schema import raise_faults
     from studperf.data.source import find_source
-    from studperf.data.tracked import md5_of
 
     path = find_source(dataset)
     if run.record.data.is_simulated if path is None else md5_of(path) == run.record.data.md5:
@@ -156,7 +157,7 @@ def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Conso
     import pandas as pd
 
     from studperf.data.hashes import hash_features
-    from studperf.record import SEEN_ROWS
+    from studperf.record.files import SEEN_ROWS
 
     if not (run.folder / SEEN_ROWS).is_file():
         return
@@ -170,7 +171,7 @@ def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Conso
 def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
     import numpy as np
 
-    from studperf.judge import BLOCK, score
+    from studperf.judge.judge import BLOCK, score
 
     judgement = run.record.judgement
     if judgement is None:
@@ -209,7 +210,7 @@ def _score_other_rows(
     import numpy as np
     import pandas as pd
 
-    from studperf.judge import score
+    from studperf.judge.judge import score
 
     for warning in (*warnings, *run.encoder.extrapolated(tables)):
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)

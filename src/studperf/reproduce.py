@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.cli import check_output, is_on, make_console, read_keys, read_words, run_command
-from studperf.config import load
+from studperf.cli.command import is_on, read_keys, read_words
+from studperf.cli.process import check_output, make_console, run_command
+from studperf.config.load import load
 from studperf.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.config.shape import RunConfig
-    from studperf.record import RunRecord
+    from studperf.config.run import RunConfig
+    from studperf.record.record import RunRecord
 
 _USAGE = """Runs a finished run again and says IDENTICAL, or what differs first.
 
@@ -63,7 +64,7 @@ def reproduce(
     Raises:
         RunError: the folder holds no finished run.
     """
-    from studperf.record import RunRecord
+    from studperf.record.record import RunRecord
 
     record = RunRecord.load(folder)
     if record.status != "finished" or record.judgement is None:
@@ -101,7 +102,7 @@ def reproduce(
 
 def code_differences(record: RunRecord) -> Iterator[Difference]:
     """Commit, lock and versions: what ran then and would run now."""
-    from studperf.record import read_git, read_lock_hash, read_versions
+    from studperf.record.surroundings import read_git, read_lock_hash, read_versions
 
     git = read_git()
     then, now = (record.git.commit if record.git else None), (git.commit if git else None)
@@ -140,7 +141,7 @@ def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Differenc
 
 def surroundings(record: RunRecord) -> Iterator[str]:
     """What may change a result, or hide a change, and can't be put right from here."""
-    from studperf.record import read_git, read_hardware
+    from studperf.record.surroundings import read_git, read_hardware
 
     git = read_git()
     if record.git is not None and record.git.is_dirty:
@@ -180,7 +181,7 @@ def outcome_differences(
 def _prediction_differences(
     folder: Path, again_folder: Path, *, leaves_rows_out: bool
 ) -> Iterator[Difference]:
-    from studperf.record import read_predictions
+    from studperf.record.files import read_predictions
 
     then, now = read_predictions(folder), read_predictions(again_folder)
     if leaves_rows_out and list(then["actual"]) == list(now["actual"]):
@@ -220,7 +221,7 @@ def _config_of(record: RunRecord) -> RunConfig:
 
 
 def _run_again(config: RunConfig, record: RunRecord, runs: Path) -> tuple[RunRecord, Path]:
-    from studperf.train import run
+    from studperf.train.run import run
 
     again = run(config.model_copy(update={"runs": str(runs)}), overrides=record.overrides)
     return again, runs / again.name

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from small_run import SMALL
+from kit.small_run import SMALL
 from studperf.bundle.__main__ import main
 from studperf.bundle.table import find_delimiter
-from studperf.config import load_overrides
+from studperf.config.load import load_overrides
 from studperf.data.simulate import simulate
 from studperf.errors import BundleError, ConfigError, DataError
-from studperf.train import run
+from studperf.train.run import run
 
 EXPORTED = (*SMALL, "model=linear", "export=true")
 

@@ -19,14 +19,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from small_run import SMALL
+from kit.small_run import SMALL
 from studperf.bundle import Bundle
 from studperf.bundle import manifest as seals
 from studperf.bundle.__main__ import main
-from studperf.config import load_overrides
+from studperf.config.load import load_overrides
 from studperf.errors import BundleError, StudperfError
 from studperf.serving.predictor import Predictor
-from studperf.train import run
+from studperf.train.run import run
 
 Change = Callable[[Path], object]
 Json = dict[str, Any]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from google_standin import GoogleStandin
-from studperf.cloud.vertex import Vertex
-from studperf.cloud.wire import Google
+from kit.google_standin import GoogleStandin
+from studperf.cloud.google.session import Google
+from studperf.cloud.google.vertex import Vertex
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PLACE = ("cloud.project=my-project", "cloud.bucket=gs://my-bucket/studperf")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from google_standin import GoogleStandin
+from kit.google_standin import GoogleStandin
 from studperf.cloud.__main__ import main
 from studperf.errors import ConfigError
 

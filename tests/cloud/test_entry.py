@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from google_standin import Blob, GoogleStandin, now
-from studperf.cloud.entry import command_to_run, enter
-from studperf.cloud.gcs import Folder
-from studperf.cloud.mirror import Mirror
-from studperf.cloud.presence import Presence
-from studperf.cloud.replica import Replica
-from studperf.cloud.wire import Google
+from kit.google_standin import Blob, GoogleStandin, now
+from studperf.cloud.container.entry import command_to_run, enter
+from studperf.cloud.container.heartbeat import Presence
+from studperf.cloud.container.machines import Replica
+from studperf.cloud.container.mirror import Mirror
+from studperf.cloud.google.bucket import Folder
+from studperf.cloud.google.session import Google
 from studperf.errors import CloudError
 
 

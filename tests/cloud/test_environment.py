@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from studperf.cloud.environment import VertexEnvironment
-from studperf.cloud.replica import Replica
-from studperf.config import load_overrides
+from studperf.cloud.container.environment import VertexEnvironment
+from studperf.cloud.container.machines import Replica
+from studperf.config.load import load_overrides
 from studperf.errors import CloudError, ConfigError
-from studperf.fit import build_trainer
-from studperf.train import _find_environment
+from studperf.train.fit import build_trainer
+from studperf.train.run import _find_environment
 
 CLUSTER = {
     "workerpool0": ["a:2222"],

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from google_standin import GoogleStandin
+from kit.google_standin import GoogleStandin
 from studperf.cloud.fetch import FETCHED, fetch
-from studperf.cloud.gcs import Folder
-from studperf.cloud.vertex import Job
-from studperf.cloud.wire import Google
+from studperf.cloud.google.bucket import Folder
+from studperf.cloud.google.session import Google
+from studperf.cloud.google.vertex import Job
 from studperf.errors import CloudError
 
 STUDY = {

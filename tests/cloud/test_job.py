@@ -9,8 +9,8 @@ from google.cloud.aiplatform_v1.types import CustomJob
 from google.protobuf import json_format
 
 from studperf.cloud.job import Json, Task, describe
-from studperf.config import load_overrides
 from studperf.config.cloud import Vertex
+from studperf.config.load import load_overrides
 from studperf.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from google_standin import GoogleStandin
-from small_run import SMALL
-from studperf.record import RunRecord
+from kit.google_standin import GoogleStandin
+from kit.small_run import SMALL
+from studperf.record.record import RunRecord
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 NO_EXPORT = (*SMALL, "export=false")

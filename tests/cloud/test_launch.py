@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from studperf.cloud.checkout import Code, warnings_about
+from studperf.cloud.container.quoting import unpack
 from studperf.cloud.estimate import n_workers
+from studperf.cloud.inputs import Code, warnings_about
 from studperf.cloud.launch import plan_job, show
-from studperf.cloud.words import unpack
-from studperf.config import load_overrides
 from studperf.config.cloud import Vertex
+from studperf.config.load import load_overrides
 from studperf.errors import CloudError, ConfigError
-from studperf.sweeps.dry import Estimate
+from studperf.sweeps.estimate import Estimate
 
 SIMULATED = ("data=simulated", "cloud=vertex")
 Train = Callable[..., subprocess.CompletedProcess[str]]

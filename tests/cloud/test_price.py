@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
-from studperf.config import load_overrides
 from studperf.config.cloud import Vertex
+from studperf.config.load import load_overrides
 from studperf.errors import ConfigError
 
 PRICES = """

@@ -10,9 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
-from google_standin import GoogleStandin
-from postgres_server import PostgresServer
-from small_run import SMALL
+from kit.google_standin import GoogleStandin
+from kit.postgres_server import PostgresServer
+from kit.small_run import SMALL
 from studperf.sweeps.storage import Storage
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

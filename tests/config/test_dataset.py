@@ -10,8 +10,8 @@ import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from studperf.config import compose, load, load_overrides
 from studperf.config.dataset import Dataset
+from studperf.config.load import compose, load, load_overrides
 from studperf.errors import ConfigError
 
 SMALL = """

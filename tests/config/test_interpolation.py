@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from studperf.config import load_overrides
 from studperf.config.interpolation import (
     escape,
     find_references,
@@ -14,6 +13,7 @@ from studperf.config.interpolation import (
     resolve,
     resolve_sweeper,
 )
+from studperf.config.load import load_overrides
 from studperf.errors import ConfigError
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Word

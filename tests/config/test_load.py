@@ -14,9 +14,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ValidationError
 
-from studperf import config
-from studperf.config import compose, load, load_overrides
-from studperf.config.shape import RunConfig
+from studperf.config import paths
+from studperf.config.load import compose, load, load_overrides
+from studperf.config.paths import config_dir, find_file, project_root
+from studperf.config.run import RunConfig
 from studperf.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ FILES = sorted(
 )  # that one is a link
 FILES = [
     file for file in FILES if not file.is_relative_to(CONF / "hydra")
-]  # the sweeper's, see tests/sweeps/test_door.py
+]  # the sweeper's, see tests/sweeps/test_request.py
 COLUMNS, LAW = ("data", "columns"), ("data", "source", "simulate", "law")
 
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -514,13 +515,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of `conf/` and `sweeps/` to change at will."""
     for folder in (CONF, SWEEPS):
         shutil.copytree(folder, tmp_path / folder.name)
-    monkeypatch.setattr(config, "PACKAGE", tmp_path / "src" / "studperf")
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "src" / "studperf")
     return tmp_path
 
 
 def test_the_configuration_lies_in_the_checkout(checkout: Path) -> None:
-    assert config.project_root() == checkout
-    assert config.config_dir() == checkout / "conf"
+    assert project_root() == checkout
+    assert config_dir() == checkout / "conf"
 
 
 def test_a_typo_in_a_yaml_file_is_refused(checkout: Path) -> None:
@@ -553,10 +554,10 @@ def test_a_path_is_found_from_every_folder(
     monkeypatch.chdir(elsewhere)
     (checkout / "table.csv").touch()
     (elsewhere / "mine.csv").touch()
-    assert config.find_file("table.csv") == checkout / "table.csv"
-    assert config.find_file("mine.csv") == Path("mine.csv")
-    assert config.find_file(str(elsewhere / "mine.csv")) == elsewhere / "mine.csv"
-    assert config.find_file("nowhere.csv") == Path("nowhere.csv")
+    assert find_file("table.csv") == checkout / "table.csv"
+    assert find_file("mine.csv") == Path("mine.csv")
+    assert find_file(str(elsewhere / "mine.csv")) == elsewhere / "mine.csv"
+    assert find_file("nowhere.csv") == Path("nowhere.csv")
 
 
 def test_a_record_from_before_a_key_existed_gets_its_default() -> None:

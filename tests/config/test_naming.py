@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from studperf.config import compose, load, load_overrides
+from studperf.config.load import compose, load, load_overrides
 from studperf.config.naming import name_of_choice
-from studperf.config.shape import RunConfig
+from studperf.config.run import RunConfig
 from studperf.errors import ConfigError
-from studperf.ranking import find_runs
-from studperf.record import RunRecord
-from studperf.report.overview import choices
-from studperf.report.runs_page import render_runs
-from studperf.summary import summary_tables
-from studperf.train import run
+from studperf.judge.ranking import find_runs
+from studperf.record.record import RunRecord
+from studperf.report.pages.overview import choices
+from studperf.report.pages.runs import render_runs
+from studperf.report.summary import summary_tables
+from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
 TWO_MODELS = """

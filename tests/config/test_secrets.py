@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import Callback
 
-from studperf.cli import run_command
-from studperf.config import load_overrides
+from studperf.cli.process import run_command
+from studperf.config.load import load_overrides
+from studperf.config.run import RunConfig
 from studperf.config.secrets import find_secrets, mask, secret_words
-from studperf.config.shape import RunConfig
 from studperf.errors import ConfigError
-from studperf.record import RunRecord
-from studperf.train import run
+from studperf.record.record import RunRecord
+from studperf.train.run import run
 
 KEY = "0123456789abcdef" * 2
 

@@ -14,15 +14,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from studperf import train
-from studperf.config import load_overrides
 from studperf.config.dataset import Dataset
-from studperf.data.leaks import Leak, guard
+from studperf.config.load import load_overrides
+from studperf.data.guard.leaks import Leak, guard
 from studperf.data.rows import guard_sample, open_good_rows
 from studperf.data.schema import check_table
 from studperf.data.source import read_source
 from studperf.data.split import split_rows, split_table
 from studperf.errors import DataError
+from studperf.train.run import run
 
 Write = Callable[[Path, pd.DataFrame], Path]
 
@@ -473,8 +473,8 @@ def enter_in_chunks(dataset: Dataset) -> tuple[Leak, ...]:
 
 @pytest.fixture
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studperf.data.chunks.N_BYTES", 4000)
-    monkeypatch.setattr("studperf.data.arrow.N_ROWS", 37)
+    monkeypatch.setattr("studperf.data.large.chunks.N_BYTES", 4000)
+    monkeypatch.setattr("studperf.data.large.arrow.N_ROWS", 37)
 
 
 @pytest.mark.usefixtures("_small_chunks")
@@ -617,7 +617,7 @@ def test_run_leaves_no_folder_for_a_bad_table(
     path = BAD[case].write(tmp_path, good)
     config = load_overrides([f"data.source.path={path}", f"runs={tmp_path / 'runs'}"])
     with pytest.raises(DataError) as caught:
-        train.run(config)
+        run(config)
     assert all(words in str(caught.value) for words in BAD[case].says)
     assert not (tmp_path / "runs").exists()
 
@@ -628,5 +628,5 @@ def test_run_leaves_no_folder_for_a_leak(tmp_path: Path, good: pd.DataFrame) -> 
         [f"data.source.path={path}", f"runs={tmp_path / 'runs'}", "data.columns.passed.kind=flag"]
     )
     with pytest.raises(DataError, match="passed: it is an exact step function"):
-        train.run(config)
+        run(config)
     assert not (tmp_path / "runs").exists()

@@ -55,10 +55,10 @@ def test_check_of_a_large_table_says_the_same(
     command("simulate", "rows=300", "out=t.csv")
     small = command("check", "data.source.path=t.csv")
     monkeypatch.setattr(
-        "studperf.data.progress._PATIENCE_S", 1000
+        "studperf.data.large.progress._PATIENCE_S", 1000
     )  # a busy machine tells how long it took
     monkeypatch.setattr("studperf.data.rows.LARGE_CSV_BYTES", 10)
-    monkeypatch.setattr("studperf.data.chunks.N_BYTES", 5000)
+    monkeypatch.setattr("studperf.data.large.chunks.N_BYTES", 5000)
     assert command("check", "data.source.path=t.csv") == small
     monkeypatch.setattr("studperf.data.rows.N_SAMPLED", 100)
     assert (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from studperf.config.dataset import Dataset
-from studperf.config.shape import Encode
+from studperf.config.run import Encode
 from studperf.data.encode import Encoded, Encoder, FeatureSpec, flatten
 from studperf.data.schema import Table, check_table
 from studperf.data.split import split_table

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hostile_tables import Build, cases
+from kit.hostile_tables import Build, cases
 from studperf.data.__main__ import main
 from studperf.errors import StudperfError
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from studperf.config.dataset import Dataset
-from studperf.data.memory import available_bytes
+from studperf.data.large.memory import available_bytes
 from studperf.data.schema import check_table
 from studperf.data.simulate import simulate
 from studperf.errors import DataError

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studperf.config import project_root
 from studperf.config.dataset import Dataset, Source
+from studperf.config.paths import project_root
+from studperf.data.dvc.tracked import md5_of
 from studperf.data.rows import open_rows
 from studperf.data.schema import Table
 from studperf.data.source import read_file, read_source
-from studperf.data.tracked import md5_of
 from studperf.errors import DataError
 
 MakeDataset = Callable[..., Dataset]

@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from studperf.bundle.rows import to_feeds
 from studperf.config.dataset import Dataset
-from studperf.config.shape import Encode
+from studperf.config.run import Encode
 from studperf.data.encode import CLIP, Encoder, NumberCode
 from studperf.data.schema import check_table
 from studperf.export.encoder import ML_DOMAIN, add_encoder

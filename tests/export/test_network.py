@@ -7,10 +7,11 @@ import onnxruntime
 import pytest
 import torch
 
-from studperf.config import config_dir, load_overrides
+from studperf.config.load import load_overrides
+from studperf.config.paths import config_dir
 from studperf.data.encode import FeatureSpec
 from studperf.export.network import export_network
-from studperf.module import ScoreModule, build_model
+from studperf.train.module import ScoreModule, build_model
 
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 SPECS = {

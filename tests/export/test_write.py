@@ -15,21 +15,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from small_run import SMALL
+from kit.small_run import SMALL
 from studperf.bundle import FILES, Bundle, find_bundle, verify
 from studperf.bundle.cost import measure
 from studperf.bundle.graph import read_graph
 from studperf.bundle.rows import to_feeds
-from studperf.config import config_dir, load_overrides
-from studperf.config.shape import RunConfig
+from studperf.config.load import load_overrides
+from studperf.config.paths import config_dir
+from studperf.config.run import RunConfig
 from studperf.data.simulate import simulate
 from studperf.errors import ExportError, RunError
 from studperf.export import write
 from studperf.export.__main__ import main
 from studperf.export.write import export_run, write_bundle
-from studperf.finished import FinishedRun
-from studperf.record import RunRecord
-from studperf.train import run
+from studperf.record.record import RunRecord
+from studperf.train.finished import FinishedRun
+from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
 FAST = ("mlp", "tabm")

@@ -7,9 +7,10 @@ import torch
 import yaml
 from safetensors.torch import load, save
 
-from studperf.config import config_dir, load_overrides
+from studperf.config.load import load_overrides
+from studperf.config.paths import config_dir
 from studperf.data.encode import FeatureSpec
-from studperf.module import ScoreModule, build_model
+from studperf.train.module import ScoreModule, build_model
 
 NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 SPECS = {

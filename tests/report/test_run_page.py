@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studperf.card import excluded_columns, predictors, published_slices
-from studperf.figures import Figures
-from studperf.metrics import Interval
-from studperf.record import RunRecord
-from studperf.report.run_page import render_run
+from studperf.record.record import RunRecord
+from studperf.report.card import excluded_columns, predictors, published_slices
+from studperf.report.numbers import Figures
+from studperf.report.pages.run import render_run
+from studperf.scoring.metrics import Interval
 
 from .conftest import Page
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from studperf.errors import RunError
-from studperf.figures import Figures
-from studperf.ranking import Standing, find_runs, rank_apart
-from studperf.record import RunRecord
-from studperf.report.overview import Axis, choices, upper_end
-from studperf.report.runs_page import render_runs
-from studperf.report.svg import cut
+from studperf.judge.ranking import Standing, find_runs, rank_apart
+from studperf.record.record import RunRecord
+from studperf.report.numbers import Figures
+from studperf.report.pages.overview import Axis, choices, upper_end
+from studperf.report.pages.runs import render_runs
+from studperf.report.pages.svg import cut
 
 from .conftest import Page
 

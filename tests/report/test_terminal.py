@@ -3,10 +3,10 @@ import io
 import pytest
 from rich.console import Console
 
-from studperf.metrics import Interval
-from studperf.record import Scores
+from studperf.record.shape import Scores
 from studperf.report import interval_text
 from studperf.report.terminal import score_table
+from studperf.scoring.metrics import Interval
 
 
 @pytest.mark.parametrize(

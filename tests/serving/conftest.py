@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from starlette.applications import Starlette
 
-from small_run import SMALL
+from kit.small_run import SMALL
 from studperf.bundle import Bundle
-from studperf.config import load_overrides
+from studperf.config.load import load_overrides
 from studperf.data.simulate import simulate
 from studperf.serving.api import create_app
 from studperf.serving.predictor import Predictor
-from studperf.train import run
+from studperf.train.run import run
 
 EXPORTED = (*SMALL, "model=linear", "export=true")
 FILLED = ("data.columns.age.fill=median", "data.columns.gender.fill=mode")

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from studperf.sweeps.charts import history_chart, shown_range
+from studperf.sweeps.view.charts import history_chart, shown_range
 
 
 def trials(values: list[float]) -> list[FrozenTrial]:

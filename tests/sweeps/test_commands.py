@@ -10,9 +10,9 @@ import pytest
 
 from studperf.errors import ConfigError
 from studperf.sweeps.__main__ import main
-from studperf.sweeps.saved import Saved, find_study, repeat_command
 from studperf.sweeps.storage import JOURNAL
 from studperf.sweeps.study import Plan, Study
+from studperf.sweeps.view.archive import Saved, find_study, repeat_command
 
 
 @pytest.mark.parametrize(

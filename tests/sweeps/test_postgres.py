@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postgres_server import PostgresServer
+from kit.postgres_server import PostgresServer
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
 from studperf.sweeps.storage import WORKER, Storage, hide
@@ -87,7 +87,7 @@ def test_a_wrong_password_is_refused_at_once_and_not_shown(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "studperf.sweeps.patience.time.sleep",
+        "studperf.sweeps.retry.time.sleep",
         lambda _: pytest.fail("waited for a server that said no"),
     )
     with pytest.raises(ConfigError, match="can't be opened") as refusal:

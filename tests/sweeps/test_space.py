@@ -2,7 +2,7 @@ import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from studperf.config.sweep import Conditional
+from studperf.config.study import Conditional
 from studperf.sweeps.space import Choice, Numbers, Space, Word, read, read_space, write
 
 FORMS = {

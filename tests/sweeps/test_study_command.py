@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from studperf.config import load_overrides
+from studperf.config.load import load_overrides
 from studperf.errors import PrunedError
-from studperf.record import RunRecord
+from studperf.record.record import RunRecord
 
 SMALL = ["data=simulated", "data.source.simulate.rows=400", "trainer.max_epochs=4", "plots=false"]
 SPACE = [
@@ -286,8 +286,8 @@ def test_trials_go_through_a_launcher_of_hydras_in_batches(tmp_path: Path) -> No
 def test_a_trial_predicts_val_alone_and_a_second_one_reads_no_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from studperf.data import prepare
-    from studperf.train import run
+    from studperf.train import preparation as prepare
+    from studperf.train.run import run
 
     for i in range(2):
         config = load_overrides(
@@ -306,7 +306,7 @@ def test_a_trial_predicts_val_alone_and_a_second_one_reads_no_table(
 def test_a_pruned_run_says_so_in_its_record(tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import Callback
 
-    from studperf.train import run
+    from studperf.train.run import run
 
     class Prune(Callback):
         def on_train_epoch_end(self, trainer: object, pl_module: object) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from studperf.metrics import Interval
+from studperf.scoring.metrics import Interval
 from studperf.sweeps.winner import Candidate, sentence
 
 

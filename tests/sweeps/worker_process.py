@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from studperf.config import check_sweeper, compose
+from studperf.config.load import check_sweeper, compose
 from studperf.sweeps.space import read_space
 from studperf.sweeps.study import Plan, Study
 from studperf.sweeps.worker import Job, Task, work

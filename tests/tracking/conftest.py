@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from small_run import SMALL
-from standin import API_KEY, Standin
-from studperf.config.shape import RunConfig
-from studperf.tracking.pipe import close_scribe
+from kit.small_run import SMALL
+from kit.wandb_standin import API_KEY, Standin
+from studperf.config.run import RunConfig
+from studperf.tracking.client import close_scribe
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 OFFLINE = "tracking.wandb.mode=offline"

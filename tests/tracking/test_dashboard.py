@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from standin import ENTITY, Standin
-from studperf.config.shape import RunConfig
+from kit.wandb_standin import ENTITY, Standin
+from studperf.config.run import RunConfig
 from studperf.errors import ConfigError, RunError
 from studperf.tracking import dashboard, keys
-from studperf.train import run
+from studperf.train.run import run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pydantic.warnings.PydanticDeprecatedSince20"

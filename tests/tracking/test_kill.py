@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from standin import Standin
-from studperf.record import RunRecord
+from kit.wandb_standin import Standin
+from studperf.record.record import RunRecord
 from studperf.tracking import keys
-from studperf.tracking.reader import LoggedRun, read_run
-from studperf.tracking.scribe import KILLED
+from studperf.tracking.log_file import LoggedRun, read_run
+from studperf.tracking.process import KILLED
 from studperf.tracking.sync import sync
 
 Start = Callable[..., subprocess.Popen[str]]

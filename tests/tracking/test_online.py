@@ -9,12 +9,12 @@ import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from standin import API_KEY, ENTITY, Standin
-from studperf.config.shape import RunConfig
-from studperf.record import RunRecord
+from kit.wandb_standin import API_KEY, ENTITY, Standin
+from studperf.config.run import RunConfig
+from studperf.record.record import RunRecord
 from studperf.tracking import keys
-from studperf.tracking.reader import read_run
-from studperf.train import run
+from studperf.tracking.log_file import read_run
+from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -151,9 +151,9 @@ def test_a_server_lost_in_mid_run_costs_one_warning_and_no_row(
 def test_a_resumed_run_is_appended_to_the_one_at_the_server(
     server: Standin, offline_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from studperf.train import resume
+    from studperf.train.session import resume
 
-    monkeypatch.setattr("studperf.callbacks.WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr("studperf.train.checkpoints.WRITE_EVERY_S", 0.0)
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

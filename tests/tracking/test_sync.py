@@ -9,14 +9,15 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from standin import API_KEY, Standin
-from studperf.config.shape import RunConfig
+from kit.wandb_standin import API_KEY, Standin
+from studperf.config.run import RunConfig
 from studperf.errors import RunError
-from studperf.record import RunRecord
+from studperf.record.record import RunRecord
 from studperf.tracking import keys
-from studperf.tracking.reader import read_run
+from studperf.tracking.log_file import read_run
 from studperf.tracking.sync import Upload, check, find_uploads, sync
-from studperf.train import resume, run
+from studperf.train.run import run
+from studperf.train.session import resume
 
 Config = Callable[..., RunConfig]
 QUIET = Console(quiet=True)
@@ -90,7 +91,7 @@ def test_an_artifact_that_was_lost_is_named(server: Standin, runs: Path) -> None
 def test_a_run_in_two_sessions_arrives_as_one(
     server: Standin, offline_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studperf.callbacks.WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr("studperf.train.checkpoints.WRITE_EVERY_S", 0.0)
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -11,15 +11,17 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from studperf.config import load_overrides
-from studperf.config.shape import RunConfig
+from studperf.config.load import load_overrides
+from studperf.config.run import RunConfig
 from studperf.errors import Interrupted
-from studperf.record import RunRecord, sha256_of
+from studperf.record.files import sha256_of
+from studperf.record.record import RunRecord
 from studperf.tracking import keys
-from studperf.tracking.pipe import Scribe, close_scribe
-from studperf.tracking.reader import LoggedRun, read_run
+from studperf.tracking.client import Scribe, close_scribe
+from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.tracker import Tracker
-from studperf.train import resume, run
+from studperf.train.run import run
+from studperf.train.session import resume
 
 Config = Callable[..., RunConfig]
 
@@ -295,7 +297,7 @@ def test_a_process_that_dies_costs_one_warning(
 ) -> None:
     class Kill(Callback):
         def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            from studperf.tracking import pipe
+            from studperf.tracking import client as pipe
 
             assert pipe._current is not None
             pipe._current.kill()

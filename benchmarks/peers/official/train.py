@@ -9,8 +9,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from studperf.config import config_dir, load, register_resolvers
-from studperf.train import run
+from studperf.config.load import load, register_resolvers
+from studperf.config.paths import config_dir
+from studperf.train.run import run
 
 register_resolvers()
 

@@ -35,7 +35,7 @@ class StudperfSweeper(Sweeper):
         Args:
             arguments: the words of the command line that are not Hydra's own.
         """
-        from studperf.sweeps.door import run_sweep
+        from studperf.sweeps.request import run_sweep
 
         return run_sweep(arguments, self.settings, self.config, self.hydra_context)
 

@@ -12,14 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli import (
-    check_output,
-    make_console,
-    print_warning,
-    read_keys,
-    run_command,
-    run_command_of,
-)
+from studperf.cli.command import read_keys, run_command_of
+from studperf.cli.process import check_output, make_console, print_warning, run_command
 from studperf.config.files import check_file
 from studperf.errors import ConfigError
 

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import is_on, make_console, read_keys, read_words, run_command
+from studperf.cli.command import is_on, read_keys, read_words
+from studperf.cli.process import make_console, run_command
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.cloud.vertex import Job, Vertex
-    from studperf.cloud.wire import Google
+    from studperf.cloud.google.session import Google
+    from studperf.cloud.google.vertex import Job, Vertex
     from studperf.config.cloud import Vertex as Cloud
 
 _USAGE = """Jobs on Vertex AI that python -m studperf.train ... cloud=vertex submitted.
@@ -159,8 +160,8 @@ def bring_home(asked: Asked) -> None:
 
 def run_doctor(asked: Asked) -> int:
     """Check all that a job needs, and print each finding; return the exit code."""
-    from studperf.cloud.checkout import read_code
     from studperf.cloud.doctor import examine, show
+    from studperf.cloud.inputs import read_code
 
     code = read_code()
     commit = None
@@ -189,7 +190,7 @@ _COMMANDS: dict[str, Callable[[Asked], int | None]] = {
 def main() -> int | None:
     """Run the command that the command line names; return the exit code."""
     if sys.argv[1:2] == ["entry"]:  # in a job's container
-        from studperf.cloud.entry import enter
+        from studperf.cloud.container.entry import enter
 
         return enter(sys.argv[2:])
     words = read_words(_USAGE)
@@ -227,10 +228,10 @@ def _open(
 ) -> Asked:
     """Compose the settings of the cloud, and open a session with Google."""
     from studperf.cloud.checks import require
-    from studperf.cloud.vertex import Vertex
-    from studperf.cloud.wire import Google
-    from studperf.config import load_overrides
+    from studperf.cloud.google.session import Google
+    from studperf.cloud.google.vertex import Vertex
     from studperf.config.cloud import Vertex as Cloud
+    from studperf.config.load import load_overrides
 
     cloud = load_overrides(["cloud=vertex", *words]).cloud
     if not isinstance(cloud, Cloud):

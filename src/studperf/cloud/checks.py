@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from studperf.cloud.faults import push_image
-from studperf.cloud.gcs import Folder
-from studperf.cloud.secret import create_secret, name_of_secret
+from studperf.cloud.google.bucket import Folder
+from studperf.cloud.google.errors import push_image
+from studperf.cloud.google.secrets import create_secret, name_of_secret
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
-    from studperf.cloud.wire import Google
+    from studperf.cloud.google.session import Google
     from studperf.config.cloud import Vertex as Cloud
 
 SERVICES = ("aiplatform", "storage", "secretmanager", "logging", "artifactregistry")
@@ -57,7 +57,7 @@ def check_credentials(google: Google) -> str:
 
 def check_api(google: Google, service: str) -> str:
     """Check that a service is switched on for the project."""
-    from studperf.cloud.faults import enable
+    from studperf.cloud.google.errors import enable
 
     asked = google.asked("serviceusage", f"{service}.googleapis.com")
     path = f"v1/projects/{google.project}/services/{service}.googleapis.com"

@@ -23,7 +23,7 @@ from studperf.errors import StudperfError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.cloud.wire import Google
+    from studperf.cloud.google.session import Google
     from studperf.config.cloud import Vertex as Cloud
 
 _DATABASE = "STUDPERF_STORAGE"

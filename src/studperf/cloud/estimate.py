@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.config.cloud import Vertex as Cloud
-    from studperf.sweeps.door import Order
+    from studperf.sweeps.request import Order
 
 
 def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) -> None:
@@ -21,8 +21,8 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
     Raises:
         ConfigError: cloud.timeout_s is too short.
     """
-    from studperf.sweeps.board import time_span
-    from studperf.sweeps.dry import dry_run
+    from studperf.sweeps.estimate import dry_run
+    from studperf.sweeps.view.live_table import time_span
 
     run = sweeps.handed().run
     if run is None:

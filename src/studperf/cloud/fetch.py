@@ -9,15 +9,15 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from studperf.cloud.gcs import Blob, Folder
-from studperf.data.tracked import md5_of
+from studperf.cloud.google.bucket import Blob, Folder
+from studperf.data.dvc.tracked import md5_of
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.cloud.vertex import Job
-    from studperf.cloud.wire import Google
+    from studperf.cloud.google.session import Google
+    from studperf.cloud.google.vertex import Job
 
 RUNS = "runs"
 """Folder of a job's runs, in its folder of the bucket."""

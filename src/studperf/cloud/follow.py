@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from studperf.cloud.vertex import Line
+from studperf.cloud.google.vertex import Line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.cloud.vertex import Job, Vertex
+    from studperf.cloud.google.vertex import Job, Vertex
 
 # Google's own client asks as often.
 POLL_S = 5.0

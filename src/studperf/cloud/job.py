@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from studperf.cloud.words import pack
+from studperf.cloud.container.quoting import pack
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from studperf.config.cloud import Vertex
-    from studperf.config.shape import RunConfig
+    from studperf.config.run import RunConfig
 
 Json = dict[str, Any]
 Kind = Literal["run", "repeat", "multirun", "study"]

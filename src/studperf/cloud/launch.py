@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cloud.checkout import Code, Table, read_code, read_table, warnings_about
+from studperf.cloud.container.quoting import key_of, pack, words_for_container
+from studperf.cloud.inputs import Code, Table, read_code, read_table, warnings_about
 from studperf.cloud.job import (
     Json,
     Kind,
@@ -24,10 +25,9 @@ from studperf.cloud.job import (
     table_uri,
 )
 from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
-from studperf.cloud.words import key_of, pack, words_for_container
-from studperf.config import accept_overrides, compose_first, load
 from studperf.config.cloud import Vertex as Cloud
-from studperf.config.sweep import is_plain_multirun
+from studperf.config.load import accept_overrides, compose_first, load
+from studperf.config.study import is_plain_multirun
 from studperf.errors import CloudError, ConfigError
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
-    from studperf.cloud.vertex import Job
-    from studperf.cloud.wire import Google
-    from studperf.config.shape import RunConfig
-    from studperf.sweeps.door import Order
+    from studperf.cloud.google.session import Google
+    from studperf.cloud.google.vertex import Job
+    from studperf.config.run import RunConfig
+    from studperf.sweeps.request import Order
 
 _MULTIRUN = {"-m", "--multirun"}
 _PASSWORD = re.compile(r"\w+://[^\s:/@]*:[^\s/@]+@")
@@ -107,7 +107,7 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
     _refuse_words(flags, words)
     from omegaconf import OmegaConf
 
-    from studperf.sweeps.door import find_study_faults
+    from studperf.sweeps.request import find_study_faults
 
     accepted = accept_overrides(words, check_study=find_study_faults)
     cfg = compose_first(accepted)
@@ -175,7 +175,7 @@ def _kind(config: RunConfig, hydra: DictConfig, flags: Sequence[str]) -> Kind:
 def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
     """Return the study, checked as it will be in each worker."""
     from studperf.config.interpolation import resolve_sweeper
-    from studperf.sweeps.door import read_order
+    from studperf.sweeps.request import read_order
 
     plain = resolve_sweeper(hydra.sweeper)
     words = [word for word in words_for_container(accepted) if not key_of(word).startswith("hydra")]
@@ -313,8 +313,8 @@ def send(plan: Plan, console: Console) -> int | None:
         The exit code of following the job, where that was asked for.
     """
     from studperf.cloud.checks import check_image, is_googles, require
-    from studperf.cloud.vertex import Vertex
-    from studperf.cloud.wire import Google
+    from studperf.cloud.google.session import Google
+    from studperf.cloud.google.vertex import Vertex
 
     cloud = plan.cloud
     require(cloud)
@@ -344,7 +344,7 @@ def send(plan: Plan, console: Console) -> int | None:
 
 def _send_table(plan: Plan, google: Google, console: Console) -> None:
     """Upload the table, unless the bucket has it already."""
-    from studperf.cloud.gcs import Folder
+    from studperf.cloud.google.bucket import Folder
 
     folder = Folder(google, str(plan.cloud.bucket))
     table = plan.table
@@ -372,7 +372,7 @@ def _send_table(plan: Plan, google: Google, console: Console) -> None:
 def _check_secrets(cloud: Cloud, google: Google, console: Console) -> None:
     """Check that the secrets are there; warn where this account may not look."""
     from studperf.cloud.checks import check_secret
-    from studperf.cloud.faults import NotFoundError
+    from studperf.cloud.google.errors import NotFoundError
 
     for name in cloud.secrets.values():
         try:

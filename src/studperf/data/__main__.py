@@ -10,16 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import (
-    check_output,
-    end_at_once,
-    is_on,
-    make_console,
-    read_keys,
-    run_command,
-    run_command_of,
-)
-from studperf.config import load_overrides, project_root
+from studperf.cli.command import is_on, read_keys, run_command_of
+from studperf.cli.process import check_output, end_at_once, make_console, run_command
+from studperf.config.load import load_overrides
+from studperf.config.paths import project_root
 from studperf.errors import ConfigError, DataError, brief, one_line
 
 if TYPE_CHECKING:
@@ -91,10 +85,10 @@ def report(words: Sequence[str]) -> None:
     Raises:
         DataError: the table has faults; they are listed.
     """
-    from studperf.data.report import write_report
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
     from studperf.data.split import split_table
+    from studperf.report.pages.table import write_report
 
     own, others = _take(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
@@ -117,8 +111,8 @@ def report(words: Sequence[str]) -> None:
 def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> None:
     import tempfile
 
-    from studperf.changes.page import describe_change, show, to_markdown, write
-    from studperf.changes.versions import read_current, read_version
+    from studperf.data.versions.find import read_current, read_version
+    from studperf.report.pages.change import describe_change, show, to_markdown, write
 
     new = read_current(dataset)
     with tempfile.TemporaryDirectory() as folder:
@@ -234,8 +228,8 @@ def fetch(words: Sequence[str]) -> None:
     Raises:
         DataError: says what is in the way.
     """
-    from studperf.data.transfer import fetch as bring
-    from studperf.data.transfer import find_place
+    from studperf.data.dvc.transfer import fetch as bring
+    from studperf.data.dvc.transfer import find_place
 
     own = _only(words, "fetch", ("dvc", "remote", "force"))
     bring(
@@ -252,8 +246,8 @@ def push(words: Sequence[str]) -> None:
     Raises:
         DataError: says what is in the way.
     """
-    from studperf.data.transfer import find_place
-    from studperf.data.transfer import push as store
+    from studperf.data.dvc.transfer import find_place
+    from studperf.data.dvc.transfer import push as store
 
     own = _only(words, "push", ("dvc", "remote"))
     store(find_place(own.get("dvc")), make_console(), remote=own.get("remote"))

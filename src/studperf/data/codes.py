@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from studperf.data.facts import Finding
+from studperf.data.findings import Finding
 from studperf.data.schema import Table
-from studperf.metrics import FloatArray
+from studperf.scoring.metrics import FloatArray
 
 MIN_ROWS = 20
 _MIN_EXPECTED = 8.0

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from studperf.config.dataset import Block, Column
-from studperf.config.shape import Encode
+from studperf.config.run import Encode
 from studperf.data.schema import Finding, Table
 from studperf.errors import DataError
 

@@ -16,13 +16,13 @@ from studperf.config.dataset import Dataset, Source
 from studperf.config.document import read_dataset, write_inline, write_key
 from studperf.config.files import check_file
 from studperf.data.codes import MIN_ROWS, Suspicion, find_suspicion, names_rows
-from studperf.data.facts import show
-from studperf.data.leaks import MAX_LEVELS, Leak, find_leaks
+from studperf.data.findings import show
+from studperf.data.guard.leaks import MAX_LEVELS, Leak, find_leaks
 from studperf.data.numbers import LARGEST, Marks, find_marks, is_ambiguous, read_numbers
 from studperf.data.schema import as_levels, inspect_table
 from studperf.data.source import PARQUET, parse_bytes, read_first_bytes, read_head
 from studperf.errors import ConfigError, DataError, as_shown
-from studperf.metrics import FloatArray
+from studperf.scoring.metrics import FloatArray
 
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from studperf.config.dataset import Dataset
-from studperf.config.shape import Encode
-from studperf.data.arrow import open_frame, open_parquet
-from studperf.data.chunks import ChunkSource, CsvSource
+from studperf.config.run import Encode
 from studperf.data.encode import Encoder
-from studperf.data.encoded import EncodedTable, encode_parts
-from studperf.data.facts import Finding
+from studperf.data.findings import Finding
+from studperf.data.guard.leaks import Leak, guard
 from studperf.data.hashes import Hashes, hash_features
-from studperf.data.leaks import Leak, guard
-from studperf.data.progress import reading
+from studperf.data.large.arrow import open_frame, open_parquet
+from studperf.data.large.chunks import ChunkSource, CsvSource
+from studperf.data.large.progress import reading
+from studperf.data.large.stream import StreamedTable, stream_table
 from studperf.data.schema import Table, inspect_table, raise_faults
 from studperf.data.simulate import simulate
 from studperf.data.source import (
@@ -36,8 +36,8 @@ from studperf.data.source import (
     unpacked_size,
 )
 from studperf.data.split import Split, split_rows, split_table
-from studperf.data.stream import StreamedTable, stream_table
-from studperf.metrics import FloatArray
+from studperf.data.tensors import EncodedTable, encode_parts
+from studperf.scoring.metrics import FloatArray
 
 # Above these a table is streamed: there the way through pandas takes 3 s of CPU and 600 MB, the other 0.5 s and 300 MB.
 LARGE_CSV_BYTES = 32 << 20

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
-from studperf.data.facts import (
+from studperf.data.findings import (
     Cells,
     Copies,
     Facts,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
-from studperf.data.memory import available_bytes
+from studperf.data.large.memory import available_bytes
 from studperf.errors import DataError
 
 _DEFAULT_RANGE = (0.0, 1.0)

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from studperf.config import find_file
 from studperf.config.dataset import DELIMITERS, Dataset, Source
 from studperf.config.files import check_file
-from studperf.data.facts import show
-from studperf.data.parquet import ENDINGS, read_parquet
+from studperf.config.paths import find_file
+from studperf.data.dvc.tracked import as_written, md5_of, read_tracked
+from studperf.data.findings import show
+from studperf.data.large.parquet import ENDINGS, read_parquet
 from studperf.data.simulate import simulate
-from studperf.data.tracked import as_written, md5_of, read_tracked
 from studperf.errors import DataError, listing, one_line
 
 _CHUNK = 1 << 20

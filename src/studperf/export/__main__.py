@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.cli.command import read_keys, read_words
+from studperf.cli.process import make_console, run_command
 from studperf.errors import ConfigError
 
 _USAGE = """Writes the bundle of a finished run to runs/FOLDER/bundle: weights, encoder, schema, ONNX graph, metrics, card, manifest.
@@ -25,7 +26,7 @@ def main() -> None:
     given = read_keys(words, ["run"])
     if "run" not in given:
         raise ConfigError(f"name the run: run=runs/FOLDER\n\n{_USAGE}")
-    from studperf.record import RunRecord
+    from studperf.record.record import RunRecord
 
     RunRecord.load(Path(given["run"]))  # refused, if it is, before torch is imported
     from studperf.export.write import export_run

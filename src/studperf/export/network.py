@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ExportError
-from studperf.module import ScoreModule
+from studperf.train.module import ScoreModule
 
 X_NUM, X_CAT, Y = "x_num", "x_cat", "y"
 # A number of rows that no width of a model is likely to have, so that a fixed size in the graph can't pass for it.

@@ -19,17 +19,18 @@ from studperf.bundle.graph import read_graph
 from studperf.bundle.predictor import open_session, run_graph
 from studperf.bundle.rows import to_feeds
 from studperf.bundle.schema import Schema
-from studperf.card import MIN_SLICE, write_card
 from studperf.config.document import write_document
 from studperf.data.encode import Encoder
-from studperf.data.encoded import encode_table
 from studperf.data.schema import Table
+from studperf.data.tensors import encode_table
 from studperf.errors import BundleError, ExportError
 from studperf.export.model import build_schema, join
 from studperf.export.network import export_network
-from studperf.finished import FinishedRun
-from studperf.module import ScoreModule
-from studperf.record import RunRecord, now
+from studperf.record.record import RunRecord
+from studperf.record.surroundings import now
+from studperf.report.card import MIN_SLICE, write_card
+from studperf.train.finished import FinishedRun
+from studperf.train.module import ScoreModule
 
 TOLERANCE = 1e-4
 """Largest difference to torch, in the target's unit."""

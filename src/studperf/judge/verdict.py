@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studperf import metrics
-from studperf.metrics import Interval
-from studperf.record import DataFacts, Scores, Verdict
+from studperf.record.shape import DataFacts, Scores, Verdict
+from studperf.scoring import metrics
+from studperf.scoring.metrics import Interval
 
 MATCH_SHARE = 0.05
 """Of a baseline's RMSE: a difference that is surely smaller matters to nobody, and one that may be larger is not called a match."""

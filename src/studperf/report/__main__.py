@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studperf.cli import check_output, is_on, make_console, read_keys, read_words, run_command
+from studperf.cli.command import is_on, read_keys, read_words
+from studperf.cli.process import check_output, make_console, run_command
 from studperf.errors import ConfigError, RunError
 
 _USAGE = """Pages about runs, from their records alone: one HTML file each, which asks no other site for anything.
@@ -26,9 +27,9 @@ def report_run(folder: Path, out: Path | None) -> list[Path]:
     Raises:
         RunError: the folder is no run.
     """
-    from studperf.card import write_card
-    from studperf.record import RunRecord
-    from studperf.report.run_page import render_run
+    from studperf.record.record import RunRecord
+    from studperf.report.card import write_card
+    from studperf.report.pages.run import render_run
 
     record = RunRecord.load(folder)
     page, card = out or folder / "report.html", folder / "card.md"
@@ -43,8 +44,8 @@ def report_runs(folder: Path, out: Path | None) -> list[Path]:
     Raises:
         RunError: there is none.
     """
-    from studperf.ranking import find_runs
-    from studperf.report.runs_page import render_runs
+    from studperf.judge.ranking import find_runs
+    from studperf.report.pages.runs import render_runs
 
     page = out or folder / "report.html"
     _write(page, render_runs(find_runs([folder]), folder))
@@ -52,7 +53,7 @@ def report_runs(folder: Path, out: Path | None) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    from studperf.record import write_atomically
+    from studperf.record.files import write_atomically
 
     try:
         write_atomically(path, text)

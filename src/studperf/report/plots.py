@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.metrics import rmse
+from studperf.scoring.metrics import rmse
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from studperf.record import RunRecord
+    from studperf.record.record import RunRecord
 
 PLOTS = "plots"
 _INK = "#1f2933"
@@ -25,7 +25,7 @@ _MAX_POINTS = 4000
 
 def draw_plots(record: RunRecord, folder: Path) -> None:
     """Draw learning curve, parity, residuals and error by slice, as PNG below `plots/`."""
-    from studperf.record import read_predictions
+    from studperf.record.files import read_predictions
 
     if record.judgement is None:
         return

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from studperf.card import band_line, choice_line
-from studperf.metrics import decimals
+from studperf.report.card import band_line, choice_line
 from studperf.report.plots import PLOTS
+from studperf.scoring.metrics import decimals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.metrics import Interval
-    from studperf.record import RunRecord, Scores, Verdict
+    from studperf.record.record import RunRecord
+    from studperf.record.shape import Scores, Verdict
+    from studperf.scoring.metrics import Interval
 
 _FAR = 1e3  # an end so much further off than the value says that the rows are too few; it shall not cost the value its digits
 _STYLES = {

@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from studperf.cli import read_keys, read_whole, read_words, run_command
+from studperf.cli.command import read_keys, read_whole, read_words
+from studperf.cli.process import run_command
 from studperf.errors import ConfigError
 
 _USAGE = """Serves a bundle's predictions over HTTP. PATH is a bundle, or a run folder that holds one.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.record import RunRecord
+    from studperf.record.record import RunRecord
 
 Run = Callable[..., "RunRecord"]
 

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.cli.command import read_keys, read_words
+from studperf.cli.process import make_console, run_command
 from studperf.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.sweeps.saved import Saved
+    from studperf.sweeps.view.archive import Saved
 
 _USAGE = """Reads studies.
 
@@ -55,7 +56,7 @@ def show_list(studies: list[Saved], console: Console) -> None:
 
 def show(saved: Saved, console: Console) -> None:
     """Trials, importance, winner."""
-    from studperf.sweeps.board import trial_table
+    from studperf.sweeps.view.live_table import trial_table
     from studperf.sweeps.winner import WINNER, show_winner
 
     console.print(
@@ -74,14 +75,14 @@ def show(saved: Saved, console: Console) -> None:
 
 def show_best(saved: Saved, console: Console) -> None:
     """A command line to paste."""
-    from studperf.sweeps.saved import repeat_command
+    from studperf.sweeps.view.archive import repeat_command
 
     console.print(repeat_command(saved), soft_wrap=True, markup=False)
 
 
 def write_report(saved: Saved, console: Console) -> None:
     """One page."""
-    from studperf.sweeps.report import write
+    from studperf.sweeps.view.page import write
 
     console.print(f"Written: {write(saved)}", soft_wrap=True)
 
@@ -90,8 +91,8 @@ def export(saved: Saved, console: Console) -> None:
     """For other programs."""
     import yaml
 
-    from studperf.record import write_atomically
-    from studperf.sweeps.saved import repeat_command, rows
+    from studperf.record.files import write_atomically
+    from studperf.sweeps.view.archive import repeat_command, rows
 
     saved.folder.mkdir(parents=True, exist_ok=True)
     header, lines = rows(saved)
@@ -157,7 +158,7 @@ def main() -> None:
     if name != "list" and len(studies) != 1:
         got = f", got {len(studies)}: {' '.join(studies)}" if studies else ""
         raise ConfigError(f"name one study{got}; say: python -m studperf.sweeps {name} STUDY")
-    from studperf.sweeps.saved import find_studies, find_study
+    from studperf.sweeps.view.archive import find_studies, find_study
 
     console = make_console()
     if name == "list":

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from studperf.errors import PrunedError, SweepError
-from studperf.many import Job as OneRun
-from studperf.many import run_many
-from studperf.record import RunRecord
-from studperf.sweeps.patience import patiently
+from studperf.record.record import RunRecord
+from studperf.sweeps.retry import patiently
 from studperf.sweeps.study import Next, Plan, Study, finite
 from studperf.sweeps.trial import TrialTask
 from studperf.sweeps.worker import ORPHANED, WAIT_S, Job, Limits, explain, terminable
+from studperf.train.job import Job as OneRun
+from studperf.train.runs import run_many
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -182,7 +182,7 @@ def _take(study: Study, n_wanted: int) -> tuple[Batch, Next]:
 
 
 def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
-    from studperf.config.overrides import group_names, write_group
+    from studperf.config.line.overrides import group_names, write_group
 
     groups = group_names()
     written = []

@@ -10,17 +10,11 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from studperf.config import compose, load, resolve_references
 from studperf.config.faults import Fault
-from studperf.config.interpolation import (
-    MISSING,
-    escape_text,
-    find_references,
-    to_raw,
-    walk,
-)
-from studperf.config.overrides import group_names, write_group
-from studperf.config.shape import RunConfig
+from studperf.config.interpolation import MISSING, escape_text, find_references, to_raw, walk
+from studperf.config.line.overrides import group_names, write_group
+from studperf.config.load import compose, load, resolve_references
+from studperf.config.run import RunConfig
 from studperf.errors import ConfigError, listing
 from studperf.sweeps.space import Space, Word, read, write
 

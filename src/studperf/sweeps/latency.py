@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from studperf.config import load
-from studperf.fit import load_best
-from studperf.module import build_module
-from studperf.record import RunRecord, read_encoder
+from studperf.config.load import load
+from studperf.record.files import read_encoder
+from studperf.record.record import RunRecord
+from studperf.train.fit import load_best
+from studperf.train.module import build_module
 
 _N_CALLS = 50
 

@@ -13,13 +13,13 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from studperf.config.faults import Fault, unknown_key
-from studperf.config.overrides import why_no_range, why_refused
+from studperf.config.line.overrides import why_no_range, why_refused
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from studperf.config.sweep import Conditional
-    from studperf.config.sweep import Domain as Given
+    from studperf.config.study import Conditional
+    from studperf.config.study import Domain as Given
 
 _MAX_GRID = 100_000
 

@@ -18,7 +18,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
-from studperf.sweeps.patience import patiently
+from studperf.sweeps.retry import patiently
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from studperf.errors import ConfigError, listing
-from studperf.sweeps.patience import patiently
+from studperf.sweeps.retry import patiently
 from studperf.sweeps.storage import Storage, hide, set_trial_attr
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
-    from studperf.config.sweep import SweepConfig
+    from studperf.config.study import SweepConfig
     from studperf.sweeps.space import Space
 
 ERROR, RETRY_OF, TRIES = "error", "retry_of", "tries"

@@ -15,11 +15,11 @@ from studperf.sweeps.compose import Composer
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from studperf.many import Job as OneRun
-    from studperf.record import RunRecord
+    from studperf.record.record import RunRecord
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
     from studperf.sweeps.worker import Job
+    from studperf.train.job import Job as OneRun
 
 Run = Callable[..., "RunRecord"]
 """`train.run`, which is handed in: rooms import no commands."""
@@ -73,7 +73,7 @@ class TrialTask:
         Raises:
             ConfigError: the values do not go together.
         """
-        from studperf.many import Job as OneRun  # brings torch, and reading a study needs none
+        from studperf.train.job import Job as OneRun  # brings torch, and reading a study needs none
 
         job.note("words", list(map(str, job.words)))
         config = self.composer.config(job.words)

@@ -12,19 +12,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from studperf.config.overrides import group_names
+from studperf.config.line.overrides import group_names
 from studperf.errors import counted
-from studperf.metrics import FloatArray, Interval, paired_mean_difference
-from studperf.record import RECORD, RunRecord, read_predictions
-from studperf.sweeps.board import brief, trial_table
+from studperf.record.files import RECORD, read_predictions
+from studperf.record.record import RunRecord
+from studperf.scoring.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.sweeps.space import Choice, Word
 from studperf.sweeps.study import Study, best_first, pareto
 from studperf.sweeps.trial import TrialTask, command
+from studperf.sweeps.view.live_table import brief, trial_table
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from studperf.many import Job
+    from studperf.train.job import Job
 
 WINNER = "winner"
 REFITS = "refits"
@@ -150,7 +151,7 @@ def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[Froze
 def _choose(
     study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console
 ) -> dict[str, Any]:
-    from studperf.many import run_many  # brings torch, and showing a winner needs none
+    from studperf.train.runs import run_many  # brings torch, and showing a winner needs none
 
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
@@ -232,7 +233,7 @@ def _errors(folder: Path) -> FloatArray:
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     """A run of a trial's words with a fresh seed; one that has finished already is not run again."""
-    from studperf.many import Job
+    from studperf.train.job import Job
 
     words = [_word(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from studperf.errors import DataError, Interrupted, PrunedError, SweepError, counted
-from studperf.sweeps.patience import patiently
+from studperf.sweeps.retry import patiently
 from studperf.sweeps.study import ERROR, Next, Study, best_first, finite, is_done, is_failure
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli import make_console, read_keys, read_words, run_command
+from studperf.cli.command import read_keys, read_words
+from studperf.cli.process import make_console, run_command
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from studperf.record import RunRecord
+from studperf.record.record import RunRecord
 from studperf.tracking.tracker import Tracker
 
 

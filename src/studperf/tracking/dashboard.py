@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from studperf.config import compose
+from studperf.config.load import compose
 from studperf.errors import ConfigError, RunError
-from studperf.record import WANDB
+from studperf.record.files import WANDB
 from studperf.tracking import keys
+from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.mode import has_key, server_url
-from studperf.tracking.reader import LoggedRun, read_run
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace

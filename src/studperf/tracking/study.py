@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf.config.shape import Wandb
-from studperf.record import WANDB
+from studperf.config.run import Wandb
+from studperf.record.files import WANDB
 from studperf.tracking import keys
-from studperf.tracking.content import Table
+from studperf.tracking.client import Scribe, get_scribe
 from studperf.tracking.mode import choose_mode, server_url
-from studperf.tracking.pipe import Scribe, get_scribe
+from studperf.tracking.payload import Table
 
 if TYPE_CHECKING:
     from rich.console import Console

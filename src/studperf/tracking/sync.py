@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from studperf.errors import RunError
-from studperf.record import WANDB, RunRecord
+from studperf.record.files import WANDB
+from studperf.record.record import RunRecord
+from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.mode import has_key, server_url
-from studperf.tracking.reader import LoggedRun, read_run
-from studperf.tracking.scribe import ARRIVED, answers
+from studperf.tracking.process import ARRIVED, answers
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.config.shape import RunConfig, Wandb
-from studperf.record import STUDIES, WANDB, RunRecord, Tracked
-from studperf.tracking import pipe
-from studperf.tracking.content import (
+from studperf.config.run import RunConfig, Wandb
+from studperf.record.files import STUDIES, WANDB
+from studperf.record.record import RunRecord
+from studperf.record.shape import Tracked
+from studperf.tracking import client as pipe
+from studperf.tracking.client import Message, Scribe, get_scribe
+from studperf.tracking.mode import choose_mode, server_url
+from studperf.tracking.payload import (
     config_of,
     dataset_artifact,
     images_of,
@@ -23,8 +27,6 @@ from studperf.tracking.content import (
     summary_of,
     tables_of,
 )
-from studperf.tracking.mode import choose_mode, server_url
-from studperf.tracking.pipe import Message, Scribe, get_scribe
 
 if TYPE_CHECKING:
     from rich.console import Console

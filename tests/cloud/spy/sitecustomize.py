@@ -9,7 +9,7 @@ _import = builtins.__import__
 
 def import_and_spy(*args: Any, **kwargs: Any) -> Any:
     module = _import(*args, **kwargs)
-    fit = sys.modules.get("studperf.fit")
+    fit = sys.modules.get("studperf.train.fit")
     if fit is not None and hasattr(fit, "weights_sha256") and not hasattr(fit, "_is_spied"):
         fit._is_spied = True
         run = fit._run_trainer

@@ -1,1 +1,0 @@
-"""The change between two versions of a table: rows, columns, distributions, a baseline's scores."""

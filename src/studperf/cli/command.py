@@ -1,0 +1,167 @@
+"""What every command shares: errors for people, exit codes, `--debug`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from studperf.cli.process import make_console
+from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+_ONLY_SHOW = {
+    "--cfg",
+    "-c",
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--info",
+    "-i",
+    "--version",
+    "--shell-completion",
+    "-sc",
+}
+
+_PARTS_OF_INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+
+_MULTIRUN = {"-m", "--multirun"}
+
+_TAKE_VALUES = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+}
+
+
+def split_words() -> tuple[list[str], list[str]]:
+    """The command line parted into flags, with the values that follow them, and the words that are no flags."""
+    flags: list[str] = []
+    words: list[str] = []
+    arguments = iter(sys.argv[1:])
+    for word in arguments:
+        if word.startswith("-"):
+            flags += [word, *([next(arguments, "")] if word in _TAKE_VALUES else [])]
+        elif word in _PARTS_OF_INFO and flags and flags[-1] in ("--info", "-i"):
+            flags.append(word)
+        else:
+            words.append(word)
+    return flags, words
+
+
+def only_shows(flags: Iterable[str]) -> bool:
+    """Whether flags ask for help or the composed configuration, and for no run."""
+    return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
+
+
+def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
+    """The words of the command line; None where help was asked for, and shown.
+
+    Args:
+        usage: shown as help.
+        flags: that the command has beside those of all, for a misspelt one; it must have taken them away by now.
+
+    Raises:
+        ConfigError: a flag is not known.
+    """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        make_console().print(usage, markup=False, soft_wrap=True)
+        return None
+    check_flags([word for word in words if word.startswith("-")], ("--help", "--debug", *flags))
+    return words
+
+
+def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
+    """Sees that all flags are known.
+
+    Raises:
+        ConfigError: names each that is not, and the nearest one.
+    """
+    names = [flag.split("=")[0] for flag in flags]
+    if faults := [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]:
+        raise ConfigError("; ".join(faults))
+
+
+def _unknown_flag(name: str, known: Iterable[str]) -> str:
+    from studperf.config.faults import unknown_key
+
+    if not name.startswith("--"):  # one letter is as near as any other
+        return "unknown; --help shows what there is"
+    return unknown_key(name, [flag for flag in known if flag.startswith("--")])
+
+
+def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Words of the form key=value.
+
+    Raises:
+        ConfigError: lists the keys that are not known, with the nearest one, and those that have no value, or two.
+    """
+    from studperf.config.faults import unknown_key
+
+    given: dict[str, str] = {}
+    faults = []
+    for key, _, value in (word.partition("=") for word in words):
+        if key not in known:
+            faults.append(f"{key}: {unknown_key(key, known)}")
+        elif key in given:
+            faults.append(f"{key}: is given twice, as {given[key]} and {value}")
+        elif not value:
+            faults.append(f"{key}: has no value; say {key}=...")
+        given.setdefault(key, value)
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return given
+
+
+def read_whole(key: str, text: str, *, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`, given in plain digits: Python's `int` would take those of any script.
+
+    Raises:
+        ConfigError: says what was expected.
+    """
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(high))
+    if not is_number or not low <= int(text) <= high:
+        raise ConfigError(f"{key}: must be a whole number from {low} to {high}, got {text!r}")
+    return int(text)
+
+
+def is_on(given: Mapping[str, str], key: str) -> bool:
+    """Whether a key=true is there.
+
+    Raises:
+        ConfigError: its value is neither true nor false.
+    """
+    value = given.get(key, "false")
+    if value not in ("true", "false"):
+        raise ConfigError(f"{key}: must be true or false, got {value!r}")
+    return value == "true"
+
+
+def run_command_of(
+    commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()
+) -> None:
+    """Hands the words of the command line to the command that the first one names; arguments as of `read_words`.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    from studperf.config.faults import unknown_key
+
+    if (words := read_words(usage, flags)) is None:
+        return
+    if not words:
+        raise ConfigError(f"name a command: {', '.join(commands)}\n\n{usage}")
+    name, *others = words
+    if name not in commands:
+        raise ConfigError(f"{name}: {unknown_key(name, commands)}")
+    commands[name](others)

@@ -1,0 +1,196 @@
+"""SPLIT OF: What every command shares: errors for people, exit codes, `--debug`."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from studperf.cli.command import _MULTIRUN, check_flags, only_shows, split_words
+from studperf.cli.process import make_console
+from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from omegaconf import DictConfig
+
+    from studperf.config.line.overrides import CheckStudy
+
+_NO_COMPLETION = "Hydra completes the words of files and programs, and of no `python -m`; --help lists groups and keys"
+
+_NO_OTHER_ROOT = "all is checked against conf/train.yaml; put what is yours into ./conf/experiment/NAME.yaml, and say experiment=NAME"
+
+_WITHOUT_EFFECT = {
+    "--shell-completion": _NO_COMPLETION,
+    "-sc": _NO_COMPLETION,
+    "--config-path": _NO_OTHER_ROOT,
+    "-cp": _NO_OTHER_ROOT,
+    "--config-name": _NO_OTHER_ROOT,
+    "-cn": _NO_OTHER_ROOT,
+}
+"""Flags of Hydra that can't do here what they say, and what to do instead."""
+
+_HYDRA_HELP = """Hydra composes the configuration of studperf.train; its grammar: https://hydra.cc
+
+Flags:
+  --help, -h            the groups, keys and defaults of studperf.train
+  --cfg, -c             shows what a command line composes to, and runs nothing: --cfg job, --cfg hydra, --cfg all
+  --resolve             with --cfg: with the values that ${oc.env:...} and the like stand for
+  --package, -p         with --cfg: one part of it, such as --package optimizer
+  --multirun, -m        several runs, or a study
+  --config-dir, -cd     a folder with groups of your own, beside ./conf/
+  --info, -i            all, config, defaults, defaults-tree, plugins, searchpath
+  --debug               tracebacks
+
+Keys of Hydra that are heeded:
+  hydra.sweep.dir=FOLDER        where the runs of a multirun lie
+  hydra/launcher=NAME           who starts the runs of a multirun, or the trials of a study with hydra.sweeper.mode=batch
+  hydra/sweeper=optuna          makes a study of any command line; its keys are below hydra.sweeper, such as hydra.sweeper.n_trials=100
+  hydra/sweeper/sampler=NAME    cmaes, gp, grid, nsga2, qmc, random, tpe
+  hydra/sweeper/pruner=NAME     hyperband, median, none, percentile, successive_halving
+  hydra.job.env_set.NAME=VALUE  an environment variable of each run
+  hydra.callbacks               Hydra's callbacks
+The others are refused, with the key that does their work here."""
+"""Hydra's own text recommends flags and keys that are refused here."""
+
+
+def _check_hydra_flags(flags: Sequence[str]) -> None:
+    """Hydra would answer with its usage: every flag it has, and not the nearest one.
+
+    Raises:
+        ConfigError: a flag is unknown, or its value is; or it is a key, which has no dashes.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(message)
+
+    names = {flag.split("=")[0] for flag in flags if flag.startswith("-")}
+    faults = [f"{name}: {why}" for name, why in _WITHOUT_EFFECT.items() if name in names]
+    if faults:
+        raise ConfigError("; ".join(faults))
+    parser = get_args_parser()
+    known = {name for action in parser._actions for name in action.option_strings}  # noqa: SLF001 - argparse has no public way
+    known = known - {"--experimental-rerun"} | {"--debug"}
+    given = [flag for flag in flags if flag.startswith("-")]
+    for name in (flag.split("=")[0] for flag in given):
+        if name not in known and (key := _nearest_key(name, known)):
+            raise ConfigError(
+                f"{name}: is no flag; a key of the configuration has no dashes: {key}=..."
+            )
+    check_flags(given, known)
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(
+        [flag for flag in flags if flag]
+    )  # one that lacks its value is followed by an empty word
+    if names & {"--package", "-p"} and not names & {"--cfg", "-c"}:
+        raise ConfigError("--package: says which part --cfg shows; add --cfg job")
+
+
+def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
+    """The key that was meant, where it is nearer than any flag."""
+    import difflib
+
+    from studperf.config.line.overrides import group_names
+    from studperf.config.run import RunConfig
+
+    keys = group_names() | RunConfig.model_fields.keys()
+    first, *rest = flag.lstrip("-").split(".")
+    near = difflib.get_close_matches(first, [*keys, *(name.lstrip("-") for name in known)], n=1)
+    return ".".join([near[0], *rest]) if near and near[0] in keys else None
+
+
+def run_hydra(
+    task: Callable[[DictConfig], object],
+    *,
+    check_study: CheckStudy | None = None,
+    begin_multirun: Callable[[str], object] | None = None,
+    end_jobs: Callable[[Sequence[JobReturn]], object] | None = None,
+) -> None:
+    """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
+
+    Args:
+        task: takes the composed configuration.
+        check_study: see `config.overrides.read_line`.
+        begin_multirun: takes the folder of a multirun, before its first job.
+        end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran on.
+
+    Raises:
+        ConfigError: the command line was refused.
+    """
+    gc.disable()  # composing allocates much and frees nothing: a tenth of the time to an answer
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from studperf.config.load import accept_command, register_resolvers
+    from studperf.config.paths import config_dir
+
+    @functools.wraps(task)
+    def with_gc(cfg: DictConfig) -> object:
+        gc.enable()
+        return task(cfg)
+
+    # The sweeper is made by Hydra, and knows of the command only this function.
+    for name, taker in (("begin_multirun", begin_multirun), ("end_jobs", end_jobs)):
+        setattr(with_gc, name, taker)
+    flags, words = split_words()
+    if only_shows(flags) and hasattr(signal, "SIGPIPE"):
+        # Hydra logs each line of --info, and `logging` tells of each that nobody reads. Nothing that only shows opens a socket,
+        # for which this signal would be the end.
+        signal.signal(signal.SIGPIPE, lambda *_: os._exit(0))
+    _check_hydra_flags(flags)
+    if "--hydra-help" in flags:
+        make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
+        return
+    flags = _take_config_dir(flags)
+    register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # hands exceptions on instead of printing them and exiting with 1
+    )
+    # Showing the bare configuration needs no check, and is to be instant.
+    if words or not only_shows(flags):
+        is_multirun = bool(_MULTIRUN & set(flags))
+        accepted = accept_command(words, is_multirun=is_multirun, check_study=check_study)
+        sys.argv[1:] = [*flags, *accepted]
+    else:
+        sys.argv[1:] = flags
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(
+            with_gc
+        )()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"The configuration was refused: {error}") from error
+    except ValueError as error:
+        if str(error).startswith(
+            ("Only one of --", "The --resolve flag")
+        ):  # Hydra's flags, used together
+            raise ConfigError(str(error)) from error
+        raise
+
+
+def _take_config_dir(flags: Sequence[str]) -> list[str]:
+    """Take --config-dir out of the flags, and make its folder known to every composition, those of worker processes included.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    from studperf.config.paths import CONFIG_DIR
+
+    kept: list[str] = []
+    given = iter(flags)
+    for flag in given:
+        name, is_joined, value = flag.partition("=")
+        if name not in ("--config-dir", "-cd"):
+            kept.append(flag)
+            continue
+        folder = Path(value if is_joined else next(given))
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: there is no such folder")
+        os.environ[CONFIG_DIR] = str(folder.resolve())
+    return kept

@@ -1,0 +1,1 @@
+"""What runs inside a container on Vertex AI, and what starts it there."""

@@ -1,0 +1,1 @@
+"""Clients of Google Cloud: the only place that speaks with it."""

@@ -1,0 +1,1 @@
+"""Code that a configuration names: its signature, and what is wrong with a user's own."""

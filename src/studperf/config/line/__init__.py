@@ -1,0 +1,1 @@
+"""The command line: its words, and all their faults at once."""

@@ -1,0 +1,638 @@
+"""Finds every fault of a command line. Hydra stops at the first, names no neighbour and lets `+typo` through."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from studperf.config.faults import Fault, unknown_key
+from studperf.config.interpolation import resolve_sweeper
+from studperf.config.line.hydra_keys import Given, find_hydra_faults, find_refused_words
+from studperf.config.naming import take_hydra_off
+from studperf.config.paths import CONFIG_DIR, config_dir
+from studperf.config.study import is_plain_multirun
+from studperf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+Check = Callable[["DictConfig"], list[Fault]]
+CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
+_SWEEPER = "hydra.sweeper."
+_SWEEPER_WORD = "hydra/sweeper=multirun"
+_OF_HYDRA = ("_target_", "params", "max_batch_size")
+"""Keys of Hydra's own sweeper, which makes a multirun without a study."""
+_FUNCTIONS = (
+    "bool",
+    "choice",
+    "float",
+    "glob",
+    "int",
+    "interval",
+    "range",
+    "shuffle",
+    "sort",
+    "str",
+    "tag",
+)
+"""Of Hydra's grammar."""
+
+
+_FREE = ("hydra.job.env_set", "hydra.callbacks")
+_MAX_RUNS = 10_000
+"""Of one multirun: more would take days, and a mistyped range holds the memory before it is seen."""
+
+
+def group_names() -> set[str]:
+    """The configuration groups: the folders of conf/, and those of a user's own. Asking Hydra takes as long as composing."""
+    return {
+        folder.name
+        for root in _roots()
+        for folder in root.iterdir()
+        if folder.is_dir() and folder.name != "hydra"
+    }
+
+
+def _roots() -> list[Path]:
+    """The folders that hold configuration groups: studperf's, ./conf, and that of --config-dir."""
+    named = [Path(os.environ[CONFIG_DIR])] if CONFIG_DIR in os.environ else []
+    return [root for root in (config_dir(), Path.cwd() / "conf", *named) if root.is_dir()]
+
+
+def write_group(group: str, option: str) -> str:
+    """Return the word that chooses a group's option.
+
+    Hydra wants a plus before a group that the root configuration does not name, such as `+experiment=first`, and none before the others.
+    """
+    file = config_dir() / "train.yaml"
+    is_named = group.split("@", maxsplit=1)[0] in _groups_of_root(file, file.stat().st_mtime_ns)
+    return f"{group}={option}" if is_named or group.startswith("hydra") else f"+{group}={option}"
+
+
+@cache
+def _groups_of_root(file: Path, mtime_ns: int) -> frozenset[str]:  # noqa: ARG001 - a changed file is read again
+    """The groups in the defaults list of the root configuration."""
+    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults") or []  # type: ignore[union-attr] # a mapping
+    keys = [str(key) for entry in entries if isinstance(entry, dict) for key in entry]
+    names = [key.removeprefix("optional ").removeprefix("override ") for key in keys]
+    return frozenset(name.lstrip("/").split("@")[0] for name in names)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The words of a command line, read and checked.
+
+    Args:
+        overrides: the words that could be read.
+        faults: of all words, those of every value of a sweep included, without repeats.
+        groups: names of the configuration groups.
+        cfg: what the words compose to, if that is one configuration without fault, and none of them is for Hydra itself to judge.
+        is_study: whether an own sweeper goes through the values, and not Hydra's plain one.
+    """
+
+    overrides: list[Override]
+    faults: list[Fault]
+    groups: set[str]
+    cfg: DictConfig | None
+    is_study: bool = False
+
+    def words(self) -> list[str]:
+        """As Hydra takes them. It wants `+` before a key that the YAML does not hold; we take any valid one without: `++key=value`."""
+        return _with_plus(self.overrides, self.groups)
+
+    def words_of_command(self) -> list[str]:
+        """The words for `hydra.main`: as `words`, with the sweeper that hands back what the runs of a multirun ended with."""
+        words = self.words()
+        if self.is_study:
+            return words
+        return [*(word for word in words if not word.startswith("hydra/sweeper=")), _SWEEPER_WORD]
+
+
+def read_line(
+    overrides: Sequence[str],
+    *,
+    check: Check,
+    check_study: CheckStudy | None = None,
+    is_multirun: bool | None = None,
+) -> Line:
+    """Reads a command line and finds all of its faults.
+
+    Args:
+        overrides: words of the command line, such as `model=mlp` or `data.allow_leaks=[passed]`.
+        check: gives the faults of a composed configuration.
+        check_study: gives those of a study, from its words and the settings of its sweeper. A study does this itself as it begins; it is
+            asked here where other faults keep it from beginning, so that all are told at once.
+        is_multirun: whether -m stands on the command line; None where that is not known.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    groups = group_names()
+    parsed, faults = _parse_all(overrides, loader)
+    if is_multirun is not None:  # in code, words are put together, and the last one counts
+        faults += _find_repeated(parsed, groups)
+    faults += _find_not_varied(parsed)
+    faults += find_refused_words(_given_to_hydra(parsed))
+    parsed = [o for o in parsed if not _is_told(o, faults)]
+    sweeper = _sweeper_of(parsed)
+    # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
+    its_own = {
+        str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []
+    }
+    seen = [o for o in parsed if _key(o) not in its_own]
+    own_sweeper = sweeper or _sweeper_of_groups(parsed, groups)
+    is_study = bool(own_sweeper) and not is_plain_multirun(own_sweeper.get("_target_"))
+    if sweeper and not is_study:
+        seen += _sweeper_params(sweeper, parsed, loader)
+    if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
+        said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
+        faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
+    if (keys := [o for o in parsed if _is_of_a_study(o)]) and not is_study:
+        faults += [
+            Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna")
+            for o in keys
+        ]
+    if not is_study and (many := _find_too_many(parsed)):
+        return Line(parsed, [*faults, *many], groups, None)
+    for line in _combinations(seen):
+        found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
+        faults += found
+    if not faults and any(_is_about_hydra(o, groups) for o in parsed):
+        faults += _find_faults_of_hydra(parsed, groups, is_multirun=is_multirun)
+    if faults and is_study and check_study is not None:
+        faults += check_study(
+            [
+                str(o.input_line)
+                for o in parsed
+                if not _is_told(o, faults) and not _key(o).startswith("hydra")
+            ],
+            sweeper,
+        )
+    is_one = not faults and not sweeper and all(_is_plain(o) for o in parsed)
+    return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None, is_study)
+
+
+def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Fault]:
+    """Find the groups that are chosen twice. Of a key that is no group the last value counts, as everywhere in Hydra."""
+    first: dict[str, str] = {}
+    faults = []
+    for override in overrides:
+        key, value = _key(override), str(override.input_line).partition("=")[2]
+        if not _is_group(key, groups) or override.is_delete():
+            continue
+        if first.setdefault(key, value) != value:
+            what = f"is given twice, as {first[key]} and {value}"
+            faults.append(Fault(key, f"{what}; several runs: -m {key}={first[key]},{value}"))
+    return [
+        Fault(fault.where, fault.what.partition(";")[0] + "; each study is a command of its own")
+        if fault.where == "sweeps" or fault.where.startswith("hydra")
+        else fault
+        for fault in faults
+    ]
+
+
+def _find_not_varied(overrides: Sequence[Override]) -> list[Fault]:
+    """Find what holds for a whole command, and yet was given several values."""
+    faults = []
+    for override in overrides:
+        key = _key(override)
+        if not override.is_sweep_override():
+            continue
+        if key == "sweeps":
+            faults.append(Fault(key, "one study at a time; each is a command of its own"))
+        elif key.startswith("hydra"):
+            faults.append(Fault(key, "holds for the whole command, so it takes one value"))
+    return faults
+
+
+def _find_too_many(overrides: Sequence[Override]) -> list[Fault]:
+    """Find values that together are more runs than one multirun can be meant for."""
+    varied = [o for o in overrides if o.is_sweep_override() and o.is_discrete_sweep()]
+    n_runs = math.prod(_count_values(o) for o in varied)
+    if n_runs <= _MAX_RUNS:
+        return []
+    keys = " ".join(map(_key, varied))
+    return [Fault(keys, f"{n_runs:,} runs; a multirun takes {_MAX_RUNS:,} at most")]
+
+
+def _count_values(override: Override) -> int:
+    return _length_of_range(override) if override.is_range_sweep() else len(_values_of(override))
+
+
+def _length_of_range(override: Override) -> int:
+    value: Any = override.value()
+    n_values: int = math.ceil((value.stop - value.start) / value.step)
+    return max(0, n_values)
+
+
+def _is_group(key: str, groups: set[str]) -> bool:
+    return key.split("@", maxsplit=1)[0] in groups or "/" in key.split("@", maxsplit=1)[0]
+
+
+def _is_about_hydra(override: Override, groups: set[str]) -> bool:
+    """Whether a word sets one of Hydra's own keys, or chooses a file that may do so, such as those of sweeps/."""
+    group = _key(override).split("@")[0]
+    if group.startswith("hydra"):
+        return True
+    if group not in groups or override.is_delete():
+        return False
+    options = _values_of(override)
+    files = [root / group / f"{option}.yaml" for root in _roots() for option in options]
+    return any(
+        "hydra" in file.read_text(encoding="utf-8", errors="replace")
+        for file in files
+        if file.is_file()
+    )
+
+
+def _given_to_hydra(overrides: Sequence[Override]) -> list[Given]:
+    return [
+        Given(_key(o).lstrip("~"), str(o.input_line).partition("=")[2], o.is_delete())
+        for o in overrides
+        if _key(o).lstrip("~").split(".")[0].split("/")[0] == "hydra"
+    ]
+
+
+def _find_faults_of_hydra(
+    overrides: Sequence[Override], groups: set[str], *, is_multirun: bool | None
+) -> list[Fault]:
+    words = first_values(_with_plus(overrides, groups))
+    given = _given_to_hydra(overrides)
+    try:
+        cfg = compose("train", overrides=words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return [Fault("composition", _first_line(error))]
+    base = compose("train", overrides=[], return_hydra_config=True)
+    return find_hydra_faults(given, cfg, base, is_multirun=is_multirun)
+
+
+def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
+    """The words that can be read, and the faults of the others."""
+    parsed: list[Override] = []
+    faults: list[Fault] = []
+    for text in words:
+        key, is_given, value = text.partition("=")
+        if not key.strip("+~ "):
+            faults.append(
+                Fault(text or "''", "the key is missing before '='" if is_given else "names no key")
+            )
+            continue
+        try:
+            override = _parse(text, loader)
+        except HydraException as error:
+            if is_given and _is_call(value):
+                faults.append(Fault(key.lstrip("+"), why_refused(value, error)))
+            else:
+                faults.append(
+                    Fault(
+                        text,
+                        "is not of the form key=value (quote it if the shell takes parts of it away)",
+                    )
+                )
+            continue
+        if override.is_range_sweep() and (wrong := why_no_range(override)):
+            faults.append(Fault(_key(override), f"{wrong}, got {value}"))
+        else:
+            parsed.append(override)
+    return parsed, faults
+
+
+def why_no_range(override: Override) -> str | None:
+    """Return what is wrong with a `range(...)`; None where nothing is."""
+    value: Any = override.value()
+    if not all(math.isfinite(number) for number in (value.start, value.stop, value.step)):
+        return "a range's ends and its step must be finite"
+    if not value.step:
+        return "a range's step must not be 0"
+    n_values = _length_of_range(override)
+    if not n_values:
+        return "the range is empty"
+    if n_values > _MAX_RUNS:
+        return f"the range holds {n_values:,} values, and {_MAX_RUNS:,} are the most; a study takes int(interval(...))"
+    return None
+
+
+def first_values(words: Sequence[str]) -> list[str]:
+    """Words with the first value of each that is swept over; a range has no values, and is left out."""
+    loader = GlobalHydra.instance().config_loader()
+    kept = []
+    for override in (_parse(word, loader) for word in words):
+        if not override.is_sweep_override():
+            kept.append(str(override.input_line))
+        elif override.is_discrete_sweep():
+            kept.append(f"{override.get_key_element()}={_values_of(override)[0]}")
+    return kept
+
+
+def _parse(text: str, loader: ConfigLoader) -> Override:
+    """An override; a value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as plain text.
+
+    A `glob(...)` becomes the options that it stands for: Hydra 1.3.8 looks for them in its own folders alone, and not in ./conf.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    try:
+        override = parser.parse_override(text)
+    except HydraException:
+        key, is_given, value = text.partition("=")
+        if not is_given or not value or value[0] in "[{'\"" or _is_call(value):
+            raise
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        override = parser.parse_override(f"{key}='{quoted}'")
+    pattern: object = override.value()
+    if isinstance(pattern, Glob):
+        options = loader.get_group_options(_key(override), config_name="train", overrides=[])
+        names = ",".join(pattern.filter(options)) or "null"
+        return parser.parse_override(f"{text.partition('=')[0]}={names}")
+    return override
+
+
+def _is_call(value: str) -> bool:
+    """Whether a value that could not be read was meant as one of the grammar's functions, and not as a path such as `file(1)`."""
+    name, is_open, _ = value.partition("(")
+    return bool(is_open) and (
+        name in _FUNCTIONS or bool(difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8))
+    )
+
+
+def why_refused(value: str, error: Exception) -> str:
+    """Why Hydra's grammar refuses a value."""
+    first = str(error).split("\n")[0]
+    inner = value.replace(" ", "")
+    if "choice(null" in inner or ",null" in inner:
+        return f"choice(...) takes no null in Hydra; list the values without it: {value.removeprefix('choice(').removesuffix(')')}"
+    if "Unknown function" in first:
+        return f"{value.partition('(')[0]}: {unknown_key(value.partition('(')[0], _FUNCTIONS)}; got {value}"
+    if " while evaluating " in first:
+        return f"{first.split(': ', 1)[-1]}, got {value}"
+    return (
+        f"can't be read, do its brackets match? got {value}"
+        if isinstance(error, HydraException)
+        else f"{first}, got {value}"
+    )
+
+
+def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
+    """The configuration of the sweeper that the words choose; empty where they choose none."""
+    chosen = [
+        str(o.input_line)
+        for o in overrides
+        if _key(o) in ("sweeps", "hydra/sweeper")
+        and not o.is_sweep_override()
+        and not _is_no_sweep(o)
+    ]
+    if not chosen:
+        return {}
+    groups = [str(o.input_line) for o in overrides if _key(o).startswith("hydra/sweeper/")]
+    values = [
+        f"++{str(o.input_line).lstrip('+')}"
+        for o in overrides
+        if _key(o).startswith(_SWEEPER) and not o.is_delete()
+    ]
+    for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
+        if sweeper := _composed_sweeper(words):
+            return sweeper
+    return {}
+
+
+def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[str, Any]:
+    """The sweeper that stands behind the chosen groups: a file of the user's own may choose one, as those of sweeps/ do."""
+    chosen = [o for o in overrides if _key(o) in groups and not o.is_sweep_override()]
+    if not any(_is_about_hydra(o, groups) for o in chosen):
+        return {}
+    return _composed_sweeper([_as_hydra_takes_it(o, groups, is_added=False) for o in chosen])
+
+
+def _composed_sweeper(words: list[str]) -> dict[str, Any]:
+    """Empty where the words can't be composed, which is told with all other faults."""
+    try:
+        cfg = compose("train", overrides=words, return_hydra_config=True)
+        return resolve_sweeper(cfg.hydra.sweeper)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+        return {}
+
+
+def _sweeper_params(
+    sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader
+) -> list[Override]:
+    """What the chosen file of sweeps/ varies, as overrides, so that its values are checked before the first run too."""
+    given = {_key(o) for o in overrides}
+    words = [
+        f"{key}={value}"
+        for key, value in (sweeper.get("params") or {}).items()
+        if str(key).lstrip("+") not in given
+    ]
+    return list(OverridesParser.create(config_loader=loader).parse_overrides(words))
+
+
+def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
+    """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
+    overrides = [o for o in overrides if not _is_no_sweep(o)]
+    # A sweeper's unknown key is for the sweeper to refuse, which knows its neighbours.
+    added = [o for o in overrides if _key(o).startswith(_SWEEPER) or _is_free_key(o)]
+    as_they_are = [o for o in overrides if o not in added and _is_taken_as_it_is(o, groups)]
+    if keys := [o for o in overrides if o not in added and o not in as_they_are]:
+        chosen = [
+            write_group(_key(o), _values_of(o)[0])
+            if _key(o) in groups and not o.is_delete()
+            else str(o.input_line)
+            for o in as_they_are
+        ]
+        base = compose("train", overrides=chosen)
+        added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
+    return [_as_hydra_takes_it(o, groups, is_added=o in added) for o in overrides]
+
+
+def _as_hydra_takes_it(override: Override, groups: set[str], *, is_added: bool) -> str:
+    text = str(override.input_line)
+    if is_added:
+        return f"++{text.lstrip('+')}"
+    if _key(override).split("@")[0] in groups and not override.is_delete():
+        word = write_group(_key(override), text.partition("=")[2])
+        return word if word.startswith("+") or not text.startswith("+") else text
+    return text
+
+
+def _is_free_key(override: Override) -> bool:
+    """Whether a key of Hydra holds names of the user's own, for which Hydra wants a plus."""
+    return _key(override).startswith(_FREE) and not override.is_delete()
+
+
+def _is_no_sweep(override: Override) -> bool:
+    """Whether a word says that there is no study, as is usual; Hydra 1.3.8 ends in a traceback where a group is set to null."""
+    return _key(override) == "sweeps" and override.value() is None and not override.is_delete()
+
+
+def _is_plain(override: Override) -> bool:
+    """Whether Hydra makes of the word what it makes of `++key=value`; a plus of the user's own and a new block it may refuse."""
+    return (
+        not override.is_sweep_override()
+        and not str(override.input_line).startswith("+")
+        and not isinstance(override.value(), dict)
+    )
+
+
+def _is_range_of_numbers(override: Override) -> bool:
+    return override.is_sweep_override() and not override.is_discrete_sweep()
+
+
+def _is_of_a_study(override: Override) -> bool:
+    return (
+        _key(override).startswith(_SWEEPER)
+        and _key(override).removeprefix(_SWEEPER).split(".")[0] not in _OF_HYDRA
+    )
+
+
+def _is_told(override: Override, faults: Sequence[Fault]) -> bool:
+    return any(
+        fault.where == _key(override)
+        or fault.where.startswith((f"{_key(override)}=", f"{_key(override)}."))
+        for fault in faults
+    )
+
+
+def _key(override: Override) -> str:
+    return str(override.get_key_element()).lstrip("+")
+
+
+def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
+    return (
+        override.is_delete()
+        or _key(override).split("@")[0] in groups
+        or _key(override).startswith("hydra")
+    )
+
+
+def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, str]]]:
+    """Each sweep value once, with the other sweeps at their first value: enough to see every value's faults.
+
+    A sweep over a range has no values to try; it is left to the sweeper.
+    """
+    overrides = [o for o in overrides if not _is_range_of_numbers(o)]
+    values = [_values_to_try(override) for override in overrides]
+    yield [(override, v[0]) for override, v in zip(overrides, values, strict=True)]
+    for i, several in enumerate(values):
+        for value in several[1:]:
+            yield [(o, value if i == j else values[j][0]) for j, o in enumerate(overrides)]
+
+
+def _values_to_try(override: Override) -> list[str]:
+    """All values; of a range the first two and the last, since each composition takes as long as a whole command's start."""
+    values = _values_of(override)
+    if override.is_sweep_override() and override.is_range_sweep():
+        return list(dict.fromkeys([*values[:2], values[-1]]))
+    return values
+
+
+def _values_of(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    return list(override.sweep_string_iterator()) or [""]
+
+
+def _check_values(
+    line: Sequence[tuple[Override, str]], *, groups: set[str], loader: ConfigLoader, check: Check
+) -> tuple[list[Fault], DictConfig | None]:
+    """The faults of overrides with these values, and what they compose to."""
+    faults: list[Fault] = []
+    kept: list[str] = []
+    for override, value in line:
+        key = _key(override)
+        group = key.split("@")[0]
+        if key.startswith(_SWEEPER):
+            continue
+        if override.is_delete() or (key.startswith("hydra") and "/" not in key):
+            kept.append(_as_hydra_takes_it(override, groups, is_added=_is_free_key(override)))
+        elif group == "sweeps" and value == "null":
+            continue
+        elif group in groups or "/" in group:
+            options = loader.get_group_options(group, config_name="train", overrides=[])
+            if value in options:
+                kept.append(write_group(key, value))
+            else:
+                faults.append(
+                    Fault(
+                        f"{key}={value}",
+                        f"there is no {group} of this name; {unknown_key(value, options)}",
+                    )
+                )
+        else:
+            kept.append(f"++{key}={value}")
+    found, cfg = _check_words(kept, check=check)
+    keys = {_key(override) for override, _ in line} - groups
+    found = [_explain_group(fault, keys, groups) for fault in found]
+    return faults + found, cfg
+
+
+def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
+    """Say what is missing where an unknown key was meant as a group of the user's own, or is one without its header."""
+    name = fault.where.split("=")[0]
+    if name in groups and fault.what.startswith("unknown"):
+        header = "# @package _global_"
+        return Fault(name, f"a YAML of {name}/ must begin with the line: {header}")
+    if name == "experiment" and name in keys:
+        where = f"./conf/{name}/NAME.yaml, or FOLDER/{name}/NAME.yaml with --config-dir FOLDER"
+        return Fault(
+            name,
+            f"there is no such group yet; make {where}, which begins with the line "
+            f"`# @package _global_` and holds the keys to change, and say {name}=NAME",
+        )
+    return fault
+
+
+def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictConfig | None]:
+    faults: list[Fault] = []
+    cfg: DictConfig | None = None
+    try:
+        cfg = take_hydra_off(compose("train", overrides=words, return_hydra_config=True))
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        # One word that can't be composed must not hide the faults of the others.
+        chosen = [word for word in words if "/" in word.partition("=")[0]]
+        reasons = {word: _reason(word, [c for c in chosen if c != word]) for word in words}
+        guilty = {word: reason for word, reason in reasons.items() if reason is not None}
+        faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()] or [
+            Fault("composition", _first_line(error))
+        ]
+        if guilty:
+            cfg = compose("train", overrides=[word for word in words if word not in guilty])
+    try:
+        faults += [] if cfg is None else check(cfg)
+    except ConfigError as error:
+        faults.append(Fault("composition", str(error)))
+    return faults, cfg
+
+
+def _reason(word: str, chosen: Sequence[str]) -> str | None:
+    """Why a word can't be composed, beside the groups of Hydra that are chosen for it; None if it can."""
+    try:
+        compose("train", overrides=[*chosen, word])
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = " ".join(str(error.__cause__ or error).split("\n")[:3]).split()
+    if lines[:2] == ["Cannot", "merge"]:
+        return "a list and a block of keys can't take each other's place"
+    if "BasicLauncherConf" in lines:
+        return "is a launcher's key; name the launcher too, such as hydra/launcher=joblib"
+    if any(line.startswith("full_key:hydra.") or line == "full_key:" for line in lines) and (
+        lines[0] == "Key" and "hydra." in " ".join(lines)
+    ):
+        return "unknown; --hydra-help lists the keys of Hydra that are heeded"
+    return " ".join(lines)

@@ -1,0 +1,432 @@
+"""From YAML and overrides to a checked `RunConfig`, or one message that lists every fault.
+
+Nothing here imports torch: a bad configuration is refused in the time it takes to read it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studperf.config.paths import CONFIG_DIR, config_dir
+from studperf.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from studperf.config.dataset import Block
+    from studperf.config.faults import Fault
+    from studperf.config.line.overrides import CheckStudy, Line
+    from studperf.config.run import RunConfig
+    from studperf.config.study import SweepConfig
+
+_HEAD = "The configuration was refused"
+
+# What train.run passes to the Trainer itself, so that a YAML can't.
+_TRAINER_GIVEN = frozenset(
+    {
+        *(
+            "callbacks",
+            "logger",
+            "default_root_dir",
+            "enable_progress_bar",
+            "enable_checkpointing",
+            "enable_model_summary",
+        ),
+        *("check_val_every_n_epoch", "val_check_interval"),  # each epoch has its row in the history
+    }
+)
+
+
+def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunConfig:
+    """The first line of every entry: checks a composed configuration whole.
+
+    Args:
+        cfg: composed by Hydra, or the plain values that a run recorded.
+        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so only our models are accepted.
+
+    Returns:
+        The configuration as frozen plain values; past this line there is no DictConfig.
+
+    Raises:
+        ConfigError: lists every fault, each with its key and the nearest valid name.
+    """
+    from studperf.config.run import RunConfig
+    from studperf.config.secrets import find_secrets
+
+    plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
+    _name_model(plain, cfg)
+    if secrets := list(find_secrets(plain)):
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
+    faults, config = _check(plain, RunConfig)
+    if not is_trusted and config is not None:
+        faults += _foreign_targets(plain)
+    if faults or config is None:
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in faults]))
+    return config
+
+
+def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A run's values, with the default of each key that did not exist yet when it was recorded; its data, model and trainer as they are."""
+    new = {key: value for key, value in defaults.items() if key not in recorded}
+    for key, value in recorded.items():
+        default = defaults.get(key)
+        is_block = (
+            isinstance(value, dict)
+            and isinstance(default, dict)
+            and key not in ("data", "model", "trainer")
+        )
+        new[key] = _fill(value, default or {}) if is_block else value
+    if "model_name" not in recorded and "model" in recorded:
+        new["model_name"] = "auto"  # the default's own model has its name there
+    return new
+
+
+def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None:
+    """Put the model's name in the place of `auto`; of a run recorded without one, the name that it had then."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from studperf.config.interpolation import typed_words
+    from studperf.config.naming import AUTO, name_of_choice, name_of_target
+
+    model = plain.get("model")
+    if plain.get("model_name") != AUTO or not isinstance(model, dict):
+        return
+    target = str(model.get("_target_"))
+    plain["model_name"] = name_of_target(target)
+    if not isinstance(cfg, dict) and HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        choice = str(hydra.runtime.choices["model"])
+        plain["model_name"] = name_of_choice(choice, target, typed_words(hydra))
+
+
+def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:
+    """Every fault of `hydra.sweeper`, and the checked settings of a study where there is none."""
+    from pydantic import ValidationError
+
+    from studperf.config.code.signature import check_node
+    from studperf.config.faults import Fault
+    from studperf.config.study import SweepConfig
+
+    plain = {
+        key: value
+        for key, value in settings.items()
+        if key not in ("_target_", "_recursive_", "_convert_")
+    }
+    faults: list[Fault] = []
+    for name in ("sampler", "pruner"):
+        if isinstance(node := plain.get(name), dict):
+            plain[name], found = check_node(node, name, given=frozenset({"seed", "search_space"}))
+            faults += found
+    try:
+        config = SweepConfig.model_validate(plain)
+    except ValidationError as error:
+        faults += _explain_all(error.errors(), plain, SweepConfig)
+        config = None
+    return [Fault(f"hydra.sweeper.{fault.where}", fault.what) for fault in faults], config
+
+
+def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False) -> DictConfig:
+    """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`; with Hydra's own part where it is wanted."""
+    from hydra import compose as hydra_compose
+
+    from studperf.config.naming import put_name, take_hydra_off
+
+    with _hydra():
+        cfg = hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
+    if not return_hydra_config:
+        return take_hydra_off(cfg)
+    put_name(cfg, cfg.hydra)
+    return cfg
+
+
+def load_overrides(overrides: Sequence[str]) -> RunConfig:
+    """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first.
+
+    Raises:
+        ConfigError: lists every fault, or says that the overrides name several configurations.
+    """
+    from hydra.errors import HydraException
+
+    with _hydra():
+        line = _read_line(overrides)
+        words = line.words() if line.cfg is None else []
+    try:
+        cfg = line.cfg if line.cfg is not None else compose(words)
+    except HydraException as error:
+        raise ConfigError(f"The configuration was refused: {error}") from error
+    return load(cfg)
+
+
+def accept_overrides(
+    overrides: Sequence[str], *, check_study: CheckStudy | None = None
+) -> list[str]:
+    """The overrides as Hydra takes them, once all of them, each value of a sweep included, were seen to be without fault.
+
+    Args:
+        overrides: words of the command line.
+        check_study: see `overrides.read_line`.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
+    with _hydra():
+        return _read_line(overrides, check_study).words()
+
+
+def accept_command(
+    words: Sequence[str], *, is_multirun: bool, check_study: CheckStudy | None = None
+) -> list[str]:
+    """Return the words of a command line as `hydra.main` takes them, once all of them were seen to be without fault.
+
+    Args:
+        words: of the command line, without its flags.
+        is_multirun: whether -m stands among the flags.
+        check_study: see `overrides.read_line`.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
+    with _hydra():
+        return _read_line(words, check_study, is_multirun=is_multirun).words_of_command()
+
+
+def _read_line(
+    overrides: Sequence[str],
+    check_study: CheckStudy | None = None,
+    *,
+    is_multirun: bool | None = None,
+) -> Line:
+    from studperf.config.line.overrides import read_line
+    from studperf.config.secrets import secret_words
+
+    words = list(overrides)
+    if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
+    bare = [word.lstrip("+") for word in words]
+    if any(
+        word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare
+    ):
+        # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
+        words += (
+            []
+            if any("data.source.otherwise=" in word for word in words)
+            else ["data.source.otherwise=fail"]
+        )
+    line = read_line(
+        words,
+        check=_faults_of,
+        check_study=check_study,
+        is_multirun=is_multirun,
+    )
+    if line.faults:
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in line.faults]))
+    return line
+
+
+def compose_first(words: Sequence[str]) -> DictConfig:
+    """Composes accepted words with the first value of each that is swept, and with Hydra's own part."""
+    from studperf.config.line.overrides import first_values
+
+    with _hydra():
+        firsts = first_values(words)
+    return compose(firsts, return_hydra_config=True)
+
+
+def register_resolvers() -> None:
+    """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups.
+
+    `${oc.env:...}` answers from now on for those keys alone that may name a variable.
+    """
+    from omegaconf import OmegaConf
+
+    from studperf.config.interpolation import guard_environment
+
+    def own_conf() -> str:
+        own = Path.cwd() / "conf"
+        return str(own if own.is_dir() else config_dir())
+
+    def named_conf() -> str:
+        return os.environ.get(CONFIG_DIR) or str(config_dir())
+
+    OmegaConf.register_new_resolver("own_conf", own_conf, replace=True)
+    OmegaConf.register_new_resolver("named_conf", named_conf, replace=True)
+    guard_environment()
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield
+
+
+def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """Return the plain values of a configuration, its references followed.
+
+    Raises:
+        ConfigError: lists each reference that may not stand where it stands, or leads nowhere.
+    """
+    if isinstance(cfg, dict):
+        return copy.deepcopy(cfg)
+    from studperf.config.interpolation import find_references, to_raw
+
+    raw = to_raw(cfg)
+    if faults := find_references(raw):
+        raise ConfigError(listing(_HEAD, [str(fault) for fault in faults]))
+    return resolve_references(raw)
+
+
+def resolve_references(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values with every reference followed, once `find_references` had nothing to say of them.
+
+    Raises:
+        ConfigError: a reference leads nowhere.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    from studperf.config.interpolation import resolve
+
+    try:
+        return resolve(raw)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{_HEAD}: {error.full_key or 'a key'}: {error.msg}") from error
+
+
+def _faults_of(cfg: DictConfig) -> list[Fault]:
+    from studperf.config.interpolation import find_references, to_raw
+    from studperf.config.run import RunConfig
+
+    raw = to_raw(cfg)
+    return find_references(raw) or _check(resolve_references(raw), RunConfig)[0]
+
+
+def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:
+    from pydantic import ValidationError
+
+    from studperf.config.code.signature import check_node
+    from studperf.config.faults import Fault
+
+    faults: list[Fault] = []
+    for name, given in (("model", frozenset({"features"})), ("trainer", _TRAINER_GIVEN)):
+        if isinstance(node := plain.get(name), dict):
+            plain[name], found = check_node(node, name, given=given)
+            faults += found
+    if isinstance(trainer := plain.get("trainer"), dict):
+        faults += _check_trainer(trainer, Fault)
+    try:
+        return faults, shape.model_validate(plain)
+    except ValidationError as error:
+        return [*_explain_all(error.errors(), plain, shape), *faults], None
+
+
+def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block]) -> list[Fault]:
+    """A fault for each key: a union complains once for each of its branches, with the branch's name at the end of the place."""
+    from studperf.config.faults import Fault, expectation, explain
+
+    by_key: dict[str, list[Any]] = {}
+    # pydantic counts only what is valid: a list whose every part is refused is too short for it as well.
+    inner = {error["loc"][:-1] for error in errors}
+    for error in (e for e in errors if e["type"] != "too_short" or e["loc"] not in inner):
+        loc = _without_tags(error["loc"], plain)
+        if error["type"] not in ("missing", "extra_forbidden"):
+            loc = loc[: _depth(loc, plain)]
+        by_key.setdefault(".".join(map(str, loc)) or "the root", []).append(error)
+    faults = []
+    for where, several in by_key.items():
+        if len(several) > 1 and all(error["type"] != "value_error" for error in several):
+            wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
+            faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
+        else:
+            faults.append(explain(several[0], where, _owner(shape, several[0]["loc"])))
+    return faults
+
+
+def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ...]:  # noqa: ANN401 - whatever YAML held
+    """A place without the names by which pydantic tells the blocks of `cloud` apart: they are no keys."""
+    match loc:
+        case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
+            return ("cloud", *rest)
+    return loc
+
+
+def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
+    """How far a place leads along keys that are really there."""
+    for i, part in enumerate(loc):
+        if (isinstance(plain, dict) and part in plain) or (
+            isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)
+        ):
+            plain = plain[part]  # type: ignore[index]  # a list wants a whole number, and says so by TypeError
+        else:
+            return i
+    return len(loc)
+
+
+def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
+    from studperf.config.faults import Fault
+
+    wanted = {"model": "studperf.models.", "trainer": "lightning.pytorch.Trainer"}
+    targets = {
+        name: str(node.get("_target_"))
+        for name in wanted
+        if isinstance(node := plain.get(name), dict)
+    }
+    is_ours = {
+        "model": targets["model"].startswith(wanted["model"]),
+        "trainer": targets["trainer"] == wanted["trainer"],
+    }
+    what = "a run folder could name any code; only {} is taken from one, got {!r}"
+    return [
+        Fault(f"{name}._target_", what.format(wanted[name], target))
+        for name, target in targets.items()
+        if not is_ours[name]
+    ]
+
+
+def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
+    faults = []
+    epochs = trainer.get("max_epochs")
+    if isinstance(epochs, int) and epochs < 1:
+        faults.append(fault("trainer.max_epochs", f"must be at least 1, got {epochs}"))
+    positive = {
+        key: trainer.get(key)
+        for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches")
+    }
+    why = "each epoch trains and is scored on val"
+    faults += [
+        fault(f"trainer.{key}", f"must be greater than 0, got {value}: {why}")
+        for key, value in positive.items()
+        if isinstance(value, int | float) and value <= 0
+    ]
+    if (precision := trainer.get("precision")) in ("16-true", "bf16-true"):
+        mixed = str(precision).replace("true", "mixed")
+        faults.append(
+            fault(
+                "trainer.precision",
+                f"{precision} rounds the target itself, to two or three digits; take {mixed}",
+            )
+        )
+    return faults
+
+
+def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
+    """The block that a fault's key stands in, found by walking the shape along the key."""
+    owner = shape
+    for part in loc[:-1]:
+        fields = getattr(owner, "model_fields", {})
+        if part in fields:
+            owner = fields[part].annotation
+        elif getattr(owner, "__origin__", None) is dict:
+            owner = owner.__args__[1]
+        for option in getattr(owner, "__args__", ()):  # Block | None
+            if hasattr(option, "model_fields") and getattr(owner, "__origin__", None) is not dict:
+                owner = option
+    return owner if hasattr(owner, "model_fields") else None

@@ -1,0 +1,82 @@
+"""The shape of `hydra.sweeper`: what a study is asked to do. Values live in `conf/hydra/sweeper/` and in `sweeps/`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from studperf.config.dataset import Block
+from studperf.config.run import Node
+from studperf.config.types import NonNegativeInt, Number, PositiveFloat, PositiveInt, of_form
+
+Outcome = Literal[
+    "val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"
+]
+"""What a trial ends with: a metric of its best epoch, or what its model costs."""
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Name = Annotated[
+    str,
+    BeforeValidator(
+        lambda name: str(name) if type(name) is int else name
+    ),  # 2026 is a name as good as any
+    of_form(
+        r"\w[\w.+-]*",
+        "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _",
+    ),
+]
+"""Of a study, and of its folder."""
+Domain = str | int | float | bool | None
+"""Hydra's sweep grammar, or a plain value."""
+
+
+_MULTIRUN = "hydra_plugins.studperf_sweeper.MultirunSweeper"
+
+
+def is_plain_multirun(target: object) -> bool:
+    """Return whether a sweeper's `_target_` goes through all values in order, without a study."""
+    return str(target).startswith("hydra._internal") or str(target) == _MULTIRUN
+
+
+class Conditional(Block):
+    """Keys that are varied only where the keys of `when` have these values."""
+
+    when: dict[str, Domain] = Field(min_length=1)
+    params: dict[str, Domain]
+
+
+class Winner(Block):
+    """How the winner is chosen: `top` candidates are refitted on `seeds` fresh seeds each."""
+
+    top: NonNegativeInt
+    seeds: PositiveInt
+
+
+class SweepConfig(Block):
+    """A study: its space, its total, and who decides what is tried next."""
+
+    study: Name | None
+    storage: str | None
+    n_trials: PositiveInt
+    n_jobs: PositiveInt
+    seed: NonNegativeInt
+    repeat: PositiveInt
+    objectives: Annotated[tuple[Outcome, ...], Field(min_length=1)] | None
+    constraints: dict[Outcome, Number]
+    patience: PositiveInt | None
+    timeout_s: PositiveFloat | None
+    max_failures: Share
+    max_retries: NonNegativeInt
+    heartbeat_s: PositiveInt
+    grace_s: PositiveInt
+    winner: Winner
+    mode: Literal["worker", "batch"]
+    dry_run: bool
+    sampler: Node
+    pruner: Node
+    params: dict[str, Domain]
+    conditional: tuple[Conditional, ...]
+
+    def maximised(self, outcome: str) -> bool:
+        """Whether more is better."""
+        return outcome == "val/r2"

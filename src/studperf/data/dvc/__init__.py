@@ -1,0 +1,1 @@
+"""Versions of a table: the `.dvc` file, and DVC's remote."""

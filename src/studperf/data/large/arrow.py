@@ -1,0 +1,247 @@
+"""Parquet files and frames as chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from studperf.config.dataset import Dataset
+from studperf.data.dvc.tracked import md5_of
+from studperf.data.large.parquet import index_columns, single_type, to_single_values
+from studperf.data.numbers import LARGEST_WHOLE
+from studperf.data.source import check_names
+
+N_ROWS = 1 << 16
+_N_HEAD_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class ArrowChunk:
+    """Rows that have types already."""
+
+    table: pa.Table
+    dataset: Dataset
+
+    def typed(self) -> dict[str, pa.Array]:
+        """Cast, where a cast can't change what the cell says."""
+        dataset, columns = self.dataset, {}
+        numbers = (*dataset.of_kind("number"), dataset.target.column)
+        for name in self.table.column_names:
+            values = self.table.column(name).combine_chunks()
+            if name in numbers:
+                columns[name] = _as_number(values)
+            elif name in dataset.feature_names:
+                columns[name] = _as_text_codes(values, dataset)
+            elif name in dataset.columns and dataset.columns[name].kind != "leak":
+                columns[name] = _without_missing(values, dataset)
+        return columns
+
+    def raw(self) -> pd.DataFrame:
+        """With pandas' types."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+
+class ArrowSource:
+    """Batches of a Parquet file, or of a frame that lies in memory.
+
+    Args:
+        names: of all columns.
+        types: of the columns, by name.
+        batches: the columns that are read, from the first row on.
+        n_rows: of all batches.
+        path: of the file, for its md5.
+        whole: float columns read as levels, and whether all their values are whole numbers, as `schema.as_levels` asks.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        dataset: Dataset,
+        *,
+        n_rows: int,
+        path: Path | None,
+        whole: dict[str, bool],
+    ) -> None:
+        self.names = list(schema.names)
+        self.done = 0.0
+        self.md5: str | None = None
+        self._types = {field.name: field.type for field in schema}
+        self._n_rows, self._path, self._whole, self._dataset = n_rows, path, whole, dataset
+        self._batches = iter(batches)
+        self._first = next(self._batches, None)
+
+    def type_of(self, name: str) -> pa.DataType:
+        """The file's own."""
+        kind = self._types[name]
+        return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+    def head(self) -> pd.DataFrame:
+        """The first rows; columns that are not read are empty in them."""
+        columns = {name: pa.array([], kind) for name, kind in self._types.items()}
+        if self._first is not None:
+            first = self._first.slice(0, _N_HEAD_ROWS)
+            empty = {name: pa.nulls(first.num_rows, kind) for name, kind in self._types.items()}
+            columns = empty | {name: first.column(name) for name in first.schema.names}
+        frame: pd.DataFrame = pa.table(columns).to_pandas()
+        return frame
+
+    def __iter__(self) -> Iterator[ArrowChunk]:
+        """Batch by batch, while another thread hashes the file."""
+        n_read, first, self._first = 0, self._first, None
+        with ThreadPoolExecutor(1) as pool:
+            md5 = pool.submit(md5_of, self._path) if self._path is not None else None
+            for batch in [first] if first is not None else []:
+                n_read += batch.num_rows
+                yield self._chunk(batch)
+            del first
+            for batch in self._batches:
+                n_read += batch.num_rows
+                self.done = n_read / max(1, self._n_rows)
+                yield self._chunk(batch)
+            self.md5 = md5.result() if md5 is not None else None
+        self.done = 1.0
+
+    def _chunk(self, batch: pa.RecordBatch) -> ArrowChunk:
+        table = pa.Table.from_batches([batch])
+        for name, is_whole in self._whole.items():
+            values = table.column(name).combine_chunks()
+            place = table.column_names.index(name)
+            table = table.set_column(
+                place, name, _whole_text(values) if is_whole else _broken_text(values)
+            )
+        return ArrowChunk(table, self._dataset)
+
+
+def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
+    """A Parquet file, of which the columns of kind leak are not read."""
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+    check_names(schema.names, path)
+    texts = [
+        name
+        for name in dataset.of_kind("category", "flag")
+        if name in schema.names and _is_text(schema.field(name).type)
+    ]
+    file = pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
+    index = index_columns(schema)
+    fields = [
+        pa.field(field.name, single_type(field.type)) for field in schema if field.name not in index
+    ]
+    schema = pa.schema(fields)
+    read = [
+        name
+        for name in schema.names
+        if name not in dataset.columns or dataset.columns[name].kind != "leak"
+    ]
+    batches = map(_to_single_values, file.iter_batches(N_ROWS, columns=read))
+    floats = [
+        name
+        for name in dataset.of_kind("category")
+        if name in read and pa.types.is_floating(schema.field(name).type)
+    ]
+    whole = {
+        name: all(_is_whole(batch.column(0)) for batch in file.iter_batches(N_ROWS, columns=[name]))
+        for name in floats
+    }
+    return ArrowSource(
+        schema, batches, dataset, n_rows=file.metadata.num_rows, path=path, whole=whole
+    )
+
+
+def _to_single_values(batch: pa.RecordBatch) -> pa.RecordBatch:
+    table = to_single_values(pa.Table.from_batches([batch]))
+    return table.combine_chunks().to_batches()[0] if batch.num_rows else batch
+
+
+def open_frame(frame: pd.DataFrame, dataset: Dataset) -> ArrowSource:
+    """A frame, for instance a simulated one."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    schema = table.schema.remove_metadata()
+    floats = [
+        name
+        for name in dataset.of_kind("category")
+        if name in schema.names and pa.types.is_floating(schema.field(name).type)
+    ]
+    whole = {name: all(_is_whole(chunk) for chunk in table.column(name).chunks) for name in floats}
+    batches = table.replace_schema_metadata().to_batches(N_ROWS)
+    return ArrowSource(schema, batches, dataset, n_rows=len(frame), path=None, whole=whole)
+
+
+def _as_number(values: pa.Array) -> pa.Array:
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise pa.ArrowInvalid(f"not a number: {values.type}")
+    return _without_nan(values).cast(pa.float64(), safe=False)
+
+
+def _as_text_codes(values: pa.Array, dataset: Dataset) -> pa.DictionaryArray:
+    if not pa.types.is_dictionary(values.type):
+        kind = values.type
+        if not (
+            _is_text(kind)
+            or pa.types.is_integer(kind)
+            or pa.types.is_floating(kind)
+            or pa.types.is_boolean(kind)
+        ):
+            raise pa.ArrowInvalid(f"not a level: {kind}")
+        values = _without_nan(values).dictionary_encode()
+    indices, levels = values.indices, values.dictionary
+    if _is_text(levels.type):
+        is_missing = np.array(
+            [level in dataset.source.missing for level in levels.to_pylist()], dtype=bool
+        )
+        if is_missing.any():
+            is_missing = pa.array(is_missing).take(indices)
+            indices = pc.if_else(is_missing, pa.scalar(None, indices.type), indices)
+    return pa.DictionaryArray.from_arrays(
+        indices, pa.array(map(str, levels.to_pylist()), pa.string())
+    )
+
+
+def _without_missing(values: pa.Array, dataset: Dataset) -> pa.Array:
+    """Null where the dataset says that a text means missing."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if not _is_text(values.type):
+        return _without_nan(values)
+    is_missing = pc.is_in(values, value_set=pa.array(dataset.source.missing, values.type))
+    return pc.if_else(is_missing, pa.scalar(None, values.type), values)
+
+
+def _without_nan(values: pa.Array) -> pa.Array:
+    """Null where pandas would write NaN."""
+    return (
+        pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+        if pa.types.is_floating(values.type)
+        else values
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_whole(values: pa.Array) -> bool:
+    known = values.drop_null().to_numpy(zero_copy_only=False)
+    known = known[known == known]  # noqa: PLR0124 - not NaN
+    return bool((known == known.round()).all() and (np.abs(known) < LARGEST_WHOLE).all())
+
+
+def _whole_text(values: pa.Array) -> pa.Array:
+    return _without_nan(values).cast(pa.int64()).cast(pa.string())
+
+
+def _broken_text(values: pa.Array) -> pa.Array:
+    return pa.array(
+        [None if value != value else str(value) for value in values.to_pandas()],  # noqa: PLR0124 - NaN
+        pa.string(),
+    )

@@ -1,0 +1,1 @@
+"""Two versions of a table held against each other."""

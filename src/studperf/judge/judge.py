@@ -1,0 +1,260 @@
+"""What a run is worth: its errors beside those of baselines on the same rows, and a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from studperf.data.rows import Rows
+from studperf.data.schema import Table
+from studperf.data.tensors import gather
+from studperf.judge.verdict import Evidence, give_verdict
+from studperf.record.files import PREDICTIONS
+from studperf.record.record import RunRecord
+from studperf.record.shape import (
+    BaselineChoice,
+    BaselineStanding,
+    Conformal,
+    DataFacts,
+    Judgement,
+    Scores,
+    Slice,
+)
+from studperf.scoring import metrics
+from studperf.scoring.baselines.fit import Baselines, Choice, fit_baselines
+from studperf.scoring.metrics import FloatArray
+from studperf.train.datamodule import TableDataModule
+from studperf.train.module import ScoreModule
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COVERAGE = 0.9
+_MIN_SLICE = 2
+# Rows predicted at a time: 60 MB of float64. A multiple of the batches in which the module predicts, so that they are cut alike.
+BLOCK = 24 * 8192
+_MANY_VALUES = 1_000_000
+"""Cells above which the baselines take more than a few seconds."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What later runs on the same rows need not make again.
+
+    Args:
+        predictions: part -> baseline -> (N,) predictions.
+        choice: which baseline is the strongest.
+    """
+
+    predictions: dict[str, dict[str, FloatArray]]
+    choice: Choice
+
+
+def judge_run(
+    module: ScoreModule,
+    data: TableDataModule,
+    rows: Rows,
+    record: RunRecord,
+    folder: Path,
+    reference: Reference | None = None,
+    console: Console | None = None,
+) -> Reference:
+    """Open the split to be scored, once, with the best weights; write the judgement and `predictions.parquet`.
+
+    Args:
+        module: with its best weights.
+        data: the encoded rows.
+        rows: the checked rows and their split.
+        record: of the run.
+        folder: of the run.
+        reference: the baselines' predictions, where an earlier run on the same rows made them.
+        console: says what is waited for, where the baselines take long.
+
+    Returns:
+        The baselines' predictions, for a next run on the same rows.
+    """
+    scored_on = str(record.config["score_on"])
+    index = vars(rows.split)
+    shown = ["val"] if scored_on == "val" else ["val", "test"]
+    actual = {name: rows.target(index[name]) for name in shown}
+    reference = reference or _refer(rows, shown, console)
+    predicted = _predict_parts(module, data, shown)
+    record.judgement = judge(
+        scored_on=scored_on,
+        table=rows.table(index[scored_on], rows.dataset.of_kind("category", "flag")),
+        predicted=predicted[scored_on],
+        reference=reference.predictions[scored_on],
+        choice=reference.choice,
+        val=(predicted["val"], actual["val"]) if scored_on == "test" else None,
+        data=record.data,
+    )
+    frames = []
+    for name in shown:
+        columns = {
+            "row": rows.numbers(index[name]),
+            "split": name,
+            "actual": actual[name],
+            "predicted": predicted[name],
+        }
+        frames.append(pd.DataFrame({**columns, **reference.predictions[name]}))
+    pd.concat(frames).to_parquet(folder / PREDICTIONS, index=False)
+    return reference
+
+
+def _refer(rows: Rows, parts: Sequence[str], console: Console | None) -> Reference:
+    """Fit the baselines to the training rows, and let them predict the parts."""
+    features = rows.dataset.feature_names
+    if console is not None and len(rows.sample) * len(features) > _MANY_VALUES:
+        console.print(f"Fitting the baselines to {len(rows.sample):,} training rows ...")
+    fitted = fit_baselines(rows.table(rows.sample, features))
+    index = vars(rows.split)
+    predictions = {name: _predict_baselines(fitted, rows, index[name]) for name in parts}
+    return Reference(predictions, fitted.choice)
+
+
+def _predict_baselines(fitted: Baselines, rows: Rows, index: np.ndarray) -> dict[str, FloatArray]:
+    """Return each baseline's predictions, block by block: a million rows need no room of their own."""
+    features = rows.dataset.feature_names
+    blocks = []
+    for start in range(0, len(index), BLOCK):
+        table = rows.table(index[start : start + BLOCK], features)
+        blocks.append(fitted.predict(table))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _predict_parts(
+    module: ScoreModule, data: TableDataModule, parts: Sequence[str]
+) -> dict[str, FloatArray]:
+    """Return the model's predictions of each part, block by block."""
+    table = data.table
+    predicted = {}
+    for name in parts:
+        index = table.rows[name]
+        blocks = []
+        for start in range(0, len(index), BLOCK):
+            block = gather(table.tensors, index[start : start + BLOCK])
+            blocks.append(module.predict_rows(block))
+        predicted[name] = np.concatenate(blocks)
+    return predicted
+
+
+def predict_val(module: ScoreModule, data: TableDataModule, rows: Rows, folder: Path) -> None:
+    """Writes `predictions.parquet` with the val rows alone: all that one trial of many must leave."""
+    predicted = _predict_parts(module, data, ["val"])
+    columns = {
+        "row": rows.numbers(rows.split.val),
+        "split": "val",
+        "actual": rows.target(rows.split.val),
+        "predicted": predicted["val"],
+    }
+    pd.DataFrame(columns).to_parquet(folder / PREDICTIONS, index=False)
+
+
+def judge(
+    *,
+    scored_on: str,
+    table: Table,
+    predicted: FloatArray,
+    reference: Mapping[str, FloatArray],
+    choice: Choice,
+    val: tuple[FloatArray, FloatArray] | None,
+    data: DataFacts,
+) -> Judgement:
+    """Score predictions on the rows of `table`, beside the baselines' on the same rows.
+
+    Args:
+        scored_on: the split that `table` is.
+        table: the scored rows.
+        predicted: (N,) in the target's unit.
+        reference: baseline -> (N,), `mean` among them.
+        choice: the strongest baseline, chosen on the training rows, and those tied with it.
+        val: (predicted, actual) of the val rows, for the conformal width; None when they are the scored ones.
+        data: unit, noise floor, columns left out and leaks allowed.
+    """
+    actual = table.target
+    scores = score(predicted, actual)
+    others = {name: score(values, actual) for name, values in reference.items()}
+    against = {
+        name: metrics.paired_difference(predicted, values, actual)
+        for name, values in reference.items()
+    }
+    skill = 1 - scores.rmse.value / others["mean"].rmse.value
+    evidence = Evidence(
+        scores=scores,
+        baselines=others,
+        against=against,
+        rivals=choice.tied,
+        skill=skill,
+        n_rows=len(actual),
+        scored_on=scored_on,
+        data=data,
+    )
+    return Judgement(
+        scored_on="val" if scored_on == "val" else "test",
+        scores=scores,
+        baselines=others,
+        best_baseline=choice.strongest,
+        against_best=against[choice.strongest],
+        against_mean=against["mean"],
+        against=against,
+        choice=_note_choice(choice),
+        skill=skill,
+        conformal=None if val is None else conformal(*val, predicted, actual),
+        slices=slice_errors(table, predicted),
+        verdict=give_verdict(evidence),
+    )
+
+
+def _note_choice(choice: Choice) -> BaselineChoice:
+    standings = {
+        name: BaselineStanding(rmse=found.rmse, behind=found.behind, is_tied=found.is_tied)
+        for name, found in choice.standings.items()
+    }
+    return BaselineChoice(standings=standings, n_fits=choice.n_fits, n_rows=choice.n_rows)
+
+
+def score(predicted: FloatArray, actual: FloatArray) -> Scores:
+    """RMSE, MAE, R2 and bias with intervals."""
+    return Scores(**metrics.scores(predicted, actual))
+
+
+def conformal(
+    val_predicted: FloatArray, val_actual: FloatArray, predicted: FloatArray, actual: FloatArray
+) -> Conformal:
+    """The 90 % half-width from val, and how many of the scored rows it holds."""
+    half_width = metrics.conformal_half_width(val_predicted, val_actual, coverage=COVERAGE)
+    return Conformal(
+        level=COVERAGE,
+        half_width=half_width,
+        coverage=float(np.mean(np.abs(predicted - actual) <= half_width)),
+        n_val=len(val_actual),
+        likely=metrics.conformal_coverage(len(val_actual), coverage=COVERAGE),
+    )
+
+
+def slice_errors(table: Table, predicted: FloatArray) -> list[Slice]:
+    """Errors by each level of each category and flag among the features."""
+    slices = []
+    for name in table.dataset.of_kind("category", "flag"):
+        values = table.frame[name]
+        for level in sorted(values.dropna().unique()):
+            rows = (values == level).to_numpy()
+            if rows.sum() < _MIN_SLICE:
+                continue
+            scores = metrics.scores(predicted[rows], table.target[rows])
+            slices.append(
+                Slice(
+                    column=name,
+                    level=str(level) if isinstance(level, str) else f"{level:g}",
+                    n=int(rows.sum()),
+                    rmse=scores["rmse"].value,
+                    mae=scores["mae"],
+                    bias=scores["bias"],
+                )
+            )
+    return slices

@@ -1,0 +1,1 @@
+"""What a run knows about itself, on disk."""

@@ -1,0 +1,122 @@
+"""SPLIT OF: All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import yaml
+from pydantic import ValidationError
+
+from studperf.config.document import write_document
+from studperf.config.run import RunConfig
+from studperf.data.encode import Encoder
+from studperf.errors import RunError
+
+if TYPE_CHECKING:
+    pass  # brings torch, and reading a record needs none
+
+RECORD = "record.json"
+
+BEST = "checkpoints/best.ckpt"
+
+LAST = "checkpoints/last.ckpt"
+
+ENCODER = "encoder.json"
+
+PREDICTIONS = "predictions.parquet"
+
+SEEN_ROWS = "seen_rows.parquet"
+
+HISTORY = "history.csv"
+
+LOG_FILE = "log.txt"
+
+COMMIT = "STUDPERF_COMMIT"
+"""Set in an image by docker/train.Dockerfile."""
+
+WANDB = "wandb"
+
+STUDIES = "sweeps"
+"""Below `runs`: a folder for each study."""
+"""The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """The rows of `predictions.parquet`: row, split, actual, predicted, and a column for each baseline.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(folder / PREDICTIONS)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder / PREDICTIONS}: can't be read, it is missing or damaged; train the run again"
+        ) from error
+
+
+def read_encoder(folder: Path) -> Encoder:
+    """What the run's training rows taught.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return Encoder.model_validate_json((folder / ENCODER).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            f"{folder / ENCODER}: can't be read, it is missing or damaged; train the run again"
+        ) from error
+
+
+def make_folder(runs: Path, name: str) -> Path:
+    """A new folder `runs/<name>`; a number is added when the name is taken.
+
+    Raises:
+        RunError: the folder can't be made there.
+    """
+    for i in range(1, 1000):
+        folder = runs / (name if i == 1 else f"{name}-{i}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if runs.exists() and not runs.is_dir():
+                raise RunError(f"runs={runs}: is a file; name a folder for the runs") from None
+        except OSError as error:
+            raise RunError(
+                f"runs={runs}: no run folder can be made there: {error.strerror}"
+            ) from error
+        else:
+            return folder
+    raise RunError(f"{runs / name}: a thousand runs of this name")
+
+
+def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_json: str) -> None:
+    """`config.yaml`, `overrides.yaml` and `encoder.json`: with them alone the run can be repeated or resumed."""
+    write_atomically(folder / "config.yaml", write_document(config.model_dump(mode="json")))
+    write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
+    write_atomically(folder / ENCODER, encoder_json)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces a file in one step: a reader, or a kill, sees the old text or the new one."""
+    # One name, so that what a kill leaves behind is overwritten by the next write.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,230 @@
+"""SPLIT OF: All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from studperf.scoring.metrics import Interval
+
+if TYPE_CHECKING:
+    pass  # brings torch, and reading a record needs none
+
+Status = Literal["running", "finished", "interrupted", "failed", "pruned"]
+
+VerdictKind = Literal[
+    "no better than the mean", "worse", "can't tell", "matches", "beats", "suspicious"
+]
+
+
+class Part(BaseModel):
+    """A block of the record."""
+
+    # JSON knows no NaN; as text it stays valid JSON and comes back as it was.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+
+
+class Git(Part):
+    """Where the code stood."""
+
+    commit: str
+    is_dirty: bool
+
+
+class DataFacts(Part):
+    """Which rows the run saw, and what was noticed about them."""
+
+    name: str
+    path: str | None
+    md5: str | None
+    is_simulated: bool
+    n_rows: int
+    n_train: int
+    n_val: int
+    n_test: int
+    split_sha256: str
+    target: str
+    unit: str
+    noise_floor: float | None
+    features: list[str]
+    left_out_signal: dict[str, float]
+    """Columns that are no feature though they explain this share of the target's variance."""
+    allowed_leaks: dict[str, str]
+    """Features that give the target away and were allowed by name, with the evidence."""
+    warnings: list[str]
+    n_sampled: int | None = None
+    """Training rows that leak tests and baselines saw of a large table; None: all of them."""
+
+
+class Hardware(Part):
+    """What the run ran on."""
+
+    platform: str
+    cpu: str
+    n_cores: int
+    accelerator: str
+    n_threads: int
+
+
+class Process(Part):
+    """Who runs a run: by it a reader tells a run that goes on from one whose process was killed."""
+
+    host: str
+    pid: int
+    started: str | None
+    """When the process began, as the system says it; None where it can't be asked. A number may come back, with another start."""
+
+    @classmethod
+    def this(cls) -> Self:
+        """The process that asks."""
+        return cls(host=socket.gethostname(), pid=os.getpid(), started=_process_start(os.getpid()))
+
+    @property
+    def is_alive(self) -> bool | None:
+        """None where it can't be known: the process ran on another machine, or the system does not say."""
+        if self.started is None or self.host != socket.gethostname():
+            return None
+        return _process_start(self.pid) == self.started
+
+
+class Tracked(Part):
+    """Where W&B has the run. Never a key."""
+
+    mode: Literal["online", "offline", "disabled"]
+    """How the run was tracked in the end: a server that can't be reached makes it offline."""
+    id: str
+    project: str
+    entity: str | None
+    group: str | None
+    url: str | None = None
+    is_confirmed: bool = False
+    """The server has taken all of it."""
+    note: str | None = None
+
+
+class Scores(Part):
+    """Errors of one predictor on the scored split, with 95 % intervals."""
+
+    rmse: Interval
+    mae: Interval
+    r2: Interval
+    bias: Interval
+
+
+class Slice(Part):
+    """Errors among the rows with one level of one column."""
+
+    column: str
+    level: str
+    n: int
+    rmse: float
+    mae: Interval
+    bias: Interval
+
+
+class Conformal(Part):
+    """The band around a prediction that holds the truth with probability `level`, learnt on val, tried on the scored split."""
+
+    level: float
+    half_width: float
+    coverage: float
+    n_val: int | None = None
+    likely: tuple[float, float] | None = None
+    """Between which shares of new rows it holds, as far as so few val rows can promise."""
+
+
+class Verdict(Part):
+    """The run's judgement in words."""
+
+    kind: VerdictKind
+    line: str
+    baseline: str | None = None
+    """The baseline that the line speaks of; None where it speaks of none."""
+    n_rows_needed: int | None = None
+    """Scored rows that would tell, about, where these can't."""
+
+
+class BaselineStanding(Part):
+    """A baseline's error on training rows that were held out from it."""
+
+    rmse: Interval
+    behind: Interval | None
+    """RMSE minus that of the strongest baseline, paired; None for the strongest itself."""
+    is_tied: bool
+    """The held-out rows can't part it from the strongest."""
+
+
+class BaselineChoice(Part):
+    """How the baselines did in cross-validation on the training rows, by which the strongest is chosen."""
+
+    standings: dict[str, BaselineStanding]
+    """The strongest first."""
+    n_fits: int
+    n_rows: int
+
+
+class CutShort(Part):
+    """Training that ended while val was still getting better, and not by early stopping."""
+
+    metric: str
+    best_epoch: int
+    """Counted from 1, as people read it."""
+    n_epochs: int
+    gain: float
+    """By how much the metric's error fell over the last epochs, as a share of what it was."""
+    n_gained: int
+    """The epochs over which it did."""
+    way_out: str
+
+    @property
+    def line(self) -> str:
+        """In words."""
+        return (
+            f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, and {self.metric} was still getting "
+            f"better, by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
+        )
+
+
+class Judgement(Part):
+    """What the scored split says."""
+
+    scored_on: Literal["test", "val"]
+    scores: Scores
+    baselines: dict[str, Scores]
+    best_baseline: str
+    against_best: Interval
+    """RMSE minus that of the best baseline, paired."""
+    against_mean: Interval
+    against: dict[str, Interval] = Field(default_factory=dict)
+    """RMSE minus that of each baseline, paired."""
+    choice: BaselineChoice | None = None
+    """How the best baseline was chosen; None in records of versions that chose it on val."""
+    skill: float
+    """1 - RMSE / RMSE of the mean."""
+    conformal: Conformal | None
+    slices: list[Slice]
+    verdict: Verdict
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, in the system's own words; None if there is no such process, or no way to ask."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").is_file():
+        try:
+            # The name in parentheses may hold spaces; the state comes first after it, the start time 19 fields later.
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    try:
+        asked = subprocess.run(  # noqa: S603
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return asked.stdout.strip() or None

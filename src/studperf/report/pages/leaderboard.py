@@ -1,0 +1,145 @@
+"""The table of ranked runs, and its summary by model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from studperf.judge.ranking import Standing
+from studperf.report.card import n_scored
+from studperf.report.numbers import Figures, number
+from studperf.report.pages.markup import card, esc, framed, table
+from studperf.report.pages.overview import Line, score_bar
+from studperf.report.pages.run import TONES
+from studperf.report.pages.svg import Scale
+
+_TIES = {"best": ("best", "good"), "noise": ("tied", "level"), "worse": ("worse", "warn")}
+_SHORT = {"no better than the mean": "like the mean"}
+
+
+def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> str:
+    """The runs, best first, with intervals, the difference to the best, and the verdict against the baselines."""
+    show = Figures.of(standings[0].record)
+    scale = _bar_scale(standings)
+    first = standings[0].judgement
+    reference = first.baselines[first.best_baseline].rmse.value
+    unit = show.in_unit
+    heads = [
+        "",
+        "run",
+        f"RMSE{unit}",
+        "95 % interval",
+        "minus the best",
+        "",
+        "MAE",
+        "R²",
+        "against baselines",
+        "epochs",
+        "parameters",
+        "fit, s",
+    ]
+    right = {0, 2, 4, 6, 7, 9, 10, 11}
+    header = "".join(
+        f'<th scope="col"{" class=n" if i in right else ""}{" aria-sort=ascending" if i == 2 else ""}>'  # noqa: PLR2004 - RMSE
+        f"{f'<button>{esc(head)}</button>' if head else ''}</th>"
+        for i, head in enumerate(heads)
+    )
+    rows = "".join(
+        _row(i, s, line, show, scale, reference, folder)
+        for i, (s, line) in enumerate(zip(standings, lines, strict=True), start=1)
+    )
+    said = (
+        f"{n_scored(standings[0].record):,} {first.scored_on} rows. A run is tied with the best when the 95 % interval of the difference, "
+        f"paired row by row, holds 0. The mark in the bars is {first.best_baseline}, "
+        f"{show.number(reference, more=1)}."
+    )
+    body = f'<table><thead><tr>{header}</tr></thead><tbody class="runs">{rows}</tbody></table>'
+    return f'<p class="soft small">{esc(said)}</p>' + framed(body, "Leaderboard")
+
+
+def _bar_scale(standings: list[Standing]) -> Scale:
+    """Twice the best run's interval: there the contest is; what lies beyond is drawn at the edge."""
+    best = standings[0].judgement.scores.rmse
+    width = max(best.high - best.low, 1e-9)
+    return Scale(best.low - 0.1 * width, best.high + 1.2 * width, 4, 140)
+
+
+def _row(
+    place: int, s: Standing, line: Line, show: Figures, scale: Scale, reference: float, folder: Path
+) -> str:
+    record, scores = s.record, s.judgement.scores
+    tie, tone = _TIES[s.place]
+    difference = (
+        ""
+        if s.difference is None
+        else f'<td class="n" data-v="{s.difference.value}">{_difference(s, show)}</td>'
+    )
+    verdict = s.judgement.verdict.kind
+    between = f'<span class="range small">{show.number(scores.rmse.low)} to {show.number(scores.rmse.high)}</span>'
+    words = " ".join([line.name, record.model, verdict, tie, *record.overrides]).lower()
+    cells = [
+        f'<td class="n" data-v="{place}">{place}</td>',
+        f'<th scope="row" data-v="{esc(line.name)}">{_run_cell(s, line, folder)}</th>',
+        f'<td class="n" data-v="{scores.rmse.value}">{show.number(scores.rmse.value, more=1)}</td>',
+        f'<td data-v="{scores.rmse.low}">{score_bar(scores.rmse, scale, reference, line.colour)}{between}</td>',
+        difference or '<td class="n" data-v="0"></td>',
+        f'<td><span class="pill {tone}">{esc(tie)}</span></td>',
+        f'<td class="n" data-v="{scores.mae.value}">{show.number(scores.mae.value, more=1)}</td>',
+        f'<td class="n" data-v="{scores.r2.value}">{number(scores.r2.value, 3)}</td>',
+        f'<td><span class="pill {TONES[verdict]}">{esc(_SHORT.get(verdict, verdict))}</span></td>',
+        f'<td class="n" data-v="{len(record.history)}">{len(record.history)}</td>',
+        f'<td class="n" data-v="{record.n_parameters}">{record.n_parameters:,}</td>',
+        f'<td class="n" data-v="{record.timings_s.get("fit", "")}">{record.timings_s.get("fit", 0.0):,.1f}</td>',
+    ]
+    return f'<tr{line.marks} data-model="{esc(record.model)}" data-words="{esc(words)}">{"".join(cells)}</tr>'
+
+
+def _difference(s: Standing, show: Figures) -> str:
+    if s.difference is None:
+        return ""
+    d = s.difference
+    signed = f"{d.value:+,.{show.decimals + 1}f}"
+    return f'{signed}<br><span class="range small">{d.low:+,.{show.decimals + 1}f} to {d.high:+,.{show.decimals + 1}f}</span>'
+
+
+def _run_cell(s: Standing, line: Line, folder: Path) -> str:
+    """Model and what was set on the command line, then the name, with a link to the run's own page where there is one."""
+    page, name = s.folder / "report.html", esc(line.name)
+    if page.is_file() and page.is_relative_to(folder):
+        name = f'<a href="{esc(page.relative_to(folder).as_posix())}">{name}</a>'
+    words = [
+        word
+        for word in s.record.overrides
+        if not word.startswith(("model=", "progress=", "trainer.max_epochs="))
+    ]
+    simulated = ' <span class="pill warn">SIMULATED</span>' if s.record.data.is_simulated else ""
+    said = f' <span class="words">{esc(" ".join(words))}</span>' if words else ""
+    return f'<span class="model"><span class="swatch m{line.colour}"></span>{esc(s.record.model)}</span>{said}{simulated}<span class="name" title="{esc(line.name)}">{name}</span>'
+
+
+def by_model(standings: list[Standing], lines: list[Line]) -> str:
+    """Mean and spread of each model's runs, where a model has several."""
+    groups: dict[str, list[float]] = {}
+    for s in standings:
+        groups.setdefault(s.record.model, []).append(s.judgement.scores.rmse.value)
+    if max(map(len, groups.values())) < 2:  # noqa: PLR2004 - nothing to spread
+        return ""
+    show, colours = (
+        Figures.of(standings[0].record),
+        {line.record.model: line.colour for line in lines},
+    )
+    rows = [
+        [
+            f'<span class="swatch m{colours[model]}"></span>{esc(model)}',
+            str(len(values)),
+            *(show.number(v, more=1) for v in (min(values), float(np.mean(values)))),
+            show.number(float(np.std(values, ddof=1)), more=1) if len(values) > 1 else "",
+        ]
+        for model, values in sorted(groups.items(), key=lambda pair: np.mean(pair[1]))
+    ]
+    caption = f"RMSE{show.in_unit} by model, over all its runs and settings"
+    return card(
+        "<h3>By model</h3>",
+        table(["model", "runs", "best", "mean", "sd"], rows, caption=caption, numbers=range(1, 5)),
+    )

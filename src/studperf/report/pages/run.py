@@ -1,0 +1,380 @@
+"""The page of one run, from its record and files."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from studperf.errors import RunError
+from studperf.record.files import ENCODER, read_predictions
+from studperf.record.record import RunRecord
+from studperf.record.shape import Conformal, Judgement
+from studperf.report import card as cards
+from studperf.report.numbers import Figures, number
+from studperf.report.pages import charts
+from studperf.report.pages.markup import card, esc, facts, figure, fold, points, render_page, table
+from studperf.scoring.metrics import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TONES = {
+    "beats": "good",
+    "matches": "level",
+    "can't tell": "level",
+    "worse": "warn",
+    "suspicious": "bad",
+    "no better than the mean": "bad",
+}
+_STATUS_TONES = {"running": "level", "interrupted": "warn", "failed": "bad", "finished": "good"}
+
+
+def render_run(record: RunRecord, folder: Path) -> str:
+    """One self-contained page; a run that was not judged gets one that says why, with what is known."""
+    predictions = _predictions(record, folder)
+    sections = [
+        ("scores", "Scores", _scores(record)),
+        ("training", "Training", _training(record, predictions)),
+        ("predictions", "Predictions", _predicted(record, predictions)),
+        ("groups", "Groups", _groups(record)),
+        ("use", "Use and limits", _use(record)),
+        ("data", "Data", _data(record, folder)),
+        ("provenance", "Provenance", _provenance(record)),
+    ]
+    footer = f"Written by studperf {esc(record.versions.get('studperf', ''))} from record.json; every number on this page is read from it."
+    return render_page(
+        f"{record.model} on {record.data.name}: {record.name}",
+        _masthead(record),
+        sections,
+        footer=footer,
+    )
+
+
+def verdict_banner(record: RunRecord) -> str:
+    """The verdict, or why there is none."""
+    if record.judgement is None:
+        return _unfinished(record)
+    kind, line = record.judgement.verdict.kind, record.judgement.verdict.line
+    head, _, rest = line.partition(":")
+    return f'<p class="banner {TONES[kind]}"><strong>{esc(head)}</strong>{esc(f": {rest.strip()}" if rest else "")}</p>'
+
+
+def _unfinished(record: RunRecord) -> str:
+    what = {
+        "running": "Is running, or was killed: this is what it had recorded.",
+        "interrupted": "Was interrupted before it was scored.",
+        "failed": "Failed before it was scored.",
+        "finished": "Finished without being scored.",
+    }[record.status]
+    reason = f" {esc(record.error)}." if record.error and record.status == "failed" else ""
+    way_out = f" {len(record.history)} epochs are on disk; it goes on with <code>python -m studperf.train resume=…/{esc(record.name)}</code>."
+    return f'<p class="banner {_STATUS_TONES[record.status]}"><strong>{esc(what)}</strong>{reason}{way_out}</p>'
+
+
+def _masthead(record: RunRecord) -> str:
+    data = record.data
+    meta = [
+        record.name,
+        f"{record.started[:16].replace('T', ' ')} UTC",
+        f"{record.n_parameters:,} parameters",
+        f"seed {record.seed}",
+        f"{len(data.features)} columns",
+    ]
+    simulated = (
+        '<p class="banner warn"><strong>SIMULATED data</strong>: its scores say nothing about real rows.</p>'
+        if data.is_simulated
+        else ""
+    )
+    spans = "".join(f"<span>{esc(part)}</span>" for part in meta)
+    return (
+        f'<p class="eyebrow">Run report</p><h1>{esc(record.model)} <small>predicts {esc(data.target)} of {esc(data.name)}</small></h1>'
+        f'<p class="meta">{spans}</p>{verdict_banner(record)}{simulated}'
+    )
+
+
+def _scores(record: RunRecord) -> str:
+    judgement = record.judgement
+    if judgement is None:
+        return ""
+    show, unit = Figures.of(record), record.data.unit
+    scores = judgement.scores
+    tiles = [
+        ("RMSE", show.number(scores.rmse.value), unit, _between(scores.rmse, show.decimals)),
+        (
+            "Mean absolute error",
+            show.number(scores.mae.value),
+            unit,
+            _between(scores.mae, show.decimals),
+        ),
+        ("R²", number(scores.r2.value, 3), "", _between(scores.r2, 3)),
+        ("Better than the mean by", f"{judgement.skill:.1%}", "", "of the RMSE"),
+    ]
+    if (band := judgement.conformal) is not None:
+        held = f"held {band.coverage:.1%} of {judgement.scored_on} rows{_promised(band)}"
+        tiles.append((f"{band.level:.0%} band", f"±{show.number(band.half_width)}", unit, held))
+    shown = "".join(
+        f'<div><dt>{esc(name)}</dt><dd><div class="value">{esc(value)} <small>{esc(small)}</small></div>'
+        f'<div class="more">{esc(more)}</div></dd></div>'
+        for name, value, small, more in tiles
+    )
+    header = ["predictor", "RMSE", "MAE", "R²", "bias"]
+    rows = [
+        [
+            _named(name),
+            *(
+                _cell(value, decimals)
+                for value, decimals in zip(
+                    _four(s), [show.decimals] * 2 + [3, show.decimals], strict=True
+                )
+            ),
+        ]
+        for name, s in cards.predictors(record)
+    ]
+    in_unit = f", in {unit}" if unit else ""
+    caption = f"{cards.n_scored(record):,} {judgement.scored_on} rows{in_unit}; with 95 % intervals"
+    baselines = f"Baselines learn from the same training rows. The verdict rests on the paired differences to them. {_chosen(judgement)}"
+    chart = figure("Against the baselines", baselines, charts.score_chart(record))
+    return f'<dl class="tiles">{shown}</dl><div class="two lean">{chart}{card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))}</div>'
+
+
+def _chosen(judgement: Judgement) -> str:
+    """How the best baseline was chosen."""
+    if judgement.choice is None:
+        return f"The best of them, {judgement.best_baseline}, was chosen on val."
+    return cards.choice_line(judgement.choice)
+
+
+def _named(predictor: str) -> str:
+    name, _, baseline = predictor.partition(" (baseline")
+    return f"{esc(name)}{'<br><span class=range>baseline</span>' if baseline else ''}"
+
+
+def _four(scores: Any) -> list[Interval]:  # noqa: ANN401 - Scores
+    return [scores.rmse, scores.mae, scores.r2, scores.bias]
+
+
+def _between(value: Interval, decimals: int) -> str:
+    return f"95 %: {number(value.low, decimals)} to {number(value.high, decimals)}"
+
+
+def _cell(value: Interval, decimals: int) -> str:
+    return f'{number(value.value, decimals)}<br><span class="range">{number(value.low, decimals)} to {number(value.high, decimals)}</span>'
+
+
+def _line(value: Interval, decimals: int) -> str:
+    return _cell(value, decimals).replace("<br>", " ")
+
+
+def _promised(band: Conformal) -> str:
+    if band.likely is None or band.n_val is None:
+        return ""
+    low, high = band.likely
+    return f"; {band.n_val:,} val rows promise {low:.0%} to {high:.0%}"
+
+
+def _training(record: RunRecord, predictions: pd.DataFrame | None) -> str:
+    if not record.history:
+        return card("<p>No epoch had ended when this was written.</p>")
+    n_epochs, stopped = (
+        len(record.history),
+        " Early stopping ended it." if record.is_stopped_early else "",
+    )
+    best = (
+        ""
+        if record.best_epoch is None
+        else f" The weights of epoch {record.best_epoch + 1} were kept."
+    )
+    resumed = "".join(f" Went on after epoch {epoch}." for epoch in record.resumed_at)
+    cut = "" if record.cut_short is None else f" {record.cut_short.line}"
+    said = f"{n_epochs} epochs in {float(record.history[-1]['seconds']):.1f} s.{stopped}{best}{resumed}{cut}"
+    first = figure("Learning curve", said, charts.learning_chart(record, predictions))
+    about_loss = "The training loss is a mean over the epoch's steps, dropout included; val is taken at its end."
+    return f'<div class="two">{first}{figure("Loss", about_loss, charts.loss_chart(record))}</div>'
+
+
+def _predicted(record: RunRecord, predictions: pd.DataFrame | None) -> str:
+    if record.judgement is None or predictions is None:
+        return ""
+    scored = predictions[predictions["split"] == record.judgement.scored_on]
+    band = record.judgement.conformal
+    within = (
+        f"The shaded band, ±{Figures.of(record).number(band.half_width)}, was learnt on val."
+        if band
+        else "There is no band."
+    )
+    parity = figure(
+        "Predicted against actual",
+        f"{len(scored):,} {record.judgement.scored_on} rows. {within}",
+        charts.parity_chart(record, scored),
+    )
+    residuals = figure(
+        "Errors",
+        "Centred on 0 when the model is neither too high nor too low.",
+        charts.residual_chart(record, scored),
+    )
+    return f'<div class="two">{parity}{residuals}</div>'
+
+
+def _groups(record: RunRecord) -> str:
+    shown, n_hidden = cards.published_slices(record)
+    if not shown:
+        return ""
+    show = Figures.of(record)
+    rows: list[list[str]] = []
+    for column, parts in groupby(shown, key=lambda part: part.column):
+        rows.append([esc(column)])
+        rows += [
+            [esc(p.level), f"{p.n:,}", _line(p.mae, show.decimals), _line(p.bias, show.decimals)]
+            for p in parts
+        ]
+    hidden = (
+        f" {n_hidden} groups of fewer than {cards.MIN_SLICE} rows are not shown."
+        if n_hidden
+        else ""
+    )
+    caption = f"Where an interval holds the dashed line, the group is no different from all rows as far as these rows can tell.{hidden}"
+    in_unit = f" in {show.unit}" if show.unit else ""
+    numbers = table(
+        ["group", "rows", "MAE", "bias"],
+        rows,
+        caption=f"Errors by group{in_unit}, with 95 % intervals",
+        numbers=range(1, 4),
+    )
+    return f'<div class="two">{figure("Error by group", caption, charts.slice_chart(record))}{card(numbers)}</div>'
+
+
+def _use(record: RunRecord) -> str:
+    use, limits = cards.intended_use(record), cards.limits(record)
+    return f'<div class="two">{card("<h3>Intended use</h3>", points(use))}{card("<h3>Limits</h3>", points(limits))}</div>'
+
+
+def _data(record: RunRecord, folder: Path) -> str:
+    data = record.data
+    source = "SIMULATED" if data.is_simulated else f"<code>{esc(data.path)}</code>"
+    pairs = [
+        ("source", source),
+        ("md5", f"<code>{esc(data.md5 or 'none')}</code>"),
+        (
+            "rows",
+            f"{data.n_rows:,}: {data.n_train:,} train, {data.n_val:,} val, {data.n_test:,} test",
+        ),
+        ("split", f"<code>{esc(data.split_sha256)}</code>"),
+        ("target", esc(data.target + (f", in {data.unit}" if data.unit else ""))),
+    ]
+    if data.noise_floor is not None:
+        pairs.append(("noise floor", esc(Figures.of(record).with_unit(data.noise_floor))))
+    pairs += [("warning", esc(warning)) for warning in data.warnings]
+    pairs += [
+        ("allowed leak", f"<strong>{esc(name)}</strong>: {esc(why)}")
+        for name, why in data.allowed_leaks.items()
+    ]
+    header = ["column", "kind", "unit", "seen in training, or levels", "missing value"]
+    used = [[esc(cell) for cell in row] for row in _used_columns(record, folder)]
+    left_out = [
+        [esc(e.column), f'<span class="pill">{esc(e.kind)}</span>', esc(e.why)]
+        for e in cards.excluded_columns(record)
+    ]
+    columns = fold(f"{len(used)} columns used", table(header, used, caption="What the model sees"))
+    excluded = (
+        table(
+            ["column", "kind", "why it is left out"],
+            left_out,
+            caption="Columns that the model does not see",
+        )
+        if left_out
+        else ""
+    )
+    return f'<div class="two">{card(facts(pairs))}{card(excluded) if excluded else ""}</div>{card(columns)}'
+
+
+def _used_columns(record: RunRecord, folder: Path) -> list[list[str]]:
+    learnt = _learnt(folder)
+    rows = []
+    for name in record.data.features:
+        column, code = record.config["data"]["columns"][name], learnt.get(name, {})
+        seen = (
+            f"{code['low']:g} to {code['high']:g}"
+            if "low" in code
+            else ", ".join(code.get("levels") or ([] if not code else ["0", "1"]))
+        )
+        fill = code.get("fill")
+        rows.append(
+            [
+                name,
+                str(column["kind"]),
+                column.get("unit") or "",
+                seen,
+                "refused" if fill is None else f"read as {fill}",
+            ]
+        )
+    return rows
+
+
+def _learnt(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the training rows taught about each column; nothing where the file is gone."""
+    try:
+        plain = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
+        return {
+            code["name"]: code
+            for kind in ("numbers", "flags", "categories")
+            for code in plain[kind]
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _provenance(record: RunRecord) -> str:
+    git = "no git" if record.git is None else f"<code>{esc(record.git.commit)}</code>"
+    if record.git is not None and record.git.is_dirty:
+        git += ' <span class="pill warn">with changes not committed</span>'
+    pairs = [
+        (
+            "run",
+            f"{esc(record.name)} <span class='pill {_STATUS_TONES[record.status]}'>{esc(record.status)}</span>",
+        ),
+        ("started, ended", esc(f"{record.started}, {record.ended or 'not yet'}")),
+        ("commit", git),
+        ("package lock", f"<code>{esc(record.lock_sha256)}</code>"),
+        ("weights", f"<code>{esc(record.weights_sha256)}</code>"),
+        (
+            "versions",
+            esc(", ".join(f"{name} {version}" for name, version in record.versions.items())),
+        ),
+    ]
+    if record.hardware is not None:
+        h = record.hardware
+        pairs.append(
+            (
+                "hardware",
+                esc(
+                    f"{h.cpu}, {h.n_cores} cores, {h.n_threads} threads, {h.accelerator}, {h.platform}"
+                ),
+            )
+        )
+    pairs.append(
+        (
+            "seconds",
+            esc(", ".join(f"{name} {seconds:.1f}" for name, seconds in record.timings_s.items())),
+        )
+    )
+    commands = "\n".join(cards.reproduce_commands(record))
+    config = yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True)
+    files = "\n".join(f"{sha256}  {name}" for name, sha256 in record.files.items())
+    folded = fold("Configuration", f"<pre>{esc(config)}</pre>") + (
+        fold("Files, with their sha256", f"<pre>{esc(files)}</pre>") if files else ""
+    )
+    again = card("<h3>Train it again</h3>", f"<pre>{esc(commands)}</pre>", folded)
+    return f'<div class="two">{card(facts(pairs))}{again}</div>'
+
+
+def _predictions(record: RunRecord, folder: Path) -> pd.DataFrame | None:
+    if record.judgement is None:
+        return None
+    try:
+        return read_predictions(folder)
+    except RunError:
+        return None

@@ -1,0 +1,105 @@
+"""Several runs in one table: what a multirun ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from studperf.errors import counted
+from studperf.judge.ranking import (
+    Ground,
+    Run,
+    common_words,
+    find_runs,
+    group_by_ground,
+    settings_of,
+)
+from studperf.record.record import RunRecord
+from studperf.train.plan import Progress, find_progress
+
+_N_NAMED = 10
+
+
+def show_summary(folder: Path, console: Console) -> None:
+    """Print the summary of the runs below a multirun's folder, and what is left to be done there."""
+    found = find_runs([folder])
+    progress = find_progress(folder)
+    console.print()
+    if found.runs:
+        for table in summary_tables(found.runs, progress):
+            console.print(table)
+    lines = [reason for _, reason in found.unreadable] + _unfinished_lines(found.runs, progress)
+    if lines:
+        lines.append(f"Go on with: python -m studperf.train resume={folder}")
+    lines.append(f"Compare them in pairs: python -m studperf.compare {folder}")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> list[Table]:
+    """Return a table for each group of runs that can be compared, with a row for each model and its settings."""
+    n_finished = sum(record.status == "finished" for _, record in runs)
+    n_planned = progress.n_planned if progress is not None else None
+    n_runs = len(runs) if n_planned is None else n_planned
+    title = counted(n_runs, "run")
+    if n_finished < n_runs:
+        title = f"{n_finished} of {title}"
+    groups = group_by_ground((Ground.of(record), record) for _, record in runs)
+    if len(groups) == 1:
+        return [_summary_table(groups[0].items, title)]
+    tables = []
+    for group in groups:
+        heading = f"{len(group.items)} of {title}: {group.heading}"
+        tables.append(_summary_table(group.items, heading))
+    return tables
+
+
+def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
+    """Its models' seeds, mean and spread of RMSE, and verdicts."""
+    table = Table(title=Text(title), title_justify="left")
+    for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
+        table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
+    common = common_words(records)
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.model, settings_of(record, common)), []).append(record)
+    rows = []
+    for (model, settings), alike in groups.items():
+        judged = [r.judgement for r in alike if r.judgement is not None]
+        values = [j.scores.rmse.value for j in judged]
+        verdicts = sorted(
+            {j.verdict.kind for j in judged} | {r.status for r in alike if r.judgement is None}
+        )
+        best = (
+            f"{judged[0].best_baseline} {judged[0].baselines[judged[0].best_baseline].rmse.value:.3f}"
+            if judged
+            else "-"
+        )
+        mean = f"{np.mean(values):.3f}" if values else "-"
+        spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
+        cells = (model, settings, str(len(alike)), mean, spread, best, ", ".join(verdicts))
+        rows.append((np.mean(values) if values else np.inf, cells))
+    for _, cells in sorted(rows, key=lambda row: row[0]):
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _unfinished_lines(runs: Sequence[Run], progress: Progress) -> list[str]:
+    """What keeps the runs of a folder from being complete."""
+    by_status: dict[str, list[str]] = {}
+    for folder, record in runs:
+        if record.status != "finished":
+            by_status.setdefault(record.status.capitalize(), []).append(folder.name)
+    if progress.not_begun:
+        by_status["Not begun"] = list(progress.not_begun)
+    return [f"{status}: {_some(names)}" for status, names in by_status.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f"; and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+    return "; ".join(names[:_N_NAMED]) + more

@@ -1,0 +1,1 @@
+"""The mean, ridge regression and gradient boosting, fitted to the training rows."""

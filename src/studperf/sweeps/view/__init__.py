@@ -1,0 +1,1 @@
+"""What is shown of a study: its page, its live table, its archive."""

@@ -1,0 +1,237 @@
+"""The workers of one machine: this process alone, or several long-lived ones on the same study."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from studperf.errors import Interrupted, StudperfError, SweepError, counted
+from studperf.sweeps import Run
+from studperf.sweeps.study import Next, Plan, Study
+from studperf.sweeps.view.live_table import Board
+from studperf.sweeps.worker import terminable, work
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+    from studperf.config.run import RunConfig, Wandb
+    from studperf.sweeps.request import Order
+    from studperf.sweeps.trial import TrialTask
+
+_POLL_S = 0.3
+_MAX_KILLED = 10
+"""Workers that are replaced for one command; a machine that kills more than these would kill on."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def plan_of(order: Order) -> Plan:
+    """What the workers of an order must know."""
+    return Plan(order.name, order.folder, order.settings, order.objectives, order.space)
+
+
+def run_study(
+    order: Order,
+    run: Run,
+    console: Console,
+    config: DictConfig | None,
+    hydra_context: HydraContext | None,
+) -> None:
+    """Brings a study to its total, shows it on the way, and then chooses the winner."""
+    plan = plan_of(order)
+    study = Study(plan)
+    board = Board(study, console)
+    board.show_start()
+    study.add_facts(fixed=list(map(str, plan.space.fixed)), total=study.total)
+    if study.n_done() >= study.total:
+        console.print(
+            f"The study has its {counted(study.total, 'trial')}; there is nothing to go on with."
+        )
+    else:
+        with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
+            if order.settings.mode == "batch":
+                from studperf.sweeps.batch import run_batches, through_launcher
+
+                launch = through_launcher(study, run, config, hydra_context)
+                reason = run_batches(study, launch, order.settings.n_jobs, board.poll)
+            elif order.settings.n_jobs == 1:
+                from studperf.sweeps.trial import TrialTask
+
+                reason = _work(
+                    study,
+                    TrialTask(plan, run, composer=order.composer),
+                    order.base,
+                    on_end=board.poll,
+                )
+            else:
+                reason = _work_in_processes(order, plan, run, board)
+        board.show_end(reason)
+    if study.n_done() >= study.total or order.settings.patience:
+        from studperf.sweeps.trial import TrialTask
+        from studperf.sweeps.view.publish import tell
+        from studperf.sweeps.winner import conclude
+
+        with _settled(order.base.tracking.wandb, console):
+            conclude(study, TrialTask(plan, run), console)
+        tell(study, order.base.tracking.wandb, console)
+
+
+@contextmanager
+def _settled(tracking: Wandb, console: Console) -> Iterator[None]:
+    """What the trials left to W&B's process is done when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        from studperf.tracking.tracker import settle
+
+        settle(tracking, console)
+
+
+@contextmanager
+def _interruptible(plan: Plan) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise Interrupted(
+            f"interrupted; the same command goes on with the study {plan.name}"
+        ) from error
+
+
+def _work(
+    study: Study,
+    task: TrialTask,
+    base: RunConfig,
+    *,
+    on_end: Callable[[], object] = lambda: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> str:
+    """One worker, in the way that `engine` asks for."""
+    if base.engine == "stacked":
+        from rich.console import Console
+
+        from studperf.sweeps.batch import N_TOGETHER, run_batches, together
+
+        return run_batches(
+            study, together(study, task, Console(quiet=True)), N_TOGETHER, on_end, is_wanted
+        )
+    return work(study, task, on_end=on_end, is_wanted=is_wanted)
+
+
+def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
+    """Several workers; where one is killed, as by a system out of memory, another takes its place.
+
+    Raises:
+        SweepError: they died, or one of them gave up.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers: list[tuple[SpawnProcess, Connection]] = []
+
+    def start(name: str) -> tuple[SpawnProcess, Connection]:
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_work_here, args=(plan, run, order.base, there), name=name)
+        process.start()
+        there.close()
+        return process, here
+
+    n_killed = 0
+    try:
+        with terminable(), _one_thread_each():
+            for i in range(plan.settings.n_jobs):
+                workers.append(start(f"worker-{i}"))  # noqa: PERF401 - on Ctrl-C the first ones are ended
+            while (killed := _killed(workers)[: _MAX_KILLED - n_killed]) or any(
+                process.is_alive() for process, _ in workers
+            ):
+                n_killed += len(killed)
+                for i in killed:
+                    name, signal = workers[i][0].name, -(workers[i][0].exitcode or 0)
+                    board.console.print(
+                        f"{name} was killed (signal {signal}); another takes its place",
+                        style="yellow",
+                        soft_wrap=True,
+                    )
+                    workers[i] = start(name)
+                board.poll()
+                time.sleep(_POLL_S)
+    except (KeyboardInterrupt, SystemExit):
+        for process, _ in workers:
+            process.terminate()
+        for process, _ in workers:
+            process.join()
+        raise
+    return _reason(
+        [_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers]
+    )
+
+
+def _killed(workers: list[tuple[SpawnProcess, Connection]]) -> list[int]:
+    """The places of workers that a signal ended."""
+    return [i for i, (process, _) in enumerate(workers) if (process.exitcode or 0) < 0]
+
+
+def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str:
+    for word in words:
+        if word is not None and word[0] == "error":
+            raise SweepError(word[1])
+    ended = [word[1] for word in words if word is not None]
+    if not ended:
+        raise SweepError(
+            f"all workers died (exit codes {', '.join(map(str, codes))}); the same command goes on"
+        )
+    return next((reason for reason in ended if reason != Next.DONE.value), ended[0])
+
+
+def _last_word(connection: Connection) -> tuple[str, str] | None:
+    try:
+        kind, text = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return str(kind), str(text)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Threads of several processes on the same cores wait for one another: 4 times the CPU, measured. Set before the processes start."""
+    old = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in old.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _work_here(plan: Plan, run: Run, base: RunConfig, last_word: Connection) -> None:
+    """The main function of a worker process."""
+    import torch
+    from rich.console import Console
+
+    from studperf.sweeps.trial import TrialTask
+
+    torch.set_num_threads(1)
+    try:
+        with _settled(base.tracking.wandb, Console(stderr=True, markup=False, emoji=False)):
+            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=_is_wanted)
+        last_word.send(("done", reason))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except StudperfError as error:
+        last_word.send(("error", str(error)))
+        sys.exit(error.exit_code)
+
+
+def _is_wanted() -> bool:
+    """Whether the command that started this process is still there."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()

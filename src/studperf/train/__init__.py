@@ -1,0 +1,1 @@
+"""From a checked table to a trained and judged model."""

@@ -1,0 +1,108 @@
+"""A run that has finished, read back from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studperf.config.load import load
+from studperf.errors import RunError
+
+if TYPE_CHECKING:
+    from studperf.config.run import RunConfig
+    from studperf.data.encode import Encoder
+    from studperf.data.rows import Rows
+    from studperf.data.schema import Table
+    from studperf.record.record import RunRecord
+    from studperf.scoring.metrics import FloatArray
+    from studperf.train.module import ScoreModule
+
+_N_TRIED = 100_000
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's model, ready to predict."""
+
+    folder: Path
+    record: RunRecord
+    config: RunConfig
+    encoder: Encoder
+    module: ScoreModule
+
+    @classmethod
+    def load(cls, folder: Path) -> FinishedRun:
+        """Reads a run folder.
+
+        Raises:
+            RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
+        """
+        from studperf.record.files import read_encoder
+        from studperf.record.record import RunRecord
+
+        record = RunRecord.load(folder)  # refused, if it is, before torch is imported
+        if record.status != "finished" or record.judgement is None:
+            raise RunError(
+                f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}"
+            )
+        config = load(record.config, is_trusted=False)
+
+        import torch
+
+        from studperf.train.fit import load_best
+        from studperf.train.module import build_module
+
+        encoder = read_encoder(folder)
+        module = build_module(config, encoder.features, torch.zeros(2).numpy())
+        # The order of a sum depends on the number of threads, and the recorded numbers are to be found to the last bit.
+        torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
+        sha256 = load_best(module, folder)
+        if sha256 != record.weights_sha256:
+            raise RunError(
+                f"{folder}: the weights have sha256 {sha256}, the record says {record.weights_sha256}: the file was changed"
+            )
+        return cls(folder, record, config, encoder, module)
+
+    def predict(self, table: Table) -> FloatArray:
+        """(N,) in the target's unit."""
+        from studperf.data.tensors import encode_table
+
+        return self.module.predict_rows(encode_table(table, self.encoder))
+
+    def read_scored(self) -> list[Table]:
+        """The rows that the run was scored on, and val, read again from where they came; of large parts the first rows.
+
+        Raises:
+            RunError: the rows are others now, or fall into other parts.
+        """
+        from studperf.data.rows import open_good_rows
+
+        facts = self.record.data
+        with open_good_rows(self.config.data) as rows:
+            if (rows.origin.md5, rows.origin.is_simulated) != (facts.md5, facts.is_simulated):
+                was, now = (
+                    f"md5 {md5}" if md5 else "simulated rows"
+                    for md5 in (facts.md5, rows.origin.md5)
+                )
+                raise RunError(
+                    f"{self.folder}: the run was trained on {was}, and {facts.path or 'its source'} now gives {now}; bring the rows back"
+                )
+            if rows.split.sha256 != facts.split_sha256:
+                raise RunError(
+                    f"{self.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})"
+                )
+            return scored_tables(rows, self.record)
+
+
+def scored_tables(rows: Rows, record: RunRecord) -> list[Table]:
+    """Val and, where it was opened, test, in their order: the rows whose predictions are known; of large parts the first `_N_TRIED`."""
+    names = [
+        "val",
+        *(
+            ["test"]
+            if record.judgement is not None and record.judgement.scored_on == "test"
+            else []
+        ),
+    ]
+    return [rows.table(vars(rows.split)[name][:_N_TRIED]) for name in names]

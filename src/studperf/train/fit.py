@@ -1,0 +1,360 @@
+"""One fit: the Trainer, what it keeps on disk as it goes, and what the terminal shows."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import logging
+import math
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.utils.deterministic
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from rich.console import Console
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from studperf.config.run import RunConfig
+from studperf.data.batches import Batch
+from studperf.errors import ConfigError, DivergedError, Interrupted, RunError
+from studperf.record.files import BEST, LAST
+from studperf.record.lifecycle import LOG
+from studperf.record.record import RunRecord
+from studperf.record.shape import CutShort
+from studperf.record.surroundings import read_hardware
+from studperf.train.checkpoints import EpochBar, Keeper, LocalCheckpoints
+from studperf.train.datamodule import TableDataModule
+from studperf.train.module import ScoreModule
+
+# Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two cores, 64-32 MLP: 193 against 180 us a
+# step; four times the CPU when the cores are busy). TabM and FT-Transformer on 8,000 rows are above it.
+ONE_THREAD_FLOPS = 1e8
+_CHUNKED: dict[str, tuple[Any, ...]] = {
+    "precision": ("32-true", "32", 32, None),
+    "accumulate_grad_batches": (1,),
+    "devices": (1,),
+    "num_nodes": (1,),
+    "strategy": ("auto",),
+}
+"""The Trainer's arguments with which steps can be made by the chunk, the default first."""
+_LAST_EPOCHS = 20
+"""Training is cut short where the best epoch is among the last twentieth of all, the very last one at least,"""
+_LATE_EPOCHS = 5
+_MIN_GAIN = 0.001
+"""and the error fell by more than this over the last fifth: a rate that has come to rest gains less."""
+_NO_MATTER = frozenset(
+    (
+        "_target_",
+        "max_epochs",
+        "min_epochs",
+        "accelerator",
+        "gradient_clip_val",
+        "gradient_clip_algorithm",
+        "deterministic",
+        "benchmark",
+    )
+)
+"""Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act upon, step by step."""
+_STEP_HOOKS = (
+    *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward"),
+    *("on_after_backward", "on_before_optimizer_step"),
+)
+
+
+def fit(
+    module: ScoreModule,
+    data: TableDataModule,
+    config: RunConfig,
+    record: RunRecord,
+    folder: Path,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+    environment: ClusterEnvironment | None = None,
+) -> None:
+    """Trains, or goes on from the last checkpoint where there is one, and loads the best weights into the module.
+
+    Of several processes each trains on its share; the first one alone writes, and has the best weights in the end.
+    Callbacks beside our own find the epoch's row in `record.history` at `on_train_epoch_end`. The environment knows of other machines.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what is older than a second is kept.
+        ConfigError: the Trainer refused its arguments.
+    """
+    n_threads = set_threads(config, module, data.first_rows(config.batch_size))
+    last = folder / LAST
+    if not last.is_file():
+        record.history = []
+    monitor = config.monitor
+    # Not strict: the metric is always there, but for an epoch that trainer.max_steps cuts short.
+    early = EarlyStopping(
+        monitor.metric,
+        patience=monitor.patience,
+        min_delta=monitor.min_delta,
+        mode=monitor.mode,
+        strict=False,
+        check_on_train_epoch_end=True,
+    )
+    keeper = Keeper(record, folder, monitor)
+    bar = [EpochBar(console, keeper)] if config.progress else []
+    reason = why_stepwise(config, callbacks)
+    data.is_chunked, data.prepare = reason is None, module.flatten
+    if data.is_chunked:
+        module.take_chunks(len(data.train_batches()))
+    LOG.info(
+        "lightning is called for many steps at once"
+        if reason is None
+        else f"lightning is called for each step: {reason}"
+    )
+    trainer = build_trainer(
+        config, folder, [early, keeper, *bar, *callbacks], environment, clips=reason is not None
+    )
+    with _quiet_lightning():
+        record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
+        _run_trainer(trainer, module, data, last if last.is_file() else None)
+    if not trainer.is_global_zero:
+        return
+    record.is_stopped_early = early.stopped_epoch > 0
+    take_best(module, config, record, folder)
+
+
+def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder: Path) -> None:
+    """Loads the weights of the best epoch into the module, and records which they are.
+
+    Raises:
+        RunError: no epoch came to its end.
+        DivergedError: no epoch gave a finite value.
+    """
+    if not record.history:
+        raise RunError(
+            "No epoch came to its end, so there is nothing to judge. Raise trainer.max_steps or trainer.max_time, or drop it."
+        )
+    monitor = config.monitor
+    record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
+    record.best_value = float(record.history[record.best_epoch][monitor.metric])
+    record.cut_short = find_cut(record, config)
+    record.weights_sha256 = load_best(module, folder)
+
+
+def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
+    """Return what says that training ended too early: the last epochs were the best, and early stopping did not end it."""
+    n_epochs, best = len(record.history), record.best_epoch
+    if record.is_stopped_early or best is None:
+        return None
+    if best < n_epochs - max(1, n_epochs // _LAST_EPOCHS):
+        return None
+    metric = config.monitor.metric
+    errors = [float(row.get(metric, math.nan)) for row in record.history]
+    if config.monitor.mode == "max":
+        errors = [1 - value for value in errors]
+
+    n_gained = max(1, n_epochs // _LATE_EPOCHS)
+    earlier = [error for error in errors[: n_epochs - n_gained] if math.isfinite(error)]
+    if not earlier or min(earlier) <= 0:
+        return None
+    gain = 1 - errors[best] / min(earlier)
+    if gain < _MIN_GAIN:
+        return None
+    return CutShort(
+        metric=metric,
+        best_epoch=best + 1,
+        n_epochs=n_epochs,
+        gain=gain,
+        n_gained=n_gained,
+        way_out=_find_longer(config, n_epochs),
+    )
+
+
+def _find_longer(config: RunConfig, n_epochs: int) -> str:
+    """Return the key that would let training go on."""
+    max_epochs = int(config.trainer["max_epochs"])
+    if n_epochs >= max_epochs:
+        return f"trainer.max_epochs={2 * max_epochs}"
+    limits = [key for key in ("max_steps", "max_time") if config.trainer.get(key) not in (None, -1)]
+    return f"a larger {' or '.join(f'trainer.{key}' for key in limits) or 'trainer.max_epochs'}"
+
+
+def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None:
+    """Why lightning must be called for every single step; None where it may be called for a chunk of them.
+
+    A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning then sees no single batch.
+    """
+    trainer = config.trainer
+    for name, values in _CHUNKED.items():
+        value = trainer.get(name, values[0])
+        if value not in values and not (
+            name == "devices" and isinstance(value, list) and len(value) == 1
+        ):
+            return f"trainer.{name}={value}"
+    if others := sorted(
+        name for name in trainer.keys() - _CHUNKED.keys() - _NO_MATTER if trainer[name] is not None
+    ):
+        return f"trainer.{others[0]} is set"
+    for callback in callbacks:
+        hooks = [
+            name
+            for name in _STEP_HOOKS
+            if getattr(type(callback), name) is not getattr(Callback, name)
+        ]
+        if hooks:
+            return f"{type(callback).__name__} has {hooks[0]}"
+    return None
+
+
+def _run_trainer(
+    trainer: pl.Trainer, module: ScoreModule, data: TableDataModule, checkpoint: Path | None
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        # Our checkpoints hold tensors and plain values only, so that loading one can't run code.
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except (
+        KeyboardInterrupt,
+        SystemExit,
+    ) as error:  # lightning 2.6 turns Ctrl-C into SystemExit(1)
+        signal.signal(signal.SIGINT, handler)
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={trainer.default_root_dir}"
+        ) from error
+
+
+def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
+    """The epoch whose weights `ModelCheckpoint` kept: the first of the best, values that are no numbers left aside.
+
+    Raises:
+        DivergedError: no epoch gave a finite value.
+    """
+    finite = [
+        (float(row[metric]), i)
+        for i, row in enumerate(record.history)
+        if math.isfinite(row[metric])
+    ]
+    if not finite:
+        raise DivergedError(
+            f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, or set trainer.gradient_clip_val."
+        )
+    return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
+
+
+def build_trainer(
+    config: RunConfig,
+    folder: Path,
+    callbacks: list[Callback],
+    environment: ClusterEnvironment | None = None,
+    *,
+    clips: bool = True,
+) -> pl.Trainer:
+    """The Trainer that the configuration describes, with our callbacks.
+
+    Args:
+        config: its trainer is read.
+        folder: the run's.
+        callbacks: of lightning's.
+        environment: how the processes of a run find each other; lightning finds out by default.
+        clips: whether the Trainer clips gradients; a module that makes its steps itself does.
+
+    Raises:
+        ConfigError: lightning refused the arguments, for instance a GPU where there is none, or lacks a package for them.
+    """
+    module, _, name = str(config.trainer["_target_"]).rpartition(".")
+    dropped = (
+        {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
+    )
+    arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
+    plugins = [LocalCheckpoints(), *([] if environment is None else [environment])]
+    try:
+        with _quiet_lightning():
+            trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
+                **{"num_sanity_val_steps": 0, "plugins": plugins, **arguments},
+                callbacks=callbacks,
+                logger=False,
+                default_root_dir=folder,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+    except (MisconfigurationException, ValueError, RuntimeError, TypeError, ImportError) as error:
+        raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
+    # With deterministic algorithms torch fills fresh tensors with NaN, to betray who reads what was never written: a fifth of a step on a GPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if not isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
+        # `import lightning` sets this for fork safety; with a CUDA build of torch and no driver it costs 110 us in every optimizer step.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    return trainer
+
+
+def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
+    """Sets torch's threads: as asked, or by the arithmetic of one forward pass. Returns their number."""
+    n_threads = (
+        config.threads
+        if isinstance(config.threads, int)
+        else choose_threads(module, rows, config.batch_size)
+    )
+    torch.set_num_threads(n_threads)
+    return n_threads
+
+
+def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
+    """One thread if a batch's forward pass takes fewer than `ONE_THREAD_FLOPS`, else one a core."""
+    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters: a copy that asks for none.
+    probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        probe(rows[0][:batch_size], rows[1][:batch_size])
+    n_cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
+    return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else n_cores
+
+
+def load_best(module: ScoreModule, folder: Path) -> str:
+    """Puts the best epoch's weights into the module, on the CPU and in single precision; returns their sha256.
+
+    Raises:
+        RunError: the checkpoint is missing, damaged, or of another model.
+    """
+    try:
+        state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
+        module.cpu().float().load_state_dict(state)
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise RunError(
+            f"{folder / BEST}: can't be loaded, it is missing, damaged or of another model: {error}"
+        ) from error
+    module.eval()
+    return weights_sha256(state)
+
+
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """Of names, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(
+            f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + tensor.numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's banners and advice are about DataLoaders and loggers that we do not use; its errors stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

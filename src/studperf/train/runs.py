@@ -1,0 +1,312 @@
+"""Several runs: one after another, or those of one architecture together as a stack."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from studperf import report
+from studperf.config.run import RunConfig
+from studperf.data.large.memory import enough_memory
+from studperf.errors import Interrupted, StudperfError
+from studperf.judge.judge import Reference, predict_val
+from studperf.record.files import LAST, RECORD, make_folder, write_atomically
+from studperf.record.lifecycle import LOG, open_run, recorded
+from studperf.record.record import RunRecord
+from studperf.tracking.tracker import tracked
+from studperf.train.conclusion import export_if_asked, judge_and_draw
+from studperf.train.fit import build_trainer, take_best
+from studperf.train.job import Job, Result, RunOne
+from studperf.train.kept import prepare_again
+from studperf.train.module import build_module
+from studperf.train.plan import REPEAT, Plan, load_recorded
+from studperf.train.preparation import Prepared, prepare
+from studperf.train.stack import find_obstacle, stack_key, stack_size
+from studperf.train.stack.fit import Member, fit_stack
+from studperf.train.stack.stack import Stack
+from studperf.train.stack.trace import NotStackableError
+
+
+def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str) -> list[Job]:
+    """The runs that a configuration asks for, each with its own seed, in the folders `parent/<stem><seed>`."""
+    if config.repeat == 1:
+        return [Job(config, words, parent / f"{stem}{config.seed}")]
+    kept = [word for word in words if not word.startswith(("repeat=", "seed="))]
+    seeds = range(config.seed, config.seed + config.repeat)
+    return [
+        Job(
+            config.model_copy(update={"seed": s, "repeat": 1}),
+            [*kept, f"seed={s}"],
+            parent / f"{stem}{s}",
+        )
+        for s in seeds
+    ]
+
+
+def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job]]:
+    """A new folder for the runs of `repeat=`, with what is needed to go on in it later.
+
+    Raises:
+        RunError: the folder can't be made.
+    """
+    begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = make_folder(Path(config.runs), f"{begun}_{config.model_name}_repeat{config.repeat}")
+    text = yaml.safe_dump(
+        {"overrides": list(words), "config": config.model_dump(mode="json")},
+        sort_keys=False,
+        allow_unicode=True,
+    )
+    write_atomically(folder / REPEAT, text)
+    return folder, repeat_jobs(config, words, folder, "seed")
+
+
+def drop_empty(folder: Path) -> None:
+    """Takes the folder of `repeat=` away again where each of its runs was refused before it began."""
+    if not any(folder.glob(f"*/{RECORD}")):
+        (folder / REPEAT).unlink()
+        folder.rmdir()
+
+
+def find_jobs(folder: Path) -> list[Job]:
+    """The runs of a folder of several to go on with: all of a `repeat=`, and of a multirun those that have not finished.
+
+    Of a multirun these are also the ones that never began; one of an earlier version wrote no plan, and is known by what lies there.
+
+    Raises:
+        ConfigError: the configuration that lies there is refused.
+        RunError: a record or the plan can't be read.
+    """
+    if (folder / REPEAT).is_file():
+        saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
+        config = load_recorded(saved["config"], saved["overrides"])
+        return repeat_jobs(config, saved["overrides"], folder, "seed")
+    begun = {
+        path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))
+    }
+    jobs = [
+        Job(load_recorded(record.config, record.overrides), record.overrides, below)
+        for below, record in begun.items()
+        if record.status != "finished"
+    ]
+    return jobs + [job for job in _planned_jobs(folder) if job.folder not in begun]
+
+
+def _planned_jobs(folder: Path) -> list[Job]:
+    """The runs of a multirun's plan, but for those of which all seeds have begun: these are known by their records."""
+    plan = Plan.load(folder)
+    jobs: list[Job] = []
+    for planned in plan.runs if plan is not None else ():
+        if len(planned.find_begun(folder)) < planned.n_runs:
+            config = planned.compose(folder)
+            stem = multirun_stem(planned.number, config)
+            jobs += repeat_jobs(config, planned.plain_words, folder, stem)
+    return jobs
+
+
+def multirun_stem(number: int, config: RunConfig) -> str:
+    """Return how the folder names of a multirun's run begin; its seed follows."""
+    return f"{number}_{config.model_name}_seed"
+
+
+def run_many(
+    jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
+) -> list[Result]:
+    """Does each job as `run_one` would do it; with `engine=stacked`, those that can be stacked are trained together.
+
+    As trials of a study, they end with their predictions for val, see `train.run`. A job whose folder holds a finished run is done already. One that fails does not stop the others.
+
+    Returns:
+        For each job its record, or the error that it ended with.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM; the message says how to go on.
+    """
+    results: dict[int, Result] = {}
+    told: set[str] = set()
+    groups: dict[str, list[int]] = {}
+    for i, job in enumerate(jobs):
+        old = (
+            RunRecord.load(job.folder)
+            if job.folder is not None and (job.folder / RECORD).is_file()
+            else None
+        )
+        if old is not None and old.status == "finished":
+            results[i] = old
+        else:
+            groups.setdefault(_group_key(job, i), []).append(i)
+    try:
+        for group in groups.values():
+            results.update(
+                zip(
+                    group,
+                    _run_group([jobs[i] for i in group], run_one, console, told, is_trial=is_trial),
+                    strict=True,
+                )
+            )
+    except Interrupted as error:
+        parents = {job.folder.parent for job in jobs if job.folder is not None}
+        if len(jobs) == 1 or len(parents) != 1:
+            raise
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={parents.pop()}"
+        ) from error
+    return [results[i] for i in range(len(jobs))]
+
+
+def _group_key(job: Job, number: int) -> str:
+    """Equal for jobs to be trained together; one that has a checkpoint goes on from there, alone."""
+    is_alone = job.config.engine == "ordinary" or (
+        job.folder is not None and (job.folder / LAST).is_file()
+    )
+    return str(number) if is_alone else stack_key(job.config)
+
+
+def _run_group(
+    jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool
+) -> list[Result]:
+    """The results of jobs that differ in nothing that would part them."""
+    config = jobs[0].config
+    obstacle = (
+        find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
+    )
+    try:
+        if obstacle is None:
+            return _run_stacks(jobs, console, is_trial=is_trial)
+    except NotStackableError as error:
+        obstacle = f"model {config.model_name} can't be stacked: {error}"
+    except _caught(is_trial=is_trial) as error:
+        return [error] * len(jobs)
+    if config.engine == "stacked" and obstacle not in told:
+        told.add(str(obstacle))
+        console.print(
+            f"engine=stacked: trained one after another instead: {obstacle}",
+            style="yellow",
+            soft_wrap=True,
+            markup=False,
+        )
+    return [_run_alone(job, run_one, is_trial=is_trial) for job in jobs]
+
+
+def _run_alone(job: Job, run_one: RunOne, *, is_trial: bool) -> Result:
+    try:
+        run = functools.partial(run_one, is_trial=True) if is_trial else run_one
+        return run(job.config, overrides=job.overrides, folder=job.folder)
+    except _caught(is_trial=is_trial) as error:
+        return error
+
+
+def _caught(*, is_trial: bool) -> type[Exception]:
+    """What does not stop the others: of a trial, out of memory and whatever else it does; of a run, what we foresaw."""
+    return Exception if is_trial else StudperfError
+
+
+def _run_stacks(jobs: Sequence[Job], console: Console, *, is_trial: bool) -> list[Result]:
+    results: list[Result] = []
+    reference: Reference | None = None
+    with (prepare_again if is_trial else prepare)(jobs[0].config, console) as ready:
+        size = stack_size(jobs[0].config.batch_size, len(ready.rows.split.train))
+        for start in range(0, len(jobs), size):
+            done, reference = _run_stack(
+                jobs[start : start + size], ready, reference, console, is_trial=is_trial
+            )
+            results += done
+    return results
+
+
+def _run_stack(
+    jobs: Sequence[Job],
+    ready: Prepared,
+    reference: Reference | None,
+    console: Console,
+    *,
+    is_trial: bool,
+) -> tuple[list[Result], Reference | None]:
+    """One stack: opened, trained, and each member judged."""
+    config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
+    if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
+        raise NotStackableError(
+            f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)"
+        )
+    modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
+    with enough_memory(config):
+        stack = Stack(modules, ready.data.table.part("train"))
+    members: list[Member] = []
+    results: list[Result] = []
+    with _recorded_together(members), enough_memory(config):
+        for job, module in zip(jobs, modules, strict=True):
+            at = (ready.rows, ready.leaks, ready.encoder, module, job.folder)
+            members.append(Member(job.config, module, *open_run(job.config, job.overrides, *at)))
+        report.show_stack([(member.record, member.folder) for member in members], console)
+        started = time.monotonic()
+        fit_stack(stack, members, ready.data, console)
+        for member in members:
+            member.record.timings_s["fit"] = round(
+                member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3
+            )
+        for member in members:
+            try:
+                reference = _conclude(member, ready, reference, console, is_trial=is_trial)
+                results.append(member.record)
+            except _caught(is_trial=is_trial) as error:
+                results.append(error)
+    return results, reference
+
+
+def _conclude(
+    member: Member,
+    ready: Prepared,
+    reference: Reference | None,
+    console: Console,
+    *,
+    is_trial: bool,
+) -> Reference | None:
+    """Best weights, judgement, plots, bundle and tracking of one member; whatever ends it, its own record says so."""
+    record, folder = member.record, member.folder
+    with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
+        with recorded(record, folder):
+            LOG.info(
+                "trained together with %d other runs: %d epochs",
+                record.n_stacked - 1,
+                len(record.history),
+            )
+            for row in record.history:
+                tracker.log_epoch(row)
+            take_best(member.module, member.config, record, folder)
+            if is_trial:
+                predict_val(member.module, ready.data, ready.rows, folder)
+                return None
+            reference = judge_and_draw(
+                member.module, ready, member.config, record, folder, console, reference
+            )
+        report.show_verdict(record, folder, console)
+        export_if_asked(member.module, ready, member.config, record, folder, tracker, console)
+        tracker.log_judgement(record, folder)
+    return reference
+
+
+@contextmanager
+def _recorded_together(members: Sequence[Member]) -> Iterator[None]:
+    """Whatever ends the work inside, the records of the members that were not concluded say it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        for member in _not_concluded(members):
+            member.record.leave(member.folder, "interrupted", "stopped by the user or the system")
+        raise Interrupted(
+            f"interrupted; go on with: python -m studperf.train resume={members[0].folder}"
+        ) from error
+    except BaseException as error:
+        for member in _not_concluded(members):
+            member.record.leave(member.folder, "failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _not_concluded(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.record.status == "running"]

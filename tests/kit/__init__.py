@@ -1,0 +1,1 @@
+"""What tests share: small runs, servers, and stand-ins for outside services."""
