@@ -13,7 +13,8 @@ WORKDIR /app
 COPY pyproject.toml uv.lock README.md LICENSE ./
 # The group `serving` alone: none of the project's dependencies. The lock holds versions without addresses; uv completes it here.
 RUN /opt/uv/bin/uv sync --only-group serving --no-install-project
-COPY src/studperf/__init__.py src/studperf/cli/telemetry.py src/studperf/errors.py src/studperf/cli.py /app/src/studperf/
+COPY src/studperf/__init__.py src/studperf/errors.py /app/src/studperf/
+COPY src/studperf/cli /app/src/studperf/cli
 COPY src/studperf/config/__init__.py src/studperf/config/faults.py /app/src/studperf/config/
 COPY src/studperf/bundle /app/src/studperf/bundle
 COPY src/studperf/serving /app/src/studperf/serving

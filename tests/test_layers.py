@@ -17,52 +17,40 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "studperf"
 
 ORDER = (
-    *(
-        "errors",
-        "config",
-        "metrics",
-        "data",
-        "baselines",
-        "changes",
-        "models",
-        "shares",
-        "module",
-        "record",
-        "multirun",
-        "callbacks",
-        "fit",
-        "stacked",
-        "judge",
-        "finished",
-    ),
-    *(
-        "figures",
-        "card",
-        "bundle",
-        "export",
-        "ranking",
-        "report",
-        "summary",
-        "tracking",
-        "conclude",
-        "many",
-        "sweeps",
-        "cloud",
-        "serving",
-    ),
+    "errors",
+    "config",
+    "scoring",
+    "data",
+    "models",
+    "record",
+    "train",
+    "judge",
+    "report",
+    "bundle",
+    "export",
+    "tracking",
+    "sweeps",
+    "cloud",
+    "serving",
 )
 """A room imports itself and the rooms before it."""
-ENTRIES = ("train", "evaluate", "compare", "reproduce")
-"""Commands: they import any room, the shared `cli`, and not each other,"""
-TRAIN_AGAIN = {"reproduce": ("train",)}
-"""but for the one that runs a run again."""
-ABOVE = {f"{PACKAGE}.data.__main__": ("changes",)}
+ENTRIES = (
+    "train.run",
+    "train.runs",
+    "train.conclusion",
+    "train.session",
+    "train.__main__",
+    "evaluate",
+    "compare",
+    "reproduce",
+)
+"""Modules that stand above all rooms: the chain of a run, and commands."""
+ABOVE = {f"{PACKAGE}.data.__main__": ("report",)}
 """A room's command that hands on to a room above its own, so that a user has one place to ask about tables."""
 CLI = "cli"
 MAY_IMPORT = {
-    "telemetry": (),  # comes before all else
-    CLI: ("errors", "config"),
-    "__main__": (CLI, "errors", "__version__"),  # tells what commands there are
+    CLI: (CLI, "errors", "config"),
+    "__main__": (CLI, "errors", "config", "__version__"),  # names the commands
     "models": ("models", "data.encode", "config.types"),
     "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
     "serving": ("serving", "bundle", "errors"),
@@ -72,15 +60,24 @@ VENDORS = {
     "wandb": "tracking",
     "wandb_workspaces": "tracking",
     "optuna": "sweeps",
-    "google": "cloud",
-    "dvc": "data",
-    "dvc_objects": "data",
+    "google": "cloud.google",
+    "dvc": "data.dvc",
+    "dvc_objects": "data.dvc",
     "starlette": "serving",
     "uvicorn": "serving",
 }
 """Outside service -> the one room that imports it."""
-LIGHT = ("telemetry", "errors", "config", "metrics", "bundle", "finished", "serving", CLI, *ENTRIES)
-"""Rooms entered before a bad configuration is refused."""
+LIGHT = (
+    "errors",
+    "config",
+    "scoring.metrics",
+    "bundle",
+    "train.finished",
+    "serving",
+    CLI,
+    *(entry for entry in ENTRIES if entry not in ("train.runs", "train.conclusion")),
+)
+"""Modules entered before a bad configuration is refused."""
 HEAVY = {
     *(
         "torch",
@@ -169,23 +166,37 @@ def is_below(module: str, prefixes: tuple[str, ...]) -> bool:
     return any(f"{module}.".startswith(f"{PACKAGE}.{prefix}.") for prefix in prefixes)
 
 
+def is_entry(name: str) -> bool:
+    return name.removeprefix(f"{PACKAGE}.") in ENTRIES
+
+
 def allowed(name: str) -> tuple[str, ...]:
     """What a module of ours may import of ours."""
     room = room_of(name)
     if name == f"{PACKAGE}.":
         return ("telemetry",)
     if name.startswith("hydra_plugins."):
-        return ("sweeps.door",)
+        return ("sweeps.request",)
     if room in MAY_IMPORT:
-        return (
-            (*MAY_IMPORT[room], CLI, "config.faults", "config.files")
-            if name.endswith(".__main__")
-            else MAY_IMPORT[room]
-        )
-    if room in ENTRIES:
-        return (room, CLI, *ORDER, *TRAIN_AGAIN.get(room, ()))
-    below = ORDER[: ORDER.index(room) + 1] if room in ORDER else ()
-    return (*below, CLI, *ABOVE.get(name, ())) if name.endswith(".__main__") else below
+        if name.endswith(".__main__"):
+            return (*MAY_IMPORT[room], CLI, "config.faults")
+        return MAY_IMPORT[room]
+    if is_entry(name):
+        return (CLI, *ORDER)
+    if room not in ORDER:
+        return ()
+    below = ORDER[: ORDER.index(room) + 1]
+    if name.endswith(".__main__"):
+        return (*below, CLI, *ABOVE.get(name, ()))
+    return below
+
+
+def is_allowed(name: str, imported: str) -> bool:
+    """Whether a module may import another one: an entry is imported by entries alone."""
+    of_entry = any(is_below(imported, (entry,)) for entry in ENTRIES)
+    if of_entry and not is_entry(name):
+        return False
+    return of_entry or is_below(imported, allowed(name))
 
 
 def wrong_arrows(sources: Sources) -> list[str]:
@@ -193,7 +204,7 @@ def wrong_arrows(sources: Sources) -> list[str]:
         f"{name}:{found.line} imports {found.module}"
         for name, text in sources.items()
         for found in imports_of(name, text)
-        if room_of(found.module) and not is_below(found.module, allowed(name))
+        if room_of(found.module) and not is_allowed(name, found.module)
     ]
 
 
@@ -207,15 +218,20 @@ def vendors_outside_their_room(sources: Sources) -> list[str]:
         f"{name}:{found.line} imports {found.module}"
         for name, text in sources.items()
         for found in imports_of(name, text)
-        if (vendor := found.module.split(".")[0]) in VENDORS and room_of(name) != VENDORS[vendor]
+        if (vendor := found.module.split(".")[0]) in VENDORS
+        and not is_below(name, (VENDORS[vendor],))
     ]
+
+
+def is_light(name: str) -> bool:
+    return is_below(name.removesuffix("."), LIGHT)
 
 
 def heavy_at_module_top(sources: Sources) -> list[str]:
     return [
         f"{name}:{found.line} imports {found.module}"
         for name, text in sources.items()
-        if room_of(name) in LIGHT or name.endswith(".__main__") or name.startswith("hydra_plugins.")
+        if is_light(name) or name.endswith(".__main__") or name.startswith("hydra_plugins.")
         for found in imports_of(name, text)
         if found.is_run_at_once and found.module.split(".")[0] in HEAVY
     ]
@@ -311,7 +327,7 @@ def test_light_rooms_stay_light_when_python_imports_them() -> None:
     names = [
         name.removesuffix(".")
         for name in SOURCES
-        if room_of(name) in LIGHT and not name.endswith("__main__")
+        if is_light(name) and not name.endswith("__main__")
     ]
     # An installed package may register the name `google` before anything is imported: it is shared by many of them.
     script = f"import sys\nold = set(sys.modules)\nimport {', '.join(names)}\nsys.stdout.write(' '.join(sorted({HEAVY!r} & set(sys.modules) - old)))"
@@ -395,10 +411,15 @@ PLANTED = {
         "studperf.bundle.predictor",
         "import pandas as pd",
     ),
-    "an export that draws": (
+    "a page that exports": (
         wrong_arrows,
-        "studperf.export.write",
-        "from studperf.report.pages.svg import Chart",
+        "studperf.report.pages.run",
+        "from studperf.export.write import write_bundle",
+    ),
+    "a study that knows what runs a trial": (
+        wrong_arrows,
+        "studperf.sweeps.trial",
+        "from studperf.train.run import run",
     ),
     "a model that reads the configuration": (
         wrong_arrows,
@@ -440,7 +461,7 @@ PLANTED = {
     ),
     "lightning in an entry": (
         heavy_at_module_top,
-        "studperf.train",
+        "studperf.train.session",
         "import lightning.pytorch as pl",
     ),
     "pandas in a command of a room": (
@@ -504,7 +525,7 @@ FINE = {
     ),
     "an entry": (
         wrong_arrows,
-        "studperf.train",
+        "studperf.train.session",
         "from studperf import report\nfrom studperf.cli import run_command",
     ),
     "a command of a room": (
