@@ -39,6 +39,7 @@ ENTRIES = (
     "train.runs",
     "train.conclusion",
     "train.session",
+    "train.door",
     "train.__main__",
     "evaluate",
     "compare",

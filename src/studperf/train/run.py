@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
     from lightning.pytorch import Callback
+    from rich.console import Console
 
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
@@ -29,6 +30,7 @@ def run(
     overrides: Sequence[str] = (),
     folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
+    console: Console | None = None,
     is_trial: bool = False,
 ) -> RunRecord:
     """The whole way from a table to a judged run; everything that trains alone goes through here.
@@ -38,6 +40,7 @@ def run(
         overrides: the words of the command line, for the record.
         folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
         callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
+        console: where the run is shown; the terminal by default.
         is_trial: one of many runs of a study: the rows are prepared once a process, nothing is printed, and it ends with its predictions
             for val. It is not judged or drawn, and the test split stays closed.
 
@@ -64,7 +67,8 @@ def run(
     # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
     environment = _find_environment(config)
     is_first = build_trainer(config, Path(config.runs), [], environment).is_global_zero
-    console = make_console(is_quiet=is_trial or not is_first)
+    if console is None or is_trial or not is_first:
+        console = make_console(is_quiet=is_trial or not is_first)
     with (prepare_again if is_trial else prepare)(config, console) as ready:
         config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
