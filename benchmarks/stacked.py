@@ -67,7 +67,7 @@ def run_stack(task: Task, n_members: int) -> Values:
                     rows,
                     ready.leaks,
                     encoder,
-                    module,
+                    module.n_parameters,
                     Path(runs) / f"seed{config.seed}",
                 )
                 members.append(Member(config, module, *opened))

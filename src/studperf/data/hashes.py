@@ -186,3 +186,8 @@ def _mix(hashes: Hashes) -> Hashes:
     hashes *= np.uint64(0x94D049BB133111EB)
     hashes ^= hashes >> np.uint64(31)
     return hashes
+
+
+def group_equal_rows(table: Table) -> NDArray[np.int64]:
+    """Return the number (N,) of each row's group: rows whose features and target are equal share one."""
+    return group_rows(combine(hash_features(table), hash_numbers(table.target)))

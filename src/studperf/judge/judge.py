@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from studperf.data.hashes import group_equal_rows
 from studperf.data.rows import Rows
 from studperf.data.schema import Table
 from studperf.data.tensors import gather
@@ -111,7 +112,8 @@ def _refer(rows: Rows, parts: Sequence[str], console: Console | None) -> Referen
     features = rows.dataset.feature_names
     if console is not None and len(rows.sample) * len(features) > _MANY_VALUES:
         console.print(f"Fitting the baselines to {len(rows.sample):,} training rows ...")
-    fitted = fit_baselines(rows.table(rows.sample, features))
+    train = rows.table(rows.sample, features)
+    fitted = fit_baselines(train, group_equal_rows(train))
     index = vars(rows.split)
     predictions = {name: _predict_baselines(fitted, rows, index[name]) for name in parts}
     return Reference(predictions, fitted.choice)

@@ -25,7 +25,6 @@ from studperf.record.record import RunRecord, describe_data
 
 if TYPE_CHECKING:
     from studperf.data.rows import Rows
-    from studperf.train.module import ScoreModule  # brings torch, and reading a record needs none
 
 LOG = logging.getLogger("studperf")
 
@@ -36,7 +35,7 @@ def open_run(
     rows: Rows,
     leaks: Sequence[Leak],
     encoder: Encoder,
-    module: ScoreModule,
+    n_parameters: int,
     folder: Path | None,
     *,
     is_kept: bool = True,
@@ -52,7 +51,6 @@ def open_run(
     data = describe_data(
         rows, split, rows.origin, left_out=left_out, leaks=leaks, n_sampled=rows.n_sampled
     )
-    n_parameters = sum(p.numel() for p in module.model.parameters())
     begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     name = folder.name if folder else f"{begun}_{config.model_name}_seed{config.seed}"
     record = RunRecord.start(name, config, overrides, data, n_parameters=n_parameters)

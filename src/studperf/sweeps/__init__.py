@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.record.record import RunRecord
-
-Run = Callable[..., "RunRecord"]
+    from studperf.train.job import Runner
 
 
 @dataclass
 class Handed:
     """What the command handed over."""
 
-    run: Run | None = None
+    run: Runner | None = None
     make_console: Callable[[], Console] | None = None
     since: float | None = None
     """When, by the monotonic clock: the command's start."""
@@ -31,7 +29,7 @@ class Handed:
 _handed = Handed()
 
 
-def hand_over(run: Run, make_console: Callable[[], Console]) -> None:
+def hand_over(run: Runner, make_console: Callable[[], Console]) -> None:
     """Says what runs a trial, a function that another process can import, and where a study is shown."""
     _handed.run, _handed.make_console, _handed.since = run, make_console, time.monotonic()
 

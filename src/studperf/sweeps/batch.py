@@ -15,7 +15,6 @@ from studperf.sweeps.study import Next, Plan, Study, finite
 from studperf.sweeps.trial import TrialTask
 from studperf.sweeps.worker import ORPHANED, WAIT_S, Job, Limits, explain, terminable
 from studperf.train.job import Job as OneRun
-from studperf.train.runs import run_many
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
     from rich.console import Console
 
-    from studperf.sweeps import Run
     from studperf.sweeps.space import Word
+    from studperf.train.job import Runner
 
     Batch = list[tuple[Trial, list[Word]]]
     End = Sequence[float] | Exception
@@ -43,7 +42,7 @@ class BatchTask:
     """What a launcher runs, perhaps on another machine: the trial that the job's words name."""
 
     plan: Plan
-    run: Run
+    run: Runner
 
     def __call__(self, cfg: DictConfig) -> list[float]:  # noqa: ARG002 - Hydra's; the trial's words are in the storage
         """The trial's values; its errors are the launcher's to hand on."""
@@ -106,7 +105,7 @@ def run_batches(
 
 
 def through_launcher(
-    study: Study, run: Run, config: DictConfig | None, context: HydraContext | None
+    study: Study, run: Runner, config: DictConfig | None, context: HydraContext | None
 ) -> Launch:
     """Launches by what `hydra/launcher` names.
 
@@ -143,9 +142,8 @@ def together(study: Study, task: TrialTask, console: Console) -> Launch:
             _attempt(functools.partial(task.runs, job)) for job in jobs
         ]
         results = iter(
-            run_many(
+            task.run.many(
                 [run for several in runs if isinstance(several, list) for run in several],
-                task.run,
                 console,
                 is_trial=True,
             )

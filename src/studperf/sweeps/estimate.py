@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
-    from studperf.sweeps import Run
     from studperf.sweeps.request import Order
     from studperf.sweeps.study import Plan
+    from studperf.train.job import RunOne
 
 N_TRIED = 5
 ENOUGH_S = 1.0
@@ -81,7 +81,7 @@ class Estimate:
         return self.starts_s(n_workers) + self.trials_s(n_workers) + self.refits_s + self.winner_s
 
 
-def dry_run(order: Order, run: Run, console: Console) -> Estimate:
+def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
     """Prints sampled trials with their parameters and seconds an epoch, and how long the study takes at most. Nothing is kept or tracked."""
     import optuna
 
@@ -172,7 +172,7 @@ class _Tried:
         return self.epoch_s * self.n_epochs
 
 
-def _try(config: RunConfig, run: Run, begun: float, *, is_trial: bool) -> _Tried:
+def _try(config: RunConfig, run: RunOne, begun: float, *, is_trial: bool) -> _Tried:
     wandb = config.tracking.wandb.model_copy(update={"mode": "disabled"})
     config = config.model_copy(
         update={"tracking": config.tracking.model_copy(update={"wandb": wandb})}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from studperf.sweeps.study import Plan
     from studperf.sweeps.worker import Job
     from studperf.train.job import Job as OneRun
-
-Run = Callable[..., "RunRecord"]
-"""`train.run`, which is handed in: rooms import no commands."""
+    from studperf.train.job import Runner
 
 
 @dataclass
@@ -37,7 +35,7 @@ class TrialTask:
     """
 
     plan: Plan
-    run: Run
+    run: Runner
     threads: int | None = None
     composer: Composer = field(default_factory=lambda: Composer([]))
 

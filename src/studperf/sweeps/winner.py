@@ -151,8 +151,6 @@ def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[Froze
 def _choose(
     study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console
 ) -> dict[str, Any]:
-    from studperf.train.runs import run_many  # brings torch, and showing a winner needs none
-
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
     console.print(
@@ -160,7 +158,7 @@ def _choose(
     )
     jobs = [_refit(study, task, trial, _FRESH + i) for trial in trials for i in range(n_seeds)]
     records = [
-        _record(result) for result in run_many(jobs, task.run, Console(quiet=True), is_trial=True)
+        _record(result) for result in task.run.many(jobs, Console(quiet=True), is_trial=True)
     ]
     runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
     refits = [runs[i : i + n_seeds] for i in range(0, len(runs), n_seeds)]

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from studperf.errors import Interrupted, StudperfError, SweepError, counted
-from studperf.sweeps import Run
 from studperf.sweeps.study import Next, Plan, Study
 from studperf.sweeps.view.live_table import Board
 from studperf.sweeps.worker import terminable, work
+from studperf.train.job import Runner
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -41,7 +41,7 @@ def plan_of(order: Order) -> Plan:
 
 def run_study(
     order: Order,
-    run: Run,
+    run: Runner,
     console: Console,
     config: DictConfig | None,
     hydra_context: HydraContext | None,
@@ -126,7 +126,7 @@ def _work(
     return work(study, task, on_end=on_end, is_wanted=is_wanted)
 
 
-def _work_in_processes(order: Order, plan: Plan, run: Run, board: Board) -> str:
+def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> str:
     """Several workers; where one is killed, as by a system out of memory, another takes its place.
 
     Raises:
@@ -212,7 +212,7 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work_here(plan: Plan, run: Run, base: RunConfig, last_word: Connection) -> None:
+def _work_here(plan: Plan, run: Runner, base: RunConfig, last_word: Connection) -> None:
     """The main function of a worker process."""
     import torch
     from rich.console import Console

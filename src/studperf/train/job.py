@@ -1,13 +1,17 @@
-"""SPLIT OF: Several runs: one after another, or those of one architecture together as a stack."""
+"""A run to be done, and what does it: handed to rooms that may import no command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from studperf.config.run import RunConfig
-from studperf.record.record import RunRecord
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from studperf.config.run import RunConfig
+    from studperf.record.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,28 @@ class Job:
     folder: Path | None = None
 
 
-RunOne = Callable[..., RunRecord]
-"""`train.run`; handed in, since rooms import no commands."""
+RunOne: TypeAlias = Callable[..., "RunRecord"]
+"""`train.run.run`."""
+Result: TypeAlias = "RunRecord | Exception"
+"""A run's record, or the error that it ended with."""
 
-Result = RunRecord | Exception
+
+@dataclass(frozen=True)
+class Runner:
+    """The functions that run jobs. A study is handed one, since rooms import no commands.
+
+    Args:
+        run_one: `train.run.run`; called by calling the runner itself.
+        run_many: `train.runs.run_many`.
+    """
+
+    run_one: RunOne
+    run_many: Callable[..., list[Result]]
+
+    def __call__(self, config: RunConfig, **named: Any) -> RunRecord:  # noqa: ANN401 - of `run_one`
+        """Do one run; arguments as of `train.run.run`."""
+        return self.run_one(config, **named)
+
+    def many(self, jobs: Sequence[Job], console: Console, *, is_trial: bool) -> list[Result]:
+        """Do several runs, stacked where they can be; return each one's record or error."""
+        return self.run_many(jobs, self.run_one, console, is_trial=is_trial)

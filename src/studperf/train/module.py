@@ -70,6 +70,11 @@ class ScoreModule(LightningModule):
         y: Tensor = self.model(x_num, x_cat)
         return self.unscale(y)
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of the model's parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
     def unscale(self, y: Tensor) -> Tensor:
         """Map standardised predictions (B,) or (B, K) to (B,) in the target's unit."""
         y = y.float()

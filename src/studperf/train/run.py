@@ -73,7 +73,14 @@ def run(
         config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
         record, folder = open_run(
-            config, overrides, rows, ready.leaks, encoder, module, folder, is_kept=is_first
+            config,
+            overrides,
+            rows,
+            ready.leaks,
+            encoder,
+            module.n_parameters,
+            folder,
+            is_kept=is_first,
         )
         if not is_first:
             with contextlib.suppress(Interrupted):  # which the first process tells

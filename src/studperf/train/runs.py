@@ -241,7 +241,7 @@ def _run_stack(
     results: list[Result] = []
     with _recorded_together(members), enough_memory(config):
         for job, module in zip(jobs, modules, strict=True):
-            at = (ready.rows, ready.leaks, ready.encoder, module, job.folder)
+            at = (ready.rows, ready.leaks, ready.encoder, module.n_parameters, job.folder)
             members.append(Member(job.config, module, *open_run(job.config, job.overrides, *at)))
         report.show_stack([(member.record, member.folder) for member in members], console)
         started = time.monotonic()

@@ -23,6 +23,7 @@ from studperf.cli.process import (
 )
 from studperf.config.load import load
 from studperf.errors import ConfigError, Interrupted, ModelCodeError, RunError, StudperfError
+from studperf.train.job import Runner
 from studperf.train.run import run
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from hydra.conf import HydraConf
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
+    from rich.console import Console
 
     from studperf.config.faults import Fault
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
-    from studperf.train.job import Job
+    from studperf.train.job import Job, Result, RunOne
 
 
 @dataclass
@@ -230,11 +232,20 @@ def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
     return find_study_faults(words, settings)
 
 
+def _run_several(
+    jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
+) -> list[Result]:
+    """Do each job, see `train.runs.run_many`, which brings torch and so is imported late."""
+    from studperf.train.runs import run_many
+
+    return run_many(jobs, run_one, console, is_trial=is_trial)
+
+
 def main() -> int | None:
     """The command."""
     from studperf.cloud.container.quoting import is_for_cloud
 
-    sweeps.hand_over(run, make_console)
+    sweeps.hand_over(Runner(run, _run_several), make_console)
     flags, words = split_words()
     if is_for_cloud(words) and not only_shows(flags):
         from studperf.cloud.launch import launch

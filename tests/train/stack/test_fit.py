@@ -87,7 +87,7 @@ def members_of(configs: Sequence[RunConfig], ready: Prepared, folder: Path) -> l
         module = build_module(
             config, ready.encoder.features, ready.rows.target(ready.rows.split.train)
         )
-        at = (ready.rows, ready.leaks, ready.encoder, module, folder / f"run{i}")
+        at = (ready.rows, ready.leaks, ready.encoder, module.n_parameters, folder / f"run{i}")
         members.append(Member(config, module, *open_run(config, (), *at)))
     return members
 

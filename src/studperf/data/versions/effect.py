@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studperf.data.hashes import hash_features
+from studperf.data.hashes import group_equal_rows, hash_features
 from studperf.data.schema import Table
 from studperf.data.split import split_table
 from studperf.scoring import metrics
@@ -100,7 +100,7 @@ def _predict(train: Table, test: Table) -> dict[str, FloatArray]:
     """
     train = _narrow(train, test)
     test = _select(test, train.dataset.feature_names)
-    predictions = fit_baselines(train).predict(test)
+    predictions = fit_baselines(train, group_equal_rows(train)).predict(test)
     return {name: values for name, values in predictions.items() if name != "mean"}
 
 

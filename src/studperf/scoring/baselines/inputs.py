@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
 
-from studperf.data.schema import Table
+from studperf.config.dataset import Dataset
 from studperf.scoring.metrics import FloatArray
 
 NO_LEVEL = -1
 """The code of a missing cell, and of a level that no training row has."""
+
+
+class TypedRows(Protocol):
+    """Checked rows of typed columns, as `studperf.data.schema.Table` holds them."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Numbers and flags as float64, categories as text, missing values as NaN or None."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The kinds of the columns."""
+
+    @property
+    def target(self) -> np.ndarray:
+        """(N,) target, in its own unit."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,7 @@ class Reader:
     levels: Mapping[str, pd.Index]
 
     @classmethod
-    def fit(cls, train: Table) -> Self:
+    def fit(cls, train: TypedRows) -> Self:
         """Learn the levels of each category, the most frequent first, those equally frequent by name."""
         dataset = train.dataset
         levels = {}
@@ -59,7 +78,7 @@ class Reader:
         """Return how many levels each category has."""
         return tuple(len(levels) for levels in self.levels.values())
 
-    def read(self, table: Table) -> Inputs:
+    def read(self, table: TypedRows) -> Inputs:
         """Read typed rows of any table with these columns."""
         n_rows = len(table)
         numbers = np.empty((n_rows, len(self.numbers)))
