@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from studperf.config.line.overrides import CheckStudy
 
+
 _NO_COMPLETION = "Hydra completes the words of files and programs, and of no `python -m`; --help lists groups and keys"
 
 _NO_OTHER_ROOT = "all is checked against conf/train.yaml; put what is yours into ./conf/experiment/NAME.yaml, and say experiment=NAME"
