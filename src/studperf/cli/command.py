@@ -12,7 +12,6 @@ from studperf.errors import ConfigError
 if TYPE_CHECKING:
     pass
 
-_PARTS_OF_INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 _ONLY_SHOW = {
     "--cfg",
     "-c",
