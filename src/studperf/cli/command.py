@@ -1,4 +1,4 @@
-"""What every command shares: errors for people, exit codes, `--debug`."""
+"""The words of a command line: flags, keys with their values, and the command that the first word names."""
 
 from __future__ import annotations
 

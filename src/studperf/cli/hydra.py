@@ -1,4 +1,4 @@
-"""SPLIT OF: What every command shares: errors for people, exit codes, `--debug`."""
+"""Hydra's main for our commands: its flags are checked first, and its errors are said in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPLIT OF: What every command shares: errors for people, exit codes, `--debug`."""
+"""How a command's process begins and ends: exit codes, errors in words, the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPLIT OF: From YAML and overrides to a checked `RunConfig`, or one message that lists every fault."""
+"""Where the configuration lies, and how a path that a user names is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPLIT OF: All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+"""The files of a run's folder: their names, and how they are written and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPLIT OF: All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+"""A record from its opening to its end: begun, kept true while the run goes on, opened again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPLIT OF: All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+"""The blocks of a run's record: data, hardware, scores, baselines, verdict."""
 
 from __future__ import annotations
 

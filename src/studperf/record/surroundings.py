@@ -1,4 +1,4 @@
-"""SPLIT OF: All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+"""What surrounds a run: commit, lock file, versions, hardware, the time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPLIT OF: Trains one model on one table, judges it against baselines and records it all; or several, one after another or together."""
+"""The chain of one run: from a checked configuration to a judged and recorded model."""
 
 from __future__ import annotations
 
