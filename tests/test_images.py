@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -95,6 +96,32 @@ def test_the_serving_group_is_all_that_a_server_imports_and_has_no_torch() -> No
         "dvc",
     }
     assert {"starlette", "uvicorn", "onnxruntime", "numpy", "pydantic"} <= found
+
+
+def test_the_serving_image_holds_each_module_that_a_refusal_needs(tmp_path: Path) -> None:
+    copied = re.findall(r"^COPY (src/.+) (/app/src/\S+)$", TEXTS["serve"], flags=re.MULTILINE)
+    for sources, place in copied:
+        inside = tmp_path / place.removeprefix("/app/src/")
+        for source in sources.split():
+            path = ROOT / source
+            if path.is_dir():
+                shutil.copytree(path, inside)
+            else:
+                inside.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, inside)
+
+    for words in (["/no/such/bundle"], ["port=x"], ["--hlep"]):
+        command = [sys.executable, "-m", "studperf.serving", *words]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("error: ")
 
 
 def test_the_training_image_has_all_that_a_command_reads() -> None:
