@@ -14,10 +14,10 @@ Importing it imports nothing else; errors are `studperf.errors.StudperfError`s, 
 terminal.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from studperf.cli.telemetry import switch_off as _switch_off
 
+# Type checkers take it for true. Importing it from `typing` would cost each command a package.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from studperf.train.door import Run, compose, fit, load, rank
 
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 _switch_off()
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - typed by the imports above
+def __getattr__(name: str) -> object:
     if name in __all__:
         from studperf.train import door
 

@@ -570,7 +570,7 @@ def test_a_process_ends_after_its_handlers_and_takes_nothing_apart(
 
 def test_garbage_is_looked_for_again_once_packages_are_imported() -> None:
     script = (
-        "import gc, sys\nfrom studperf.cli import importing\n"
+        "import gc, sys\nfrom studperf.cli.process import importing\n"
         "with importing():\n    was = gc.isenabled()\n    import decimal\n"
         "n_frozen = gc.get_freeze_count()\n"
         "made_since = [[] for _ in range(10_000)]\n"

@@ -51,6 +51,9 @@ _MIN_WORDS = 3  # of a cell of free text, on average
 _LONGEST_LEVEL = 500  # characters; text beyond it names nothing
 _MIN_RARE = (5, 3)
 _MAX_KEPT = 200
+_TRAIN_SHARE = 0.8
+_FEW_LEVELS = 20
+"""Numbers of so few values, with a word among them, are levels: 4, 6, 8 cylinders, or a rotary engine."""
 _MIN_KEPT_SHARE = 0.2
 _TESTED_AT_ONCE = 20
 _N_TESTED_ROWS = 20_000
@@ -93,7 +96,7 @@ class Draft:
             "source": self.source,
             "target": {"column": self.target, "unit": ""},
             "columns": self.columns,
-            "split": {"train": 0.8, "val": 0.1, "test": 0.1, "seed": 42},
+            "split": {"train": _TRAIN_SHARE, "val": 0.1, "test": 0.1, "seed": 42},
         }
         if self.drop_missing_target:
             plain["drop_missing_target"] = True
@@ -298,7 +301,8 @@ class _Reader:
             return self._describe_numbers(name, values, numbers, n_levels)
         if (what := _no_levels(text)) is not None:
             return _unused(what)
-        is_mixed = not is_code and numbers.notna().mean() >= _MOSTLY
+        is_of_numbers = not is_code and numbers.notna().mean() >= _MOSTLY
+        is_mixed = is_of_numbers and n_levels > min(_FEW_LEVELS, len(known) / 2)
         if is_mixed:
             return _unused(_mixed(known, numbers))
         has_gaps = bool(values.isna().any())
@@ -409,8 +413,12 @@ def _describe_levels(
     if len(levels) <= min(MAX_LEVELS, len(text) / 2):
         return _Guess({"kind": "category", "levels": levels, **fill})
     counts = text.value_counts().to_numpy()
+    most = 0
+    if len(counts) >= _MAX_KEPT:
+        # `rare` counts training rows, not those of the whole file.
+        most = int(_TRAIN_SHARE * counts[_MAX_KEPT - 1])
     for least in _MIN_RARE:
-        rare = max(least, int(counts[_MAX_KEPT - 1]) if len(counts) >= _MAX_KEPT else 0)
+        rare = max(least, most)
         if counts[counts >= rare].sum() >= _MIN_KEPT_SHARE * len(text):
             return _Guess({"kind": "category", "unseen": "other", "rare": rare, **fill})
     noun = "codes" if is_code else "texts"

@@ -331,11 +331,11 @@ def test_a_fetch_that_is_interrupted_leaves_nothing_half_written(
     work: Path, tmp_path: Path
 ) -> None:
     script = (
-        "import sys, time\nfrom studperf.data import remote\n"
+        "import sys, time\nfrom studperf.data.dvc import remote\n"
         "def slow(self, md5, to, moved):\n"
         "    with remote.written_whole(to) as part:\n"
         "        part.write_text('half')\n        sys.stdout.write('half\\n'); sys.stdout.flush()\n        time.sleep(60)\n"
-        "remote.Store.fetch = slow\nfrom studperf.cli import run_command\nfrom studperf.data.__main__ import main\n"
+        "remote.Store.fetch = slow\nfrom studperf.cli.process import run_command\nfrom studperf.data.__main__ import main\n"
         "sys.argv = ['data', 'fetch']\nrun_command(main)\n"
     )
     (work / "data" / "t.csv").unlink()
