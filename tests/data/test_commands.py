@@ -177,3 +177,11 @@ def test_infer_asks_and_check_warns_until_it_is_answered(command, tmp_path: Path
     answered[place] = "  plant: {kind: number, why: an amount}"
     Path("conf/data/mine.yaml").write_text("\n".join(answered))
     assert "warning" not in command("check", "data=mine")
+
+
+def test_a_draft_lies_where_one_works(command, tmp_path: Path) -> None:  # noqa: ANN001 - a fixture
+    command("simulate", "rows=100", "out=mine.csv")
+    output = command("infer", "mine.csv", "target=final_score")
+    assert (tmp_path / "conf" / "data" / "mine.yaml").is_file()
+    assert "check data=mine" in output
+    assert "100 rows" in command("check", "data=mine")

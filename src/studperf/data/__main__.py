@@ -150,12 +150,7 @@ def infer(words: Sequence[str]) -> None:
     if "out" in own:
         check_output("out", Path(own["out"]))
     draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
-    folder = (
-        (project_root() if (project_root() / "pyproject.toml").is_file() else Path.cwd())
-        / "conf"
-        / "data"
-    )
-    out = Path(own["out"]) if "out" in own else folder / f"{draft.name}.yaml"
+    out = Path(own["out"]) if "out" in own else _dataset_folder() / f"{draft.name}.yaml"
     _write(out, to_yaml(draft), force=is_on(own, "force"))
     console = make_console()
     table = Table(title=f"{draft.name}: target {draft.target}", title_justify="left")
@@ -175,6 +170,13 @@ def infer(words: Sequence[str]) -> None:
         f"Wrote {out}. Read it, then:\n  python -m studperf.data check data={out.stem}",
         soft_wrap=True,
     )
+
+
+def _dataset_folder() -> Path:
+    """Return where a new dataset's YAML goes: into the checkout that one works in, else below the current folder."""
+    root, here = project_root(), Path.cwd()
+    is_in_checkout = (root / "pyproject.toml").is_file() and here.is_relative_to(root)
+    return (root if is_in_checkout else here) / "conf" / "data"
 
 
 def _ask(draft: Draft, console: Console) -> None:
