@@ -50,9 +50,10 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
 """The Trainer's arguments with which steps can be made by the chunk, the default first."""
 _LAST_EPOCHS = 20
 """Training is cut short where the best epoch is among the last twentieth of all, the very last one at least,"""
-_LATE_EPOCHS = 5
-_MIN_GAIN = 0.001
-"""and the error fell by more than this over the last fifth: a rate that has come to rest gains less."""
+_LATE_GAINS = {5: 0.001, 2: 0.005}
+"""and the error fell by at least these shares over the last fifth, or the last half, of the epochs. A
+rate that has come to rest gains less; one that a schedule takes to 0 gains little in its last fifth
+even where training has hardly begun."""
 _NO_MATTER = frozenset(
     (
         "_target_",
@@ -158,21 +159,27 @@ def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
     if config.monitor.mode == "max":
         errors = [1 - value for value in errors]
 
-    n_gained = max(1, n_epochs // _LATE_EPOCHS)
-    earlier = [error for error in errors[: n_epochs - n_gained] if math.isfinite(error)]
+    for share, least in _LATE_GAINS.items():
+        n_gained = max(1, n_epochs // share)
+        gain = _late_gain(errors, best, n_gained)
+        if gain >= least:
+            return CutShort(
+                metric=metric,
+                best_epoch=best + 1,
+                n_epochs=n_epochs,
+                gain=gain,
+                n_gained=n_gained,
+                way_out=_find_longer(config, n_epochs),
+            )
+    return None
+
+
+def _late_gain(errors: Sequence[float], best: int, n_late: int) -> float:
+    """Return the share of the error that the last epochs took away; 0 where nothing can be said."""
+    earlier = [error for error in errors[: len(errors) - n_late] if math.isfinite(error)]
     if not earlier or min(earlier) <= 0:
-        return None
-    gain = 1 - errors[best] / min(earlier)
-    if gain < _MIN_GAIN:
-        return None
-    return CutShort(
-        metric=metric,
-        best_epoch=best + 1,
-        n_epochs=n_epochs,
-        gain=gain,
-        n_gained=n_gained,
-        way_out=_find_longer(config, n_epochs),
-    )
+        return 0.0
+    return 1 - errors[best] / min(earlier)
 
 
 def _find_longer(config: RunConfig, n_epochs: int) -> str:
