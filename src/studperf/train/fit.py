@@ -50,7 +50,7 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
 """The Trainer's arguments with which steps can be made by the chunk, the default first."""
 _LAST_EPOCHS = 20
 """Training is cut short where the best epoch is among the last twentieth of all, the very last one at least,"""
-_LATE_GAINS = {5: 0.001, 2: 0.005}
+_LATE_GAINS = {5: 0.001, 2: 0.003}
 """and the error fell by at least these shares over the last fifth, or the last half, of the epochs. A
 rate that has come to rest gains less; one that a schedule takes to 0 gains little in its last fifth
 even where training has hardly begun."""
