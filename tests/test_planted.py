@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> Path:
         writer.writerow(["x", "tool", TEXT, "mixed", "constant", "gone", "label", "y"])
         for i in range(240):
             level = i % len(LEVELS)
-            mixed = TEXT if i % 60 == 0 else i * 7 % 91
+            mixed = TEXT if i % 60 == 0 else i * 7 % 89
             y = round((i * 37 % 101) / 10 + level, 3)
             label = TEXT if y > 7 else "low"
             cells = [i * 37 % 101, LEVELS[level], i * 13 % 7, mixed, TEXT]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from studperf.config.run import RunConfig
 from studperf.errors import RunError
-from studperf.record import record as record_room
+from studperf.record import surroundings
 from studperf.record.record import RunRecord
 from studperf.record.shape import Git
 from studperf.reproduce import _prediction_differences, reproduce
@@ -70,8 +70,8 @@ def test_a_run_made_here_is_identical(made: Path, tmp_path: Path) -> None:
 def test_another_commit_is_named_and_stops(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     then = RunRecord.load(made).git
     assert then is not None
-    monkeypatch.setattr(record_room, "read_git", lambda: Git(commit="f" * 40, is_dirty=False))
-    monkeypatch.setattr("studperf.train.run", lambda *_, **__: pytest.fail("it was run"))
+    monkeypatch.setattr(surroundings, "read_git", lambda: Git(commit="f" * 40, is_dirty=False))
+    monkeypatch.setattr("studperf.train.run.run", lambda *_, **__: pytest.fail("it was run"))
     is_same, text = say(made)
     assert not is_same
     assert f"commit: recorded {then.commit}, now {'f' * 40} (git checkout {then.commit})" in text
@@ -79,7 +79,7 @@ def test_another_commit_is_named_and_stops(made: Path, monkeypatch: pytest.Monke
 
 
 def test_another_lock_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_room, "read_lock_hash", lambda: "0" * 64)
+    monkeypatch.setattr(surroundings, "read_lock_hash", lambda: "0" * 64)
     is_same, text = say(made)
     assert not is_same
     assert (
@@ -88,8 +88,8 @@ def test_another_lock_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_another_version_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {**record_room.read_versions(), "torch": "1.0"}
-    monkeypatch.setattr(record_room, "read_versions", lambda: versions)
+    versions = {**surroundings.read_versions(), "torch": "1.0"}
+    monkeypatch.setattr(surroundings, "read_versions", lambda: versions)
     is_same, text = say(made)
     assert not is_same
     assert "version of torch: recorded" in text
