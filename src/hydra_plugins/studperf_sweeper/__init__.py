@@ -66,7 +66,7 @@ class MultirunSweeper(BasicSweeper):
             self.launcher = _ReportingLauncher(self.launcher, end_jobs)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Do nothing.
+        """Accept the batch without composing its runs.
 
         Each value was tried before, and to compose thousands of runs first takes minutes without
         a line.

@@ -73,7 +73,8 @@ class Composer:
         from omegaconf import OmegaConf
 
         composed = cache(lambda *words: compose(words, return_hydra_config=True))
-        groups = self._last([word for word in [*self.fixed, *words] if self._is_group(word)])
+        all_words = [*self.fixed, *words]
+        groups = self._last([word for word in all_words if self._is_group(word)])
         choices = composed(*map(self._write, groups)).hydra.runtime.choices
         defaults = composed().hydra.runtime.choices
         chosen = []
@@ -125,7 +126,10 @@ class Composer:
         return str(word)
 
     def _is_group(self, word: Word) -> bool:
-        return word.key.split("@")[0] in self._groups or word.key.startswith(("hydra", "~"))
+        """Return True if Hydra has to compose the word: a group, Hydra's own, or a deletion."""
+        if word.key.startswith(("hydra", "~")):
+            return True
+        return word.key.split("@")[0] in self._groups
 
 
 def find_faults(space: Space, composer: Composer) -> list[Fault]:

@@ -171,7 +171,9 @@ def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
 
 def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
     faults = []
-    if base.trainer.get("devices") not in (1, None) or "ddp" in str(base.trainer.get("strategy")):
+    n_devices = base.trainer.get("devices")
+    strategy = str(base.trainer.get("strategy"))
+    if n_devices not in (1, None) or "ddp" in strategy:
         faults.append(
             Fault(
                 "trainer",

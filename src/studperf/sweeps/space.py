@@ -88,9 +88,9 @@ class Numbers:
     def suggest(self, trial: Suggester, name: str) -> float:
         """Draw a value."""
         if self.is_int:
-            return trial.suggest_int(
-                name, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log
-            )
+            low, high = int(self.low), int(self.high)
+            step = int(self.step or 1)
+            return trial.suggest_int(name, low, high, step=step, log=self.is_log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
 
     def distribution(self) -> BaseDistribution:
@@ -98,14 +98,14 @@ class Numbers:
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.is_int:
-            return IntDistribution(
-                int(self.low), int(self.high), log=self.is_log, step=int(self.step or 1)
-            )
+            low, high = int(self.low), int(self.high)
+            return IntDistribution(low, high, log=self.is_log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.is_log, step=self.step)
 
     def ends(self) -> tuple[str, ...]:
         """Return the values that show every fault of the domain."""
-        low, high = write(self._typed(self.low)), write(self._typed(self.high))
+        low = write(self._typed(self.low))
+        high = write(self._typed(self.high))
         return (low,) if low == high else (low, high)
 
     def grid(self) -> tuple[float, ...] | None:
@@ -135,6 +135,9 @@ class Numbers:
 
 Domain = Choice | Numbers
 
+When = tuple[tuple[str, str], ...]
+"""A condition: pairs of a key and the text that it must have."""
+
 
 @dataclass(frozen=True)
 class Dimension:
@@ -142,7 +145,7 @@ class Dimension:
 
     key: str
     domain: Domain
-    when: tuple[tuple[str, str], ...] = ()
+    when: When = ()
 
     @property
     def name(self) -> str:
@@ -169,6 +172,12 @@ class Word:
         return f"{self.key}={self.text}"
 
 
+Entry = Domain | Word | None
+"""The domain or the fixed word of a key; None where its text has a fault."""
+Held = tuple[Word, When]
+"""A fixed word of a conditional key, with the condition."""
+
+
 @dataclass(frozen=True)
 class Space:
     """The keys that a study varies, and those that it holds at one value.
@@ -181,7 +190,7 @@ class Space:
 
     dimensions: tuple[Dimension, ...]
     fixed: tuple[Word, ...] = ()
-    held: tuple[tuple[Word, tuple[tuple[str, str], ...]], ...] = ()
+    held: tuple[Held, ...] = ()
 
     def suggest(self, trial: Suggester) -> list[Word]:
         """Draw a value for each active key, and return the trial's words without the fixed ones."""
@@ -309,7 +318,7 @@ def read_space(
         conditional: blocks of keys that are varied only where `when` holds.
     """
     faults: list[Fault] = []
-    by_key: dict[str, Domain | Word | None] = {}
+    by_key: dict[str, Entry] = {}
     for written, value in params.items():
         key = written.lstrip("+")
         by_key[key] = _read(key, _text(value), f"params.{written}", faults)
@@ -331,17 +340,18 @@ def read_space(
         if isinstance(domain, Choice | Numbers)
     ]
     fixed = [word for word in by_key.values() if isinstance(word, Word)]
-    return Reading(Space((*dimensions, *children), tuple(fixed), tuple(held)), faults)
+    space = Space((*dimensions, *children), tuple(fixed), tuple(held))
+    return Reading(space, faults)
 
 
 def _read_conditional(
     conditional: Sequence[Conditional],
-    known: Mapping[str, Domain | Word | None],
-    given: Mapping[str, Domain | Word | None],
+    known: Mapping[str, Entry],
+    given: Mapping[str, Entry],
     faults: list[Fault],
-) -> tuple[list[Dimension], list[tuple[Word, tuple[tuple[str, str], ...]]]]:
+) -> tuple[list[Dimension], list[Held]]:
     children: list[Dimension] = []
-    held: list[tuple[Word, tuple[tuple[str, str], ...]]] = []
+    held: list[Held] = []
     for i, block in enumerate(conditional):
         when = tuple((key, write(value)) for key, value in block.when.items())
         if _is_narrowed_away(when, given):
@@ -363,9 +373,7 @@ def _read_conditional(
     return children, held
 
 
-def _is_narrowed_away(
-    when: Iterable[tuple[str, str]], given: Mapping[str, Domain | Word | None]
-) -> bool:
+def _is_narrowed_away(when: Iterable[tuple[str, str]], given: Mapping[str, Entry]) -> bool:
     """Return True if the command line leaves out a value that a condition asks for."""
     for key, value in when:
         parent = given.get(key)
@@ -374,9 +382,7 @@ def _is_narrowed_away(
     return False
 
 
-def _check_parent(
-    where: str, key: str, value: str, known: Mapping[str, Domain | Word | None]
-) -> Fault | None:
+def _check_parent(where: str, key: str, value: str, known: Mapping[str, Entry]) -> Fault | None:
     """Return the fault of a condition; None if its key can have the value."""
     parent = known.get(key)
     if key not in known:
@@ -388,7 +394,7 @@ def _check_parent(
     return None
 
 
-def _read(key: str, text: str, where: str, faults: list[Fault]) -> Domain | Word | None:
+def _read(key: str, text: str, where: str, faults: list[Fault]) -> Entry:
     """Return the domain or the fixed word that a text stands for; None on a fault, which is noted."""
     try:
         override = _parser().parse_override(f"{key}={text}")

@@ -85,7 +85,8 @@ class Storage:
         if url is None:
             self.optuna: BaseStorage = _open_journal(folder / JOURNAL)
         elif url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/"):
-            self.home = Path(url.removeprefix("sqlite:///").partition("?")[0]).resolve().parent
+            file, _, _ = url.removeprefix("sqlite:///").partition("?")
+            self.home = Path(file).resolve().parent
             if not self.home.is_dir():
                 raise ConfigError(
                     f"hydra.sweeper.storage: {url}: there is no folder {self.home}; "
@@ -277,7 +278,9 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    # PostgreSQL names such a lock by a signed number of 64 bits.
+    digest = hashlib.sha256(name.encode()).digest()
+    key = int.from_bytes(digest[:8], signed=True)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
         try:
@@ -381,7 +384,8 @@ class Beats:
 
         stop = Event()
         self._stops[trial.number] = stop
-        Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True).start()
+        beat = Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True)
+        beat.start()
 
     def end(self, number: int) -> None:
         """Stop the heartbeats of the trial."""

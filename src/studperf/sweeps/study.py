@@ -157,7 +157,8 @@ class Study:
         laid = {t.user_attrs.get(_GRID) for t in self.trials()}
         for i in order[: self.total].tolist():
             if i not in laid:
-                self.optuna.enqueue_trial(lines[i], user_attrs={_GRID: i, _PARAMS: lines[i]})
+                attrs = {_GRID: i, _PARAMS: lines[i]}
+                self.optuna.enqueue_trial(lines[i], user_attrs=attrs)
 
     @property
     def total(self) -> int:
@@ -301,7 +302,12 @@ class Study:
 
     def add_facts(self, **facts: Any) -> None:  # noqa: ANN401 - JSON
         """Add to the facts."""
-        patiently(lambda: self.optuna.set_user_attr(FACTS, json.dumps(self.facts() | facts)))
+
+        def work() -> None:
+            text = json.dumps(self.facts() | facts)
+            self.optuna.set_user_attr(FACTS, text)
+
+        patiently(work)
 
 
 def is_done(trial: FrozenTrial) -> bool:
@@ -331,7 +337,10 @@ def pareto(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[Fro
     kept = best_first(trials, directions)
     signs = [-1 if direction == "maximize" else 1 for direction in directions]
     # In a point the smaller value is always the better one.
-    points = [tuple(s * v for s, v in zip(signs, t.values, strict=True)) for t in kept]
+    points = []
+    for trial in kept:
+        signed = zip(signs, trial.values, strict=True)
+        points.append(tuple(sign * value for sign, value in signed))
 
     def is_beaten(point: tuple[float, ...]) -> bool:
         for other in points:

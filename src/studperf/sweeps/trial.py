@@ -77,7 +77,8 @@ class TrialTask:
 
         job.note("words", list(map(str, job.words)))
         config = self.composer.config(job.words)
-        words = [*map(str, self.plan.space.fixed), *map(str, job.words), "score_on=val"]
+        words = [str(word) for word in (*self.plan.space.fixed, *job.words)]
+        words.append("score_on=val")
         n_seeds = self.plan.settings.repeat
         runs = []
         for i in range(n_seeds):
@@ -93,7 +94,8 @@ class TrialTask:
         """Return the means of the objectives over the seeds, and note constraints and costs."""
         job.note("n_parameters", records[0].n_parameters)
         constraints = self.plan.settings.constraints
-        folders = [self.folder(job.number, i, len(records)) for i in range(len(records))]
+        n_seeds = len(records)
+        folders = [self.folder(job.number, i, n_seeds) for i in range(n_seeds)]
         outcomes = {}
         for name in dict.fromkeys((*self.plan.objectives, *constraints, "fit_seconds")):
             per_seed = [outcome(name, r, f) for r, f in zip(records, folders, strict=True)]
@@ -148,4 +150,5 @@ def pruning_callback(job: Job, metric: str) -> Callback:
 
 def command(words: Sequence[Word | str]) -> str:
     """Return a command line to paste that repeats a trial as a run of its own."""
-    return " ".join(["python -m studperf.train", *(shlex.quote(str(word)) for word in words)])
+    quoted = [shlex.quote(str(word)) for word in words]
+    return " ".join(["python -m studperf.train", *quoted])

@@ -179,7 +179,9 @@ def _choose(
         f"each on {counted(n_seeds, 'fresh seed')} ..."
     )
 
-    jobs = [_refit(study, task, trial, _FRESH + i) for trial in trials for i in range(n_seeds)]
+    jobs = []
+    for trial in trials:
+        jobs += [_refit(study, task, trial, _FRESH + i) for i in range(n_seeds)]
     results = task.run.many(jobs, Console(quiet=True), is_trial=True)
     records = [_raise_or_return(result) for result in results]
     runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
@@ -235,8 +237,12 @@ def compare(
     power = 2 if is_squared else 1
     errors = [[_errors(folder) ** power for _, folder in runs] for runs in refits]
     per_row: list[FloatArray] = [np.mean(several, axis=0) for several in errors]
-    values = [[float(np.mean(e) ** (1 / power)) for e in several] for several in errors]
-    means = [float(np.mean(rows) ** (1 / power)) for rows in per_row]
+
+    def score(rows: FloatArray) -> float:
+        return float(np.mean(rows) ** (1 / power))
+
+    values = [[score(rows) for rows in several] for several in errors]
+    means = [score(rows) for rows in per_row]
     best = int(np.argmin(means))
 
     candidates = []
@@ -267,7 +273,8 @@ def _errors(folder: Path) -> FloatArray:
     """Return the absolute error of each val row, shape (B,)."""
     frame = read_predictions(folder)
     frame = frame[frame["split"] == "val"]
-    return np.asarray(np.abs(frame["predicted"] - frame["actual"]), dtype=np.float64)
+    errors = np.abs(frame["predicted"] - frame["actual"])
+    return np.asarray(errors, dtype=np.float64)
 
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:

@@ -79,7 +79,8 @@ class Limits:
         if self.timeout_s is not None and time.monotonic() - started > self.timeout_s:
             return f"the time is up (timeout_s={self.timeout_s:g})"
         trials = study.trials()
-        now = [t for t in trials if t.number not in before and (is_done(t) or is_failure(t))]
+        ended = [t for t in trials if is_done(t) or is_failure(t)]
+        now = [t for t in ended if t.number not in before]
         failures = [t for t in now if is_failure(t)]
         if len(failures) >= _MIN_FAILURES and len(failures) > self.max_failures * len(now):
             last = failures[-1]
@@ -98,7 +99,8 @@ class Limits:
 
 def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience: int) -> bool:
     """Return True if `patience` trials have ended since the best one did."""
-    done = sorted((t for t in trials if is_done(t)), key=lambda t: (t.datetime_complete, t.number))
+    done = [t for t in trials if is_done(t)]
+    done.sort(key=lambda t: (t.datetime_complete, t.number))
     best = best_first(done, directions)
     if len(directions) > 1 or not best:
         return False

@@ -139,7 +139,8 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
 
     def start(name: str) -> tuple[SpawnProcess, Connection]:
         here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_work_here, args=(plan, run, order.base, there), name=name)
+        args = (plan, run, order.base, there)
+        process = context.Process(target=_work_here, args=args, name=name)
         process.start()
         there.close()
         return process, here
@@ -238,7 +239,8 @@ def _work_here(plan: Plan, run: Runner, base: RunConfig, last_word: Connection) 
     torch.set_num_threads(1)
     try:
         with _settle_tracking(base.tracking.wandb, Console(stderr=True, markup=False, emoji=False)):
-            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=_is_wanted)
+            task = TrialTask(plan, run, threads=1)
+            reason = _work(Study(plan), task, base, is_wanted=_is_wanted)
         last_word.send(("done", reason))
     except KeyboardInterrupt:
         sys.exit(130)

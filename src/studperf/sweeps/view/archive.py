@@ -205,8 +205,8 @@ def repeat_command(saved: Saved) -> str:
 
     from hydra.errors import HydraException
 
-    fixed = [Word(*word.split("=", 1)) for word in saved.facts.get("fixed", [])]
-    words = [Word(*word.split("=", 1)) for word in saved.best.user_attrs["words"]]
+    fixed = [Word(*text.split("=", 1)) for text in saved.facts.get("fixed", [])]
+    words = [Word(*text.split("=", 1)) for text in saved.best.user_attrs["words"]]
     try:
         return command(Composer(fixed).repeat(words))
     except HydraException as error:

@@ -27,13 +27,16 @@ _N_SIDE_BY_SIDE = 4
 
 def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool) -> str:
     """Draw each trial's value, and the best so far."""
-    done = [t for t in trials if t.state.name in ("COMPLETE", "PRUNED") and t.value is not None]
+    valued = [t for t in trials if t.value is not None]
+    done = [t for t in valued if t.state.name in ("COMPLETE", "PRUNED")]
     complete = [t for t in done if t.state.name == "COMPLETE"]
     chart = Chart(width=920, height=320, right=18)
     x = chart.scale_x(0, max(1, trials[-1].number))
     y = chart.scale_y(*shown_range([t.values[0] for t in complete], is_max=is_max))
     chart.axis_y(y, objective)
-    chart.axis_x(x, "trial", ticks=[place for place in x.ticks(10) if place == int(place)])
+    # A trial's number is whole.
+    ticks = [place for place in x.ticks(10) if place == int(place)]
+    chart.axis_x(x, "trial", ticks=ticks)
 
     better = max if is_max else min
     best: list[tuple[int, float]] = []
@@ -43,7 +46,8 @@ def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool
         best.append((t.number, better(before, value)))
 
     # The line is level from each best trial to the next one, and from the last one to the end.
-    ends = [*(number for number, _ in best[1:]), trials[-1].number]
+    ends = [number for number, _ in best[1:]]
+    ends.append(trials[-1].number)
     line = []
     for (number, value), end in zip(best, ends, strict=True):
         level = clamp(y(value), chart)
@@ -53,7 +57,8 @@ def history_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: bool
     for t in done:
         cls = "a" if t.state.name == "COMPLETE" else "s"
         title = f"trial {t.number}, {t.state.name.lower()}: {t.value:.4g}"
-        chart.add(_mark(chart, x(t.number), y(t.value or 0.0), cls, title))
+        height = y(t.value or 0.0)
+        chart.add(_mark(chart, x(t.number), height, cls, title))
     return chart.render(
         f"{objective} of {len(complete)} complete trials; "
         f"the best so far ends at {best[-1][1]:.4g}."
@@ -81,8 +86,9 @@ def parallel_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: boo
     names = list(dict.fromkeys(name for t in trials for name in t.params))
     axes = [_Axis([t.params.get(name) for t in trials]) for name in names]
     axes.append(_Axis([t.values[0] for t in trials]))
-    chart = Chart(width=max(920, 130 * len(axes)), height=380, left=40, right=60, top=44, bottom=26)
-    gap = (chart.width - chart.left - chart.right) / max(1, len(axes) - 1)
+    width = max(920, 130 * len(axes))
+    chart = Chart(width=width, height=380, left=40, right=60, top=44, bottom=26)
+    gap = _width(chart) / max(1, len(axes) - 1)
     xs = [chart.left + k * gap for k in range(len(axes))]
 
     sign = -1 if is_max else 1
@@ -90,7 +96,8 @@ def parallel_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: boo
     best = {t.number for t in ranked[: max(1, len(ranked) // 4)]}
     # The best ones come last, so that they lie above the others.
     for t in reversed(ranked):
-        values = [*(t.params.get(name) for name in names), t.values[0]]
+        values = [t.params.get(name) for name in names]
+        values.append(t.values[0])
         ys = [axis.place(value, chart) for axis, value in zip(axes, values, strict=True)]
         points = list(zip(xs, ys, strict=True))
         if t.number in best:
@@ -103,7 +110,7 @@ def parallel_chart(trials: Sequence[FrozenTrial], objective: str, *, is_max: boo
     last = len(axes) - 1
     for k, (name, axis) in enumerate(zip([*names, objective], axes, strict=True)):
         x = xs[k]
-        chart.add(f'<path class="axis" d="M{at(x, chart.top)}V{at(chart.height - chart.bottom)}"/>')
+        chart.add(f'<path class="axis" d="M{at(x, chart.top)}V{at(chart.floor)}"/>')
         if k == 0:
             cls = "strong"
         elif k < last:
@@ -127,12 +134,11 @@ def slice_chart(trials: Sequence[FrozenTrial], name: str, objective: str, *, is_
     chart = Chart(right=18, left=58)
     y = chart.scale_y(*shown_range([t.values[0] for t in trials], is_max=is_max))
     chart.axis_y(y, objective)
-    floor = chart.height - chart.bottom
-    chart.add(f'<path class="axis" d="M{at(chart.left, floor)}H{at(chart.width - chart.right)}"/>')
+    chart.add(f'<path class="axis" d="M{at(chart.left, chart.floor)}H{at(chart.edge)}"/>')
     for i, (share, text) in enumerate(axis.shares()):
         # More words would overlap side by side.
         shift = 13 * (i % 2) if len(axis.words) > _N_SIDE_BY_SIDE else 0
-        chart.text(_across(chart, share), floor + 16 + shift, _short(text, 12), "mid")
+        chart.text(_across(chart, share), chart.floor + 16 + shift, _short(text, 12), "mid")
     for t in held:
         place = _across(chart, axis.share(t.params[name]))
         title = f"trial {t.number}: {t.params[name]}, {t.values[0]:.4g}"
@@ -148,48 +154,57 @@ def contour_chart(trials: Sequence[FrozenTrial], first: str, second: str, *, is_
     held = [t for t in trials if first in t.params and second in t.params]
     ax = _Axis([t.params[first] for t in held])
     ay = _Axis([t.params[second] for t in held])
-    points = [(ax.share(t.params[first]), ay.share(t.params[second]), t.values[0]) for t in held]
+    points = []
+    for t in held:
+        u = ax.share(t.params[first])
+        v = ay.share(t.params[second])
+        points.append((u, v, t.values[0]))
 
     # From 0 for the worst trial to 1 for the best.
     worst_first = sorted((value for _, _, value in points), reverse=not is_max)
-    ranks = {value: i / max(1, len(points) - 1) for i, value in enumerate(worst_first)}
+    last = max(1, len(points) - 1)
+    ranks = {value: i / last for i, value in enumerate(worst_first)}
 
     chart = Chart(width=520, height=400, left=96, right=20, top=30, bottom=52)
-    floor = chart.height - chart.bottom
-    wide = (chart.width - chart.left - chart.right) / _GRID
-    high = (floor - chart.top) / _GRID
+    wide = _width(chart) / _GRID
+    high = (chart.floor - chart.top) / _GRID
     for i in range(_GRID):
         for j in range(_GRID):
             u = (i + 0.5) / _GRID
             v = (j + 0.5) / _GRID
-            # The small number keeps the weight of a trial in the cell's middle finite.
-            weights = [1 / ((u - a) ** 2 + (v - b) ** 2 + 1e-3) ** 2 for a, b, _ in points]
-            weighted = [w * ranks[p[2]] for w, p in zip(weights, points, strict=True)]
+            weights = []
+            weighted = []
+            for a, b, value in points:
+                # The small number keeps the weight of a trial in the cell's middle finite.
+                squared_distance = (u - a) ** 2 + (v - b) ** 2 + 1e-3
+                weight = 1 / squared_distance**2
+                weights.append(weight)
+                weighted.append(weight * ranks[value])
             level = sum(weighted) / sum(weights)
             opacity = 0.04 + 0.7 * level
 
             x = chart.left + i * wide
-            y = floor - (j + 1) * high
+            y = chart.floor - (j + 1) * high
             # The cells overlap a little, so that no seams show.
             size = f'x="{at(x)}" y="{at(y)}" width="{at(wide + 0.4)}" height="{at(high + 0.4)}"'
             chart.add(f'<rect class="a" style="stroke:none;opacity:{opacity:.2f}" {size}/>')
 
     for u, v, value in points:
-        place = (_across(chart, u), floor - v * (floor - chart.top))
-        chart.add(_dot(*place, 2.6, "b", f"{value:.4g}"))
+        chart.add(_dot(_across(chart, u), _up(chart, v), 2.6, "b", f"{value:.4g}"))
     for share, text in ax.shares():
-        chart.text(_across(chart, share), floor + 17, _short(text, 10), "mid")
+        chart.text(_across(chart, share), chart.floor + 17, _short(text, 10), "mid")
     for share, text in ay.shares():
-        chart.text(chart.left - 8, floor - share * (floor - chart.top) + 4, _short(text, 12), "end")
+        chart.text(chart.left - 8, _up(chart, share) + 4, _short(text, 12), "end")
     chart.text(2, 14, second, "strong")
-    chart.text((chart.left + chart.width - chart.right) / 2, chart.height - 8, first, "strong mid")
+    middle = (chart.left + chart.edge) / 2
+    chart.text(middle, chart.height - 8, first, "strong mid")
     return chart.render(f"The objective over {first} and {second} in {len(held)} trials.")
 
 
 def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
     """Draw which trial each worker ran when."""
     held = [t for t in trials if t.datetime_start is not None]
-    workers = list(dict.fromkeys(str(t.user_attrs.get("worker", "?")) for t in held))
+    workers = list(dict.fromkeys(map(_worker, held)))
     start = min(t.datetime_start.timestamp() for t in held if t.datetime_start is not None)
     ends = [t.datetime_complete.timestamp() for t in held if t.datetime_complete is not None]
     chart = Chart(width=920, height=64 + 24 * len(workers), left=130, right=20, top=10)
@@ -206,11 +221,15 @@ def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
             end = t.datetime_complete.timestamp()
         a = x(t.datetime_start.timestamp() - start)
         b = x(end - start)
-        top = chart.top + 24 * workers.index(str(t.user_attrs.get("worker", "?"))) + 3
+        top = chart.top + 24 * workers.index(_worker(t)) + 3
         title = f"<title>trial {t.number}, {t.state.name.lower()}</title>"
         size = f'x="{at(a)}" y="{at(top)}" width="{at(max(1.0, b - a - 0.6))}" height="16" rx="2"'
         chart.add(f'<rect class="{tones.get(t.state.name, "s")}" {size}>{title}</rect>')
     return chart.render(f"{len(held)} trials on {len(workers)} workers.")
+
+
+def _worker(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("worker", "?"))
 
 
 class _Axis:
@@ -246,13 +265,11 @@ class _Axis:
         """Return the height of a value in a chart; NaN where there is none."""
         if value is None:
             return math.nan
-        floor = chart.height - chart.bottom
-        return floor - self.share(value) * (floor - chart.top)
+        return _up(chart, self.share(value))
 
     def ticks(self, chart: Chart) -> list[tuple[float, str]]:
         """Return the heights of the ticks in a chart, each with its text."""
-        floor = chart.height - chart.bottom
-        return [(floor - share * (floor - chart.top), text) for share, text in self.shares()]
+        return [(_up(chart, share), text) for share, text in self.shares()]
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 - of a trial
@@ -266,7 +283,8 @@ def shown_range(values: Sequence[float], *, is_max: bool) -> tuple[float, float]
     would flatten all others. Of few trials all are shown.
     """
     if len(values) < _FEW:
-        pad = (max(values) - min(values)) * 0.08 or abs(values[0]) * 0.05 or 1.0
+        spread = max(values) - min(values)
+        pad = spread * 0.08 or abs(values[0]) * 0.05 or 1.0
         return min(values) - pad, max(values) + pad
 
     middle = statistics.median(values)
@@ -283,12 +301,22 @@ def shown_range(values: Sequence[float], *, is_max: bool) -> tuple[float, float]
 
 def clamp(y: float, chart: Chart) -> float:
     """Return a height, moved to the chart's edge where it is out of the chart."""
-    return min(max(y, chart.top), chart.height - chart.bottom)
+    return min(max(y, chart.top), chart.floor)
+
+
+def _width(chart: Chart) -> float:
+    """Return the width between a chart's edges."""
+    return chart.edge - chart.left
 
 
 def _across(chart: Chart, share: float) -> float:
     """Return the place of a share from 0 to 1 across a chart."""
-    return chart.left + share * (chart.width - chart.left - chart.right)
+    return chart.left + share * _width(chart)
+
+
+def _up(chart: Chart, share: float) -> float:
+    """Return the height of a share from 0 at a chart's lower edge to 1 at its upper one."""
+    return chart.floor - share * (chart.floor - chart.top)
 
 
 def _mark(chart: Chart, x: float, y: float, cls: str, title: str) -> str:

@@ -137,7 +137,8 @@ def _winner(saved: Saved, command: str) -> str:
             f"{line['n_parameters']:,}",
             f"{line['fit_seconds']:.1f}",
         )
-        rows.append((str(line["trial"]), *cells, esc(" ".join(map(short, line["words"])))))
+        settings = " ".join(map(short, line["words"]))
+        rows.append((str(line["trial"]), *cells, esc(settings)))
     header = (
         "trial",
         "mean",
@@ -152,14 +153,18 @@ def _winner(saved: Saved, command: str) -> str:
         "Trained again on fresh seeds and compared in pairs on val. "
         "Of those tied with the best, the simplest wins; it alone saw test."
     )
-    return card(table(header, rows, caption=caption, numbers=(1, 2, 3, 5, 6)), repeat)
+    candidates = table(header, rows, caption=caption, numbers=(1, 2, 3, 5, 6))
+    return card(candidates, repeat)
 
 
 def _pareto(saved: Saved) -> str:
     if len(saved.objectives) == 1:
         return ""
     front = pareto(saved.trials, saved.directions)
-    rows = [(str(t.number), *(f"{v:.4g}" for v in t.values), esc(_words(t))) for t in front]
+    rows = []
+    for t in front:
+        values = [f"{value:.4g}" for value in t.values]
+        rows.append((str(t.number), *values, esc(_words(t))))
     caption = "No other trial is better in all of these at once."
     header = ("trial", *map(esc, saved.objectives), "settings")
     numbers = range(1, len(saved.objectives) + 1)
@@ -181,7 +186,8 @@ def _history(saved: Saved, *, is_max: bool) -> str:
 def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> str:
     objective = saved.objectives[0]
     shares = saved.importances()
-    names = sorted({n for t in complete for n in t.params}, key=lambda name: -shares.get(name, 0.0))
+    varied = {name for t in complete for name in t.params}
+    names = sorted(varied, key=lambda name: -shares.get(name, 0.0))
     parts = []
     if shares:
         caption = "The share of each in what makes good trials good (PED-ANOVA)."
@@ -241,7 +247,8 @@ def _trials(saved: Saved) -> str:
     for t in saved.trials:
         value = ", ".join(f"{v:.4g}" for v in t.values) if t.values else ""
         seconds = f"{t.duration.total_seconds():.1f}" if t.duration is not None else ""
-        rows.append((str(t.number), t.state.name.lower(), value, seconds, esc(_words(t))))
+        state = t.state.name.lower()
+        rows.append((str(t.number), state, value, seconds, esc(_words(t))))
     header = ("trial", "state", esc(", ".join(saved.objectives)), "seconds", "settings")
     by_number = table(header, rows, caption="By number", numbers=(2, 3))
     return fold(f"{len(rows)} trials", card(by_number))
