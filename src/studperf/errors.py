@@ -41,7 +41,7 @@ class BundleError(StudperfError):
 
 
 class CloudError(StudperfError):
-    """Google Cloud refused, or could not be reached; the message names the command that mends it."""
+    """Google Cloud refused, or was not reached; the message names the command that mends it."""
 
 
 class TooLargeError(StudperfError):

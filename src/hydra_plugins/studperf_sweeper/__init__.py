@@ -3,6 +3,8 @@
 Hydra imports it on every run, so nothing heavy may be imported here.
 """
 
+# Without `from __future__ import annotations`: Hydra 1.3 runs this module before it is in
+# sys.modules, where a dataclass beside that import would crash every Hydra application.
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,7 +76,7 @@ class MultirunSweeper(BasicSweeper):
 
 
 class _ReportingLauncher(Launcher):
-    """A launcher that reports what its jobs returned, before Hydra looks for the first that failed."""
+    """A launcher that reports its jobs' results before Hydra looks for the first that failed."""
 
     def __init__(
         self, launcher: Launcher, end_jobs: Callable[[Sequence[JobReturn]], object]

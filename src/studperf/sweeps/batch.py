@@ -16,7 +16,15 @@ from studperf.record.record import RunRecord
 from studperf.sweeps.retry import patiently
 from studperf.sweeps.study import Next, Plan, Study, finite
 from studperf.sweeps.trial import TrialTask
-from studperf.sweeps.worker import ORPHANED, WAIT_S, Job, Limits, explain, no_number, terminable
+from studperf.sweeps.worker import (
+    ORPHANED,
+    WAIT_S,
+    Job,
+    Limits,
+    explain,
+    explain_values,
+    terminable,
+)
 from studperf.train.job import Job as OneRun
 
 if TYPE_CHECKING:
@@ -216,6 +224,6 @@ def _record_end(study: Study, trial: Trial, end: End) -> None:
     elif isinstance(end, Exception):
         study.tell_error(trial.number, explain(end))
     elif not finite(end):
-        study.tell_error(trial.number, no_number(end))
+        study.tell_error(trial.number, explain_values(end))
     else:
         study.tell(trial, end)

@@ -98,7 +98,7 @@ class Composer:
         return list({word.key: word for word in words}.values())
 
     def _part(self, words: Sequence[Word]) -> tuple[dict[str, Any], list[Word]]:
-        """Return the composition that the words' groups ask for, and the words that are no groups."""
+        """Return the composition that the words' groups ask for, and the other words."""
         groups = [word for word in words if word.key.split("@")[0] in self._groups]
         rest = [word for word in words if word not in groups]
         key = tuple(map(str, groups))

@@ -38,7 +38,7 @@ class Order:
     settings: SweepConfig
     space: Space
     base: RunConfig
-    """The configuration of the first possible trial; settings that all share can be read from it."""
+    """The configuration of the first possible trial, with the settings that all share."""
     composer: Composer
 
     @property

@@ -319,6 +319,7 @@ def read_space(
     """
     faults: list[Fault] = []
     by_key: dict[str, Entry] = {}
+    # The + of Hydra's +key=value is no part of the key.
     for written, value in params.items():
         key = written.lstrip("+")
         by_key[key] = _read(key, _text(value), f"params.{written}", faults)
@@ -395,7 +396,7 @@ def _check_parent(where: str, key: str, value: str, known: Mapping[str, Entry]) 
 
 
 def _read(key: str, text: str, where: str, faults: list[Fault]) -> Entry:
-    """Return the domain or the fixed word that a text stands for; None on a fault, which is noted."""
+    """Return the domain or the fixed word that a text stands for; a fault is noted, as None."""
     try:
         override = _parser().parse_override(f"{key}={text}")
         return _domain(override) or Word(key, text)
@@ -431,9 +432,11 @@ def _domain(override: Override) -> Domain | None:
 
     is_log = "log" in value.tags
     if override.is_interval_sweep():
+        # interval(1,100) holds floats in Hydra's grammar; int(interval(1,100)) holds integers.
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
         return _numbers(value.start, value.end, is_int=is_int, is_log=is_log)
 
+    # Only this iterator gives texts that Hydra reads back as the same values.
     texts = tuple(map(_as_yaml, override.sweep_string_iterator()))
     if not texts:
         raise ValueError("the range is empty")

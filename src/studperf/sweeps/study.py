@@ -197,6 +197,8 @@ class Study:
 
     def _take_once(self) -> Trial | Next:
         with self.storage.held(self.plan.name):
+            # First the lost ones: TPE keeps away from running trials (Optuna 5), so dead ones would
+            # repel it.
             self._put_back_lost()
             trials = self.trials()
             states = Counter(trial.state.name for trial in trials)
@@ -293,7 +295,7 @@ class Study:
     def _end(self, number: int, values: Sequence[float] | None, state: str) -> None:
         from optuna.trial import TrialState
 
-        # A trial that another worker took for lost meanwhile, and put back, stays as that one left it.
+        # A trial that another worker took for lost meanwhile, and put back, stays as it was left.
         self.optuna.tell(number, values, state=TrialState[state], skip_if_finished=True)
 
     def facts(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
         interval = ""
         if gap["value"]:
             interval = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        remark = standing(line, found)
+        remark = describe_standing(line, found)
         if line["trial"] == found["trial"]:
             remark = f"{remark}, winner"
         cells = (
@@ -145,7 +145,7 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
     console.print(found["command"], soft_wrap=True, markup=False)
 
 
-def standing(line: dict[str, Any], found: dict[str, Any]) -> str:
+def describe_standing(line: dict[str, Any], found: dict[str, Any]) -> str:
     """Return how a candidate stands to the best one: best, tied or worse."""
     if line["trial"] == found["best"]:
         return "best"
@@ -278,7 +278,7 @@ def _errors(folder: Path) -> FloatArray:
 
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
-    """Return the run of a trial's words with a fresh seed; one that has finished is not repeated."""
+    """Return the run of a trial's words with a fresh seed; a finished one is not repeated."""
     from studperf.train.job import Job
 
     words = [_word(text) for text in trial.user_attrs["words"]]

@@ -43,6 +43,7 @@ class Job:
         Raises:
             PrunedError: others were better at this step.
         """
+        # Optuna raises NotImplementedError for a study of several objectives.
         if not self.is_single:
             return
         patiently(lambda: self.trial.report(value, step))
@@ -160,7 +161,7 @@ def run_trial(study: Study, trial: Trial, task: Task) -> None:
         if finite(values):
             study.tell(trial, values)
         else:
-            study.tell_error(trial.number, no_number(values))
+            study.tell_error(trial.number, explain_values(values))
     except PrunedError:
         study.tell(trial, None)
     except (KeyboardInterrupt, SystemExit):
@@ -174,7 +175,7 @@ def run_trial(study: Study, trial: Trial, task: Task) -> None:
         study.tell_error(trial.number, explain(error))
 
 
-def no_number(values: Sequence[float]) -> str:
+def explain_values(values: Sequence[float]) -> str:
     """Return the error of a trial whose values are not all finite numbers."""
     return f"ended with {', '.join(map(str, values))}, which is no number"
 

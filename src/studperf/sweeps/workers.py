@@ -215,8 +215,8 @@ def _last_word(connection: Connection) -> tuple[str, str] | None:
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Give each process that is started in the block one thread."""
-    # Threads of several processes on the same cores wait for one another: 4 times the CPU, measured.
-    # The variables are read when a process starts.
+    # Threads of several processes on the same cores wait for one another: measured on small models,
+    # 4 times the CPU and 4 to 6 times the wall time. The variables are read when a process starts.
     old = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:

@@ -144,7 +144,7 @@ def find_study(given: str, runs: Path) -> Saved:
         if not url:
             hint = f"; one on a server or in SQLite is found by {STORAGE}=ADDRESS"
         raise RunError(
-            f"{given}: there is no such study below {runs / 'sweeps'} (there: {names}){hint}"
+            f"{given}: there is no such study below {runs / STUDIES} (there: {names}){hint}"
         )
     return saved
 

@@ -164,7 +164,7 @@ def trial_table(
     *,
     n_shown: int | None = _N_SHOWN,
 ) -> Table:
-    """Return a table of trials: those that run, the best and the last ones; with None all of them."""
+    """Return a table of the running, the best and the last trials; with None of all of them."""
     if len(directions) > 1:
         leading = pareto(trials, directions)
     else:

@@ -22,7 +22,7 @@ from studperf.sweeps.study import ERROR, best_first, pareto
 from studperf.sweeps.view import charts
 from studperf.sweeps.view.archive import repeat_command
 from studperf.sweeps.view.live_table import list_aims, short
-from studperf.sweeps.winner import WINNER, standing
+from studperf.sweeps.winner import WINNER, describe_standing
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -121,7 +121,7 @@ def _winner(saved: Saved, command: str) -> str:
     rows = []
     for line in found["candidates"]:
         gap = line["difference"]
-        kind = standing(line, found)
+        kind = describe_standing(line, found)
         pill = f'<span class="pill {_PILLS[kind]}">{kind}</span>'
         if line["trial"] == found["trial"]:
             pill += ' <span class="pill good">winner</span>'
