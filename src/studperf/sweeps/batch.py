@@ -80,7 +80,7 @@ def run_batches(
     study: Study,
     launch: Launch,
     n_at_once: int,
-    on_told: Callable[[], object],
+    on_end: Callable[[], object],
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
     """Launch some trials at a time until the study is complete, and return why it stopped.
@@ -117,7 +117,7 @@ def run_batches(
 
             for (trial, _), end in zip(batch, ends, strict=True):
                 _record_end(study, trial, end)
-            on_told()
+            on_end()
     return ORPHANED
 
 
@@ -140,7 +140,7 @@ def through_launcher(
     )
 
     def launch(batch: Batch) -> list[End]:
-        overrides = [_words(study, trial, words) for trial, words in batch]
+        overrides = [_write_overrides(study, trial, words) for trial, words in batch]
         first, _ = batch[0]
         returned = launcher.launch(overrides, initial_job_idx=first.number)
         return [back._return_value for back in returned]  # noqa: SLF001 - the public one prints and raises
@@ -185,6 +185,7 @@ def together(study: Study, task: TrialTask, console: Console) -> Launch:
 
 
 def _attempt(work: Callable[[], Result]) -> Result | Exception:
+    """Return what the work returns, or the error that it raises."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - whatever a trial does is its own failure
@@ -202,7 +203,8 @@ def _take_batch(study: Study, n_wanted: int) -> tuple[Batch, Next]:
     return batch, Next.WAIT
 
 
-def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
+def _write_overrides(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
+    """Return the overrides of a launcher's job: the trial's words, and its number."""
     from studperf.config.line.overrides import group_names, write_group
 
     groups = group_names()
@@ -219,6 +221,7 @@ def _words(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
 
 
 def _record_end(study: Study, trial: Trial, end: End) -> None:
+    """Report a trial's end to the study."""
     if isinstance(end, PrunedError):
         study.tell(trial, None)
     elif isinstance(end, Exception):

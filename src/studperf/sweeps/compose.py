@@ -107,6 +107,7 @@ class Composer:
         return self._bases[key], rest
 
     def _compose(self, groups: Sequence[Word]) -> dict[str, Any]:
+        """Return what Hydra composes of the fixed words and a choice of groups."""
         taken = {word.key for word in groups}
         fixed = []
         for word in self.fixed:

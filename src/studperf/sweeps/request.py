@@ -134,6 +134,7 @@ def find_study_faults(words: Sequence[str], settings: dict[str, Any]) -> list[Fa
 def _read(
     words: Sequence[str], settings: dict[str, Any]
 ) -> tuple[list[Fault], SweepConfig | None, Space, Composer]:
+    """Return the faults of a request, its settings (None if refused), space and composer."""
     faults, checked = check_sweeper(settings)
     params = settings.get("params") if checked is None else checked.params
     if not isinstance(params, dict):
@@ -160,6 +161,7 @@ def _place(where: str) -> str:
 
 
 def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
+    """Return the fault of a grid sampler over a space that has no grid."""
     if not str(settings.sampler.get("_target_")).endswith(".GridSampler"):
         return []
     try:
@@ -170,6 +172,7 @@ def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
 
 
 def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
+    """Return the faults of settings that are right for a run and wrong for a study."""
     faults = []
     n_devices = base.trainer.get("devices")
     strategy = str(base.trainer.get("strategy"))

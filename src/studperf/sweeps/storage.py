@@ -333,6 +333,7 @@ class Marks:
         return [trial for trial in running if not self._is_alive(trial.user_attrs.get(WORKER))]
 
     def _is_alive(self, name: str | None) -> bool:
+        """Return True if a worker holds its file; the file of a dead one is removed."""
         if name == self.name:
             return self._lock is not None
         path = self.folder / str(name)
@@ -362,6 +363,7 @@ class Marks:
 
 
 def _is_locked(path: Path) -> bool:
+    """Return True if a process holds the lock on a file."""
     try:
         FileLock(path, timeout=0).acquire().lock.release()
     except Timeout:

@@ -196,6 +196,7 @@ class Study:
         return patiently(self._take_once)
 
     def _take_once(self) -> Trial | Next:
+        """Take a trial without a second attempt where the storage is away."""
         with self.storage.held(self.plan.name):
             # First the lost ones: TPE keeps away from running trials (Optuna 5), so dead ones would
             # repel it.
@@ -220,6 +221,7 @@ class Study:
             return trial
 
     def _put_back_lost(self) -> None:
+        """Put back the running trials whose worker is dead."""
         trials = self.trials()
         running = [trial for trial in trials if trial.state.name == "RUNNING"]
         if running:

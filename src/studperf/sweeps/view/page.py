@@ -78,10 +78,12 @@ def render(saved: Saved, command: str) -> str:
 
 
 def _drawn(complete: list[FrozenTrial], draw: Callable[[], str]) -> str:
+    """Return a drawing, or nothing where there are too few complete trials for it."""
     return draw() if len(complete) >= _MIN_DRAWN else ""
 
 
 def _masthead(saved: Saved) -> str:
+    """Return the head of the page: name, aims, progress and the winner or best trial."""
     counts = "".join(f"<span>{n} {esc(kind)}</span>" for kind, n in saved.counts.items() if n)
     aims = list_aims(saved.objectives, saved.directions)
     total = saved.facts.get("total", "?")
@@ -110,6 +112,7 @@ def _banner(saved: Saved) -> str:
 
 
 def _winner(saved: Saved, command: str) -> str:
+    """Return the table of candidates, with the command that repeats the winner or best trial."""
     found = saved.facts.get(WINNER)
     repeat = ""
     if command:
@@ -158,6 +161,7 @@ def _winner(saved: Saved, command: str) -> str:
 
 
 def _pareto(saved: Saved) -> str:
+    """Return the Pareto table of a study of several objectives."""
     if len(saved.objectives) == 1:
         return ""
     front = pareto(saved.trials, saved.directions)
@@ -172,6 +176,7 @@ def _pareto(saved: Saved) -> str:
 
 
 def _history(saved: Saved, *, is_max: bool) -> str:
+    """Return the chart of the trials' values, for a study of one objective."""
     if len(saved.objectives) > 1:
         return ""
     title = "Values of the trials"
@@ -184,6 +189,7 @@ def _history(saved: Saved, *, is_max: bool) -> str:
 
 
 def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> str:
+    """Return the charts of the parameters, the most important ones first."""
     objective = saved.objectives[0]
     shares = saved.importances()
     varied = {name for t in complete for name in t.params}
@@ -232,6 +238,7 @@ def _scrolled(drawing: str, label: str) -> str:
 
 
 def _failed(saved: Saved) -> str:
+    """Return the list of trials that failed or were put back."""
     lines = []
     for t in saved.trials:
         if t.state.name == "FAIL":
@@ -243,6 +250,7 @@ def _failed(saved: Saved) -> str:
 
 
 def _trials(saved: Saved) -> str:
+    """Return the folded table of all trials."""
     rows = []
     for t in saved.trials:
         value = ", ".join(f"{v:.4g}" for v in t.values) if t.values else ""
