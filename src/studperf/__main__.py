@@ -40,7 +40,7 @@ Each answers to --help. --version prints studperf's own.
 
 
 def start() -> None:
-    """Run the command that the first word names, as `python -m` would; entry point of the script."""
+    """Run the command that the first word names, as `python -m` would; the script's entry."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
 
     if name in _COMMANDS:

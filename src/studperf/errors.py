@@ -3,14 +3,15 @@
 import re
 from collections.abc import Sequence
 
-# Control characters but for the line feed, line and paragraph separators, and those that turn the direction of writing.
+# Control characters but for the line feed, line and paragraph separators, and those that turn
+# the direction of writing.
 _STEERING = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 class StudperfError(Exception):
-    """Something the user can mend; shown without a traceback."""
+    """The base of errors that the user can mend; they are shown without a traceback."""
 
     exit_code = 2
 
@@ -40,7 +41,7 @@ class BundleError(StudperfError):
 
 
 class CloudError(StudperfError):
-    """Google Cloud refused, or could not be reached; the message names the command that mends it."""
+    """Google Cloud refused, or was not reached; the message names the command that mends it."""
 
 
 class TooLargeError(StudperfError):
@@ -60,32 +61,36 @@ class PrunedError(StudperfError):
 
 
 class SweepError(StudperfError):
-    """A study came to no end: too many of its trials failed, or its workers died."""
+    """A study could not finish: too many of its trials failed, or its workers died."""
 
     exit_code = 1
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped by Ctrl-C or SIGTERM; what was done so far is on disk. A multirun stops with it, where it goes on after an error."""
+    """The command was stopped by Ctrl-C or SIGTERM; what was done so far is on disk.
+
+    A multirun stops with it, where it goes on after an error.
+    """
 
 
 def listing(head: str, faults: Sequence[str]) -> str:
-    """One message out of several faults: the head with their number, then a line each."""
-    return "\n".join(
-        [f"{head} ({counted(len(faults), 'fault')}):", *(f"  - {fault}" for fault in faults)]
-    )
+    """Return one message of several faults: the head with their number, then a line each."""
+    first = f"{head} ({counted(len(faults), 'fault')}):"
+    lines = [f"  - {fault}" for fault in faults]
+    return "\n".join([first, *lines])
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 fault`, `2 faults`."""
+    """Return a number with its noun, as `1 fault` or `2 faults`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def as_shown(text: str) -> str:
-    r"""Return a text in which each character that would steer a terminal is spelt out, as `\x1b` for an escape.
+    r"""Return a text with the characters that steer a terminal spelt out, such as `\x1b`.
 
-    Names and cells come from files: an escape sequence could rewrite what stands on the screen, and a character that turns the
-    direction of writing could make a line read as another one. Line feeds stay.
+    Names and cells come from files: an escape sequence could rewrite what stands on the screen,
+    and a character that turns the direction of writing could make a line read as another one.
+    Line feeds stay.
     """
     if text.isascii() and text.isprintable():
         return text

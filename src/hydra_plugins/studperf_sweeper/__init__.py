@@ -1,5 +1,10 @@
-"""The door through which Hydra's `-m` reaches studperf; Hydra imports it on every run, so nothing heavy may stand here."""
+"""The plugin through which Hydra's `-m` reaches studperf.
 
+Hydra imports it on every run, so nothing heavy may be imported here.
+"""
+
+# Without `from __future__ import annotations`: Hydra 1.3 runs this module before it is in
+# sys.modules, where a dataclass beside that import would crash every Hydra application.
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +17,10 @@ from omegaconf import DictConfig
 
 
 class StudperfSweeper(Sweeper):
-    """Hands a study over to `studperf.sweeps`."""
+    """The sweeper that hands a study over to `studperf.sweeps`."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever the configuration holds; checked when the sweep begins
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever the configuration holds
+        # They are checked when the sweep begins, where all faults can be listed at once.
         self.settings = settings
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
@@ -26,11 +32,12 @@ class StudperfSweeper(Sweeper):
         task_function: TaskFunction,  # noqa: ARG002 - Hydra's
         config: DictConfig,
     ) -> None:
-        """Called by Hydra before `sweep`."""
-        self.config, self.hydra_context = config, hydra_context
+        """Keep what Hydra hands over before it calls `sweep`."""
+        self.config = config
+        self.hydra_context = hydra_context
 
     def sweep(self, arguments: list[str]) -> Any:  # noqa: ANN401 - Hydra's
-        """Runs the study.
+        """Run the study.
 
         Args:
             arguments: the words of the command line that are not Hydra's own.
@@ -41,16 +48,17 @@ class StudperfSweeper(Sweeper):
 
 
 class MultirunSweeper(BasicSweeper):
-    """Hydra's own sweeper, which also gives what its jobs returned back to the command.
+    """Hydra's own sweeper, which also gives the results of its jobs back to the command.
 
-    `hydra.main` drops the results, and a launcher runs the jobs in other processes, so nothing else that they know comes back.
-    A task that wants them has a method `begin_multirun(folder)`, and a method `end_jobs(results)` for each batch of jobs.
+    `hydra.main` drops the results, and a launcher runs the jobs in other processes, so nothing
+    else that they know comes back. A task that wants them has a method `begin_multirun(folder)`,
+    and a method `end_jobs(results)` for each batch of jobs.
     """
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Called by Hydra before `sweep`."""
+        """Tell the task where the multirun lies, and have the launcher report its jobs."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         begin_multirun = getattr(task_function, "begin_multirun", None)
         if begin_multirun is not None:
@@ -60,11 +68,15 @@ class MultirunSweeper(BasicSweeper):
             self.launcher = _ReportingLauncher(self.launcher, end_jobs)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Do nothing: each value was tried before, and to compose thousands of runs first takes minutes without a line."""
+        """Accept the batch without composing its runs.
+
+        Each value was tried before, and to compose thousands of runs first takes minutes without
+        a line.
+        """
 
 
 class _ReportingLauncher(Launcher):
-    """A launcher that reports what its jobs returned, before Hydra looks for the first that failed."""
+    """A launcher that reports its jobs' results before Hydra looks for the first that failed."""
 
     def __init__(
         self, launcher: Launcher, end_jobs: Callable[[Sequence[JobReturn]], object]
@@ -75,12 +87,12 @@ class _ReportingLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Called by Hydra; the inner launcher was set up before."""
+        """Do nothing; the inner launcher was set up before."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Launches the jobs and waits for them."""
+        """Launch the jobs, wait for them and report their results."""
         results = self.launcher.launch(job_overrides, initial_job_idx)
         self.end_jobs(results)
         return results

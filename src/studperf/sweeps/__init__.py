@@ -1,6 +1,7 @@
-"""Studies: many runs, each chosen in the light of those before it; any number of workers, none of whose work is lost.
+"""Studies: many runs (trials), each chosen by the results of those before it.
 
-Rooms import no commands, so the command that starts a study hands over what runs a trial.
+Any number of workers take part, and the work of one that dies is not lost. Rooms import no
+commands, so the command that starts a study hands over the function that runs a trial.
 """
 
 from __future__ import annotations
@@ -18,22 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Handed:
-    """What the command handed over."""
+    """The functions that the command which started the study has set."""
 
     run: Runner | None = None
     make_console: Callable[[], Console] | None = None
     since: float | None = None
-    """When, by the monotonic clock: the command's start."""
+    """The command's start, by the monotonic clock."""
 
 
 _handed = Handed()
 
 
 def hand_over(run: Runner, make_console: Callable[[], Console]) -> None:
-    """Says what runs a trial, a function that another process can import, and where a study is shown."""
-    _handed.run, _handed.make_console, _handed.since = run, make_console, time.monotonic()
+    """Set the function that runs a trial, and the one that makes the console.
+
+    Args:
+        run: a function that another process can import.
+        make_console: makes the console on which a study is shown.
+    """
+    _handed.run = run
+    _handed.make_console = make_console
+    _handed.since = time.monotonic()
 
 
 def handed() -> Handed:
-    """What was handed over."""
+    """Return the functions that the command has set; None where no command did."""
     return _handed

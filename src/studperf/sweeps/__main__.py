@@ -35,60 +35,69 @@ optuna-dashboard opens the same storage: optuna-dashboard runs/sweeps/STUDY/stud
 Flags: --debug shows tracebacks."""
 
 
+_DONE = ("complete", "pruned")
+
+
 def show_list(studies: list[Saved], console: Console) -> None:
-    """A line for each study."""
+    """Print a line for each study."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("study", "done", "best", "ended otherwise", "winner"):
         table.add_column(name, overflow="fold")
     for saved in studies:
-        counts = {k: n for k, n in saved.counts.items() if n and k not in ("complete", "pruned")}
-        best = f"{saved.best.values[0]:.4g} {saved.objectives[0]}" if saved.best is not None else ""
-        winner = saved.facts.get("winner")
         done = f"{saved.n_done}/{saved.facts.get('total', '?')}"
+
+        best = saved.best
+        best_text = ""
+        if best is not None:
+            best_text = f"{best.values[0]:.4g} {saved.objectives[0]}"
+
+        counts = {kind: n for kind, n in saved.counts.items() if n and kind not in _DONE}
         otherwise = ", ".join(f"{n} {kind}" for kind, n in counts.items())
-        table.add_row(
-            saved.name, done, best, otherwise, f"trial {winner['trial']}" if winner else ""
-        )
+
+        winner = saved.facts.get("winner")
+        winner_text = f"trial {winner['trial']}" if winner else ""
+        table.add_row(saved.name, done, best_text, otherwise, winner_text)
     console.print(table if studies else "There are no studies here.")
 
 
 def show(saved: Saved, console: Console) -> None:
-    """Trials, importance, winner."""
+    """Print the trials of a study, the importance of its parameters, and its winner."""
     from studperf.sweeps.view.live_table import trial_table
     from studperf.sweeps.winner import WINNER, show_winner
 
-    console.print(
-        f"{saved.name}: " + ", ".join(f"{n} {kind}" for kind, n in saved.counts.items() if n)
-    )
+    counts = [f"{n} {kind}" for kind, n in saved.counts.items() if n]
+    console.print(f"{saved.name}: " + ", ".join(counts))
     console.print(trial_table(saved.trials, saved.objectives, saved.directions, n_shown=None))
-    if shares := saved.importances():
-        console.print(
-            f"What mattered, by {saved.counts['complete']} trials: "
-            + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
-            soft_wrap=True,
-        )
-    if found := saved.facts.get(WINNER):
+
+    shares = saved.importances()
+    if shares:
+        n_complete = saved.counts["complete"]
+        parts = [f"{name} {share:.0%}" for name, share in shares.items()]
+        console.print(f"What mattered, by {n_complete} trials: " + ", ".join(parts), soft_wrap=True)
+
+    found = saved.facts.get(WINNER)
+    if found:
         show_winner(found, console)
 
 
 def show_best(saved: Saved, console: Console) -> None:
-    """A command line to paste."""
+    """Print the command line that repeats the winner, or the best trial."""
     from studperf.sweeps.view.archive import repeat_command
 
     console.print(repeat_command(saved), soft_wrap=True, markup=False)
 
 
 def write_report(saved: Saved, console: Console) -> None:
-    """One page."""
+    """Write the page about a study."""
     from studperf.sweeps.view.page import write
 
     console.print(f"Written: {write(saved)}", soft_wrap=True)
 
 
 def export(saved: Saved, console: Console) -> None:
-    """For other programs."""
+    """Write the trials and the best one as files for other programs."""
     import yaml
 
     from studperf.record.files import write_atomically
@@ -96,28 +105,29 @@ def export(saved: Saved, console: Console) -> None:
 
     saved.folder.mkdir(parents=True, exist_ok=True)
     header, lines = rows(saved)
-    with (saved.folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
+    trials_csv = saved.folder / "trials.csv"
+    with trials_csv.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(lines)
-    console.print(
-        f"Written: {saved.folder / 'trials.csv'} ({counted(len(lines), 'trial')})", soft_wrap=True
-    )
-    if saved.best is not None:
-        best = {
-            "trial": saved.best.number,
-            "values": list(saved.best.values),
-            "words": saved.best.user_attrs["words"],
-        }
-        write_atomically(
-            saved.folder / "best.yaml",
-            yaml.safe_dump({**best, "command": repeat_command(saved)}, sort_keys=False),
-        )
-        console.print(f"Written: {saved.folder / 'best.yaml'}", soft_wrap=True)
+    console.print(f"Written: {trials_csv} ({counted(len(lines), 'trial')})", soft_wrap=True)
+
+    best = saved.best
+    if best is None:
+        return
+    facts = {
+        "trial": best.number,
+        "values": list(best.values),
+        "words": best.user_attrs["words"],
+        "command": repeat_command(saved),
+    }
+    best_yaml = saved.folder / "best.yaml"
+    write_atomically(best_yaml, yaml.safe_dump(facts, sort_keys=False))
+    console.print(f"Written: {best_yaml}", soft_wrap=True)
 
 
 def delete(saved: Saved, console: Console) -> None:
-    """The study, and what its trials left."""
+    """Delete a study and the folders of its trials."""
     import optuna
 
     optuna.delete_study(study_name=saved.name, storage=saved.optuna._storage)  # noqa: SLF001 - the storage it was opened with
@@ -135,29 +145,40 @@ _COMMANDS: dict[str, Callable[[Saved, Console], None]] = {
 
 
 def main() -> None:
-    """The command."""
+    """Run the command that the first word names.
+
+    Raises:
+        ConfigError: the command line names no command, no study or several.
+    """
     from studperf.config.faults import unknown_key
 
-    if (words := read_words(_USAGE)) is None:
+    words = read_words(_USAGE)
+    if words is None:
         return
+
     # A study's folder may hold a = as well.
-    given = read_keys([word for word in words if "=" in word and not Path(word).is_dir()], ["runs"])
+    keys = [word for word in words if "=" in word and not Path(word).is_dir()]
+    given = read_keys(keys, ["runs"])
     words = [word for word in words if "=" not in word or Path(word).is_dir()]
     if not words:
         raise ConfigError(f"name a command: list, {', '.join(_COMMANDS)}\n\n{_USAGE}")
+
     name, *studies = words
     if name != "list" and name not in _COMMANDS:
         raise ConfigError(f"{name}: {unknown_key(name, ['list', *_COMMANDS])}")
+
     runs = Path(given.get("runs", "runs"))
     if "runs" in given and not runs.is_dir():
         raise ConfigError(f"runs={runs}: there is no such folder")
     if name == "list" and studies:
         raise ConfigError(
-            f"list takes no study, got {' '.join(studies)}; to see one: python -m studperf.sweeps show {studies[0]}"
+            f"list takes no study, got {' '.join(studies)}; "
+            f"to see one: python -m studperf.sweeps show {studies[0]}"
         )
     if name != "list" and len(studies) != 1:
         got = f", got {len(studies)}: {' '.join(studies)}" if studies else ""
         raise ConfigError(f"name one study{got}; say: python -m studperf.sweeps {name} STUDY")
+
     from studperf.sweeps.view.archive import find_studies, find_study
 
     console = make_console()

@@ -1,4 +1,7 @@
-"""From the words of a trial to its checked configuration, without asking Hydra each time: it takes 70 ms, this 1."""
+"""The checked configuration of a trial, made from its words.
+
+Hydra takes 70 ms to compose one, this 1 ms: only groups are composed by Hydra.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from studperf.sweeps.space import Space, Word, read, write
 
 _PLAIN = re.compile(r"[\w./:-]+")
 FORCED = {"score_on": "val", "progress": False, "resume": None}
-"""What a trial may not choose: the test split stays closed, and the terminal belongs to the study."""
+"""Values that no trial may choose: the test split is closed, the terminal is the study's."""
 
 
 class Composer:
-    """Composes once for each choice of groups, and then sets plain values in a copy.
+    """Compose once for each choice of groups, then set plain values in a copy.
 
     Args:
         fixed: words that hold for every trial, and the groups among them.
@@ -41,7 +44,7 @@ class Composer:
         return group_names()
 
     def plain(self, words: Sequence[Word]) -> dict[str, Any]:
-        """The composed configuration of a trial, not checked yet."""
+        """Return the composed configuration of a trial, not checked yet."""
         base, values = self._part(words)
         config = copy.deepcopy(base)
         for word in values:
@@ -49,10 +52,12 @@ class Composer:
         config |= FORCED
         if self.threads is not None:
             config["threads"] = self.threads
-        return _resolve(config) if _has_interpolation(config) else config
+        if _has_interpolation(config):
+            return _resolve(config)
+        return config
 
     def config(self, words: Sequence[Word]) -> RunConfig:
-        """The checked configuration of a trial.
+        """Return the checked configuration of a trial.
 
         Raises:
             ConfigError: it was refused.
@@ -60,32 +65,40 @@ class Composer:
         return load(self.plain(words))
 
     def repeat(self, words: Sequence[Word]) -> list[str]:
-        """Words that make the same run without the sweep's file, which would start the sweep again: groups, then what differs from them."""
+        """Return the words that make the same run without the sweep's file.
+
+        The file would start the sweep again. Groups come first, then the values that differ
+        from theirs.
+        """
         from omegaconf import OmegaConf
 
         composed = cache(lambda *words: compose(words, return_hydra_config=True))
-        groups = self._last([word for word in [*self.fixed, *words] if self._is_group(word)])
+        all_words = [*self.fixed, *words]
+        groups = self._last([word for word in all_words if self._is_group(word)])
         choices = composed(*map(self._write, groups)).hydra.runtime.choices
         defaults = composed().hydra.runtime.choices
-        chosen = [
-            write_group(k, str(v))
-            for k, v in choices.items()
-            if k in self._groups and k != "sweeps" and str(defaults.get(k)) != str(v)
-        ]
+        chosen = []
+        for group, choice in choices.items():
+            if group not in self._groups or group == "sweeps":
+                continue
+            if str(defaults.get(group)) != str(choice):
+                chosen.append(write_group(group, str(choice)))
+
         cfg = composed(*chosen)
-        base = _resolve(
-            to_raw(OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]))
-        )
+        keys = [key for key in map(str, cfg) if key != "hydra"]
+        base = _resolve(to_raw(OmegaConf.masked_copy(cfg, keys)))
+
         # References are followed once: what a table holds may look like one afterwards.
         wanted = {key: value for key, value in self.plain(words).items() if key not in FORCED}
         return [*chosen, *_difference("", wanted, base)]
 
     @staticmethod
     def _last(words: Sequence[Word]) -> list[Word]:
+        """Return the last word of each key."""
         return list({word.key: word for word in words}.values())
 
     def _part(self, words: Sequence[Word]) -> tuple[dict[str, Any], list[Word]]:
-        """The composition that the words' groups ask for, and the words that are no groups."""
+        """Return the composition that the words' groups ask for, and the other words."""
         groups = [word for word in words if word.key.split("@")[0] in self._groups]
         rest = [word for word in words if word not in groups]
         key = tuple(map(str, groups))
@@ -94,26 +107,37 @@ class Composer:
         return self._bases[key], rest
 
     def _compose(self, groups: Sequence[Word]) -> dict[str, Any]:
+        """Return what Hydra composes of the fixed words and a choice of groups."""
         taken = {word.key for word in groups}
-        fixed = [
-            self._write(word) if self._is_group(word) else f"++{word}"
-            for word in self.fixed
-            if word.key not in taken
-        ]
+        fixed = []
+        for word in self.fixed:
+            if word.key in taken:
+                continue
+            if self._is_group(word):
+                fixed.append(self._write(word))
+            else:
+                fixed.append(f"++{word}")
         chosen = [*fixed, *map(self._write, groups)]
         return to_raw(compose(chosen))
 
     def _write(self, word: Word) -> str:
-        """A word that stands as it is, such as a deletion, or one that chooses a group."""
-        is_group = word.key.split("@")[0] in self._groups
-        return write_group(word.key, word.text) if is_group else str(word)
+        """Return a word that chooses a group, or another one as it is, such as a deletion."""
+        if word.key.split("@")[0] in self._groups:
+            return write_group(word.key, word.text)
+        return str(word)
 
     def _is_group(self, word: Word) -> bool:
-        return word.key.split("@")[0] in self._groups or word.key.startswith(("hydra", "~"))
+        """Return True if Hydra has to compose the word: a group, Hydra's own, or a deletion."""
+        if word.key.startswith(("hydra", "~")):
+            return True
+        return word.key.split("@")[0] in self._groups
 
 
 def find_faults(space: Space, composer: Composer) -> list[Fault]:
-    """Every fault that a trial of this space could have by itself: each end of each domain is composed and checked."""
+    """Return every fault that a trial of this space could have by itself.
+
+    Each end of each domain is composed and checked.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -124,9 +148,9 @@ def find_faults(space: Space, composer: Composer) -> list[Fault]:
         except ConfigError as error:
             faults += _as_faults(error)
         except (HydraException, OmegaConfBaseException) as error:
-            faults.append(
-                Fault(" ".join(map(str, words)) or "composition", " ".join(str(error).split()))
-            )
+            where = " ".join(map(str, words)) or "composition"
+            what = " ".join(str(error).split())
+            faults.append(Fault(where, what))
     return list(dict.fromkeys(faults))
 
 
@@ -138,7 +162,10 @@ def _as_faults(error: ConfigError) -> Iterable[Fault]:
 
 
 def _set(config: dict[str, Any], word: Word) -> None:
-    """Sets a value at a dotted key; what is not there yet is made, and refused later by the shape."""
+    """Set a value at a dotted key.
+
+    A node that is not there yet is made; the check of the configuration refuses it later.
+    """
     *path, last = word.key.split(".")
     node = config
     for part in path:
@@ -146,51 +173,55 @@ def _set(config: dict[str, Any], word: Word) -> None:
         if not isinstance(below, dict):
             below = node[part] = {}
         node = below
+
     value = copy.deepcopy(word.value)
-    node[last] = (
-        {**node[last], **value}
-        if isinstance(value, dict) and isinstance(node.get(last), dict)
-        else value
-    )
+    if isinstance(value, dict) and isinstance(node.get(last), dict):
+        value = {**node[last], **value}
+    node[last] = value
 
 
 def _difference(prefix: str, wanted: Any, base: Any) -> list[str]:  # noqa: ANN401 - whatever YAML held
-    """Words that turn the base into what is wanted."""
+    """Return the words that turn the base into the wanted values."""
     if isinstance(wanted, dict) and isinstance(base, dict):
         dot = f"{prefix}." if prefix else ""
-        return [
-            word
-            for key, value in wanted.items()
-            for word in _difference(f"{dot}{key}", value, base.get(key))
-        ]
-    return [] if wanted == base else [f"{prefix}={_quoted(wanted)}"]
+        words: list[str] = []
+        for key, value in wanted.items():
+            words += _difference(f"{dot}{key}", value, base.get(key))
+        return words
+    if wanted == base:
+        return []
+    return [f"{prefix}={_quoted(wanted)}"]
 
 
 def _quoted(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
-    """A value in Hydra's grammar."""
+    """Return a value in Hydra's grammar."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_quoted, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_quoted(inner)}' for key, inner in value.items())}}}"
-    if isinstance(value, str) and (
-        not value or not _PLAIN.fullmatch(value) or read(value) != value
-    ):
-        return QuotedString(escape_text(value), Quote.single).with_quotes()
+        pairs = [f"{key}:{_quoted(inner)}" for key, inner in value.items()]
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, str):
+        # A text that Hydra would read back as a number, or not at all, stands in quotes.
+        is_plain = _PLAIN.fullmatch(value) is not None and read(value) == value
+        if not is_plain:
+            return QuotedString(escape_text(value), Quote.single).with_quotes()
     return write(value)
 
 
 def _has_interpolation(node: Any) -> bool:  # noqa: ANN401 - whatever YAML held
-    return any(
-        isinstance(text, str) and ("${" in text or text == MISSING) for _, text in walk(node)
-    )
+    texts = [leaf for _, leaf in walk(node) if isinstance(leaf, str)]
+    return any("${" in text or text == MISSING for text in texts)
 
 
 def _resolve(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a trial's values with every reference followed; some of its words come from a storage that others write to.
+    """Return a trial's values with every reference followed.
+
+    They are checked first: some of its words come from a storage that others write to.
 
     Raises:
         ConfigError: a reference stands where none may.
     """
-    if faults := find_references(config):
+    faults = find_references(config)
+    if faults:
         raise ConfigError(listing("The trial was refused", [str(fault) for fault in faults]))
     return resolve_references(config)

@@ -1,4 +1,7 @@
-"""What a study would take: a few of its trials are trained for a second each, and one of them is judged as the winner would be."""
+"""The time that a study takes at most, estimated from a few short trials.
+
+Each of them is trained for a second, and one is judged as the winner would be.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,12 @@ if TYPE_CHECKING:
 
 N_TRIED = 5
 ENOUGH_S = 1.0
-"""Of training: the pace of its epochs is known by then. The first one alone is slower than the others."""
+"""Seconds of training after which the pace of the epochs is known; the first one is slower."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that the parts of a study take at most: every trial to its last epoch.
+    """Seconds that the parts of a study take at most, with every trial to its last epoch.
 
     Args:
         start_s: of a process, until its first trial begins: packages, table, checks.
@@ -62,41 +65,54 @@ class Estimate:
     timeout_s: float | None
 
     def starts_s(self, n_workers: int) -> float:
-        """Workers beside this process start at once, and it starts to train itself only for the refits."""
-        return self.start_s * (2 if n_workers > 1 else 1)
+        """Return the seconds before training: of this process, and of the workers beside it.
+
+        Workers start all at once, and this process starts to train only for the refits.
+        """
+        n_starts = 2 if n_workers > 1 else 1
+        return self.start_s * n_starts
 
     def trials_s(self, n_workers: int) -> float:
-        """Of all trials, shared among the workers."""
+        """Return the seconds of all trials, shared among the workers."""
         trial_s = self.run_s * self.n_seeds
         seconds = math.ceil(self.n_trials / n_workers) * trial_s
-        return seconds if self.timeout_s is None else min(seconds, self.timeout_s + trial_s)
+        if self.timeout_s is None:
+            return seconds
+        # The trials that run when the time is up are not stopped.
+        return min(seconds, self.timeout_s + trial_s)
 
     @property
     def refits_s(self) -> float:
-        """Of the runs by which the winner is chosen, one after another."""
+        """Seconds of the runs by which the winner is chosen, one after another."""
         return self.n_refits * self.run_s
 
     def total_s(self, n_workers: int) -> float:
-        """From the command's start to its end."""
+        """Return the seconds from the command's start to its end."""
         return self.starts_s(n_workers) + self.trials_s(n_workers) + self.refits_s + self.winner_s
 
 
 def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
-    """Prints sampled trials with their parameters and seconds an epoch, and how long the study takes at most. Nothing is kept or tracked."""
+    """Print sampled trials with their cost, and the time that the study takes at most.
+
+    Nothing is kept or tracked.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan = plan_of(order)
     study = optuna.create_study(directions=plan.directions, sampler=build_sampler(plan, 0))
-    composer = (
-        order.composer if plan.settings.n_jobs == 1 else Composer(plan.space.fixed, threads=1)
-    )
+    if plan.settings.n_jobs == 1:
+        composer = order.composer
+    else:
+        composer = Composer(plan.space.fixed, threads=1)
+
     table = Table(
         title=f"{N_TRIED} sampled trials of {plan.name}, about {ENOUGH_S:g} s each",
         title_justify="left",
     )
     for name in ("parameters", "s / epoch", "epochs", "s at most", "settings"):
         table.add_column(name, justify="left" if name == "settings" else "right", overflow="fold")
+
     tried: list[_Tried] = []
     for _ in range(N_TRIED):
         begun = time.monotonic()
@@ -104,30 +120,40 @@ def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
         words = plan.space.suggest(trial)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         config = composer.config(words)
-        tried.append(_try(config, run, begun, is_trial=True))
-        settings = brief(list(map(str, words)))
+        one = _try(config, run, begun, is_trial=True)
+        tried.append(one)
         table.add_row(
-            f"{tried[-1].n_parameters:,}",
-            f"{tried[-1].epoch_s:.3f}",
-            str(tried[-1].n_epochs),
-            f"{tried[-1].train_s:.1f}",
-            settings,
+            f"{one.n_parameters:,}",
+            f"{one.epoch_s:.3f}",
+            str(one.n_epochs),
+            f"{one.train_s:.1f}",
+            brief(list(map(str, words))),
         )
     console.print(table)
+
     has_winner = plan.settings.winner.top > 0 and len(plan.objectives) == 1
-    # The first trial has brought packages and rows into this process; the others show what each costs beside its epochs.
+    # The first trial has brought packages and rows into this process; the others show what each
+    # costs beside its epochs.
     each_s = statistics.fmean(one.beside_s for one in tried[1:])
-    judged_s = _try(config, run, time.monotonic(), is_trial=False).beside_s if has_winner else 0.0
     run_s = statistics.fmean(one.train_s for one in tried) + each_s
+
+    winner_s = 0.0
+    n_refits = 0
+    if has_winner:
+        judged = _try(config, run, time.monotonic(), is_trial=False)
+        winner_s = run_s - each_s + judged.beside_s
+        n_refits = _n_candidates(plan) * plan.settings.winner.seeds
+
+    first = tried[0]
     since = sweeps.handed().since
+    begun_s = 0.0 if since is None else first.begun - since
     estimate = Estimate(
-        start_s=(tried[0].begun - since if since is not None else 0.0)
-        + max(0.0, tried[0].beside_s - each_s),
+        start_s=begun_s + max(0.0, first.beside_s - each_s),
         run_s=run_s,
-        winner_s=run_s - each_s + judged_s if has_winner else 0.0,
+        winner_s=winner_s,
         n_trials=_total(plan),
         n_seeds=plan.settings.repeat,
-        n_refits=_n_candidates(plan) * plan.settings.winner.seeds if has_winner else 0,
+        n_refits=n_refits,
         timeout_s=plan.settings.timeout_s,
     )
     tell(estimate, plan, console)
@@ -135,21 +161,25 @@ def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
 
 
 def tell(estimate: Estimate, plan: Plan, console: Console) -> None:
-    """How long the study takes at most, and for what."""
-    n_workers = min(plan.settings.n_jobs, os.cpu_count() or 1)  # more would wait for one another
+    """Print the time that the study takes at most, and its parts."""
+    # More workers than cores would wait for one another.
+    n_workers = min(plan.settings.n_jobs, os.cpu_count() or 1)
     workers = f"{plan.settings.n_jobs} workers" if plan.settings.n_jobs > 1 else "one worker"
     parts = [
         f"{time_span(estimate.starts_s(n_workers))} to start",
         f"{time_span(estimate.trials_s(n_workers))} for the trials",
     ]
     if estimate.n_refits:
-        again = f"{counted(_n_candidates(plan), 'candidate')} again on {counted(plan.settings.winner.seeds, 'seed')} each"
+        candidates = counted(_n_candidates(plan), "candidate")
+        seeds = counted(plan.settings.winner.seeds, "seed")
         parts += [
-            f"{time_span(estimate.refits_s)} to train {again}",
+            f"{time_span(estimate.refits_s)} to train {candidates} again on {seeds} each",
             f"{time_span(estimate.winner_s)} for the winner's own run and judgement",
         ]
+    trials = counted(estimate.n_trials, "trial")
+    total = time_span(estimate.total_s(n_workers))
     console.print(
-        f"{counted(estimate.n_trials, 'trial')} on {workers}: about {time_span(estimate.total_s(n_workers))} at most: {', '.join(parts)}. "
+        f"{trials} on {workers}: about {total} at most: {', '.join(parts)}. "
         "Early stopping and pruning make it less. Nothing was kept.",
         soft_wrap=True,
     )
@@ -163,9 +193,9 @@ class _Tried:
     begun: float
     epoch_s: float
     n_epochs: int
-    """That it would have at most."""
+    """Epochs that it would have at most."""
     beside_s: float
-    """What it took beside its epochs."""
+    """Seconds that it took beside its epochs."""
 
     @property
     def train_s(self) -> float:
@@ -173,10 +203,10 @@ class _Tried:
 
 
 def _try(config: RunConfig, run: RunOne, begun: float, *, is_trial: bool) -> _Tried:
+    """Train a configuration for a while, untracked, in a folder that is thrown away."""
     wandb = config.tracking.wandb.model_copy(update={"mode": "disabled"})
-    config = config.model_copy(
-        update={"tracking": config.tracking.model_copy(update={"wandb": wandb})}
-    )
+    tracking = config.tracking.model_copy(update={"wandb": wandb})
+    config = config.model_copy(update={"tracking": tracking})
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         record = run(
             config, folder=Path(folder) / "trial", callbacks=[_enough()], is_trial=is_trial
@@ -184,18 +214,24 @@ def _try(config: RunConfig, run: RunOne, begun: float, *, is_trial: bool) -> _Tr
     epoch_s = _epoch_s(record)
     beside_s = time.monotonic() - begun - epoch_s * len(record.history)
     return _Tried(
-        record.n_parameters, begun, epoch_s, int(config.trainer["max_epochs"]), max(0.0, beside_s)
+        n_parameters=record.n_parameters,
+        begun=begun,
+        epoch_s=epoch_s,
+        n_epochs=int(config.trainer["max_epochs"]),
+        beside_s=max(0.0, beside_s),
     )
 
 
 def _epoch_s(record: RunRecord) -> float:
-    """Without the first epoch, where there are others: it warms up."""
+    """Return the seconds of an epoch; the first one, which warms up, counts only if alone."""
     seconds = [float(row["seconds"]) for row in record.history]
-    return (seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else seconds[0]
+    if len(seconds) == 1:
+        return seconds[0]
+    return (seconds[-1] - seconds[0]) / (len(seconds) - 1)
 
 
 def _enough() -> Callback:
-    """Ends a training at the end of the epoch in which `ENOUGH_S` are over."""
+    """Return a callback that ends a training with the epoch in which `ENOUGH_S` are over."""
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
 
@@ -211,18 +247,21 @@ def _enough() -> Callback:
 
 
 def _total(plan: Plan) -> int:
+    """Return the number of trials that the study has; a grid may have fewer than were asked for."""
     is_grid = str(plan.settings.sampler["_target_"]).endswith(".GridSampler")
-    return (
-        min(plan.settings.n_trials, len(plan.space.grid())) if is_grid else plan.settings.n_trials
-    )
+    if is_grid:
+        return min(plan.settings.n_trials, len(plan.space.grid()))
+    return plan.settings.n_trials
 
 
 def _n_candidates(plan: Plan) -> int:
-    """As `winner.choose_candidates` takes them, at most: the best trials, and the best one of each choice of a group."""
+    """Return how many candidates `winner.choose_candidates` takes at most.
+
+    They are the best trials, and the best one of each choice of a group.
+    """
     groups = group_names()
-    n_choices = sum(
-        len(d.domain.texts)
-        for d in plan.space.dimensions
-        if isinstance(d.domain, Choice) and d.key in groups
-    )
+    n_choices = 0
+    for dimension in plan.space.dimensions:
+        if isinstance(dimension.domain, Choice) and dimension.key in groups:
+            n_choices += len(dimension.domain.texts)
     return min(_total(plan), plan.settings.winner.top + n_choices)

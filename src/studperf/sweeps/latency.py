@@ -1,4 +1,4 @@
-"""How long a trained model takes for one row."""
+"""The time that a trained model takes to predict one row."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ _N_CALLS = 50
 
 
 def measure_latency(folder: Path, record: RunRecord) -> float:
-    """Milliseconds to predict one row with a run's best weights: the median of several calls."""
+    """Return the milliseconds to predict one row with a run's best weights.
+
+    It is the median of several calls.
+    """
     config = load(record.config, is_trusted=False)
     features = read_encoder(folder).features
     module = build_module(config, features, torch.zeros(2).numpy())
     load_best(module, folder)
-    row = (
-        torch.zeros(1, features.n_numbers),
-        torch.zeros(1, len(features.cardinalities), dtype=torch.int64),
-    )
+
+    x_num = torch.zeros(1, features.n_numbers)
+    x_cat = torch.zeros(1, len(features.cardinalities), dtype=torch.int64)
     seconds = []
     with torch.inference_mode():
         for _ in range(_N_CALLS):
             started = time.perf_counter()
-            module.model(*row)
+            module.model(x_num, x_cat)
             seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds)

@@ -1,4 +1,7 @@
-"""From a command line to a study: everything is checked, and every fault told, before the storage is opened or a trial begins."""
+"""A checked request for a study, read from a command line and `hydra.sweeper`.
+
+Every fault is listed before the storage is opened or a trial begins.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +38,19 @@ class Order:
     settings: SweepConfig
     space: Space
     base: RunConfig
-    """Of the first trial that can be: what all have in common can be read from it."""
+    """The configuration of the first possible trial, with the settings that all share."""
     composer: Composer
 
     @property
     def folder(self) -> Path:
-        """Of the study."""
+        """The study's folder."""
         from studperf.record.files import STUDIES
 
         return Path(self.base.runs) / STUDIES / self.name
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """By name."""
+        """The names of the objectives; by default the metric that a run is watched by."""
         return self.settings.objectives or (self.base.monitor.metric,)
 
 
@@ -57,7 +60,7 @@ def run_sweep(
     config: DictConfig | None,
     hydra_context: HydraContext | None,
 ) -> None:
-    """Runs a study, or goes on with it, up to its total; then its winner is chosen.
+    """Run a study, or continue it, up to its total, and then choose its winner.
 
     Raises:
         ConfigError: lists every fault of the space, the sampler and what else was asked for.
@@ -67,16 +70,19 @@ def run_sweep(
     choice = None
     if config is not None:
         # As written: an address that a variable holds is no secret of the configuration.
-        if secrets := list(find_secrets(to_raw(config.hydra.sweeper), "hydra.sweeper")):
+        secrets = list(find_secrets(to_raw(config.hydra.sweeper), "hydra.sweeper"))
+        if secrets:
             raise ConfigError(listing(_HEAD, list(map(str, secrets))))
         settings = resolve_sweeper(config.hydra.sweeper)
         choice = config.hydra.runtime.choices.get("sweeps")
     order = read_order(words, settings, name=choice)
-    run, make_console = sweeps.handed().run, sweeps.handed().make_console
+    handed = sweeps.handed()
+    run, make_console = handed.run, handed.make_console
     if run is None or make_console is None:
         raise SweepError(
             "no command has handed over what runs a trial; start it with python -m studperf.train"
         )
+
     if order.settings.dry_run:
         from studperf.sweeps.estimate import dry_run
 
@@ -88,7 +94,7 @@ def run_sweep(
 
 
 def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | None = None) -> Order:
-    """Checks a request whole.
+    """Check a whole request and return it.
 
     Args:
         words: of the command line, Hydra's own left out.
@@ -108,43 +114,54 @@ def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | No
         ]
     if found or checked is None:
         raise ConfigError(listing(_HEAD, list(map(str, found))))
+
     base = load(composer.plain(space.probes()[0]))
-    if faults := _check_base(base, checked):
+    faults = _check_base(base, checked)
+    if faults:
         raise ConfigError(listing(_HEAD, list(map(str, faults))))
-    return Order(checked.study or name or _own_name(base, space), checked, space, base, composer)
+    study_name = checked.study or name or _own_name(base, space)
+    return Order(study_name, checked, space, base, composer)
 
 
 def find_study_faults(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
-    """Every fault of the settings, of the space, and of the trials that it holds; arguments as of `read_order`."""
+    """Return every fault of the settings, of the space and of its trials.
+
+    The arguments are those of `read_order`.
+    """
     return _read(words, settings)[0]
 
 
 def _read(
     words: Sequence[str], settings: dict[str, Any]
 ) -> tuple[list[Fault], SweepConfig | None, Space, Composer]:
+    """Return the faults of a request, its settings (None if refused), space and composer."""
     faults, checked = check_sweeper(settings)
     params = settings.get("params") if checked is None else checked.params
-    reading = read_space(
-        words,
-        params if isinstance(params, dict) else {},
-        checked.conditional if checked is not None else (),
-    )
+    if not isinstance(params, dict):
+        params = {}
+    conditional = checked.conditional if checked is not None else ()
+    reading = read_space(words, params, conditional)
     faults += [Fault(_place(fault.where), fault.what) for fault in reading.faults]
+
     composer = Composer(reading.space.fixed)
     if checked is not None:
         faults += _check_grid(checked, reading.space)
-    if checked is not None or not settings.get(
-        "conditional"
-    ):  # without its conditions, a space has faults that are none
+    # Where the conditions could not be read, the space would seem to have faults that are none.
+    is_whole = checked is not None or not settings.get("conditional")
+    if is_whole:
         faults += find_faults(reading.space, composer)
     return list(dict.fromkeys(faults)), checked, reading.space, composer
 
 
 def _place(where: str) -> str:
-    return f"hydra.sweeper.{where}" if where.startswith(("params.", "conditional.")) else where
+    """Return the place of a fault as a whole key of the configuration."""
+    if where.startswith(("params.", "conditional.")):
+        return f"hydra.sweeper.{where}"
+    return where
 
 
 def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
+    """Return the fault of a grid sampler over a space that has no grid."""
     if not str(settings.sampler.get("_target_")).endswith(".GridSampler"):
         return []
     try:
@@ -155,19 +172,24 @@ def _check_grid(settings: SweepConfig, space: Space) -> list[Fault]:
 
 
 def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
+    """Return the faults of settings that are right for a run and wrong for a study."""
     faults = []
-    if base.trainer.get("devices") not in (1, None) or "ddp" in str(base.trainer.get("strategy")):
+    n_devices = base.trainer.get("devices")
+    strategy = str(base.trainer.get("strategy"))
+    if n_devices not in (1, None) or "ddp" in strategy:
         faults.append(
             Fault(
                 "trainer",
-                "a trial trains on one device; more workers (hydra.sweeper.n_jobs) use more of the machine",
+                "a trial trains on one device; "
+                "more workers (hydra.sweeper.n_jobs) use more of the machine",
             )
         )
     if base.repeat > 1:
         faults.append(
             Fault(
                 "repeat",
-                f"is for runs; a study's trials are trained with several seeds by hydra.sweeper.repeat={base.repeat}",
+                "is for runs; a study's trials are trained with several seeds "
+                f"by hydra.sweeper.repeat={base.repeat}",
             )
         )
     if settings.mode == "batch" and base.engine == "stacked":
@@ -186,6 +208,10 @@ def _check_base(base: RunConfig, settings: SweepConfig) -> list[Fault]:
 
 
 def _own_name(base: RunConfig, space: Space) -> str:
-    """Of a study that no file names: the same space has the same name, and so goes on."""
-    digest = hashlib.sha256(repr(sorted(space.describe().items())).encode()).hexdigest()[:6]
+    """Return the name of a study that no file names.
+
+    The same space has the same name, so that the same command continues the study.
+    """
+    text = repr(sorted(space.describe().items()))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     return f"{base.model_name}-{digest}"

@@ -1,4 +1,4 @@
-"""Riding out a storage that is away for a while, such as a database server that restarts."""
+"""Retries while a storage is away, such as a database server that restarts."""
 
 from __future__ import annotations
 
@@ -23,35 +23,45 @@ _REFUSALS = (
     *("authentication failed", "does not exist", "no pg_hba.conf entry"),
     *("unable to open database file", "readonly database"),  # SQLite's
 )
-"""In what a database says of a user, a password or a database that it will not know a minute later either."""
+"""Parts of the messages of faults that waiting does not mend, such as a wrong password."""
 
 
 def patiently(work: Callable[[], Result], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> Result:
-    """Does the work, again and again while the storage is away; the work must bear to be done twice."""
+    """Do the work, and repeat it while the storage is away.
+
+    The work must bear to be done twice: a connection can be lost after the storage has done it.
+    """
     started = time.monotonic()
     for i in range(10**9):
         try:
             return work()
         except Exception as error:
-            if not is_transient(error) or time.monotonic() - started > give_up_after_s:
+            is_late = time.monotonic() - started > give_up_after_s
+            if is_late or not is_transient(error):
                 raise
         time.sleep(_WAITS_S[min(i, len(_WAITS_S) - 1)])
     raise AssertionError
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether any error in the chain says that the storage is away. Optuna 5 wraps and re-raises in several ways."""
+    """Return True if an error says that the storage is away for a while."""
+    # Optuna 5 wraps and re-raises in several ways, so the whole chain is looked at.
     links = list(_chain(error))
     is_refused = any(refusal in str(link) for link in links for refusal in _REFUSALS)
     return not is_refused and any(type(link).__name__ in _TRANSIENT for link in links)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all errors that it was raised from or during."""
     seen: set[int] = set()
     todo = [error]
     while todo:
         link = todo.pop()
-        if id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            todo += [other for other in (link.__cause__, link.__context__) if other is not None]
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        if link.__cause__ is not None:
+            todo.append(link.__cause__)
+        if link.__context__ is not None:
+            todo.append(link.__context__)

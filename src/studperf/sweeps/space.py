@@ -1,4 +1,8 @@
-"""The space of a study: from Hydra's sweep grammar to what a sampler draws from, and from what it drew back to override words."""
+"""The space of a study: the keys that it varies, and the values of each.
+
+It is read from Hydra's sweep grammar, a sampler draws from it, and what was drawn becomes
+override words again.
+"""
 
 from __future__ import annotations
 
@@ -25,45 +29,49 @@ _MAX_GRID = 100_000
 
 
 class Suggester(Protocol):
-    """What draws values: an `optuna.Trial`, or anything with its three methods."""
+    """A source of values: an `optuna.Trial`, or anything with these three methods of it."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...  # noqa: ANN401, D102
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...  # noqa: ANN401, D102 - as Optuna has it
 
-    def suggest_int(  # noqa: D102
+    def suggest_int(  # noqa: D102 - as Optuna has it
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int: ...
 
-    def suggest_float(  # noqa: D102
+    def suggest_float(  # noqa: D102 - as Optuna has it
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float: ...
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values, each kept as the text that Hydra reads back as that value: null, lists and group names survive."""
+    """One of several values.
+
+    Each is kept as the text that Hydra reads back as that value, so that null, lists and group
+    names survive.
+    """
 
     texts: tuple[str, ...]
 
     def suggest(self, trial: Suggester, name: str) -> str:
-        """Draws."""
+        """Draw a value."""
         return str(trial.suggest_categorical(name, self.texts))
 
     def distribution(self) -> BaseDistribution:
-        """For the storage."""
+        """Return the domain as Optuna stores it."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.texts)
 
     def ends(self) -> tuple[str, ...]:
-        """Values that show every fault of the domain."""
+        """Return the values that show every fault of the domain."""
         return self.texts
 
     def grid(self) -> tuple[str, ...] | None:
-        """All values; None if there are infinitely many."""
+        """Return all values; None if there are infinitely many."""
         return self.texts
 
     def __str__(self) -> str:
-        """As in a sweep file."""
+        """Return the domain as it is written in a sweep file."""
         return f"choice({','.join(self.texts)})"
 
 
@@ -78,49 +86,57 @@ class Numbers:
     is_int: bool = False
 
     def suggest(self, trial: Suggester, name: str) -> float:
-        """Draws."""
+        """Draw a value."""
         if self.is_int:
-            return trial.suggest_int(
-                name, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log
-            )
+            low, high = int(self.low), int(self.high)
+            step = int(self.step or 1)
+            return trial.suggest_int(name, low, high, step=step, log=self.is_log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
 
     def distribution(self) -> BaseDistribution:
-        """For the storage."""
+        """Return the domain as Optuna stores it."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.is_int:
-            return IntDistribution(
-                int(self.low), int(self.high), log=self.is_log, step=int(self.step or 1)
-            )
+            low, high = int(self.low), int(self.high)
+            return IntDistribution(low, high, log=self.is_log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.is_log, step=self.step)
 
     def ends(self) -> tuple[str, ...]:
-        """Values that show every fault of the domain."""
-        return tuple(dict.fromkeys((write(self._typed(self.low)), write(self._typed(self.high)))))
+        """Return the values that show every fault of the domain."""
+        low = write(self._typed(self.low))
+        high = write(self._typed(self.high))
+        return (low,) if low == high else (low, high)
 
     def grid(self) -> tuple[float, ...] | None:
-        """All values; None if there are infinitely many."""
-        step = self.step or (1 if self.is_int and not self.is_log else None)
-        if step is None:
-            return None
-        return tuple(
-            self._typed(self.low + i * step)
-            for i in range(round((self.high - self.low) / step) + 1)
-        )
+        """Return all values; None if there are infinitely many."""
+        step = self.step
+        if not step:
+            if self.is_log or not self.is_int:
+                return None
+            step = 1
+        n_values = round((self.high - self.low) / step) + 1
+        return tuple(self._typed(self.low + i * step) for i in range(n_values))
 
     def _typed(self, value: float) -> float:
         return int(value) if self.is_int else float(value)
 
     def __str__(self) -> str:
-        """As in a sweep file."""
+        """Return the domain as it is written in a sweep file."""
         inner = f"interval({write(self._typed(self.low))},{write(self._typed(self.high))})"
-        inner = f"int({inner})" if self.is_int else inner
-        inner = f"{inner} by {self.step:g}" if self.step else inner
-        return f"tag(log,{inner})" if self.is_log else inner
+        if self.is_int:
+            inner = f"int({inner})"
+        if self.step:
+            inner = f"{inner} by {self.step:g}"
+        if self.is_log:
+            inner = f"tag(log,{inner})"
+        return inner
 
 
 Domain = Choice | Numbers
+
+When = tuple[tuple[str, str], ...]
+"""A condition: pairs of a key and the text that it must have."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +145,11 @@ class Dimension:
 
     key: str
     domain: Domain
-    when: tuple[tuple[str, str], ...] = ()
+    when: When = ()
 
     @property
     def name(self) -> str:
-        """In the storage: two branches may vary one key over different values."""
+        """The key's name in the storage, where two branches may vary it over different values."""
         return "@".join([self.key, *(value for _, value in self.when)])
 
 
@@ -146,19 +162,25 @@ class Word:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - whatever the grammar can say
-        """The plain value."""
+        """The value that the text stands for."""
         return read(self.text)
 
     def __str__(self) -> str:
-        """For a command line."""
+        """Return the word as on a command line."""
         if self.key.startswith("~") and not self.text:
             return self.key
         return f"{self.key}={self.text}"
 
 
+Entry = Domain | Word | None
+"""The domain or the fixed word of a key; None where its text has a fault."""
+Held = tuple[Word, When]
+"""A fixed word of a conditional key, with the condition."""
+
+
 @dataclass(frozen=True)
 class Space:
-    """All that is varied, and what is held.
+    """The keys that a study varies, and those that it holds at one value.
 
     Args:
         dimensions: parents stand before the children whose `when` names them.
@@ -168,10 +190,10 @@ class Space:
 
     dimensions: tuple[Dimension, ...]
     fixed: tuple[Word, ...] = ()
-    held: tuple[tuple[Word, tuple[tuple[str, str], ...]], ...] = ()
+    held: tuple[Held, ...] = ()
 
     def suggest(self, trial: Suggester) -> list[Word]:
-        """Draws a value for each key that is active, and returns the words of the trial without the fixed ones."""
+        """Draw a value for each active key, and return the trial's words without the fixed ones."""
         drawn: list[Word] = []
         chosen = {word.key: word.text for word in self.fixed}
         for dimension in self.dimensions:
@@ -183,7 +205,7 @@ class Space:
         return drawn
 
     def grid(self) -> list[dict[str, Any]]:
-        """Every combination, as name -> value.
+        """Return every combination, as name -> value.
 
         Raises:
             ValueError: there are infinitely many, or too many.
@@ -193,9 +215,14 @@ class Space:
             values = dimension.domain.grid()
             if values is None:
                 raise ValueError(
-                    f"{dimension.key}: a grid needs choice(...) or range(...), got {dimension.domain}"
+                    f"{dimension.key}: a grid needs choice(...) or range(...), "
+                    f"got {dimension.domain}"
                 )
-            lines = [new for line in lines for new in self._extended(line, dimension, values)]
+
+            extended: list[dict[str, Any]] = []
+            for line in lines:
+                extended += self._extended(line, dimension, values)
+            lines = extended
             if len(lines) > _MAX_GRID:
                 raise ValueError(
                     f"the grid has more than {_MAX_GRID:,} combinations; take another sampler"
@@ -205,58 +232,66 @@ class Space:
     def _extended(
         self, line: dict[str, Any], dimension: Dimension, values: Iterable[Any]
     ) -> list[dict[str, Any]]:
+        """Return a line of the grid with each value of a dimension, if that is active there."""
         keys = {d.name: d.key for d in self.dimensions}
-        chosen = {word.key: word.text for word in self.fixed} | {
-            keys[name]: write(value) for name, value in line.items()
-        }
-        return (
-            [{**line, dimension.name: value} for value in values]
-            if _holds(dimension.when, chosen)
-            else [line]
-        )
+        chosen = {word.key: word.text for word in self.fixed}
+        chosen |= {keys[name]: write(value) for name, value in line.items()}
+        if not _holds(dimension.when, chosen):
+            return [line]
+        return [{**line, dimension.name: value} for value in values]
 
     def probes(self) -> list[list[Word]]:
-        """Word lists that show every fault: each end of each domain once, the other keys at their first one."""
+        """Return lists of words that show every fault of the space.
+
+        Each end of each domain stands there once, with the other keys at their first value.
+        """
         found: dict[tuple[str, ...], list[Word]] = {}
-        for dimension in self.dimensions or (None,):
-            for text in dimension.domain.ends() if dimension else ("",):
-                words = self.suggest(
-                    _Probe(dimension, text, dict(dimension.when) if dimension else {}, self)
-                )
+        if not self.dimensions:
+            return [self.suggest(_Probe(None, "", self))]
+        for dimension in self.dimensions:
+            for text in dimension.domain.ends():
+                words = self.suggest(_Probe(dimension, text, self))
                 found.setdefault(tuple(map(str, words)), words)
         return list(found.values())
 
     def describe(self) -> dict[str, str]:
-        """Name -> domain, and the fixed words: what makes trials comparable."""
-        held = {
-            f"{word.key}@{'@'.join(value for _, value in when)}": word.text
-            for word, when in self.held
-        }
-        return (
-            {d.name: str(d.domain) for d in self.dimensions}
-            | {w.key: w.text for w in self.fixed}
-            | held
-        )
+        """Return name -> domain, and the fixed words: trials are comparable if these are equal."""
+        described = {dimension.name: str(dimension.domain) for dimension in self.dimensions}
+        described |= {word.key: word.text for word in self.fixed}
+        for word, when in self.held:
+            branch = "@".join(value for _, value in when)
+            described[f"{word.key}@{branch}"] = word.text
+        return described
 
 
 class _Probe:
-    """Draws one given value for one dimension, parents so that it is active, and the first value of everything else."""
+    """Draw one given value for one dimension, and the first value of all others.
 
-    def __init__(
-        self, dimension: Dimension | None, text: str, parents: dict[str, str], space: Space
-    ) -> None:
-        self.parents = {
-            d.name: parents[d.key] for d in space.dimensions if not d.when and d.key in parents
-        }
-        self.name, self.text = (dimension.name, text) if dimension else ("", "")
+    Its parents get the values that make it active.
+    """
+
+    def __init__(self, dimension: Dimension | None, text: str, space: Space) -> None:
+        self.name = ""
+        self.text = text
+        self.parents: dict[str, str] = {}
+        if dimension is None:
+            return
+
+        self.name = dimension.name
+        wanted = dict(dimension.when)
+        for other in space.dimensions:
+            if not other.when and other.key in wanted:
+                self.parents[other.name] = wanted[other.key]
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
-        return self.text if name == self.name else self.parents.get(name, choices[0])
+        if name == self.name:
+            return self.text
+        return self.parents.get(name, choices[0])
 
-    def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:  # noqa: ANN401, ARG002
+    def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:  # noqa: ANN401, ARG002 - as Optuna has it
         return int(self.text) if name == self.name else low
 
-    def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:  # noqa: ANN401, ARG002
+    def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:  # noqa: ANN401, ARG002 - as Optuna has it
         return float(self.text) if name == self.name else low
 
 
@@ -275,7 +310,7 @@ class Reading:
 def read_space(
     words: Sequence[str], params: Mapping[str, Given], conditional: Sequence[Conditional]
 ) -> Reading:
-    """The space of a sweep file and a command line; a word of the command line takes the place of the file's.
+    """Return the space of a sweep file and a command line, which takes precedence.
 
     Args:
         words: of the command line: `key=value` fixes a key, a sweep varies it.
@@ -283,17 +318,22 @@ def read_space(
         conditional: blocks of keys that are varied only where `when` holds.
     """
     faults: list[Fault] = []
-    by_key: dict[str, Domain | Word | None] = {}
-    for key, value in params.items():
-        by_key[key.lstrip("+")] = _read(key.lstrip("+"), _text(value), f"params.{key}", faults)
+    by_key: dict[str, Entry] = {}
+    # The + of Hydra's +key=value is no part of the key.
+    for written, value in params.items():
+        key = written.lstrip("+")
+        by_key[key] = _read(key, _text(value), f"params.{written}", faults)
+
     given = {}
     for word in words:
         key, _, text = word.partition("=")
         key = key.lstrip("+")
         given[key] = _read(key, text, key, faults)
+
     children, held = _read_conditional(conditional, by_key | given, given, faults)
     keys_of_children = {d.key for d in children} | {word.key for word, _ in held}
-    # A word for a key that only some branches have holds in those branches; elsewhere there is no such key.
+    # A word for a key that only some branches have holds in those branches; elsewhere there is no
+    # such key.
     by_key |= {key: value for key, value in given.items() if key not in keys_of_children}
     dimensions = [
         Dimension(key, domain)
@@ -301,33 +341,33 @@ def read_space(
         if isinstance(domain, Choice | Numbers)
     ]
     fixed = [word for word in by_key.values() if isinstance(word, Word)]
-    return Reading(Space((*dimensions, *children), tuple(fixed), tuple(held)), faults)
+    space = Space((*dimensions, *children), tuple(fixed), tuple(held))
+    return Reading(space, faults)
 
 
 def _read_conditional(
     conditional: Sequence[Conditional],
-    known: Mapping[str, Domain | Word | None],
-    given: Mapping[str, Domain | Word | None],
+    known: Mapping[str, Entry],
+    given: Mapping[str, Entry],
     faults: list[Fault],
-) -> tuple[list[Dimension], list[tuple[Word, tuple[tuple[str, str], ...]]]]:
+) -> tuple[list[Dimension], list[Held]]:
+    """Return the conditional keys that are varied, and those that a word holds."""
     children: list[Dimension] = []
-    held: list[tuple[Word, tuple[tuple[str, str], ...]]] = []
+    held: list[Held] = []
     for i, block in enumerate(conditional):
         when = tuple((key, write(value)) for key, value in block.when.items())
-        if any(
-            isinstance(parent := given.get(key), Choice) and value not in parent.texts
-            for key, value in when
-        ):
-            continue  # the command line has narrowed the file's choice
-        faults += [
-            fault
-            for key, value in when
-            if (fault := _check_parent(f"conditional.{i}.when.{key}", key, value, known))
-        ]
+        if _is_narrowed_away(when, given):
+            continue
+
+        for key, text in when:
+            fault = _check_parent(f"conditional.{i}.when.{key}", key, text, known)
+            if fault is not None:
+                faults.append(fault)
+
         for key, value in block.params.items():
-            domain = given.get(key) or _read(
-                key, _text(value), f"conditional.{i}.params.{key}", faults
-            )
+            domain = given.get(key)
+            if domain is None:
+                domain = _read(key, _text(value), f"conditional.{i}.params.{key}", faults)
             if isinstance(domain, Word):
                 held.append((domain, when))
             elif domain is not None:
@@ -335,9 +375,17 @@ def _read_conditional(
     return children, held
 
 
-def _check_parent(
-    where: str, key: str, value: str, known: Mapping[str, Domain | Word | None]
-) -> Fault | None:
+def _is_narrowed_away(when: Iterable[tuple[str, str]], given: Mapping[str, Entry]) -> bool:
+    """Return True if the command line leaves out a value that a condition asks for."""
+    for key, value in when:
+        parent = given.get(key)
+        if isinstance(parent, Choice) and value not in parent.texts:
+            return True
+    return False
+
+
+def _check_parent(where: str, key: str, value: str, known: Mapping[str, Entry]) -> Fault | None:
+    """Return the fault of a condition; None if its key can have the value."""
     parent = known.get(key)
     if key not in known:
         return Fault(where, f"{key} is neither varied nor fixed; {unknown_key(key, known)}")
@@ -348,8 +396,8 @@ def _check_parent(
     return None
 
 
-def _read(key: str, text: str, where: str, faults: list[Fault]) -> Domain | Word | None:
-    """The domain or the fixed word that a text stands for; None on a fault, which is noted."""
+def _read(key: str, text: str, where: str, faults: list[Fault]) -> Entry:
+    """Return the domain or the fixed word that a text stands for; a fault is noted, as None."""
     try:
         override = _parser().parse_override(f"{key}={text}")
         return _domain(override) or Word(key, text)
@@ -358,35 +406,58 @@ def _read(key: str, text: str, where: str, faults: list[Fault]) -> Domain | Word
         return None
 
 
+def _check_sweep(override: Override, value: Any) -> None:  # noqa: ANN401 - one of Hydra's sweeps
+    """Check that a sweep is one that a study can draw from.
+
+    Raises:
+        ValueError: it is a glob, a range that is refused, or has a tag other than log.
+    """
+    if isinstance(value, Glob):
+        wrong = "glob(...) is for the command line; list the options: choice(a,b)"
+        raise ValueError(wrong)  # noqa: TRY004 - a fault of the text as any other
+    if override.is_range_sweep():
+        reason = why_no_range(override)
+        if reason:
+            raise ValueError(reason)
+    others = sorted(value.tags - {"log"})
+    if others:
+        raise ValueError(f"tag {others[0]}: {unknown_key(others[0], ['log'])}")
+
+
 def _domain(override: Override) -> Domain | None:
+    """Return the domain that an override sweeps over; None where it fixes one value."""
     if not override.is_sweep_override():
         return None
     value: Any = override.value()
-    if isinstance(value, Glob):
-        wrong = "glob(...) is for the command line; list the options: choice(a,b)"
-        raise ValueError(wrong)  # noqa: TRY004 - a fault of the text, told as any other
-    if override.is_range_sweep() and (reason := why_no_range(override)):
-        raise ValueError(reason)
-    if others := sorted(value.tags - {"log"}):
-        raise ValueError(f"tag {others[0]}: {unknown_key(others[0], ['log'])}")
+    _check_sweep(override, value)
+
+    is_log = "log" in value.tags
     if override.is_interval_sweep():
+        # interval(1,100) holds floats in Hydra's grammar; int(interval(1,100)) holds integers.
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
-        return _numbers(value.start, value.end, is_int=is_int, is_log="log" in value.tags)
-    texts = tuple(
-        text.lower() if text in ("True", "False") else text
-        for text in override.sweep_string_iterator()
-    )
+        return _numbers(value.start, value.end, is_int=is_int, is_log=is_log)
+
+    # Only this iterator gives texts that Hydra reads back as the same values.
+    texts = tuple(map(_as_yaml, override.sweep_string_iterator()))
     if not texts:
         raise ValueError("the range is empty")
     if override.is_range_sweep() and len(texts) > 1:
         values = [read(text) for text in texts]
-        low, high, is_int = min(values), max(values), all(isinstance(v, int) for v in values)
-        if "log" in value.tags:
+        low, high = min(values), max(values)
+        is_int = all(isinstance(v, int) for v in values)
+        if is_log:
             return _numbers(low, high, is_int=is_int, is_log=True)
         return Numbers(low, high, step=abs(value.step), is_int=is_int)
     if len(set(texts)) < len(texts):
         raise ValueError("a value stands there twice")
     return Choice(texts)
+
+
+def _as_yaml(text: str) -> str:
+    """Return a text of Hydra's, in which booleans stand as Python writes them, as YAML has it."""
+    if text in ("True", "False"):
+        return text.lower()
+    return text
 
 
 def _numbers(low: float, high: float, *, is_int: bool, is_log: bool) -> Numbers:
@@ -400,12 +471,15 @@ def _numbers(low: float, high: float, *, is_int: bool, is_log: bool) -> Numbers:
 
 
 def write(value: Any) -> str:  # noqa: ANN401 - whatever a distribution gives
-    """A value as text that Hydra reads back as the same value. `None` would come back as a word."""
+    """Return a value as text that Hydra reads back as the same value."""
+    # `None` would come back as a word.
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return repr(value)
+    return str(value)
 
 
 @cache
@@ -414,12 +488,12 @@ def _parser() -> OverridesParser:
 
 
 @cache
-def _read_cached(text: str) -> Any:  # noqa: ANN401
+def _read_cached(text: str) -> Any:  # noqa: ANN401 - whatever the grammar can say
     return _parser().parse_override(f"key={text}").value()
 
 
 def read(text: str) -> Any:  # noqa: ANN401 - whatever the grammar can say
-    """The plain value that a text stands for."""
+    """Return the plain value that a text stands for."""
     try:
         return int(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A trial: one run, or several seeds of it, that reports to the pruner and ends with the values of its objectives."""
+"""A trial: one run, or several seeds of it, that ends with the values of its objectives."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class TrialTask:
-    """Does a job by running it.
+    """A task that trains the runs of a job.
 
     Args:
         plan: of the study.
         run: does one run.
         threads: torch threads of a trial; None leaves the configuration's.
-        composer: one that has composed already what the trials share.
+        composer: one that has already composed the words that all trials share.
     """
 
     plan: Plan
@@ -44,7 +44,7 @@ class TrialTask:
             self.composer = Composer(self.plan.space.fixed, threads=self.threads)
 
     def __call__(self, job: Job) -> list[float]:
-        """The job's values.
+        """Return the job's values, one for each objective.
 
         Raises:
             PrunedError: others were better.
@@ -52,62 +52,56 @@ class TrialTask:
         """
         records: list[RunRecord] = []
         for one in self.runs(job):
-            # The first seed alone is pruned: the steps of a second one would be compared with others' first.
-            callbacks = [] if records else [pruning_callback(job, self.plan.objectives[0])]
-            records.append(
-                self.run(
-                    one.config,
-                    overrides=one.overrides,
-                    folder=one.folder,
-                    callbacks=callbacks,
-                    is_trial=True,
-                )
+            # The first seed alone is pruned: the steps of a second one would be compared with the
+            # first steps of other trials.
+            is_first = not records
+            callbacks = [pruning_callback(job, self.plan.objectives[0])] if is_first else []
+            record = self.run(
+                one.config,
+                overrides=one.overrides,
+                folder=one.folder,
+                callbacks=callbacks,
+                is_trial=True,
             )
+            records.append(record)
         return self.values(job, records)
 
     def runs(self, job: Job) -> list[OneRun]:
-        """What the job asks to be run: a run for each of its seeds.
+        """Return the runs of a job, one for each of its seeds.
 
         Raises:
             ConfigError: the values do not go together.
         """
-        from studperf.train.job import Job as OneRun  # brings torch, and reading a study needs none
+        # It brings torch, and reading a study needs none.
+        from studperf.train.job import Job as OneRun
 
         job.note("words", list(map(str, job.words)))
         config = self.composer.config(job.words)
-        words = [*map(str, self.plan.space.fixed), *map(str, job.words), "score_on=val"]
+        words = [str(word) for word in (*self.plan.space.fixed, *job.words)]
+        words.append("score_on=val")
         n_seeds = self.plan.settings.repeat
         runs = []
-        for i, seed in enumerate(range(config.seed, config.seed + n_seeds)):
+        for i in range(n_seeds):
+            seed = config.seed + i
             folder = self.folder(job.number, i, n_seeds)
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # of an earlier study of this name; a run would go on in it
-            runs.append(
-                OneRun(
-                    config.model_copy(update={"seed": seed}),
-                    [*words, f"seed={seed}"] if n_seeds > 1 else words,
-                    folder,
-                )
-            )
+            # A run would go on in the folder of an earlier study of this name.
+            shutil.rmtree(folder, ignore_errors=True)
+            overrides = [*words, f"seed={seed}"] if n_seeds > 1 else words
+            runs.append(OneRun(config.model_copy(update={"seed": seed}), overrides, folder))
         return runs
 
     def values(self, job: Job, records: Sequence[RunRecord]) -> list[float]:
-        """The means of the objectives over the seeds; constraints and costs are noted."""
+        """Return the means of the objectives over the seeds, and note constraints and costs."""
         job.note("n_parameters", records[0].n_parameters)
-        names = dict.fromkeys(
-            (*self.plan.objectives, *self.plan.settings.constraints, "fit_seconds")
-        )
-        folders = [self.folder(job.number, i, len(records)) for i in range(len(records))]
-        outcomes = {
-            name: statistics.fmean(
-                outcome(name, r, f) for r, f in zip(records, folders, strict=True)
-            )
-            for name in names
-        }
-        over = {
-            name: outcomes[name] - limit for name, limit in self.plan.settings.constraints.items()
-        }
+        constraints = self.plan.settings.constraints
+        n_seeds = len(records)
+        folders = [self.folder(job.number, i, n_seeds) for i in range(n_seeds)]
+        outcomes = {}
+        for name in dict.fromkeys((*self.plan.objectives, *constraints, "fit_seconds")):
+            per_seed = [outcome(name, r, f) for r, f in zip(records, folders, strict=True)]
+            outcomes[name] = statistics.fmean(per_seed)
+
+        over = {name: outcomes[name] - limit for name, limit in constraints.items()}
         if over:
             job.note("over", over)
             for name, excess in over.items():
@@ -116,21 +110,18 @@ class TrialTask:
         return [outcomes[name] for name in self.plan.objectives]
 
     def folder(self, number: int, i: int, n_seeds: int) -> Path:
-        """Where the run of a trial lies."""
-        return (
-            trial_folder(self.plan.folder, number) / f"seed{i}"
-            if n_seeds > 1
-            else trial_folder(self.plan.folder, number)
-        )
+        """Return the folder of a trial's run for its i-th seed."""
+        folder = trial_folder(self.plan.folder, number)
+        return folder / f"seed{i}" if n_seeds > 1 else folder
 
 
 def trial_folder(study: Path, number: int) -> Path:
-    """Of a trial, below its study's."""
+    """Return the folder of a trial, below its study's."""
     return study / f"{number:04d}"
 
 
 def outcome(name: str, record: RunRecord, folder: Path) -> float:
-    """What a run ended with: a metric of its best epoch, or a cost."""
+    """Return what a run ended with: a metric of its best epoch, or a cost."""
     if name == "n_parameters":
         return float(record.n_parameters)
     if name == "fit_seconds":
@@ -145,7 +136,7 @@ def outcome(name: str, record: RunRecord, folder: Path) -> float:
 
 
 def pruning_callback(job: Job, metric: str) -> Callback:
-    """Reports the objective at each epoch's end, and ends the run there when others were better."""
+    """Return a callback that reports the objective at each epoch's end, where a run is pruned."""
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
 
@@ -158,5 +149,6 @@ def pruning_callback(job: Job, metric: str) -> Callback:
 
 
 def command(words: Sequence[Word | str]) -> str:
-    """A command line to paste that repeats a trial as a run of its own."""
-    return " ".join(["python -m studperf.train", *(shlex.quote(str(word)) for word in words)])
+    """Return a command line to paste that repeats a trial as a run of its own."""
+    quoted = [shlex.quote(str(word)) for word in words]
+    return " ".join(["python -m studperf.train", *quoted])

@@ -1,4 +1,8 @@
-"""Choosing a winner honestly: the best of many trials is lucky, so the best few are trained again on fresh seeds and compared in pairs."""
+"""The choice of a study's winner.
+
+The best of many trials is lucky, so the best few are trained again on fresh seeds and compared in
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 WINNER = "winner"
 REFITS = "refits"
 _SAME_TIME = 1.5
+"""Candidates that take up to so many times the fastest one's seconds count as equally fast."""
 _FRESH = 1000
 """Added to the run's seed: no trial was chosen by what these seeds give."""
 
@@ -41,35 +46,36 @@ class Candidate:
     trial: int
     words: tuple[str, ...]
     value: float
-    """As the study saw it."""
+    """The objective as the study saw it."""
     mean: float
-    """Over the fresh seeds, on val."""
+    """The mean of the objective over the fresh seeds, on val."""
     sd: float
     difference: Interval
-    """To the best candidate, with its paired 95 % interval."""
+    """The difference to the best candidate, with its paired 95 % interval."""
     n_parameters: int
     fit_seconds: float
 
     @property
     def is_tied(self) -> bool:
-        """Whether its difference to the best is noise."""
+        """Return True if its difference to the best is noise."""
         return self.difference.low <= 0
 
 
 def conclude(study: Study, task: TrialTask, console: Console) -> None:
-    """Names the winner of a finished study and scores it on test, once; several objectives get a Pareto table instead."""
+    """Choose the winner of a finished study and score it on test, once.
+
+    A study of several objectives gets a Pareto table instead.
+    """
     plan = study.plan
     trials = study.trials()
     if len(plan.objectives) > 1:
         console.print(
             f"Pareto table: no other trial is better in {' and '.join(plan.objectives)} at once."
         )
-        console.print(
-            trial_table(
-                pareto(trials, plan.directions), plan.objectives, plan.directions, n_shown=None
-            )
-        )
+        front = pareto(trials, plan.directions)
+        console.print(trial_table(front, plan.objectives, plan.directions, n_shown=None))
         return
+
     ranked = best_first(trials, plan.directions)
     if not ranked:
         console.print(
@@ -77,15 +83,18 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
             style="yellow",
         )
         return
+
+    best = ranked[0]
     console.print(
-        f"Best: trial {ranked[0].number}, {plan.objectives[0]} {ranked[0].values[0]:.4f}",
-        soft_wrap=True,
+        f"Best: trial {best.number}, {plan.objectives[0]} {best.values[0]:.4f}", soft_wrap=True
     )
     if plan.settings.winner.top == 0:
-        words = [_word(text) for text in ranked[0].user_attrs["words"]]
+        words = [_word(text) for text in best.user_attrs["words"]]
         console.print(command(task.composer.repeat(words)), soft_wrap=True, markup=False)
         return
-    # Of several machines that see the study finished, the first one does this, and the others find it done.
+
+    # Of several machines that see the study finished, the first one does this, and the others find
+    # it done.
     with study.storage.held(f"{plan.name}-winner"):
         found = study.facts().get(WINNER)
         if found is None or found["n_done"] != study.n_done():
@@ -95,7 +104,7 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
 
 
 def show_winner(found: dict[str, Any], console: Console) -> None:
-    """The candidates, who is tied, and the winner with its verdict."""
+    """Print the candidates, those that are tied, and the winner with its verdict."""
     table = Table(title="Trained again on fresh seeds, val", title_justify="left")
     for name in (
         "trial",
@@ -107,18 +116,17 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
         "seconds",
         "settings",
     ):
-        table.add_column(
-            name, justify="left" if name in ("", "settings") else "right", overflow="fold"
-        )
+        is_text = name in ("", "settings")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
+
     for line in found["candidates"]:
         gap = line["difference"]
-        interval = (
-            f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap["value"] else ""
-        )
-        remark = (
-            "best" if line["trial"] == found["best"] else "tied" if line["is_tied"] else "worse"
-        )
-        remark = f"{remark}, winner" if line["trial"] == found["trial"] else remark
+        interval = ""
+        if gap["value"]:
+            interval = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
+        remark = describe_standing(line, found)
+        if line["trial"] == found["trial"]:
+            remark = f"{remark}, winner"
         cells = (
             f"{line['mean']:.4f}",
             f"{line['sd']:.4f}",
@@ -129,6 +137,7 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
         )
         table.add_row(str(line["trial"]), *cells, brief(line["words"]))
     console.print(table)
+
     console.print(found["line"], soft_wrap=True)
     if found.get("verdict"):
         console.print(f"Verdict of the winner: {found['verdict']}", style="bold", soft_wrap=True)
@@ -136,38 +145,56 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
     console.print(found["command"], soft_wrap=True, markup=False)
 
 
+def describe_standing(line: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return how a candidate stands to the best one: best, tied or worse."""
+    if line["trial"] == found["best"]:
+        return "best"
+    return "tied" if line["is_tied"] else "worse"
+
+
 def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The best trials, and the best one of each choice of a group: a simple model is not to be missed because complex ones crowd it out."""
+    """Return the best trials, and the best one of each choice of a group.
+
+    So a simple model is not missed because complex ones crowd it out.
+    """
     chosen = {t.number: t for t in ranked[: study.plan.settings.winner.top]}
     for dimension in study.plan.space.dimensions:
-        if isinstance(dimension.domain, Choice) and dimension.key in group_names():
-            for text in dimension.domain.texts:
-                first = next((t for t in ranked if t.params.get(dimension.name) == text), None)
-                if first is not None:
-                    chosen.setdefault(first.number, first)
+        if not isinstance(dimension.domain, Choice) or dimension.key not in group_names():
+            continue
+        for text in dimension.domain.texts:
+            first = next((t for t in ranked if t.params.get(dimension.name) == text), None)
+            if first is not None:
+                chosen.setdefault(first.number, first)
     return list(chosen.values())
 
 
 def _choose(
     study: Study, task: TrialTask, ranked: Sequence[FrozenTrial], console: Console
 ) -> dict[str, Any]:
+    """Train the candidates again, score the winner, and return what the study keeps of it."""
     trials = choose_candidates(study, ranked)
     n_seeds = study.plan.settings.winner.seeds
     console.print(
-        f"Training {counted(len(trials), 'candidate')} again, each on {counted(n_seeds, 'fresh seed')} ..."
+        f"Training {counted(len(trials), 'candidate')} again, "
+        f"each on {counted(n_seeds, 'fresh seed')} ..."
     )
-    jobs = [_refit(study, task, trial, _FRESH + i) for trial in trials for i in range(n_seeds)]
-    records = [
-        _record(result) for result in task.run.many(jobs, Console(quiet=True), is_trial=True)
-    ]
+
+    jobs = []
+    for trial in trials:
+        jobs += [_refit(study, task, trial, _FRESH + i) for i in range(n_seeds)]
+    results = task.run.many(jobs, Console(quiet=True), is_trial=True)
+    records = [_raise_or_return(result) for result in results]
     runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
     refits = [runs[i : i + n_seeds] for i in range(0, len(runs), n_seeds)]
+
     candidates = compare(
         [(t, t.user_attrs["words"]) for t in trials],
         refits,
         is_squared=study.plan.objectives[0] != "val/mae",
     )
-    best, winner = candidates[0], simplest(candidates)
+    best = candidates[0]
+    winner = simplest(candidates)
+
     folder = study.plan.folder / f"winner_{winner.trial:04d}"
     record = _score(task, winner, folder)
     verdict = record.judgement.verdict.line if record.judgement is not None else None
@@ -184,12 +211,17 @@ def _choose(
 
 
 def simplest(candidates: Sequence[Candidate]) -> Candidate:
-    """Of those tied with the best, the one with the fewest parameters, then the fastest; seconds that differ by noise decide nothing."""
+    """Return the candidate with the fewest parameters of those tied with the best.
+
+    Among equally small ones the fastest wins; seconds that differ by noise decide nothing, so of
+    equally fast ones it is the one with the best mean.
+    """
     tied = [c for c in candidates if c.is_tied]
     fewest = min(c.n_parameters for c in tied)
     small = [c for c in tied if c.n_parameters == fewest]
     fastest = min(c.fit_seconds for c in small)
-    return min((c for c in small if c.fit_seconds <= _SAME_TIME * fastest), key=lambda c: c.mean)
+    fast = [c for c in small if c.fit_seconds <= _SAME_TIME * fastest]
+    return min(fast, key=lambda c: c.mean)
 
 
 def compare(
@@ -198,39 +230,55 @@ def compare(
     *,
     is_squared: bool,
 ) -> list[Candidate]:
-    """Candidates, best first, each with its paired interval to the best: rows are drawn again, a row's errors are means over the seeds."""
+    """Return the candidates, best first, each with its paired interval to the best.
+
+    The interval is a bootstrap over rows; a row's error is the mean over the seeds.
+    """
     power = 2 if is_squared else 1
     errors = [[_errors(folder) ** power for _, folder in runs] for runs in refits]
     per_row: list[FloatArray] = [np.mean(several, axis=0) for several in errors]
-    values = [[float(np.mean(e) ** (1 / power)) for e in several] for several in errors]
-    means = [float(np.mean(rows) ** (1 / power)) for rows in per_row]
+
+    def score(rows: FloatArray) -> float:
+        return float(np.mean(rows) ** (1 / power))
+
+    values = [[score(rows) for rows in several] for several in errors]
+    means = [score(rows) for rows in per_row]
     best = int(np.argmin(means))
-    candidates = [
-        Candidate(
-            trial=trial.number,
-            words=tuple(words),
-            value=trial.values[0],
-            mean=means[i],
-            sd=statistics.stdev(values[i]) if len(values[i]) > 1 else 0.0,
-            difference=Interval(0.0, 0.0, 0.0)
-            if i == best
-            else paired_mean_difference(per_row[i], per_row[best], is_squared=is_squared),
-            n_parameters=refits[i][0][0].n_parameters,
-            fit_seconds=statistics.fmean(record.timings_s["fit"] for record, _ in refits[i]),
+
+    candidates = []
+    for i, (trial, words) in enumerate(trials):
+        records = [record for record, _ in refits[i]]
+        sd = 0.0
+        if len(records) > 1:
+            sd = statistics.stdev(values[i])
+        difference = Interval(0.0, 0.0, 0.0)
+        if i != best:
+            difference = paired_mean_difference(per_row[i], per_row[best], is_squared=is_squared)
+        candidates.append(
+            Candidate(
+                trial=trial.number,
+                words=tuple(words),
+                value=trial.values[0],
+                mean=means[i],
+                sd=sd,
+                difference=difference,
+                n_parameters=records[0].n_parameters,
+                fit_seconds=statistics.fmean(record.timings_s["fit"] for record in records),
+            )
         )
-        for i, (trial, words) in enumerate(trials)
-    ]
     return sorted(candidates, key=lambda c: c.mean)
 
 
 def _errors(folder: Path) -> FloatArray:
+    """Return the absolute error of each val row, shape (B,)."""
     frame = read_predictions(folder)
     frame = frame[frame["split"] == "val"]
-    return np.asarray(np.abs(frame["predicted"] - frame["actual"]), dtype=np.float64)
+    errors = np.abs(frame["predicted"] - frame["actual"])
+    return np.asarray(errors, dtype=np.float64)
 
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
-    """A run of a trial's words with a fresh seed; one that has finished already is not run again."""
+    """Return the run of a trial's words with a fresh seed; a finished one is not repeated."""
     from studperf.train.job import Job
 
     words = [_word(text) for text in trial.user_attrs["words"]]
@@ -246,39 +294,44 @@ def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     return Job(config.model_copy(update={"seed": seed}), texts, folder)
 
 
-def _record(result: RunRecord | Exception) -> RunRecord:
+def _raise_or_return(result: RunRecord | Exception) -> RunRecord:
     if isinstance(result, Exception):
         raise result
     return result
 
 
 def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:
-    """The one time that the test split is opened."""
-    if (folder / RECORD).is_file() and (record := RunRecord.load(folder)).status == "finished":
-        return record
-    config = task.composer.config([_word(text) for text in winner.words]).model_copy(
-        update={"score_on": "test"}
-    )
-    return task.run(
-        config,
-        overrides=[*map(str, task.plan.space.fixed), *winner.words, "score_on=test"],
-        folder=folder,
-    )
+    """Return the winner's own run, the one that opens the test split; it is trained only once."""
+    if (folder / RECORD).is_file():
+        record = RunRecord.load(folder)
+        if record.status == "finished":
+            return record
+
+    config = task.composer.config([_word(text) for text in winner.words])
+    config = config.model_copy(update={"score_on": "test"})
+    overrides = [*map(str, task.plan.space.fixed), *winner.words, "score_on=test"]
+    return task.run(config, overrides=overrides, folder=folder)
 
 
 def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
-    """Who won, why, and who is tied; the candidates stand best first."""
+    """Return a sentence on who won, why, and who is tied; the candidates stand best first."""
     tied = [c for c in candidates if c.is_tied]
     best = candidates[0]
     if len(tied) == 1:
         return f"Winner: trial {winner.trial} ({model}); no other candidate is tied with it."
     others = [str(c.trial) for c in tied if c not in (winner, best)]
-    head = f"Winner: trial {winner.trial} ({model}), the simplest of {len(tied)} tied ones with {winner.n_parameters:,} parameters"
+    listed = ", ".join(others)
+    head = (
+        f"Winner: trial {winner.trial} ({model}), the simplest of {len(tied)} tied ones "
+        f"with {winner.n_parameters:,} parameters"
+    )
     if winner is best:
-        noise = "differences to trials {} are" if len(others) > 1 else "difference to trial {} is"
-        return f"{head}, and the best; the {noise.format(', '.join(others))} noise."
-    also = f" Also tied: {', '.join(others)}." if others else ""
-    return f"{head}; it is {winner.difference.value:.3f} behind trial {best.trial}, which is noise.{also}"
+        if len(others) > 1:
+            return f"{head}, and the best; the differences to trials {listed} are noise."
+        return f"{head}, and the best; the difference to trial {listed} is noise."
+    also = f" Also tied: {listed}." if others else ""
+    behind = f"{winner.difference.value:.3f} behind trial {best.trial}"
+    return f"{head}; it is {behind}, which is noise.{also}"
 
 
 def _word(text: str) -> Word:

@@ -1,4 +1,4 @@
-"""The worker: one loop, the same in this process, in one of several, and on another machine."""
+"""The loop of a worker, the same in this process, in one of several, and on another machine."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ _MAX_ERROR = 2000
 
 @dataclass(frozen=True)
 class Job:
-    """A trial as its task sees it."""
+    """A trial as the function that runs it sees it."""
 
     number: int
     words: list[Word]
     trial: Trial
     is_single: bool
-    """Of one objective: only then can it be pruned."""
+    """The study has one objective; only then can a trial be pruned."""
 
     def report(self, value: float, step: int) -> None:
-        """Tells how it goes.
+        """Report the objective at a step to the pruner.
 
         Raises:
             PrunedError: others were better at this step.
         """
+        # Optuna raises NotImplementedError for a study of several objectives.
         if not self.is_single:
             return
         patiently(lambda: self.trial.report(value, step))
@@ -50,11 +51,11 @@ class Job:
             raise PrunedError(f"stopped at epoch {step + 1}: others were better by then")
 
     def note(self, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        """Keeps a fact about the trial."""
+        """Keep a fact about the trial."""
         patiently(lambda: self.trial.set_user_attr(key, value))
 
     def bound(self, key: str, excess: float) -> None:
-        """Keeps a constraint: it holds where the excess is not above 0."""
+        """Keep a constraint; it holds where the excess is not above 0."""
         patiently(lambda: self.trial.set_constraint(key, excess))
 
 
@@ -64,14 +65,14 @@ Task = Callable[[Job], Sequence[float]]
 
 @dataclass
 class Limits:
-    """When a worker stops before the total is reached."""
+    """The limits at which a worker stops before the total is reached."""
 
     max_failures: float
     patience: int | None
     timeout_s: float | None
 
     def reason(self, study: Study, before: set[int], started: float) -> str | None:
-        """Why to stop; None to go on.
+        """Return the reason to stop; None to go on.
 
         Raises:
             SweepError: too many of the trials since the start have failed.
@@ -79,14 +80,17 @@ class Limits:
         if self.timeout_s is not None and time.monotonic() - started > self.timeout_s:
             return f"the time is up (timeout_s={self.timeout_s:g})"
         trials = study.trials()
-        now = [t for t in trials if t.number not in before and (is_done(t) or is_failure(t))]
+        ended = [t for t in trials if is_done(t) or is_failure(t)]
+        now = [t for t in ended if t.number not in before]
         failures = [t for t in now if is_failure(t)]
         if len(failures) >= _MIN_FAILURES and len(failures) > self.max_failures * len(now):
             last = failures[-1]
             raise SweepError(
-                f"{len(failures)} of the last {len(now)} trials failed, more than max_failures={self.max_failures:g} allows. "
+                f"{len(failures)} of the last {len(now)} trials failed, "
+                f"more than max_failures={self.max_failures:g} allows. "
                 f"Trial {last.number}: {last.user_attrs[ERROR].splitlines()[0]}"
             )
+
         if self.patience is not None and is_stale(trials, study.plan.directions, self.patience):
             return (
                 f"nothing better for {counted(self.patience, 'trial')} (patience={self.patience})"
@@ -95,10 +99,14 @@ class Limits:
 
 
 def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience: int) -> bool:
-    """Whether as many trials have ended since the best one did."""
-    done = sorted((t for t in trials if is_done(t)), key=lambda t: (t.datetime_complete, t.number))
+    """Return True if `patience` trials have ended since the best one did."""
+    done = [t for t in trials if is_done(t)]
+    done.sort(key=lambda t: (t.datetime_complete, t.number))
     best = best_first(done, directions)
-    return len(directions) == 1 and bool(best) and len(done) - 1 - done.index(best[0]) >= patience
+    if len(directions) > 1 or not best:
+        return False
+    n_since = len(done) - 1 - done.index(best[0])
+    return n_since >= patience
 
 
 def work(
@@ -108,7 +116,9 @@ def work(
     on_end: Callable[[], object] = lambda: None,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
-    """Takes trials and runs them until the study has its total or a limit is reached; returns why it stopped.
+    """Take trials and run them until the study is complete, and return why it stopped.
+
+    It stops at the study's total, or at a limit before that.
 
     Args:
         study: this worker's.
@@ -127,8 +137,10 @@ def work(
     before = {t.number for t in patiently(study.trials) if t.state.is_finished()}
     with terminable(), study.attended():
         while is_wanted():
-            if reason := patiently(lambda: limits.reason(study, before, started)):
+            reason = patiently(lambda: limits.reason(study, before, started))
+            if reason:
                 return reason
+
             trial = study.take()
             if trial is Next.DONE:
                 return Next.DONE.value
@@ -141,18 +153,15 @@ def work(
 
 
 def run_trial(study: Study, trial: Trial, task: Task) -> None:
-    """Runs one trial and tells its end, whatever that is."""
+    """Run one trial and report its end to the study, whatever that is."""
     try:
         words = patiently(lambda: study.plan.space.suggest(trial))
-        values = list(
-            task(Job(trial.number, words, trial, is_single=len(study.plan.objectives) == 1))
-        )
-        if not finite(values):
-            study.tell_error(
-                trial.number, f"ended with {', '.join(map(str, values))}, which is no number"
-            )
-        else:
+        job = Job(trial.number, words, trial, is_single=len(study.plan.objectives) == 1)
+        values = list(task(job))
+        if finite(values):
             study.tell(trial, values)
+        else:
+            study.tell_error(trial.number, explain_values(values))
     except PrunedError:
         study.tell(trial, None)
     except (KeyboardInterrupt, SystemExit):
@@ -161,12 +170,18 @@ def run_trial(study: Study, trial: Trial, task: Task) -> None:
     except DataError as error:
         study.tell_error(trial.number, str(error))
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a trial does, out of memory included, is its own failure
+    except Exception as error:  # noqa: BLE001 - whatever a trial does is its own failure
+        # That includes running out of memory.
         study.tell_error(trial.number, explain(error))
 
 
+def explain_values(values: Sequence[float]) -> str:
+    """Return the error of a trial whose values are not all finite numbers."""
+    return f"ended with {', '.join(map(str, values))}, which is no number"
+
+
 def explain(error: Exception) -> str:
-    """An error as it is kept: itself first, in a line, and where it came from."""
+    """Return an error as it is kept: its message, then the last places that it came from."""
     head = f"{type(error).__name__}: {error}".strip()
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     return f"{head}\n{where}"[:_MAX_ERROR]
@@ -174,7 +189,8 @@ def explain(error: Exception) -> str:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM interrupts like Ctrl-C, so that the running trial is told of it."""
+    """Have SIGTERM interrupt like Ctrl-C, so that the running trial is put back."""
+    # Python sets signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

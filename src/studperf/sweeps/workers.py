@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.3
 _MAX_KILLED = 10
-"""Workers that are replaced for one command; a machine that kills more than these would kill on."""
+"""Workers that one command replaces; a machine that kills more than these would kill on."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def plan_of(order: Order) -> Plan:
-    """What the workers of an order must know."""
+    """Return the plan of an order, which its workers get."""
     return Plan(order.name, order.folder, order.settings, order.objectives, order.space)
 
 
@@ -46,7 +46,7 @@ def run_study(
     config: DictConfig | None,
     hydra_context: HydraContext | None,
 ) -> None:
-    """Brings a study to its total, shows it on the way, and then chooses the winner."""
+    """Bring a study to its total, show it on the way, and then choose the winner."""
     plan = plan_of(order)
     study = Study(plan)
     board = Board(study, console)
@@ -57,7 +57,7 @@ def run_study(
             f"The study has its {counted(study.total, 'trial')}; there is nothing to go on with."
         )
     else:
-        with _interruptible(plan), _settled(order.base.tracking.wandb, console), board:
+        with _interruptible(plan), _settle_tracking(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":
                 from studperf.sweeps.batch import run_batches, through_launcher
 
@@ -66,28 +66,28 @@ def run_study(
             elif order.settings.n_jobs == 1:
                 from studperf.sweeps.trial import TrialTask
 
-                reason = _work(
-                    study,
-                    TrialTask(plan, run, composer=order.composer),
-                    order.base,
-                    on_end=board.poll,
-                )
+                task = TrialTask(plan, run, composer=order.composer)
+                reason = _work(study, task, order.base, on_end=board.poll)
             else:
                 reason = _work_in_processes(order, plan, run, board)
         board.show_end(reason)
+
     if study.n_done() >= study.total or order.settings.patience:
         from studperf.sweeps.trial import TrialTask
         from studperf.sweeps.view.publish import tell
         from studperf.sweeps.winner import conclude
 
-        with _settled(order.base.tracking.wandb, console):
+        with _settle_tracking(order.base.tracking.wandb, console):
             conclude(study, TrialTask(plan, run), console)
         tell(study, order.base.tracking.wandb, console)
 
 
 @contextmanager
-def _settled(tracking: Wandb, console: Console) -> Iterator[None]:
-    """What the trials left to W&B's process is done when the block ends, however it ends."""
+def _settle_tracking(tracking: Wandb, console: Console) -> Iterator[None]:
+    """Wait for W&B's process when the block ends, however it ends.
+
+    The trials may have left uploads to it.
+    """
     try:
         yield
     finally:
@@ -98,6 +98,7 @@ def _settled(tracking: Wandb, console: Console) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(plan: Plan) -> Iterator[None]:
+    """Turn an interruption of the block into one that says how to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -114,20 +115,21 @@ def _work(
     on_end: Callable[[], object] = lambda: None,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
-    """One worker, in the way that `engine` asks for."""
+    """Run one worker, with the engine that the configuration names; return why it stopped."""
     if base.engine == "stacked":
         from rich.console import Console
 
         from studperf.sweeps.batch import N_TOGETHER, run_batches, together
 
-        return run_batches(
-            study, together(study, task, Console(quiet=True)), N_TOGETHER, on_end, is_wanted
-        )
+        launch = together(study, task, Console(quiet=True))
+        return run_batches(study, launch, N_TOGETHER, on_end, is_wanted)
     return work(study, task, on_end=on_end, is_wanted=is_wanted)
 
 
 def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> str:
-    """Several workers; where one is killed, as by a system out of memory, another takes its place.
+    """Run several workers in processes of their own, and return why they stopped.
+
+    Where one is killed, as by a system out of memory, another takes its place.
 
     Raises:
         SweepError: they died, or one of them gave up.
@@ -137,7 +139,8 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
 
     def start(name: str) -> tuple[SpawnProcess, Connection]:
         here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_work_here, args=(plan, run, order.base, there), name=name)
+        args = (plan, run, order.base, there)
+        process = context.Process(target=_work_here, args=args, name=name)
         process.start()
         there.close()
         return process, here
@@ -146,19 +149,23 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
     try:
         with terminable(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
-                workers.append(start(f"worker-{i}"))  # noqa: PERF401 - on Ctrl-C the first ones are ended
-            while (killed := _killed(workers)[: _MAX_KILLED - n_killed]) or any(
-                process.is_alive() for process, _ in workers
-            ):
+                # One at a time: on Ctrl-C those that were started are ended.
+                workers.append(start(f"worker-{i}"))  # noqa: PERF401 - see above
+
+            while True:
+                killed = _killed(workers)[: _MAX_KILLED - n_killed]
+                if not killed and not any(process.is_alive() for process, _ in workers):
+                    break
                 n_killed += len(killed)
                 for i in killed:
-                    name, signal = workers[i][0].name, -(workers[i][0].exitcode or 0)
+                    process, _ = workers[i]
+                    signal = -(process.exitcode or 0)
                     board.console.print(
-                        f"{name} was killed (signal {signal}); another takes its place",
+                        f"{process.name} was killed (signal {signal}); another takes its place",
                         style="yellow",
                         soft_wrap=True,
                     )
-                    workers[i] = start(name)
+                    workers[i] = start(process.name)
                 board.poll()
                 time.sleep(_POLL_S)
     except (KeyboardInterrupt, SystemExit):
@@ -167,17 +174,22 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
         for process, _ in workers:
             process.join()
         raise
-    return _reason(
-        [_last_word(here) for _, here in workers], [process.exitcode for process, _ in workers]
-    )
+    words = [_last_word(here) for _, here in workers]
+    codes = [process.exitcode for process, _ in workers]
+    return _reason(words, codes)
 
 
 def _killed(workers: list[tuple[SpawnProcess, Connection]]) -> list[int]:
-    """The places of workers that a signal ended."""
+    """Return the places of workers that a signal ended."""
     return [i for i, (process, _) in enumerate(workers) if (process.exitcode or 0) < 0]
 
 
 def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str:
+    """Return why the workers stopped, from the last message of each.
+
+    Raises:
+        SweepError: one of them gave up, or all died.
+    """
     for word in words:
         if word is not None and word[0] == "error":
             raise SweepError(word[1])
@@ -186,10 +198,13 @@ def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str
         raise SweepError(
             f"all workers died (exit codes {', '.join(map(str, codes))}); the same command goes on"
         )
-    return next((reason for reason in ended if reason != Next.DONE.value), ended[0])
+    # The total is the reason only where no worker stopped for another one.
+    others = [reason for reason in ended if reason != Next.DONE.value]
+    return others[0] if others else ended[0]
 
 
 def _last_word(connection: Connection) -> tuple[str, str] | None:
+    """Return the last message of a worker, its kind and its text; None where it sent none."""
     try:
         kind, text = connection.recv()
     except (EOFError, OSError):
@@ -199,7 +214,9 @@ def _last_word(connection: Connection) -> tuple[str, str] | None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Threads of several processes on the same cores wait for one another: 4 times the CPU, measured. Set before the processes start."""
+    """Give each process that is started in the block one thread."""
+    # Threads of several processes on the same cores wait for one another: measured on small models,
+    # 4 times the CPU and 4 to 6 times the wall time. The variables are read when a process starts.
     old = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -213,7 +230,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _work_here(plan: Plan, run: Runner, base: RunConfig, last_word: Connection) -> None:
-    """The main function of a worker process."""
+    """Run one worker; the main function of a worker process."""
     import torch
     from rich.console import Console
 
@@ -221,8 +238,9 @@ def _work_here(plan: Plan, run: Runner, base: RunConfig, last_word: Connection) 
 
     torch.set_num_threads(1)
     try:
-        with _settled(base.tracking.wandb, Console(stderr=True, markup=False, emoji=False)):
-            reason = _work(Study(plan), TrialTask(plan, run, threads=1), base, is_wanted=_is_wanted)
+        with _settle_tracking(base.tracking.wandb, Console(stderr=True, markup=False, emoji=False)):
+            task = TrialTask(plan, run, threads=1)
+            reason = _work(Study(plan), task, base, is_wanted=_is_wanted)
         last_word.send(("done", reason))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -232,6 +250,6 @@ def _work_here(plan: Plan, run: Runner, base: RunConfig, last_word: Connection) 
 
 
 def _is_wanted() -> bool:
-    """Whether the command that started this process is still there."""
+    """Return True while the command that started this process is there."""
     parent = multiprocessing.parent_process()
     return parent is not None and parent.is_alive()

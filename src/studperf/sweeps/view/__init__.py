@@ -1,1 +1,1 @@
-"""What is shown of a study: its page, its live table, its archive."""
+"""Views of a study: its page and charts, its live table, its archive."""

@@ -1,4 +1,4 @@
-"""Studies as they lie in their storage, for commands that only read them."""
+"""Studies in their storage, for commands that only read them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 STORAGE = "STUDPERF_STORAGE"
 _MIN_FOR_IMPORTANCE = 4
+"""Complete trials below which the importance of parameters is not computed."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A study to be read."""
+    """A study as it is read, with its trials."""
 
     name: str
     folder: Path
@@ -36,26 +37,29 @@ class Saved:
     trials: list[FrozenTrial]
     facts: dict[str, Any]
     n_lost: int = 0
-    """Running trials whose worker is known to be no more."""
+    """Running trials whose worker is known to be dead."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """By name."""
+        """The names of the objectives."""
         return tuple(self.optuna.user_attrs[BEGUN_AS]["objectives"])
 
     @property
     def directions(self) -> list[str]:
-        """Of Optuna's."""
+        """The direction of each objective, in Optuna's words."""
         return [direction.name.lower() for direction in self.optuna.directions]
 
     @property
     def space(self) -> dict[str, str]:
-        """Name -> domain, or the value of a key that was fixed."""
+        """The space as name -> domain, or the value of a key that was fixed."""
         return dict(self.optuna.user_attrs[BEGUN_AS]["space"])
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by how they ended; one whose worker died is `put back`, or will be by the next worker."""
+        """The number of trials by how they ended.
+
+        One whose worker died is `put back`, or will be by the next worker.
+        """
         states = Counter(t.state.name.lower() for t in self.trials)
         failed = sum(map(is_failure, self.trials))
         running = states["running"] - self.n_lost
@@ -69,72 +73,84 @@ class Saved:
 
     @property
     def n_done(self) -> int:
-        """Complete and pruned."""
+        """The number of complete and pruned trials."""
         return sum(map(is_done, self.trials))
 
     @property
     def best(self) -> FrozenTrial | None:
-        """By the first objective."""
+        """The best trial by the first objective; None if none is complete."""
         ranked = best_first(self.trials, self.directions)
         return ranked[0] if ranked else None
 
     def importances(self) -> dict[str, float]:
-        """Share of each parameter in what makes good trials good (PED-ANOVA); empty where there are too few trials for it."""
+        """Return the importance of each parameter for good trials (PED-ANOVA), as shares of 1.
+
+        It is empty where there are too few trials for it.
+        """
         import optuna
 
         complete = [t for t in self.trials if t.state.name == "COMPLETE"]
         if len(complete) < _MIN_FOR_IMPORTANCE:
             return {}
+
         target = None if len(self.objectives) == 1 else lambda t: t.values[0]
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # marked experimental
+                # Optuna marks it as experimental.
+                warnings.simplefilter("ignore")
                 found = optuna.importance.get_param_importances(self.optuna, target=target)
-        except (
-            ValueError,
-            RuntimeError,
-        ):  # all values equal, or no parameter that all trials share
+        except (ValueError, RuntimeError):
+            # All values are equal, or there is no parameter that all trials share.
             return {}
         return {name: float(share) for name, share in found.items()}
 
 
 def find_studies(runs: Path) -> list[Saved]:
-    """Those below `runs`, and those of STUDPERF_STORAGE."""
-    found = [
-        _open(path.parent.name, path.parent, None)
-        for path in sorted((runs / STUDIES).glob(f"*/{JOURNAL}"))
-    ]
-    if url := os.environ.get(STORAGE):
+    """Return the studies below `runs`, and those of STUDPERF_STORAGE."""
+    studies = runs / STUDIES
+    journals = sorted(studies.glob(f"*/{JOURNAL}"))
+    found = [_open(path.parent.name, path.parent, None) for path in journals]
+
+    url = os.environ.get(STORAGE)
+    if url:
         import optuna
 
-        storage = Storage(url, runs / STUDIES)
-        found += [
-            _open(name, runs / STUDIES / name, url)
-            for name in optuna.get_all_study_names(storage.optuna)
-        ]
+        storage = Storage(url, studies)
+        names = optuna.get_all_study_names(storage.optuna)
+        found += [_open(name, studies / name, url) for name in names]
     return [saved for saved in found if saved is not None]
 
 
 def find_study(given: str, runs: Path) -> Saved:
-    """A study by its name or its folder.
+    """Return a study by its name or its folder.
 
     Raises:
         RunError: there is none; the message names those there are.
     """
-    folder = Path(given) if (Path(given) / JOURNAL).is_file() else runs / STUDIES / given
-    saved = _open(folder.name, folder, None) if (folder / JOURNAL).is_file() else None
+    folder = Path(given)
+    if not (folder / JOURNAL).is_file():
+        folder = runs / STUDIES / given
+
+    saved = None
+    if (folder / JOURNAL).is_file():
+        saved = _open(folder.name, folder, None)
     url = os.environ.get(STORAGE)
-    saved = saved or (_open(given, folder, url) if url else None)
+    if saved is None and url:
+        saved = _open(given, folder, url)
+
     if saved is None:
         names = ", ".join(s.name for s in find_studies(runs)) or "none"
-        hint = "" if url else f"; one on a server or in SQLite is found by {STORAGE}=ADDRESS"
+        hint = ""
+        if not url:
+            hint = f"; one on a server or in SQLite is found by {STORAGE}=ADDRESS"
         raise RunError(
-            f"{given}: there is no such study below {runs / 'sweeps'} (there: {names}){hint}"
+            f"{given}: there is no such study below {runs / STUDIES} (there: {names}){hint}"
         )
     return saved
 
 
 def _open(name: str, folder: Path, url: str | None) -> Saved | None:
+    """Return a study from its storage; None if it is not there, or not one of ours."""
     import json
 
     import optuna
@@ -145,39 +161,37 @@ def _open(name: str, folder: Path, url: str | None) -> Saved | None:
         study = optuna.load_study(study_name=name, storage=storage.optuna)
     except KeyError:
         return None
-    if BEGUN_AS not in study.user_attrs:  # another program's, or killed in the first millisecond
+    if BEGUN_AS not in study.user_attrs:
+        # It is another program's, or was killed in the first millisecond.
         return None
+
     trials = study.get_trials(deepcopy=False)
     running = [t for t in trials if t.state.name == "RUNNING"]
-    n_lost = len(storage.liveness().lost(study, running)) if running else 0
-    return Saved(name, folder, study, trials, json.loads(study.user_attrs.get(FACTS, "{}")), n_lost)
+    n_lost = 0
+    if running:
+        n_lost = len(storage.liveness().lost(study, running))
+    facts = json.loads(study.user_attrs.get(FACTS, "{}"))
+    return Saved(name, folder, study, trials, facts, n_lost)
 
 
 def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
-    """All trials as a table: a header, and a row for each."""
+    """Return all trials as a table: a header, and a row for each."""
     names = list(dict.fromkeys(name for t in saved.trials for name in t.params))
     header = ["trial", "state", *saved.objectives, "seconds", *names, "error"]
     lines = []
     for t in saved.trials:
-        values: Sequence[Any] = (
-            t.values if t.state.name == "COMPLETE" else [None] * len(saved.objectives)
-        )
+        values: Sequence[Any] = [None] * len(saved.objectives)
+        if t.state.name == "COMPLETE":
+            values = t.values
         seconds = t.duration.total_seconds() if t.duration is not None else None
-        lines.append(
-            [
-                t.number,
-                t.state.name,
-                *values,
-                seconds,
-                *(t.params.get(name) for name in names),
-                t.user_attrs.get("error"),
-            ]
-        )
+        params = [t.params.get(name) for name in names]
+        error = t.user_attrs.get("error")
+        lines.append([t.number, t.state.name, *values, seconds, *params, error])
     return header, lines
 
 
 def repeat_command(saved: Saved) -> str:
-    """Repeats the winner, or, where none was chosen, the best trial.
+    """Return the command that repeats the winner, or the best trial where none was chosen.
 
     Raises:
         RunError: no trial is complete.
@@ -188,14 +202,16 @@ def repeat_command(saved: Saved) -> str:
         return str(winner["command"])
     if saved.best is None:
         raise RunError(f"{saved.name}: no trial is complete yet")
+
     from hydra.errors import HydraException
 
-    fixed = [Word(*word.split("=", 1)) for word in saved.facts.get("fixed", [])]
-    words = [Word(*word.split("=", 1)) for word in saved.best.user_attrs["words"]]
+    fixed = [Word(*text.split("=", 1)) for text in saved.facts.get("fixed", [])]
+    words = [Word(*text.split("=", 1)) for text in saved.best.user_attrs["words"]]
     try:
         return command(Composer(fixed).repeat(words))
     except HydraException as error:
         why = str(error).split("\n")[0]
         raise ConfigError(
-            f"{saved.name}: what it began with, {' '.join(map(str, fixed))}, can't be composed any more: {why}"
+            f"{saved.name}: what it began with, {' '.join(map(str, fixed))}, "
+            f"can't be composed any more: {why}"
         ) from error

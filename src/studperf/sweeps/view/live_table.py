@@ -1,4 +1,4 @@
-"""What the terminal shows of a study as it goes: a live table, or plain lines where there is no terminal."""
+"""The live table of a study in a terminal, or plain lines where there is none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAX_ERROR = 90
 
 
 class Board:
-    """Shows a study while the block runs.
+    """A display of a study while the block runs.
 
     Args:
         study: read only.
@@ -46,11 +46,11 @@ class Board:
         self.live: Live | None = None
         self.started = time.monotonic()
         self._lock = threading.Lock()
-        self._told = {t.number for t in study.trials() if t.state.is_finished()}
+        self._reported = {t.number for t in study.trials() if t.state.is_finished()}
         self._n_before = sum(is_done(t) for t in study.trials())
 
     def __enter__(self) -> Self:
-        """Opens the table."""
+        """Open the table."""
         if self.console.is_terminal:
             self.live = Live(
                 console=self.console,
@@ -67,90 +67,94 @@ class Board:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the terminal back, once all lines are out."""
+        """Give the terminal back, and print the lines that are left."""
         if self.live is not None:
             self.live.stop()
         self.poll()
 
     def show_start(self) -> None:
-        """What the study is, and where it stands."""
-        plan, done = self.study.plan, self.study.n_done()
+        """Print what the study is, and where it stands."""
+        plan = self.study.plan
         settings = plan.settings
-        kinds = " and ".join(
-            str(node["_target_"]).rsplit(".", 1)[-1] for node in (settings.sampler, settings.pruner)
-        )
-        aims = ", ".join(
-            f"{'largest' if settings.maximised(name) else 'smallest'} {name}"
-            for name in plan.objectives
-        )
-        stands = (
-            f"goes on at {done} of {counted(self.study.total, 'trial')}"
-            if done
-            else counted(self.study.total, "trial")
-        )
+        targets = [str(node["_target_"]) for node in (settings.sampler, settings.pruner)]
+        kinds = " and ".join(target.rsplit(".", 1)[-1] for target in targets)
+        aims = list_aims(plan.objectives, plan.directions)
+        stands = counted(self.study.total, "trial")
+        done = self.study.n_done()
+        if done:
+            stands = f"goes on at {done} of {stands}"
         self.console.print(
             f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}", soft_wrap=True
         )
 
     def show_end(self, reason: str) -> None:
-        """How it ended."""
+        """Print how the study ended."""
         trials = self.study.trials()
         states = Counter(t.state.name for t in trials)
         failed = sum(ERROR in t.user_attrs for t in trials if t.state.name == "FAIL")
         lost = states["FAIL"] - failed
         parts = [f"{states['COMPLETE']} complete", f"{states['PRUNED']} pruned", f"{failed} failed"]
-        parts += [f"{lost} put back"] if lost else []
+        if lost:
+            parts.append(f"{lost} put back")
+        elapsed = time_span(time.monotonic() - self.started)
         self.console.print(
-            f"{', '.join(parts)} of {self.study.total} in {time_span(time.monotonic() - self.started)}: {reason}.",
-            soft_wrap=True,
+            f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}.", soft_wrap=True
         )
 
     def poll(self) -> None:
-        """Prints a line for each trial that has ended since; the live table does so by itself."""
+        """Print a line for each trial that has ended since; the live table shows them by itself."""
         with self._lock:
             trials = patiently(self.study.trials)
-            news = [t for t in trials if t.state.is_finished() and t.number not in self._told]
-            self._told |= {t.number for t in news}
+            news = [t for t in trials if t.state.is_finished() and t.number not in self._reported]
+            self._reported |= {t.number for t in news}
             if self.live is None:
                 for trial in sorted(news, key=lambda t: (t.datetime_complete, t.number)):
                     self.console.print(self.line(trial, trials), soft_wrap=True, markup=False)
 
     def line(self, trial: FrozenTrial, trials: list[FrozenTrial]) -> str:
-        """A trial's end in a line."""
+        """Return a trial's end as a line."""
         done = sum(is_done(t) for t in trials)
-        text = f"trial {trial.number} {trial.state.name.lower()}"
-        if trial.state.name == "COMPLETE":
+        state = trial.state.name
+        text = f"trial {trial.number} {state.lower()}"
+        if state == "COMPLETE":
             text += " " + ", ".join(f"{value:.4g}" for value in trial.values)
-        elif trial.state.name == "PRUNED" and trial.last_step is not None:
-            text += (
-                f" at epoch {trial.last_step + 1}, {trial.intermediate_values[trial.last_step]:.4g}"
-            )
+        elif state == "PRUNED" and trial.last_step is not None:
+            value = trial.intermediate_values[trial.last_step]
+            text += f" at epoch {trial.last_step + 1}, {value:.4g}"
         elif ERROR in trial.user_attrs:
             text += f": {trial.user_attrs[ERROR].splitlines()[0]}"
-        elif trial.state.name == "FAIL":
+        elif state == "FAIL":
             text += ": stopped from outside, put back"
-        best = best_first(trials, self.study.plan.directions)
-        text += (
-            f" | best {best[0].values[0]:.4g} (trial {best[0].number})"
-            if best and len(self.study.plan.directions) == 1
-            else ""
-        )
-        return f"{text} | {done}/{self.study.total} | {' '.join(map(short, trial.user_attrs.get('words', [])))}"
+
+        directions = self.study.plan.directions
+        best = best_first(trials, directions)
+        if best and len(directions) == 1:
+            text += f" | best {best[0].values[0]:.4g} (trial {best[0].number})"
+        words = " ".join(map(short, trial.user_attrs.get("words", [])))
+        return f"{text} | {done}/{self.study.total} | {words}"
 
     def render(self) -> Group:
-        """The live table."""
+        """Return the live table with its headline."""
+        plan = self.study.plan
         trials = patiently(self.study.trials)
         done = sum(is_done(t) for t in trials)
         elapsed = time.monotonic() - self.started
         pace = (done - self._n_before) / elapsed if elapsed else 0.0
-        left = f", about {time_span((self.study.total - done) / pace)} left" if pace else ""
-        head = Text(
-            f"{self.study.plan.name}: {done}/{counted(self.study.total, 'trial')}, {time_span(elapsed)}{left}",
-            style="bold",
-        )
-        return Group(
-            head, trial_table(trials, self.study.plan.objectives, self.study.plan.directions)
-        )
+        left = ""
+        if pace:
+            left = f", about {time_span((self.study.total - done) / pace)} left"
+        total = counted(self.study.total, "trial")
+        head = Text(f"{plan.name}: {done}/{total}, {time_span(elapsed)}{left}", style="bold")
+        return Group(head, trial_table(trials, plan.objectives, plan.directions))
+
+
+def list_aims(objectives: Sequence[str], directions: Sequence[str]) -> str:
+    """Return what a study looks for, such as `smallest val/rmse, largest val/r2`."""
+    aims = []
+    for name, direction in zip(objectives, directions, strict=True):
+        size = "largest" if direction == "maximize" else "smallest"
+        aims.append(f"{size} {name}")
+    return ", ".join(aims)
 
 
 def trial_table(
@@ -160,75 +164,94 @@ def trial_table(
     *,
     n_shown: int | None = _N_SHOWN,
 ) -> Table:
-    """Trials with state, values and parameters: those that run, the best ones, and the last ones; all of them if asked."""
-    leading = (
-        pareto(trials, directions) if len(directions) > 1 else best_first(trials, directions)[:1]
-    )
+    """Return a table of the running, the best and the last trials; with None of all of them."""
+    if len(directions) > 1:
+        leading = pareto(trials, directions)
+    else:
+        leading = best_first(trials, directions)[:1]
     shown = _choose(trials, directions, n_shown)
     table = Table(pad_edge=False, box=None, header_style="bold")
     for name in ("trial", "state", *objectives, "epochs", "seconds"):
         table.add_column(name, justify="left" if name == "state" else "right")
     table.add_column("parameters", overflow="fold")
+
     for trial in shown:
-        mark = " *" if trial in leading else ""
-        cells = (
-            [f"{value:.4g}" for value in trial.values]
-            if trial.state.name == "COMPLETE"
-            else _provisional(trial, len(objectives))
-        )
-        seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration is not None else ""
-        epochs = str(trial.last_step + 1) if trial.last_step is not None else ""
-        style = _STYLES[trial.state.name]
-        state = Text(trial.state.name.lower() + mark, style=f"bold {style}" if mark else style)
-        table.add_row(
-            str(trial.number), state, *cells, epochs, seconds, Text(as_shown(_about(trial)))
-        )
+        name = trial.state.name
+        if trial in leading:
+            state = Text(f"{name.lower()} *", style=f"bold {_STYLES[name]}")
+        else:
+            state = Text(name.lower(), style=_STYLES[name])
+
+        if name == "COMPLETE":
+            cells = [f"{value:.4g}" for value in trial.values]
+        else:
+            cells = _provisional(trial, len(objectives))
+        epochs = ""
+        if trial.last_step is not None:
+            epochs = str(trial.last_step + 1)
+        seconds = ""
+        if trial.duration is not None:
+            seconds = f"{trial.duration.total_seconds():.1f}"
+        about = Text(as_shown(_about(trial)))
+        table.add_row(str(trial.number), state, *cells, epochs, seconds, about)
     return table
 
 
 def _choose(
     trials: list[FrozenTrial], directions: Sequence[str], n_shown: int | None
 ) -> list[FrozenTrial]:
+    """Return up to `n_shown` trials by number: those that run, the best ones, and the last ones."""
     if n_shown is None or len(trials) <= n_shown:
         return trials
+
     running = [t for t in trials if t.state.name == "RUNNING"]
     best = best_first(trials, directions)[: n_shown // 3]
     kept = {t.number for t in (*running, *best)}
-    last = [t for t in reversed(trials) if t.number not in kept][: max(0, n_shown - len(kept))]
+    others = [t for t in reversed(trials) if t.number not in kept]
+    last = others[: max(0, n_shown - len(kept))]
     numbers = kept | {t.number for t in last}
     return [t for t in trials if t.number in numbers]
 
 
 def _provisional(trial: FrozenTrial, n: int) -> list[str]:
-    last = (
-        f"({trial.intermediate_values[trial.last_step]:.4g})" if trial.last_step is not None else ""
-    )
+    """Return the cells of an unfinished trial's values: the last one reported, in brackets."""
+    last = ""
+    if trial.last_step is not None:
+        last = f"({trial.intermediate_values[trial.last_step]:.4g})"
     return [last, *[""] * (n - 1)]
 
 
 def _about(trial: FrozenTrial) -> str:
+    """Return a trial's error, or its words."""
     if ERROR in trial.user_attrs:
         return str(trial.user_attrs[ERROR]).splitlines()[0][:_MAX_ERROR]
-    words = trial.user_attrs.get("words") or [
-        f"{name.split('@')[0]}={value}" for name, value in trial.params.items()
-    ]
-    again = f" (again trial {trial.user_attrs[RETRY_OF]})" if RETRY_OF in trial.user_attrs else ""
-    return brief(words) + again
+    words = trial.user_attrs.get("words")
+    if not words:
+        words = [f"{name.split('@')[0]}={value}" for name, value in trial.params.items()]
+    text = brief(words)
+    if RETRY_OF in trial.user_attrs:
+        text += f" (again trial {trial.user_attrs[RETRY_OF]})"
+    return text
 
 
 def brief(words: Sequence[str]) -> str:
-    """Words for a narrow column: few digits, and of each key its last part, where no other key has the same."""
-    last = Counter(word.partition("=")[0].rpartition(".")[2] for word in words)
+    """Return words for a narrow column: with few digits, and short keys.
+
+    A key is its last part, unless another key ends with the same.
+    """
+    keys = [word.partition("=")[0] for word in words]
+    n_with_name = Counter(key.rpartition(".")[2] for key in keys)
     texts = []
     for word in words:
         key, _, value = short(word).partition("=")
         name = key.rpartition(".")[2]
-        texts.append(f"{name if last[name] == 1 else key}={value}")
+        shown = name if n_with_name[name] == 1 else key
+        texts.append(f"{shown}={value}")
     return " ".join(texts)
 
 
 def short(word: str) -> str:
-    """A word with few digits, for the eye."""
+    """Return a word in which a number has four digits."""
     key, _, value = word.partition("=")
     try:
         number = float(value)
@@ -238,13 +261,11 @@ def short(word: str) -> str:
 
 
 def time_span(seconds: float) -> str:
-    """Seconds in words."""
+    """Return seconds as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02d} min"
-        if hours
-        else f"{minutes} min {rest:02d} s"
-        if minutes
-        else f"{rest} s"
-    )
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    if minutes:
+        return f"{minutes} min {rest:02d} s"
+    return f"{rest} s"

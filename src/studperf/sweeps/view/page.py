@@ -1,4 +1,4 @@
-"""A study as one page that needs nothing but a browser."""
+"""The page of a study, one file that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from studperf.report.pages.markup import (
 from studperf.sweeps.study import ERROR, best_first, pareto
 from studperf.sweeps.view import charts
 from studperf.sweeps.view.archive import repeat_command
-from studperf.sweeps.view.live_table import short
-from studperf.sweeps.winner import WINNER
+from studperf.sweeps.view.live_table import list_aims, short
+from studperf.sweeps.winner import WINNER, describe_standing
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,19 +30,24 @@ if TYPE_CHECKING:
     from studperf.sweeps.view.archive import Saved
 
 _MIN_DRAWN = 2
+"""Complete trials below which nothing is drawn."""
 _FEW_TRIALS = 20
+"""Complete trials below which the importance of parameters is called a first hint."""
+_PILLS = {"best": "good", "tied": "level", "worse": "warn"}
+"""How a candidate stands to the best one -> the tone of its label."""
 
 
 def write(saved: Saved) -> Path:
-    """Writes `report.html` in the study's folder."""
+    """Write `report.html` in the study's folder, and return its path."""
     saved.folder.mkdir(parents=True, exist_ok=True)
     path = saved.folder / "report.html"
-    write_atomically(path, render(saved, repeat_command(saved) if saved.best is not None else ""))
+    command = repeat_command(saved) if saved.best is not None else ""
+    write_atomically(path, render(saved, command))
     return path
 
 
 def render(saved: Saved, command: str) -> str:
-    """The page.
+    """Return the page of a study.
 
     Args:
         saved: the study.
@@ -50,6 +55,7 @@ def render(saved: Saved, command: str) -> str:
     """
     complete = best_first(saved.trials, saved.directions)
     is_max = saved.directions[0] == "maximize"
+    space = [(name, f"<code>{esc(domain)}</code>") for name, domain in saved.space.items()]
     sections = [
         ("winner", "Winner", _winner(saved, command)),
         ("pareto", "Pareto table", _pareto(saved)),
@@ -62,75 +68,70 @@ def render(saved: Saved, command: str) -> str:
         ("timeline", "Workers", _timeline(saved)),
         ("failed", "Failed and put back", _failed(saved)),
         ("trials", "All trials", _trials(saved)),
-        (
-            "space",
-            "Space",
-            card(
-                facts((name, f"<code>{esc(domain)}</code>") for name, domain in saved.space.items())
-            ),
-        ),
+        ("space", "Space", card(facts(space))),
     ]
-    footer = f"Made from {len(saved.trials)} trials of the study's storage; every number on this page is read or computed from them."
+    footer = (
+        f"Made from {len(saved.trials)} trials of the study's storage; "
+        "every number on this page is read or computed from them."
+    )
     return render_page(f"{saved.name}: study", _masthead(saved), sections, footer=footer)
 
 
 def _drawn(complete: list[FrozenTrial], draw: Callable[[], str]) -> str:
+    """Return a drawing, or nothing where there are too few complete trials for it."""
     return draw() if len(complete) >= _MIN_DRAWN else ""
 
 
 def _masthead(saved: Saved) -> str:
+    """Return the head of the page: name, aims, progress and the winner or best trial."""
     counts = "".join(f"<span>{n} {esc(kind)}</span>" for kind, n in saved.counts.items() if n)
-    aims = ", ".join(
-        f"{'largest' if d == 'maximize' else 'smallest'} {name}"
-        for name, d in zip(saved.objectives, saved.directions, strict=True)
-    )
-    best = saved.best
-    banner = (
-        ""
-        if best is None
-        else f"<strong>{best.values[0]:.4f}</strong> {esc(saved.objectives[0])} in trial {best.number}, as the study saw it."
-    )
-    found = saved.facts.get(WINNER)
-    banner = f"{esc(found['line'])}" if found else banner
-    banner += f"<br>{esc(found['verdict'])}" if found and found.get("verdict") else ""
+    aims = list_aims(saved.objectives, saved.directions)
     total = saved.facts.get("total", "?")
+    progress = f"<small>{saved.n_done} of {total} trials</small>"
     return (
-        f'<p class="eyebrow">Study</p><h1>{esc(saved.name)} <small>{saved.n_done} of {total} trials</small></h1>'
+        f'<p class="eyebrow">Study</p><h1>{esc(saved.name)} {progress}</h1>'
         f'<p class="meta"><span>{esc(aims)}</span>{counts}</p>'
-        + (
-            f'<p class="banner level">{banner}</p>'
-            if banner
-            else '<p class="banner warn">No trial is complete yet.</p>'
-        )
+        f"{_banner(saved)}"
     )
+
+
+def _banner(saved: Saved) -> str:
+    """Return the line on the winner, or on the best trial where none was chosen."""
+    found = saved.facts.get(WINNER)
+    best = saved.best
+    if found:
+        text = esc(found["line"])
+        if found.get("verdict"):
+            text += f"<br>{esc(found['verdict'])}"
+    elif best is not None:
+        value = f"<strong>{best.values[0]:.4f}</strong> {esc(saved.objectives[0])}"
+        text = f"{value} in trial {best.number}, as the study saw it."
+    else:
+        return '<p class="banner warn">No trial is complete yet.</p>'
+    return f'<p class="banner level">{text}</p>'
 
 
 def _winner(saved: Saved, command: str) -> str:
+    """Return the table of candidates, with the command that repeats the winner or best trial."""
     found = saved.facts.get(WINNER)
-    repeat = (
-        f"<p>To repeat {'the winner' if found else 'the best trial'} as a run of its own:</p><pre>{esc(command)}</pre>"
-        if command
-        else ""
-    )
+    repeat = ""
+    if command:
+        what = "the winner" if found else "the best trial"
+        repeat = f"<p>To repeat {what} as a run of its own:</p><pre>{esc(command)}</pre>"
     if not found:
         return card(repeat) if repeat else ""
+
     rows = []
     for line in found["candidates"]:
         gap = line["difference"]
-        kind = (
-            ("best", "good")
-            if line["trial"] == found["best"]
-            else ("tied", "level")
-            if line["is_tied"]
-            else ("worse", "warn")
-        )
-        pill = f'<span class="pill {kind[1]}">{kind[0]}</span>'
-        pill += ' <span class="pill good">winner</span>' if line["trial"] == found["trial"] else ""
-        interval = (
-            f'{gap["value"]:+.3f} <span class="range">[{gap["low"]:+.3f}, {gap["high"]:+.3f}]</span>'
-            if gap["value"]
-            else ""
-        )
+        kind = describe_standing(line, found)
+        pill = f'<span class="pill {_PILLS[kind]}">{kind}</span>'
+        if line["trial"] == found["trial"]:
+            pill += ' <span class="pill good">winner</span>'
+        interval = ""
+        if gap["value"]:
+            ends = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
+            interval = f'{gap["value"]:+.3f} <span class="range">{ends}</span>'
         cells = (
             f"{line['mean']:.4f}",
             f"{line['sd']:.4f}",
@@ -139,7 +140,8 @@ def _winner(saved: Saved, command: str) -> str:
             f"{line['n_parameters']:,}",
             f"{line['fit_seconds']:.1f}",
         )
-        rows.append((str(line["trial"]), *cells, esc(" ".join(map(short, line["words"])))))
+        settings = " ".join(map(short, line["words"]))
+        rows.append((str(line["trial"]), *cells, esc(settings)))
     header = (
         "trial",
         "mean",
@@ -150,117 +152,117 @@ def _winner(saved: Saved, command: str) -> str:
         "seconds",
         "settings",
     )
-    caption = "Trained again on fresh seeds and compared in pairs on val. Of those tied with the best, the simplest wins; it alone saw test."
-    return card(table(header, rows, caption=caption, numbers=(1, 2, 3, 5, 6)), repeat)
+    caption = (
+        "Trained again on fresh seeds and compared in pairs on val. "
+        "Of those tied with the best, the simplest wins; it alone saw test."
+    )
+    candidates = table(header, rows, caption=caption, numbers=(1, 2, 3, 5, 6))
+    return card(candidates, repeat)
 
 
 def _pareto(saved: Saved) -> str:
+    """Return the Pareto table of a study of several objectives."""
     if len(saved.objectives) == 1:
         return ""
     front = pareto(saved.trials, saved.directions)
-    rows = [(str(t.number), *(f"{v:.4g}" for v in t.values), esc(_words(t))) for t in front]
+    rows = []
+    for t in front:
+        values = [f"{value:.4g}" for value in t.values]
+        rows.append((str(t.number), *values, esc(_words(t))))
     caption = "No other trial is better in all of these at once."
-    return card(
-        table(
-            ("trial", *map(esc, saved.objectives), "settings"),
-            rows,
-            caption=caption,
-            numbers=range(1, len(saved.objectives) + 1),
-        )
-    )
+    header = ("trial", *map(esc, saved.objectives), "settings")
+    numbers = range(1, len(saved.objectives) + 1)
+    return card(table(header, rows, caption=caption, numbers=numbers))
 
 
 def _history(saved: Saved, *, is_max: bool) -> str:
-    caption = "Each complete trial in colour, pruned ones grey at their last value; the line is the best so far. Arrows stand for those beyond."
-    single = [t for t in saved.trials if len(saved.objectives) == 1 or t.state.name == "COMPLETE"]
-    drawing = (
-        charts.history_chart(single, saved.objectives[0], is_max=is_max)
-        if len(saved.objectives) == 1
-        else ""
+    """Return the chart of the trials' values, for a study of one objective."""
+    if len(saved.objectives) > 1:
+        return ""
+    title = "Values of the trials"
+    caption = (
+        "Each complete trial in colour, pruned ones grey at their last value; "
+        "the line is the best so far. Arrows stand for those beyond."
     )
-    return (
-        figure("Values of the trials", caption, _scrolled(drawing, "Values of the trials"))
-        if drawing
-        else ""
-    )
+    drawing = charts.history_chart(saved.trials, saved.objectives[0], is_max=is_max)
+    return figure(title, caption, _scrolled(drawing, title))
 
 
 def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> str:
+    """Return the charts of the parameters, the most important ones first."""
     objective = saved.objectives[0]
     shares = saved.importances()
-    names = sorted({n for t in complete for n in t.params}, key=lambda name: -shares.get(name, 0.0))
+    varied = {name for t in complete for name in t.params}
+    names = sorted(varied, key=lambda name: -shares.get(name, 0.0))
     parts = []
     if shares:
-        few = (
-            f" Of {len(complete)} trials: a first hint, no more."
-            if len(complete) < _FEW_TRIALS
-            else ""
-        )
-        caption = f"The share of each in what makes good trials good (PED-ANOVA).{few}"
+        caption = "The share of each in what makes good trials good (PED-ANOVA)."
+        if len(complete) < _FEW_TRIALS:
+            caption += f" Of {len(complete)} trials: a first hint, no more."
         parts.append(figure("Importance", caption, charts.importance_chart(shares)))
+
     if len(names) > 1:
-        contour = charts.contour_chart(complete, names[0], names[1], is_max=is_max)
-        if any(names[0] in t.params and names[1] in t.params for t in complete):
-            parts.append(
-                figure(
-                    "The two that mattered most", "The darker the better; dots are trials.", contour
-                )
-            )
-    slices = [
-        figure(
-            name,
-            f"{objective} over {name}",
-            charts.slice_chart(complete, name, objective, is_max=is_max),
-        )
-        for name in names
-        if sum(name in t.params for t in complete) >= _MIN_DRAWN
-    ]
-    lines = _scrolled(
-        charts.parallel_chart(complete, objective, is_max=is_max), "Parallel coordinates"
-    )
+        first, second = names[:2]
+        contour = charts.contour_chart(complete, first, second, is_max=is_max)
+        if any(first in t.params and second in t.params for t in complete):
+            caption = "The darker the better; dots are trials."
+            parts.append(figure("The two that mattered most", caption, contour))
+
+    slices = []
+    for name in names:
+        n_trials = sum(name in t.params for t in complete)
+        if n_trials >= _MIN_DRAWN:
+            drawing = charts.slice_chart(complete, name, objective, is_max=is_max)
+            slices.append(figure(name, f"{objective} over {name}", drawing))
+
+    drawing = charts.parallel_chart(complete, objective, is_max=is_max)
+    lines = _scrolled(drawing, "Parallel coordinates")
     wide = figure("All together", "Each line is a trial; the best quarter stands out.", lines)
-    return f'<div class="two">{"".join(parts)}</div>{wide}<div class="two" style="margin-top:1rem">{"".join(slices)}</div>'
+    return (
+        f'<div class="two">{"".join(parts)}</div>{wide}'
+        f'<div class="two" style="margin-top:1rem">{"".join(slices)}</div>'
+    )
 
 
 def _timeline(saved: Saved) -> str:
     if not any(t.datetime_start is not None for t in saved.trials):
         return ""
-    drawing = _scrolled(charts.timeline_chart(saved.trials), "Who did what when")
-    return figure(
-        "Who did what when", "Blue is complete, grey pruned, red failed or put back.", drawing
-    )
+    title = "Who did what when"
+    caption = "Blue is complete, grey pruned, red failed or put back."
+    return figure(title, caption, _scrolled(charts.timeline_chart(saved.trials), title))
 
 
 def _scrolled(drawing: str, label: str) -> str:
-    """A broad drawing, which keeps its size on a narrow screen and scrolls there."""
+    """Return a broad drawing that keeps its size on a narrow screen and scrolls there."""
     return framed(drawing, label, cls="wide scroll")
 
 
 def _failed(saved: Saved) -> str:
-    failed = [t for t in saved.trials if t.state.name == "FAIL"]
-    if not failed:
+    """Return the list of trials that failed or were put back."""
+    lines = []
+    for t in saved.trials:
+        if t.state.name == "FAIL":
+            error = str(t.user_attrs.get(ERROR, "stopped from outside, put back"))
+            lines.append(f"Trial {t.number}: {error.splitlines()[0]}")
+    if not lines:
         return ""
-    return card(
-        points(
-            f"Trial {t.number}: {str(t.user_attrs.get(ERROR, 'stopped from outside, put back')).splitlines()[0]}"
-            for t in failed
-        )
-    )
+    return card(points(lines))
 
 
 def _trials(saved: Saved) -> str:
+    """Return the folded table of all trials."""
     rows = []
     for t in saved.trials:
         value = ", ".join(f"{v:.4g}" for v in t.values) if t.values else ""
         seconds = f"{t.duration.total_seconds():.1f}" if t.duration is not None else ""
-        rows.append((str(t.number), t.state.name.lower(), value, seconds, esc(_words(t))))
+        state = t.state.name.lower()
+        rows.append((str(t.number), state, value, seconds, esc(_words(t))))
     header = ("trial", "state", esc(", ".join(saved.objectives)), "seconds", "settings")
-    return fold(
-        f"{len(rows)} trials", card(table(header, rows, caption="By number", numbers=(2, 3)))
-    )
+    by_number = table(header, rows, caption="By number", numbers=(2, 3))
+    return fold(f"{len(rows)} trials", card(by_number))
 
 
 def _words(trial: FrozenTrial) -> str:
-    return " ".join(
-        map(short, trial.user_attrs.get("words", [f"{k}={v}" for k, v in trial.params.items()]))
-    )
+    drawn = [f"{name}={value}" for name, value in trial.params.items()]
+    words = trial.user_attrs.get("words", drawn)
+    return " ".join(map(short, words))
