@@ -26,6 +26,7 @@ _NO_COMPLETION = "Hydra completes the words of files and programs, and of no `py
 
 _NO_OTHER_ROOT = "all is checked against conf/train.yaml; put what is yours into ./conf/experiment/NAME.yaml, and say experiment=NAME"
 
+# Flags of Hydra that can't do here what they say, and what to do instead.
 _WITHOUT_EFFECT = {
     "--shell-completion": _NO_COMPLETION,
     "-sc": _NO_COMPLETION,
@@ -34,8 +35,8 @@ _WITHOUT_EFFECT = {
     "--config-name": _NO_OTHER_ROOT,
     "-cn": _NO_OTHER_ROOT,
 }
-"""Flags of Hydra that can't do here what they say, and what to do instead."""
 
+# Hydra's own text recommends flags and keys that are refused here.
 _HYDRA_HELP = """Hydra composes the configuration of studperf.train; its grammar: https://hydra.cc
 
 Flags:
@@ -57,7 +58,6 @@ Keys of Hydra that are heeded:
   hydra.job.env_set.NAME=VALUE  an environment variable of each run
   hydra.callbacks               Hydra's callbacks
 The others are refused, with the key that does their work here."""
-"""Hydra's own text recommends flags and keys that are refused here."""
 
 
 def _check_hydra_flags(flags: Sequence[str]) -> None:

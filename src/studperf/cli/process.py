@@ -28,14 +28,14 @@ _DEBUG = "STUDPERF_DEBUG"
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
+# Errors that the system may raise about a path.
 _OF_A_PATH = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ETXTBSY, errno.EINVAL),
 )
-"""What a path can be refused for."""
 
+# The exit code of `run_command`, for the exit handler of `end_at_once`.
 _exit_code: list[int] = []
-"""What `run_command` ended with."""
 
 
 def run_command(command: Callable[[], int | None]) -> None:

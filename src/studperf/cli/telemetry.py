@@ -2,6 +2,7 @@
 
 import os
 
+# Environment variables that switch a library's reports off, and their values.
 SWITCHES = {
     # onnxruntime 1.32 writes a device id and a database below ~/.cache/Microsoft and reports machine
     # and interpreter, from its import on: `disable_telemetry_events()` comes too late for the files.
@@ -18,7 +19,6 @@ SWITCHES = {
     # What libraries have agreed on; several of those above heed it, and others will.
     "DO_NOT_TRACK": "1",
 }
-"""Variable of the environment -> the value that switches a library's reports off."""
 
 
 def switch_off() -> None:

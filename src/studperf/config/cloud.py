@@ -1,4 +1,4 @@
-"""The shape of the block `cloud`: where a run happens, and what is rented for it."""
+"""The shape of the `cloud` block: which machine trains a run, and what is rented for it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Machine = Annotated[
     str, of_form(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")
 ]
 Accelerator = Annotated[str, of_form(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
+# Vertex AI attaches no other number of accelerators to a machine.
 Accelerators = Literal[1, 2, 4, 8, 16]
-"""Of one machine; Vertex AI attaches no other number."""
 Account = Annotated[
     str, of_form(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")
 ]
@@ -50,12 +50,12 @@ SecretName = Annotated[
         is_shown=False,
     ),
 ]
+# In GB; Vertex AI gives no smaller disk.
 DiskSize = Annotated[int, Field(ge=100, strict=True)]
-"""In GB; Vertex AI gives no less."""
 
 
 class Local(Block):
-    """Here, on this machine."""
+    """A run on this machine."""
 
     name: Literal["local"]
 
@@ -74,8 +74,9 @@ class Local(Block):
 class Vertex(Block):
     """A custom job on Vertex AI.
 
-    `secrets` maps environment variables to names in Secret Manager: a value never travels with a job. `max_cost` is in the currency of
-    the table of prices, and is compared with what the job costs if it runs until `timeout_s`.
+    `secrets` maps environment variables to names in Secret Manager: a value never travels with a
+    job. `max_cost` is in the currency of the table of prices, and is compared with what the job
+    costs if it runs until `timeout_s`.
     """
 
     name: Literal["vertex"]
@@ -116,12 +117,12 @@ class Vertex(Block):
 
     @property
     def n_machines(self) -> int:
-        """Machines that are rented; a study without a database has its workers on one."""
+        """Number of rented machines; a study without a database keeps all of its workers on one."""
         return max(self.nodes, self.workers if self.has_database else 1)
 
     @property
     def has_database(self) -> bool:
-        """Whether workers on several machines can share a study."""
+        """Return True if workers on several machines can share a study."""
         return "STUDPERF_STORAGE" in self.secrets
 
 

@@ -1,4 +1,4 @@
-"""The shape of a dataset's YAML: where the table comes from, what each column is, how rows are split."""
+"""The shape of a dataset's YAML: the table's source, its columns and the split of its rows."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NO_FEATURE = {
     "features": "which can't be a feature",
     "allow_leaks": "so no model sees it; to train with it, give it another kind",
 }
+# Names that need no quotes in a shell.
 DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
-"""Names that need no quotes in a shell."""
 _MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 # What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
 _KEYS_BY_KIND = {
@@ -37,7 +37,10 @@ _KEYS_BY_KIND = {
 
 
 def _as_text(value: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-    """YAML reads `levels: [1, 2]` as integers and `[yes, no]` as booleans; a level is text."""
+    """Return a level as text.
+
+    YAML reads `levels: [1, 2]` as integers and `[yes, no]` as booleans.
+    """
     if isinstance(value, bool) or value is None:
         raise ValueError(f"a level is text: write {str(value)!r} in quotes")
     return str(value) if isinstance(value, int | float) else value
@@ -47,7 +50,7 @@ Level = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Block(BaseModel):
-    """Keys that our code reads: closed to unknown ones, frozen once checked."""
+    """A block of keys that our code reads; it refuses unknown keys and is frozen once checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,14 +59,17 @@ _Checked = TypeVar("_Checked", bound=Block)
 
 
 def _without(checked: _Checked, faults: list[str]) -> _Checked:
-    """What was checked, once it is seen to be without faults; a validator tells all of them, not the first."""
+    """Return a checked block, or raise one error that lists all of its faults."""
     if faults:
         raise ValueError("; ".join(faults))
     return checked
 
 
 class Cut(Block):
-    """How a leak column follows from the target: the label of the interval the target falls into, closed on the left."""
+    """Intervals of the target that a leak column names by their labels.
+
+    Each interval is closed on the left.
+    """
 
     at: tuple[Number, ...]
     labels: tuple[Level, ...]
@@ -80,9 +86,10 @@ class Cut(Block):
 class Column(Block):
     """One column of the table.
 
-    `fill` says what to put where a value is missing (`median`, `mode` or a value), learnt from the training rows; without it a
-    missing value is refused. `unseen` says what to do with a level that `levels` does not name. With `rare: 5`, levels that fewer than
-    5 training rows have are taken together as `other`. Outside of `range` a number is impossible; `typical` is where the simulator
+    `fill` says what to put where a value is missing (`median`, `mode` or a value), learnt from the
+    training rows; without it a missing value is refused. `unseen` says what to do with a level that
+    `levels` does not name. With `rare: 5`, levels that fewer than 5 training rows have are taken
+    together as `other`. Outside of `range` a number is impossible; `typical` is where the simulator
     draws, and `step` how finely.
     """
 
@@ -138,7 +145,10 @@ class Column(Block):
 
 
 class Target(Block):
-    """The column to predict. `noise_floor` is the smallest believable RMSE, in the target's unit, when it is known."""
+    """The column to predict.
+
+    `noise_floor` is the smallest believable RMSE, in the target's unit, where it is known.
+    """
 
     column: str
     unit: str = ""
@@ -147,7 +157,10 @@ class Target(Block):
 
 
 class Simulation(Block):
-    """What the embedded simulator draws: `intercept + sum(law * column) + noise`, clipped to the target's range."""
+    """Settings of the embedded simulator.
+
+    It draws `intercept + sum(law * column) + noise`, clipped to the target's range.
+    """
 
     rows: PositiveInt
     seed: NonNegativeInt
@@ -157,9 +170,10 @@ class Simulation(Block):
 
 
 class Source(Block):
-    """Where the table comes from, and what happens when `path` is not there. `missing` names the cells that hold no value.
+    """The table's file, how to read it, and what to do if it is not there.
 
-    `decimal` and `thousands` say how numbers are written in a text file, `1.234,5` with a comma and a point.
+    `missing` names the texts of cells that hold no value. `decimal` and `thousands` say how numbers
+    are written in a text file: `1.234,5` with a comma and a point.
     """
 
     path: str | None
@@ -203,7 +217,7 @@ class Source(Block):
 
 
 class Split(Block):
-    """Fractions of the rows, drawn once from `seed`."""
+    """Fractions of the rows for train, val and test, drawn once from `seed`."""
 
     train: Fraction
     val: Fraction
@@ -221,10 +235,11 @@ class Split(Block):
 
 
 class Dataset(Block):
-    """A dataset YAML. `features`, when given, narrows the columns of a feature kind to those named.
+    """A dataset's YAML.
 
-    `memory` says where the encoded rows of a large table lie: in memory (`ram`), in files that are mapped into it (`disk`), or, with
-    `auto`, in memory if they take at most half of what could be had.
+    `features`, when given, narrows the columns of a feature kind to those named. `memory` says
+    where the encoded rows of a large table lie: in memory (`ram`), in files that are mapped into it
+    (`disk`), or, with `auto`, in memory if they take at most half of what could be had.
     """
 
     name: str
@@ -282,7 +297,7 @@ class Dataset(Block):
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The columns that a model sees, in the YAML's order."""
+        """Names of the columns that a model sees, in the YAML's order."""
         return tuple(
             name
             for name, column in self.columns.items()
@@ -290,5 +305,5 @@ class Dataset(Block):
         )
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
-        """Names of the features of these kinds, in the YAML's order."""
+        """Return the names of the features of these kinds, in the YAML's order."""
         return tuple(name for name in self.feature_names if self.columns[name].kind in kinds)

@@ -1,4 +1,4 @@
-"""Faults of a configuration in words: where, what was expected, what came, and the nearest valid name."""
+"""Faults of a configuration: the place, what was expected, what came, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with the configuration."""
+    """One fault of a configuration: its place and a description."""
 
     where: str
     what: str
 
     def __str__(self) -> str:
-        """As a line of the message."""
+        """Return the fault as a line of a message."""
         return f"{self.where}: {self.what}"
 
 
 def unknown_key(name: str, known: Iterable[str]) -> str:
-    """Says that a name is unknown and which valid one is nearest, or all of them when none is near."""
+    """Return a message that a name is unknown, with the nearest valid name or else all of them."""
     names = sorted(known)
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if nearest:
@@ -32,7 +32,13 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
 
 
 def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None = None) -> Fault:
-    """A pydantic error as a fault; `owner` is the block that the key stands in, when it is one of ours."""
+    """Return a pydantic error as a fault.
+
+    Args:
+        error: an entry of `ValidationError.errors()`.
+        where: the key that it is about.
+        owner: the block that holds the key, if it is one of ours; names the nearest valid key.
+    """
     kind, value = error["type"], error.get("input")
     if kind == "extra_forbidden" and owner is not None:
         return Fault(where, unknown_key(where.rsplit(".", 1)[-1], owner.model_fields))
@@ -44,7 +50,7 @@ def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None 
 
 
 def expectation(error: Mapping[str, Any]) -> str:
-    """What a pydantic error expected, as it follows "must be"."""
+    """Return what a pydantic error expected, as it follows "must be"."""
     match error["type"]:
         case "too_short" | "too_long":
             bound = (

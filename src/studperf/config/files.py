@@ -1,4 +1,4 @@
-"""What a path must be before it is opened: a regular file, whose size is known and which has an end."""
+"""Checks of a data file before it is opened: it must be a regular file with a known size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _OTHER_KINDS = (
 def check_file(path: Path) -> int:
     """Check that a path is a regular file that holds something, and return its size in bytes.
 
-    A pipe or a device may never end, so it is refused before it is opened. Files below `/proc` are regular and tell size 0.
+    A pipe or a device may never end, so it is refused before it is opened. Files below `/proc` are
+    regular, but their size reads 0.
 
     Raises:
         DataError: says what the path is instead, and the way out.

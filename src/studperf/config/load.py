@@ -43,11 +43,14 @@ _TRAINER_GIVEN = frozenset(
 
 
 def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunConfig:
-    """The first line of every entry: checks a composed configuration whole.
+    """Check a composed configuration as a whole and return it.
+
+    Every entry point begins with it.
 
     Args:
         cfg: composed by Hydra, or the plain values that a run recorded.
-        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so only our models are accepted.
+        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so
+            only our models are accepted.
 
     Returns:
         The configuration as frozen plain values; past this line there is no DictConfig.
@@ -71,7 +74,10 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
 
 
 def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """A run's values, with the default of each key that did not exist yet when it was recorded; its data, model and trainer as they are."""
+    """Return a run's values, with defaults for keys that are newer than its record.
+
+    Its data, model and trainer stay as they are.
+    """
     new = {key: value for key, value in defaults.items() if key not in recorded}
     for key, value in recorded.items():
         default = defaults.get(key)
@@ -87,7 +93,10 @@ def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None:
-    """Put the model's name in the place of `auto`; of a run recorded without one, the name that it had then."""
+    """Put the model's name in the place of `auto`.
+
+    A run that was recorded without a name gets the one that it had then.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     from studperf.config.interpolation import typed_words
@@ -105,7 +114,7 @@ def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None
 
 
 def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:
-    """Every fault of `hydra.sweeper`, and the checked settings of a study where there is none."""
+    """Return all faults of `hydra.sweeper`, and the settings of a study if there are none."""
     from pydantic import ValidationError
 
     from studperf.config.code.signature import check_node
@@ -131,7 +140,10 @@ def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | 
 
 
 def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False) -> DictConfig:
-    """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`; with Hydra's own part where it is wanted."""
+    """Compose `conf/train.yaml` with overrides, outside of `@hydra.main`.
+
+    Hydra's own part is left out unless it is asked for.
+    """
     from hydra import compose as hydra_compose
 
     from studperf.config.naming import put_name, take_hydra_off
@@ -145,7 +157,9 @@ def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False)
 
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
-    """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first.
+    """Compose overrides and load the result.
+
+    All faults of the overrides are listed at once, where Hydra would stop at the first.
 
     Raises:
         ConfigError: lists every fault, or says that the overrides name several configurations.
@@ -165,7 +179,9 @@ def load_overrides(overrides: Sequence[str]) -> RunConfig:
 def accept_overrides(
     overrides: Sequence[str], *, check_study: CheckStudy | None = None
 ) -> list[str]:
-    """The overrides as Hydra takes them, once all of them, each value of a sweep included, were seen to be without fault.
+    """Return the overrides as Hydra takes them, after checking every one of them.
+
+    Each value of a sweep is checked too.
 
     Args:
         overrides: words of the command line.
@@ -181,7 +197,9 @@ def accept_overrides(
 def accept_command(
     words: Sequence[str], *, is_multirun: bool, check_study: CheckStudy | None = None
 ) -> list[str]:
-    """Return the words of a command line as `hydra.main` takes them, once all of them were seen to be without fault.
+    """Return the words of a command line as `hydra.main` takes them, after checking them.
+
+    Each value of a sweep is checked too.
 
     Args:
         words: of the command line, without its flags.
@@ -229,7 +247,7 @@ def _read_line(
 
 
 def compose_first(words: Sequence[str]) -> DictConfig:
-    """Composes accepted words with the first value of each that is swept, and with Hydra's own part."""
+    """Compose accepted words with the first value of each sweep, and with Hydra's own part."""
     from studperf.config.line.overrides import first_values
 
     with _hydra():
@@ -238,9 +256,10 @@ def compose_first(words: Sequence[str]) -> DictConfig:
 
 
 def register_resolvers() -> None:
-    """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups.
+    """Register the resolvers of our YAML files.
 
-    `${oc.env:...}` answers from now on for those keys alone that may name a variable.
+    `${own_conf:}` is ./conf if there is one, so that an installed studperf finds a user's own
+    groups. `${oc.env:...}` answers from now on only for the keys that may name a variable.
     """
     from omegaconf import OmegaConf
 
@@ -286,7 +305,9 @@ def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve_references(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values with every reference followed, once `find_references` had nothing to say of them.
+    """Return plain values with every reference followed.
+
+    `find_references` must have found no fault.
 
     Raises:
         ConfigError: a reference leads nowhere.
@@ -329,7 +350,11 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
 
 
 def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block]) -> list[Fault]:
-    """A fault for each key: a union complains once for each of its branches, with the branch's name at the end of the place."""
+    """Return one fault for each key.
+
+    pydantic reports a union once for each of its branches, with the branch's name at the end of the
+    place.
+    """
     from studperf.config.faults import Fault, expectation, explain
 
     by_key: dict[str, list[Any]] = {}
@@ -351,7 +376,10 @@ def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block
 
 
 def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ...]:  # noqa: ANN401 - whatever YAML held
-    """A place without the names by which pydantic tells the blocks of `cloud` apart: they are no keys."""
+    """Return a place without the tags that tell the blocks of `cloud` apart.
+
+    pydantic puts them there; they are no keys.
+    """
     match loc:
         case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
             return ("cloud", *rest)
@@ -359,7 +387,7 @@ def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ..
 
 
 def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
-    """How far a place leads along keys that are really there."""
+    """Return how many parts of a place lead along keys that exist."""
     for i, part in enumerate(loc):
         if (isinstance(plain, dict) and part in plain) or (
             isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)
@@ -418,7 +446,10 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
 
 
 def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
-    """The block that a fault's key stands in, found by walking the shape along the key."""
+    """Return the block that holds a fault's key; None if it is none of ours.
+
+    It is found by walking the shape along the key.
+    """
     owner = shape
     for part in loc[:-1]:
         fields = getattr(owner, "model_fields", {})

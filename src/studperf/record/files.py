@@ -35,13 +35,13 @@ HISTORY = "history.csv"
 
 LOG_FILE = "log.txt"
 
+# docker/train.Dockerfile sets this variable in an image.
 COMMIT = "STUDPERF_COMMIT"
-"""Set in an image by docker/train.Dockerfile."""
 
 WANDB = "wandb"
 
+# Below `runs`: a folder for each study.
 STUDIES = "sweeps"
-"""Below `runs`: a folder for each study."""
 """The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 
 

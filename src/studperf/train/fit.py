@@ -40,6 +40,7 @@ from studperf.train.module import ScoreModule
 # Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two cores, 64-32 MLP: 193 against 180 us a
 # step; four times the CPU when the cores are busy). TabM and FT-Transformer on 8,000 rows are above it.
 ONE_THREAD_FLOPS = 1e8
+# The Trainer's arguments with which steps can be made by the chunk, the default first.
 _CHUNKED: dict[str, tuple[Any, ...]] = {
     "precision": ("32-true", "32", 32, None),
     "accumulate_grad_batches": (1,),
@@ -47,12 +48,13 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
     "num_nodes": (1,),
     "strategy": ("auto",),
 }
-"""The Trainer's arguments with which steps can be made by the chunk, the default first."""
 _LAST_EPOCHS = 20
 """Training is cut short where the best epoch is among the last twentieth of all, the very last one at least,"""
 _LATE_EPOCHS = 5
 _MIN_GAIN = 0.001
 """and the error fell by more than this over the last fifth: a rate that has come to rest gains less."""
+# Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act
+# upon, step by step.
 _NO_MATTER = frozenset(
     (
         "_target_",
@@ -65,7 +67,6 @@ _NO_MATTER = frozenset(
         "benchmark",
     )
 )
-"""Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act upon, step by step."""
 _STEP_HOOKS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward"),
     *("on_after_backward", "on_before_optimizer_step"),

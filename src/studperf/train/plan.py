@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from studperf.config.run import RunConfig
 
 PLAN = "plan.yaml"
+# Holds the words and the configuration of the runs of `repeat=`.
 REPEAT = "repeat.yaml"
-"""Of the runs of `repeat=`: their words, and their configuration."""
 _OUR_MODELS = "studperf.models."
 _NAMES_CODE = "_target_"
 _INTERPOLATES = "${"

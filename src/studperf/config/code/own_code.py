@@ -1,4 +1,7 @@
-"""A fault in a model file of the user's own, told by its file, line and source line instead of by a traceback through the libraries."""
+"""Descriptions of errors in a user's own model file.
+
+They name the file, the line and its source instead of a traceback through the libraries.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from pathlib import Path
 
 from studperf.config.code.signature import module_file
 
+# Lines of an error's own message that are shown: torch appends pages to some.
 _MAX_LINES = 4
-"""Of an error's own message: torch appends pages to some."""
 
 
 def describe_own_fault(error: BaseException, target: str) -> str | None:
@@ -40,7 +43,7 @@ def describe_own_fault(error: BaseException, target: str) -> str | None:
 
 
 def is_raised_on_purpose(error: BaseException) -> bool:
-    """Return whether the statement that raised an error is a `raise`."""
+    """Return True if the statement that raised an error is a `raise`."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and (frames[-1].line or "").startswith("raise")
 
@@ -54,7 +57,7 @@ def _describe(error: BaseException, file: Path, line: int | None, source: str, n
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it came from."""
+    """Yield an error and those that it came from."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

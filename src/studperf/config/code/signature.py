@@ -1,6 +1,7 @@
-"""Reads a constructor's signature from source text, so that a node is checked before anything heavy is imported.
+"""Reading of a constructor's signature from source text, without importing its module.
 
-`import lightning` takes seconds; parsing the one file that defines `Trainer` takes milliseconds.
+A node of the configuration is checked before anything heavy is loaded: `import lightning` takes
+seconds, parsing the one file that defines `Trainer` takes milliseconds.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ _VOCABULARY: dict[str, Any] = {
 
 
 class TargetNotFoundError(Exception):
-    """No class or function stands at the dotted path."""
+    """Raised when a dotted path leads to no class or function."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Parameters of a constructor. An annotation we can't read statically is None: only its name is checked."""
+    """Parameters of a constructor.
+
+    An annotation that can't be read statically is None; then only the argument's name is checked.
+    """
 
     annotations: dict[str, Any] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
@@ -50,7 +54,9 @@ class Signature:
 def check_node(
     node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """The node with its arguments as their types want them, and every fault: unknown, missing and ill-typed arguments.
+    """Return a node with its arguments converted to their types, and all of its faults.
+
+    Faults are unknown, missing and ill-typed arguments.
 
     Args:
         node: the `_target_` and its keyword arguments, plain values.
@@ -108,7 +114,7 @@ def _check_value(value: Any, annotation: Any, where: str) -> tuple[Any, list[Fau
 
 @cache
 def read_signature(target: str) -> Signature:
-    """The signature of the class or function at a dotted path, without importing it.
+    """Return the signature of the class or function at a dotted path, without importing it.
 
     Raises:
         TargetNotFoundError: nothing stands there; the message names the nearest thing that does.
@@ -117,7 +123,7 @@ def read_signature(target: str) -> Signature:
 
 
 def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
-    """The definition at a dotted path, and the module it stands in."""
+    """Return the definition at a dotted path, and the module that holds it."""
     parts = target.split(".")
     for n_module in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:n_module])
@@ -173,7 +179,7 @@ def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
 
 @cache
 def module_file(module: str) -> Path | None:
-    """Return the file of a module, without importing it; None where there is none.
+    """Return the file of a module without importing it; None if there is none.
 
     Only the top-level package is looked up by Python: a dotted look-up would import it.
     """

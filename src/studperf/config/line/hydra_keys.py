@@ -1,7 +1,8 @@
 """Hydra's own keys (`hydra.*`): which of them are heeded here, and which key does the work of the others.
 
-studperf gives each run a folder, a record and a log of its own, so many of Hydra's keys would change nothing. A key that changes
-nothing is refused with the way out; none is accepted and then ignored.
+studperf gives each run a folder, a record and a log of its own, so many of Hydra's keys would
+change nothing. A key that changes nothing is refused with the way out; none is accepted and then
+ignored.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _FOLDERS = (
     "runs=FOLDER says below which one, and of a multirun hydra.sweep.dir=FOLDER"
 )
 _LOGS = "changes nothing here: all that is logged is in log.txt of the run's folder"
+# The reason why a key is refused, and the key to use instead; the longest name that fits counts.
 _INSTEAD = {
     "defaults": _SET_BY_HYDRA,
     "searchpath": "say --config-dir FOLDER, or put your groups into ./conf/",
@@ -45,15 +47,14 @@ _INSTEAD = {
     "overrides": _SET_BY_HYDRA,
     "runtime": _SET_BY_HYDRA,
 }
-"""What to say of a key that is refused; the longest name that fits counts."""
 _HEEDED = ("mode", "sweep.dir", "launcher", "sweeper", "callbacks", "job.env_set")
+# Keys that each composition fills in anew, so that a difference says nothing.
 _COMPUTED = ("overrides", "runtime", "job.override_dirname", "job.name")
-"""Keys that each composition fills in anew, so that a difference says nothing."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A word of the command line that is about Hydra: `hydra.job.chdir=true` or `hydra/launcher=joblib`."""
+    """A command-line word about Hydra: `hydra.job.chdir=true` or `hydra/launcher=joblib`."""
 
     key: str
     value: str
@@ -61,7 +62,10 @@ class Given:
 
 
 def find_refused_words(given: Iterable[Given]) -> list[Fault]:
-    """Find the words that can't even be composed, or should not be: Hydra 1.3.8 answers some of them with a traceback."""
+    """Find the words that can't be composed, or should not be.
+
+    Hydra 1.3.8 answers some of them with a traceback.
+    """
     faults = []
     for word in given:
         name = word.key.removeprefix("hydra.")
@@ -81,9 +85,11 @@ def find_hydra_faults(
 
     Args:
         given: Hydra's words of the command line.
-        cfg: what the command line composes to, with Hydra's own part; a YAML of the user's may have set keys as well.
+        cfg: what the command line composes to, with Hydra's own part; a YAML of the user's may have
+            set keys as well.
         base: what an empty command line composes to.
-        is_multirun: whether -m stands on the command line; None where that is not known, as outside of a command.
+        is_multirun: whether -m stands on the command line; None where that is not known, as outside
+            of a command.
     """
     words = {word.key: word.value for word in given}
     faults = list(_find_changed(cfg.hydra, base.hydra))
@@ -98,7 +104,10 @@ def find_hydra_faults(
 
 
 def _find_changed(hydra: DictConfig, base: DictConfig) -> Iterator[Fault]:
-    """Find the keys that differ from Hydra's usual ones, each told at the name that `_INSTEAD` has for it."""
+    """Find the keys that differ from Hydra's defaults.
+
+    Each fault stands at the name that `_INSTEAD` has for the key.
+    """
     wanted = OmegaConf.to_container(hydra, resolve=False)
     usual = OmegaConf.to_container(base, resolve=False)
     for name in _differing("", wanted, usual):
@@ -149,13 +158,16 @@ def _find_unused_in_multirun(cfg: DictConfig, base: DictConfig) -> Iterator[Faul
 
 
 def _sweep_dir(cfg: DictConfig) -> object:
-    """As it was written: the usual one holds the time."""
+    """Return the sweep folder unresolved.
+
+    The default one holds the time, so that two resolved ones would never be equal.
+    """
     sweep = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     return sweep.get("dir") if isinstance(sweep, dict) else None
 
 
 def _find_unused_in_run(words: dict[str, str], cfg: DictConfig) -> Iterator[Fault]:
-    """Find what is for several runs, where one is asked for."""
+    """Find the keys for several runs where only one run is asked for."""
     for key in words:
         name = key.removeprefix("hydra/").removeprefix("hydra.").split("/")[0]
         if _below(name, ("sweep.dir", "launcher", "sweeper")):
@@ -171,7 +183,7 @@ def _below(name: str, prefixes: Iterable[str]) -> bool:
 
 
 def _name_of(name: str) -> str:
-    """The longest part of a dotted name that `_INSTEAD` knows; the whole name where it knows none."""
+    """Return the longest part of a dotted name that `_INSTEAD` has, or else the whole name."""
     known = [key for key in _INSTEAD if _below(name, [key])]
     longest = max(known, key=len, default=name)
     return name if longest in ("job", "run", "sweep") else longest

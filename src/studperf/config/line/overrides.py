@@ -1,4 +1,7 @@
-"""Finds every fault of a command line. Hydra stops at the first, names no neighbour and lets `+typo` through."""
+"""Search for every fault of a command line.
+
+Hydra stops at the first fault, offers no near name and lets `+typo` through.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,9 @@ Check = Callable[["DictConfig"], list[Fault]]
 CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER = "hydra.sweeper."
 _SWEEPER_WORD = "hydra/sweeper=multirun"
+# Keys of Hydra's own sweeper, which makes a multirun without a study.
 _OF_HYDRA = ("_target_", "params", "max_batch_size")
-"""Keys of Hydra's own sweeper, which makes a multirun without a study."""
+# The functions of Hydra's grammar.
 _FUNCTIONS = (
     "bool",
     "choice",
@@ -52,16 +56,19 @@ _FUNCTIONS = (
     "str",
     "tag",
 )
-"""Of Hydra's grammar."""
 
 
 _FREE = ("hydra.job.env_set", "hydra.callbacks")
+# Runs of one multirun: more would take days, and the list of a mistyped range would fill the memory
+# before anybody sees it.
 _MAX_RUNS = 10_000
-"""Of one multirun: more would take days, and a mistyped range holds the memory before it is seen."""
 
 
 def group_names() -> set[str]:
-    """The configuration groups: the folders of conf/, and those of a user's own. Asking Hydra takes as long as composing."""
+    """Return the configuration groups: the folders of conf/ and of a user's own.
+
+    Asking Hydra for them takes as long as composing.
+    """
     return {
         folder.name
         for root in _roots()
@@ -71,7 +78,10 @@ def group_names() -> set[str]:
 
 
 def _roots() -> list[Path]:
-    """The folders that hold configuration groups: studperf's, ./conf, and that of --config-dir."""
+    """Return the folders that hold configuration groups.
+
+    These are studperf's, ./conf, and that of --config-dir.
+    """
     named = [Path(os.environ[CONFIG_DIR])] if CONFIG_DIR in os.environ else []
     return [root for root in (config_dir(), Path.cwd() / "conf", *named) if root.is_dir()]
 
@@ -79,7 +89,8 @@ def _roots() -> list[Path]:
 def write_group(group: str, option: str) -> str:
     """Return the word that chooses a group's option.
 
-    Hydra wants a plus before a group that the root configuration does not name, such as `+experiment=first`, and none before the others.
+    Hydra wants a plus before a group that the root configuration does not name, such as
+    `+experiment=first`, and none before the others.
     """
     file = config_dir() / "train.yaml"
     is_named = group.split("@", maxsplit=1)[0] in _groups_of_root(file, file.stat().st_mtime_ns)
@@ -88,7 +99,7 @@ def write_group(group: str, option: str) -> str:
 
 @cache
 def _groups_of_root(file: Path, mtime_ns: int) -> frozenset[str]:  # noqa: ARG001 - a changed file is read again
-    """The groups in the defaults list of the root configuration."""
+    """Return the groups in the defaults list of the root configuration."""
     entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults") or []  # type: ignore[union-attr] # a mapping
     keys = [str(key) for entry in entries if isinstance(entry, dict) for key in entry]
     names = [key.removeprefix("optional ").removeprefix("override ") for key in keys]
@@ -103,7 +114,8 @@ class Line:
         overrides: the words that could be read.
         faults: of all words, those of every value of a sweep included, without repeats.
         groups: names of the configuration groups.
-        cfg: what the words compose to, if that is one configuration without fault, and none of them is for Hydra itself to judge.
+        cfg: what the words compose to, if that is one configuration without fault, and none of them
+            is for Hydra itself to judge.
         is_study: whether an own sweeper goes through the values, and not Hydra's plain one.
     """
 
@@ -114,11 +126,19 @@ class Line:
     is_study: bool = False
 
     def words(self) -> list[str]:
-        """As Hydra takes them. It wants `+` before a key that the YAML does not hold; we take any valid one without: `++key=value`."""
+        """Return the words as Hydra takes them.
+
+        Hydra wants `+` before a key that the YAML does not hold. We take any valid key without it,
+        and pass it on as `++key=value`.
+        """
         return _with_plus(self.overrides, self.groups)
 
     def words_of_command(self) -> list[str]:
-        """The words for `hydra.main`: as `words`, with the sweeper that hands back what the runs of a multirun ended with."""
+        """Return the words for `hydra.main`.
+
+        Without a study they choose the sweeper that hands back what the runs of a multirun
+        ended with.
+        """
         words = self.words()
         if self.is_study:
             return words
@@ -132,13 +152,14 @@ def read_line(
     check_study: CheckStudy | None = None,
     is_multirun: bool | None = None,
 ) -> Line:
-    """Reads a command line and finds all of its faults.
+    """Read a command line and find all of its faults.
 
     Args:
         overrides: words of the command line, such as `model=mlp` or `data.allow_leaks=[passed]`.
         check: gives the faults of a composed configuration.
-        check_study: gives those of a study, from its words and the settings of its sweeper. A study does this itself as it begins; it is
-            asked here where other faults keep it from beginning, so that all are told at once.
+        check_study: gives those of a study, from its words and the settings of its sweeper. A study
+            does this itself as it begins; it is asked here where other faults keep it from
+            beginning, so that all are told at once.
         is_multirun: whether -m stands on the command line; None where that is not known.
     """
     loader = GlobalHydra.instance().config_loader()
@@ -188,7 +209,10 @@ def read_line(
 
 
 def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Fault]:
-    """Find the groups that are chosen twice. Of a key that is no group the last value counts, as everywhere in Hydra."""
+    """Find the groups that are chosen twice.
+
+    Of a key that is no group the last value counts, as everywhere in Hydra.
+    """
     first: dict[str, str] = {}
     faults = []
     for override in overrides:
@@ -245,7 +269,10 @@ def _is_group(key: str, groups: set[str]) -> bool:
 
 
 def _is_about_hydra(override: Override, groups: set[str]) -> bool:
-    """Whether a word sets one of Hydra's own keys, or chooses a file that may do so, such as those of sweeps/."""
+    """Return True if a word sets a key of Hydra's, or chooses a file that may do so.
+
+    The files of sweeps/ do.
+    """
     group = _key(override).split("@")[0]
     if group.startswith("hydra"):
         return True
@@ -282,7 +309,7 @@ def _find_faults_of_hydra(
 
 
 def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
-    """The words that can be read, and the faults of the others."""
+    """Return the words that can be parsed, and the faults of the others."""
     parsed: list[Override] = []
     faults: list[Fault] = []
     for text in words:
@@ -313,7 +340,7 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
 
 
 def why_no_range(override: Override) -> str | None:
-    """Return what is wrong with a `range(...)`; None where nothing is."""
+    """Return what is wrong with a `range(...)`; None if nothing is."""
     value: Any = override.value()
     if not all(math.isfinite(number) for number in (value.start, value.stop, value.step)):
         return "a range's ends and its step must be finite"
@@ -328,7 +355,10 @@ def why_no_range(override: Override) -> str | None:
 
 
 def first_values(words: Sequence[str]) -> list[str]:
-    """Words with the first value of each that is swept over; a range has no values, and is left out."""
+    """Return the words with the first value of each sweep.
+
+    An `interval(...)` has no values, and its word is left out.
+    """
     loader = GlobalHydra.instance().config_loader()
     kept = []
     for override in (_parse(word, loader) for word in words):
@@ -340,9 +370,11 @@ def first_values(words: Sequence[str]) -> list[str]:
 
 
 def _parse(text: str, loader: ConfigLoader) -> Override:
-    """An override; a value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as plain text.
+    """Parse an override.
 
-    A `glob(...)` becomes the options that it stands for: Hydra 1.3.8 looks for them in its own folders alone, and not in ./conf.
+    A value that Hydra's grammar can't read, such as a path with spaces or accents, is taken as
+    plain text. A `glob(...)` becomes the options that it stands for: Hydra 1.3.8 looks for them in
+    its own folders alone, and not in ./conf.
     """
     parser = OverridesParser.create(config_loader=loader)
     try:
@@ -362,7 +394,10 @@ def _parse(text: str, loader: ConfigLoader) -> Override:
 
 
 def _is_call(value: str) -> bool:
-    """Whether a value that could not be read was meant as one of the grammar's functions, and not as a path such as `file(1)`."""
+    """Return True if an unreadable value was meant as a call of a grammar function.
+
+    `file(1)` is a path, and no call.
+    """
     name, is_open, _ = value.partition("(")
     return bool(is_open) and (
         name in _FUNCTIONS or bool(difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8))
@@ -370,7 +405,7 @@ def _is_call(value: str) -> bool:
 
 
 def why_refused(value: str, error: Exception) -> str:
-    """Why Hydra's grammar refuses a value."""
+    """Return why Hydra's grammar refuses a value."""
     first = str(error).split("\n")[0]
     inner = value.replace(" ", "")
     if "choice(null" in inner or ",null" in inner:
@@ -387,7 +422,7 @@ def why_refused(value: str, error: Exception) -> str:
 
 
 def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
-    """The configuration of the sweeper that the words choose; empty where they choose none."""
+    """Return the configuration of the sweeper that the words choose; empty if they choose none."""
     chosen = [
         str(o.input_line)
         for o in overrides
@@ -410,7 +445,10 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
 
 
 def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[str, Any]:
-    """The sweeper that stands behind the chosen groups: a file of the user's own may choose one, as those of sweeps/ do."""
+    """Return the sweeper that a file of the chosen groups sets; empty if none does.
+
+    A user's own file may choose a sweeper, as those of sweeps/ do.
+    """
     chosen = [o for o in overrides if _key(o) in groups and not o.is_sweep_override()]
     if not any(_is_about_hydra(o, groups) for o in chosen):
         return {}
@@ -418,7 +456,10 @@ def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[
 
 
 def _composed_sweeper(words: list[str]) -> dict[str, Any]:
-    """Empty where the words can't be composed, which is told with all other faults."""
+    """Return the sweeper that words compose to; empty if they can't be composed.
+
+    That fault is reported later, with all others.
+    """
     try:
         cfg = compose("train", overrides=words, return_hydra_config=True)
         return resolve_sweeper(cfg.hydra.sweeper)
@@ -429,7 +470,10 @@ def _composed_sweeper(words: list[str]) -> dict[str, Any]:
 def _sweeper_params(
     sweeper: dict[str, Any], overrides: Sequence[Override], loader: ConfigLoader
 ) -> list[Override]:
-    """What the chosen file of sweeps/ varies, as overrides, so that its values are checked before the first run too."""
+    """Return what the chosen file of sweeps/ varies, as overrides.
+
+    So its values are checked before the first run too.
+    """
     given = {_key(o) for o in overrides}
     words = [
         f"{key}={value}"
@@ -440,7 +484,10 @@ def _sweeper_params(
 
 
 def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
-    """The words, with `++` before each key that the YAML does not hold and before no other: sweepers match keys by their text."""
+    """Return the words with `++` before each key that the YAML does not hold.
+
+    No other key gets one: sweepers match keys by their text.
+    """
     overrides = [o for o in overrides if not _is_no_sweep(o)]
     # A sweeper's unknown key is for the sweeper to refuse, which knows its neighbours.
     added = [o for o in overrides if _key(o).startswith(_SWEEPER) or _is_free_key(o)]
@@ -468,17 +515,26 @@ def _as_hydra_takes_it(override: Override, groups: set[str], *, is_added: bool) 
 
 
 def _is_free_key(override: Override) -> bool:
-    """Whether a key of Hydra holds names of the user's own, for which Hydra wants a plus."""
+    """Return True if a key of Hydra's holds names of the user's own.
+
+    Hydra wants a plus before those.
+    """
     return _key(override).startswith(_FREE) and not override.is_delete()
 
 
 def _is_no_sweep(override: Override) -> bool:
-    """Whether a word says that there is no study, as is usual; Hydra 1.3.8 ends in a traceback where a group is set to null."""
+    """Return True if a word says that there is no study: `sweeps=null`.
+
+    Hydra 1.3.8 ends in a traceback where a group is set to null.
+    """
     return _key(override) == "sweeps" and override.value() is None and not override.is_delete()
 
 
 def _is_plain(override: Override) -> bool:
-    """Whether Hydra makes of the word what it makes of `++key=value`; a plus of the user's own and a new block it may refuse."""
+    """Return True if Hydra reads the word as it reads `++key=value`.
+
+    It may refuse a plus of the user's own, and a new block.
+    """
     return (
         not override.is_sweep_override()
         and not str(override.input_line).startswith("+")
@@ -518,9 +574,10 @@ def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
 
 
 def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, str]]]:
-    """Each sweep value once, with the other sweeps at their first value: enough to see every value's faults.
+    """Yield each sweep value once, with the other sweeps at their first value.
 
-    A sweep over a range has no values to try; it is left to the sweeper.
+    That is enough to see every value's faults. A sweep over an interval has no values to try; it is
+    left to the sweeper.
     """
     overrides = [o for o in overrides if not _is_range_of_numbers(o)]
     values = [_values_to_try(override) for override in overrides]
@@ -531,7 +588,10 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override
 
 
 def _values_to_try(override: Override) -> list[str]:
-    """All values; of a range the first two and the last, since each composition takes as long as a whole command's start."""
+    """Return an override's values, of a range only the first two and the last.
+
+    Each composition takes as long as a whole command's start.
+    """
     values = _values_of(override)
     if override.is_sweep_override() and override.is_range_sweep():
         return list(dict.fromkeys([*values[:2], values[-1]]))
@@ -547,7 +607,7 @@ def _values_of(override: Override) -> list[str]:
 def _check_values(
     line: Sequence[tuple[Override, str]], *, groups: set[str], loader: ConfigLoader, check: Check
 ) -> tuple[list[Fault], DictConfig | None]:
-    """The faults of overrides with these values, and what they compose to."""
+    """Return the faults of overrides with these values, and what they compose to."""
     faults: list[Fault] = []
     kept: list[str] = []
     for override, value in line:
@@ -579,7 +639,10 @@ def _check_values(
 
 
 def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
-    """Say what is missing where an unknown key was meant as a group of the user's own, or is one without its header."""
+    """Return a fault that explains a group, if an unknown key was meant as one.
+
+    It says how to make a group of the user's own, or that its file lacks the header.
+    """
     name = fault.where.split("=")[0]
     if name in groups and fault.what.startswith("unknown"):
         header = "# @package _global_"
@@ -617,7 +680,10 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
 
 
 def _reason(word: str, chosen: Sequence[str]) -> str | None:
-    """Why a word can't be composed, beside the groups of Hydra that are chosen for it; None if it can."""
+    """Return why a word can't be composed; None if it can.
+
+    It is composed beside the groups of Hydra that are chosen for it.
+    """
     try:
         compose("train", overrides=[*chosen, word])
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
