@@ -44,7 +44,9 @@ _NOT_THE_SAME = 1
 
 
 def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
-    """Scores, shows and saves; False when the run's own rows don't give the recorded numbers.
+    """Score a run again, show and save the result; False if the numbers are not the recorded ones.
+
+    That is said of the run's own rows alone.
 
     Raises:
         DataError: the file can't be used as the dataset describes it.
@@ -67,7 +69,7 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
 
 
 def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
-    """The source of another file, with the delimiter that its header shows."""
+    """Return the source of another file, with the delimiter that its header shows."""
     from studperf.bundle.table import find_delimiter, read_header
     from studperf.config.paths import find_file
     from studperf.data.source import PARQUET
@@ -82,7 +84,7 @@ def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
 
 
 def _change(source: Source, changes: dict[str, str]) -> Source:
-    """Return where the rows come from, with what the command line says of it.
+    """Return the source of the rows, with the changes of the command line.
 
     Raises:
         ConfigError: it says something that can't be.
@@ -102,7 +104,7 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
 
 
 def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """Whether the run's own rows give the recorded numbers; None for other rows."""
+    """Return True if the run's own rows give the recorded numbers; None for other rows."""
     from studperf.data.rows import SmallRows
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
@@ -120,7 +122,7 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
 
 def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """As `_evaluate_small`, chunk by chunk."""
+    """Evaluate a table that is read in chunks, with the result of `_evaluate_small`."""
     from studperf.data.dvc.tracked import md5_of
     from studperf.data.rows import open_good_rows, stream_source
     from studperf.data.schema import raise_faults
@@ -139,7 +141,7 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
 
 class _Blocks:
-    """The blocks of a streamed table, as often as they are asked for."""
+    """The blocks of a streamed table, which can be gone through several times."""
 
     def __init__(self, table: StreamedTable) -> None:
         self.table = table
@@ -263,7 +265,7 @@ def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Consol
 
 
 def _read_given(words: Iterable[str]) -> dict[str, str]:
-    """The keys of the command line, short ones by their long names.
+    """Return the keys of the command line, short ones under their long names.
 
     Raises:
         ConfigError: a key is not known, or given twice.
@@ -291,7 +293,7 @@ def _check_encoding(name: str) -> None:
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return None
     given = _read_given(words)

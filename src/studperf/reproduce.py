@@ -36,7 +36,7 @@ _DIFFERENT = 1
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as it was recorded."""
+    """A value that is not as it was recorded."""
 
     what: str
     recorded: object
@@ -44,7 +44,7 @@ class Difference:
     way_back: str = ""
 
     def __str__(self) -> str:
-        """As a line."""
+        """Return the difference as a line."""
         return f"{self.what}: recorded {self.recorded}, now {self.now}" + (
             f" ({self.way_back})" if self.way_back else ""
         )
@@ -53,11 +53,13 @@ class Difference:
 def reproduce(
     folder: Path, console: Console, *, is_forced: bool = False, runs: Path | None = None
 ) -> bool:
-    """Compares what the run began with, runs it again, and compares what came out; True if all is the same.
+    """Run a finished run again and return True if everything is the same.
+
+    What the run begins with is compared first, then what came out.
 
     Args:
         folder: of a finished run.
-        console: told each difference.
+        console: shows each difference.
         is_forced: run although code, packages or data differ.
         runs: where to keep the new run; it is thrown away by default.
 
@@ -101,7 +103,7 @@ def reproduce(
 
 
 def code_differences(record: RunRecord) -> Iterator[Difference]:
-    """Commit, lock and versions: what ran then and would run now."""
+    """Yield the differences in commit, lock file and versions."""
     from studperf.record.surroundings import read_git, read_lock_hash, read_versions
 
     git = read_git()
@@ -119,7 +121,7 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
 
 
 def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Difference]:
-    """The table, by its md5; or that a simulated one stands in for it."""
+    """Yield a difference if the table's md5 changed, or a simulated table took its place."""
     from studperf.data.source import read_source
 
     try:
@@ -140,7 +142,10 @@ def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Differenc
 
 
 def surroundings(record: RunRecord) -> Iterator[str]:
-    """What may change a result, or hide a change, and can't be put right from here."""
+    """Yield notes on what may change a result, or hide a change.
+
+    Nothing here can be put right from this command.
+    """
     from studperf.record.surroundings import read_git, read_hardware
 
     git = read_git()
@@ -158,7 +163,7 @@ def surroundings(record: RunRecord) -> Iterator[str]:
 def outcome_differences(
     record: RunRecord, folder: Path, again: RunRecord, again_folder: Path
 ) -> Iterator[Difference]:
-    """What came out differently, in the order in which a run makes it."""
+    """Yield the differences in the results, in the order in which a run makes them."""
     yield from _unequal("split sha256", record.data.split_sha256, again.data.split_sha256)
     for before, after in zip(record.history, again.history, strict=False):
         for name in before:
@@ -209,7 +214,10 @@ def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: A
 
 
 def _config_of(record: RunRecord) -> RunConfig:
-    """The run's configuration, but tracked nowhere, and with as many threads as it had: a sum's last bits depend on them."""
+    """Return the run's configuration, tracked nowhere and with the threads that it had.
+
+    A sum's last bits depend on the number of threads.
+    """
     plain = {**record.config, "resume": None}
     plain["tracking"] = {
         **plain["tracking"],
@@ -228,7 +236,7 @@ def _run_again(config: RunConfig, record: RunRecord, runs: Path) -> tuple[RunRec
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return None
     given = read_keys(words, _KEYS)

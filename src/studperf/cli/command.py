@@ -1,4 +1,4 @@
-"""The words of a command line: flags, keys with their values, and the command that the first word names."""
+"""The words of a command line: flags, keys with their values, and names of commands."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ _TAKE_VALUES = {
 
 
 def split_words() -> tuple[list[str], list[str]]:
-    """The command line parted into flags, with the values that follow them, and the words that are no flags."""
+    """Return the command line parted into flags and words that are no flags.
+
+    A value that follows a flag stands among the flags.
+    """
     flags: list[str] = []
     words: list[str] = []
     arguments = iter(sys.argv[1:])
@@ -59,16 +62,17 @@ def split_words() -> tuple[list[str], list[str]]:
 
 
 def only_shows(flags: Iterable[str]) -> bool:
-    """Whether flags ask for help or the composed configuration, and for no run."""
+    """Return True if flags ask for help or the composed configuration, and for no run."""
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 
 def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
-    """The words of the command line; None where help was asked for, and shown.
+    """Return the words of the command line; None if help was asked for, and shown.
 
     Args:
         usage: shown as help.
-        flags: that the command has beside those of all, for a misspelt one; it must have taken them away by now.
+        flags: flags that this command has beside the common ones, so that a misspelt one is told
+            its neighbour; the command must have taken them away by now.
 
     Raises:
         ConfigError: a flag is not known.
@@ -82,7 +86,7 @@ def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
 
 
 def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
-    """Sees that all flags are known.
+    """Check that all flags are known.
 
     Raises:
         ConfigError: names each that is not, and the nearest one.
@@ -101,10 +105,11 @@ def _unknown_flag(name: str, known: Iterable[str]) -> str:
 
 
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Words of the form key=value.
+    """Return the keys and values of words of the form key=value.
 
     Raises:
-        ConfigError: lists the keys that are not known, with the nearest one, and those that have no value, or two.
+        ConfigError: lists the keys that are not known, with the nearest one, and those that have no
+            value, or two.
     """
     from studperf.config.faults import unknown_key
 
@@ -124,7 +129,9 @@ def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def read_whole(key: str, text: str, *, low: int, high: int) -> int:
-    """Return a whole number from `low` to `high`, given in plain digits: Python's `int` would take those of any script.
+    """Return a whole number from `low` to `high`, given in plain digits.
+
+    Python's `int` would take the digits of any script.
 
     Raises:
         ConfigError: says what was expected.
@@ -136,7 +143,7 @@ def read_whole(key: str, text: str, *, low: int, high: int) -> int:
 
 
 def is_on(given: Mapping[str, str], key: str) -> bool:
-    """Whether a key=true is there.
+    """Return True if key=true is given.
 
     Raises:
         ConfigError: its value is neither true nor false.
@@ -150,7 +157,9 @@ def is_on(given: Mapping[str, str], key: str) -> bool:
 def run_command_of(
     commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()
 ) -> None:
-    """Hands the words of the command line to the command that the first one names; arguments as of `read_words`.
+    """Run the command that the first word of the command line names.
+
+    It takes the words that follow. The other arguments are those of `read_words`.
 
     Raises:
         ConfigError: it names none.

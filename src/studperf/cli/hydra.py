@@ -1,4 +1,4 @@
-"""Hydra's main for our commands: its flags are checked first, and its errors are said in words."""
+"""Hydra's main for our commands, with its flags checked first and its errors explained."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ The others are refused, with the key that does their work here."""
 
 
 def _check_hydra_flags(flags: Sequence[str]) -> None:
-    """Hydra would answer with its usage: every flag it has, and not the nearest one.
+    """Check the flags for Hydra, and name the nearest one of an unknown flag.
+
+    Hydra would answer with its usage, which is every flag that it has.
 
     Raises:
         ConfigError: a flag is unknown, or its value is; or it is a key, which has no dashes.
@@ -94,7 +96,7 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
 
 
 def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
-    """The key that was meant, where it is nearer than any flag."""
+    """Return the key that a flag was meant as, if one is nearer than any flag."""
     import difflib
 
     from studperf.config.line.overrides import group_names
@@ -113,13 +115,16 @@ def run_hydra(
     begin_multirun: Callable[[str], object] | None = None,
     end_jobs: Callable[[Sequence[JobReturn]], object] | None = None,
 ) -> None:
-    """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
+    """Run a task under `@hydra.main`, after checking the whole command line.
+
+    Each value of a sweep is checked too.
 
     Args:
         task: takes the composed configuration.
         check_study: see `config.overrides.read_line`.
         begin_multirun: takes the folder of a multirun, before its first job.
-        end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran on.
+        end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran
+            on.
 
     Raises:
         ConfigError: the command line was refused.
@@ -176,7 +181,9 @@ def run_hydra(
 
 
 def _take_config_dir(flags: Sequence[str]) -> list[str]:
-    """Take --config-dir out of the flags, and make its folder known to every composition, those of worker processes included.
+    """Take --config-dir out of the flags, and pass its folder on to every composition.
+
+    It is passed through the environment, so that worker processes find it too.
 
     Raises:
         ConfigError: there is no such folder.

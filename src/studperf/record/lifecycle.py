@@ -1,4 +1,4 @@
-"""A record from its opening to its end: begun, kept true while the run goes on, opened again."""
+"""A record from its opening to its end, over interruptions and resumed runs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def open_run(
     *,
     is_kept: bool = True,
 ) -> tuple[RunRecord, Path]:
-    """A record and its folder: a new one, or, where `folder` holds a run already, that run to go on with.
+    """Open a run, and return its record and its folder.
 
-    Unless `is_kept` nothing is written: the record belongs to one of the further processes of a run.
+    A `folder` that holds a run already is gone on with. Unless `is_kept` nothing is written: the
+    record belongs to one of the further processes of a run.
 
     Raises:
         RunError: the folder can't be made, or its run began with other rows.
@@ -72,16 +73,19 @@ def open_run(
 
 
 class _Formatter(logging.Formatter):
-    """Lines of `log.txt`, which people read in a terminal."""
+    """Formatter of the lines of `log.txt`, which people read in a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, with no secret in it, and no character that would steer a terminal."""
+        """Return a line with secrets masked and characters that steer a terminal escaped."""
         return as_shown(mask(super().format(record)))
 
 
 @contextmanager
 def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
-    """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason; `log.txt` says more."""
+    """Record how the work inside ends: finished, interrupted, or failed with the reason.
+
+    `log.txt` has the details.
+    """
     handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
@@ -115,7 +119,7 @@ def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
 
 
 def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord:
-    """The record of a run to go on with, once the rows are seen to be the same.
+    """Return the record of a run to go on with, after checking that its rows are the same.
 
     Raises:
         RunError: the run goes on in another process, or the rows are not those that it began with.
@@ -152,7 +156,10 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
 
 
 def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
-    """The epochs that a checkpoint knows: a run that was stopped after it has recorded later ones, which are trained again."""
+    """Return the epochs that a checkpoint knows.
+
+    A run that was stopped after it has recorded later epochs, which are trained again.
+    """
     import torch
 
     states = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"].values()
@@ -162,7 +169,10 @@ def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def timed(record: RunRecord, what: str) -> Iterator[None]:
-    """Adds the seconds that the work inside took to the record; a resumed run's add up."""
+    """Add the seconds that the work inside takes to the record.
+
+    Those of a resumed run add up.
+    """
     started = time.monotonic()
     try:
         yield

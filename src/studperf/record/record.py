@@ -1,4 +1,4 @@
-"""All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+"""A run's record: one JSON file, true at any moment, complete without any server."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def describe_data(
 
 
 class RunRecord(Part):
-    """The record of one run. `save` replaces the file in one step, so a killed run leaves a true one."""
+    """The record of one run.
+
+    `save` replaces the file in one step, so that a killed run leaves a true record.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -124,7 +127,7 @@ class RunRecord(Part):
         *,
         n_parameters: int,
     ) -> Self:
-        """The record of a run about to begin."""
+        """Return the record of a run that is about to begin."""
         return cls(
             name=name,
             started=now(),
@@ -142,12 +145,14 @@ class RunRecord(Part):
         )
 
     def save(self, folder: Path) -> None:
-        """Writes `record.json`, whole or not at all."""
+        """Write `record.json`, whole or not at all."""
         write_atomically(folder / RECORD, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads a run folder's record; a run that was going on when its process was killed is interrupted.
+        """Read the record of a run's folder.
+
+        A run whose process was killed while it went on counts as interrupted.
 
         Raises:
             RunError: the folder is not a run, or its record is of another format.
@@ -177,7 +182,7 @@ class RunRecord(Part):
         return record
 
     def finish(self, folder: Path) -> None:
-        """Marks the run as finished and hashes what it left."""
+        """Mark the run as finished, and hash the files that it left."""
         self.status, self.ended, self.error = "finished", now(), None
         left = (
             path.relative_to(folder)
@@ -190,6 +195,6 @@ class RunRecord(Part):
         self.save(folder)
 
     def leave(self, folder: Path, status: Status, error: str) -> None:
-        """Marks the run as not finished, with the reason."""
+        """Mark the run as not finished, with the reason."""
         self.status, self.ended, self.error = status, now(), mask(error)
         self.save(folder)

@@ -23,21 +23,21 @@ VerdictKind = Literal[
 
 
 class Part(BaseModel):
-    """A block of the record."""
+    """A block of a run's record."""
 
     # JSON knows no NaN; as text it stays valid JSON and comes back as it was.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Git(Part):
-    """Where the code stood."""
+    """The commit that the code was at, and whether the checkout differed from it."""
 
     commit: str
     is_dirty: bool
 
 
 class DataFacts(Part):
-    """Which rows the run saw, and what was noticed about them."""
+    """The rows that a run saw, and what was noticed about them."""
 
     name: str
     path: str | None
@@ -62,7 +62,7 @@ class DataFacts(Part):
 
 
 class Hardware(Part):
-    """What the run ran on."""
+    """The machine that a run ran on."""
 
     platform: str
     cpu: str
@@ -72,7 +72,10 @@ class Hardware(Part):
 
 
 class Process(Part):
-    """Who runs a run: by it a reader tells a run that goes on from one whose process was killed."""
+    """The process of a run.
+
+    With it a reader tells a run that goes on from one whose process was killed.
+    """
 
     host: str
     pid: int
@@ -81,19 +84,22 @@ class Process(Part):
 
     @classmethod
     def this(cls) -> Self:
-        """The process that asks."""
+        """Return the current process."""
         return cls(host=socket.gethostname(), pid=os.getpid(), started=_process_start(os.getpid()))
 
     @property
     def is_alive(self) -> bool | None:
-        """None where it can't be known: the process ran on another machine, or the system does not say."""
+        """True if the process still runs; None if that can't be known.
+
+        It is not known of another machine, nor where the system gives no start times.
+        """
         if self.started is None or self.host != socket.gethostname():
             return None
         return _process_start(self.pid) == self.started
 
 
 class Tracked(Part):
-    """Where W&B has the run. Never a key."""
+    """A run's address at W&B, never its key."""
 
     mode: Literal["online", "offline", "disabled"]
     """How the run was tracked in the end: a server that can't be reached makes it offline."""
@@ -117,7 +123,7 @@ class Scores(Part):
 
 
 class Slice(Part):
-    """Errors among the rows with one level of one column."""
+    """Errors over the rows with one level of one column."""
 
     column: str
     level: str
@@ -128,7 +134,10 @@ class Slice(Part):
 
 
 class Conformal(Part):
-    """The band around a prediction that holds the truth with probability `level`, learnt on val, tried on the scored split."""
+    """A band around predictions that holds the truth with probability `level`.
+
+    It is calibrated on val and tried on the scored split.
+    """
 
     level: float
     half_width: float
@@ -139,7 +148,7 @@ class Conformal(Part):
 
 
 class Verdict(Part):
-    """The run's judgement in words."""
+    """The run's judgement as a sentence."""
 
     kind: VerdictKind
     line: str
@@ -150,7 +159,7 @@ class Verdict(Part):
 
 
 class BaselineStanding(Part):
-    """A baseline's error on training rows that were held out from it."""
+    """A baseline's error on training rows that were held out from its fit."""
 
     rmse: Interval
     behind: Interval | None
@@ -160,7 +169,7 @@ class BaselineStanding(Part):
 
 
 class BaselineChoice(Part):
-    """How the baselines did in cross-validation on the training rows, by which the strongest is chosen."""
+    """The choice of the strongest baseline by cross-validation on the training rows."""
 
     standings: dict[str, BaselineStanding]
     """The strongest first."""
@@ -169,7 +178,7 @@ class BaselineChoice(Part):
 
 
 class CutShort(Part):
-    """Training that ended while val was still getting better, and not by early stopping."""
+    """A training that ended while val was still getting better, without early stopping."""
 
     metric: str
     best_epoch: int
@@ -183,7 +192,7 @@ class CutShort(Part):
 
     @property
     def line(self) -> str:
-        """In words."""
+        """The finding as a sentence."""
         return (
             f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, and {self.metric} was still getting "
             f"better, by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
@@ -191,7 +200,7 @@ class CutShort(Part):
 
 
 class Judgement(Part):
-    """What the scored split says."""
+    """The scores of a run, its baselines and the verdict."""
 
     scored_on: Literal["test", "val"]
     scores: Scores
@@ -212,7 +221,10 @@ class Judgement(Part):
 
 
 def _process_start(pid: int) -> str | None:
-    """When a process began, in the system's own words; None if there is no such process, or no way to ask."""
+    """Return when a process began, as the system writes it.
+
+    None if there is no such process, or no way to ask.
+    """
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").is_file():
         try:

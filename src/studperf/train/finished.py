@@ -1,4 +1,4 @@
-"""A run that has finished, read back from its folder."""
+"""A finished run, read back from its folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _N_TRIED = 100_000
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's model, ready to predict."""
+    """A finished run with its model, ready to predict."""
 
     folder: Path
     record: RunRecord
@@ -33,10 +33,11 @@ class FinishedRun:
 
     @classmethod
     def load(cls, folder: Path) -> FinishedRun:
-        """Reads a run folder.
+        """Read a run's folder.
 
         Raises:
-            RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
+            RunError: the folder is no run, the run has not finished, or its weights are not those
+                of the record.
         """
         from studperf.record.files import read_encoder
         from studperf.record.record import RunRecord
@@ -65,13 +66,15 @@ class FinishedRun:
         return cls(folder, record, config, encoder, module)
 
     def predict(self, table: Table) -> FloatArray:
-        """(N,) in the target's unit."""
+        """Return the predictions, (N,), in the target's unit."""
         from studperf.data.tensors import encode_table
 
         return self.module.predict_rows(encode_table(table, self.encoder))
 
     def read_scored(self) -> list[Table]:
-        """The rows that the run was scored on, and val, read again from where they came; of large parts the first rows.
+        """Return the rows that the run was scored on, and val, read from their source again.
+
+        Of large parts these are the first rows.
 
         Raises:
             RunError: the rows are others now, or fall into other parts.
@@ -96,7 +99,10 @@ class FinishedRun:
 
 
 def scored_tables(rows: Rows, record: RunRecord) -> list[Table]:
-    """Val and, where it was opened, test, in their order: the rows whose predictions are known; of large parts the first `_N_TRIED`."""
+    """Return val and, if it was opened, test, with their rows in the order of predictions.
+
+    Of large parts these are the first `_N_TRIED` rows.
+    """
     names = [
         "val",
         *(

@@ -1,4 +1,4 @@
-"""One fit: the Trainer, what it keeps on disk as it goes, and what the terminal shows."""
+"""One fit: the Trainer, the checkpoints that it keeps, and what the terminal shows."""
 
 from __future__ import annotations
 
@@ -83,10 +83,11 @@ def fit(
     callbacks: Sequence[Callback] = (),
     environment: ClusterEnvironment | None = None,
 ) -> None:
-    """Trains, or goes on from the last checkpoint where there is one, and loads the best weights into the module.
+    """Train, or go on from the last checkpoint, and load the best weights into the module.
 
-    Of several processes each trains on its share; the first one alone writes, and has the best weights in the end.
-    Callbacks beside our own find the epoch's row in `record.history` at `on_train_epoch_end`. The environment knows of other machines.
+    Of several processes each trains on its share; the first one alone writes, and has the best
+    weights in the end. Callbacks beside our own find the epoch's row in `record.history` at
+    `on_train_epoch_end`. The environment knows of other machines.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; what is older than a second is kept.
@@ -130,7 +131,7 @@ def fit(
 
 
 def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder: Path) -> None:
-    """Loads the weights of the best epoch into the module, and records which they are.
+    """Load the weights of the best epoch into the module, and record which they are.
 
     Raises:
         RunError: no epoch came to its end.
@@ -148,7 +149,10 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
 
 
 def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
-    """Return what says that training ended too early: the last epochs were the best, and early stopping did not end it."""
+    """Return the finding that training ended too early; None if it did not.
+
+    It did if the last epochs were the best, and early stopping did not end it.
+    """
     n_epochs, best = len(record.history), record.best_epoch
     if record.is_stopped_early or best is None:
         return None
@@ -186,9 +190,10 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
 
 
 def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None:
-    """Why lightning must be called for every single step; None where it may be called for a chunk of them.
+    """Return why lightning must be called for every single step; None if it need not be.
 
-    A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning then sees no single batch.
+    A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning
+    then sees no single batch.
     """
     trainer = config.trainer
     for name, values in _CHUNKED.items():
@@ -230,7 +235,9 @@ def _run_trainer(
 
 
 def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
-    """The epoch whose weights `ModelCheckpoint` kept: the first of the best, values that are no numbers left aside.
+    """Return the epoch whose weights `ModelCheckpoint` kept: the first of the best.
+
+    Values that are no numbers are left aside.
 
     Raises:
         DivergedError: no epoch gave a finite value.
@@ -255,7 +262,7 @@ def build_trainer(
     *,
     clips: bool = True,
 ) -> pl.Trainer:
-    """The Trainer that the configuration describes, with our callbacks.
+    """Build the Trainer that the configuration describes, with our callbacks.
 
     Args:
         config: its trainer is read.
@@ -265,7 +272,8 @@ def build_trainer(
         clips: whether the Trainer clips gradients; a module that makes its steps itself does.
 
     Raises:
-        ConfigError: lightning refused the arguments, for instance a GPU where there is none, or lacks a package for them.
+        ConfigError: lightning refused the arguments, for instance a GPU where there is none, or
+            lacks a package for them.
     """
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
     dropped = (
@@ -294,7 +302,10 @@ def build_trainer(
 
 
 def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
-    """Sets torch's threads: as asked, or by the arithmetic of one forward pass. Returns their number."""
+    """Set the number of torch's threads, and return it.
+
+    It is as asked, or follows from the arithmetic of one forward pass.
+    """
     n_threads = (
         config.threads
         if isinstance(config.threads, int)
@@ -305,7 +316,10 @@ def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
 
 
 def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
-    """One thread if a batch's forward pass takes fewer than `ONE_THREAD_FLOPS`, else one a core."""
+    """Return one thread for a cheap forward pass, else one for each core.
+
+    Cheap is a batch that takes fewer operations than `ONE_THREAD_FLOPS`.
+    """
     # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters: a copy that asks for none.
     probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -317,7 +331,9 @@ def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
 
 
 def load_best(module: ScoreModule, folder: Path) -> str:
-    """Puts the best epoch's weights into the module, on the CPU and in single precision; returns their sha256.
+    """Load the best epoch's weights into the module and return their sha256.
+
+    The module ends on the CPU, in single precision.
 
     Raises:
         RunError: the checkpoint is missing, damaged, or of another model.
@@ -334,7 +350,7 @@ def load_best(module: ScoreModule, folder: Path) -> str:
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
-    """Of names, shapes and values, in the order of names."""
+    """Return the sha256 of names, shapes and values, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -346,7 +362,10 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Lightning's banners and advice are about DataLoaders and loggers that we do not use; its errors stay."""
+    """Silence lightning's banners and advice; its errors stay.
+
+    They are about DataLoaders and loggers that we do not use.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""The chain of one run: from a checked configuration to a judged and recorded model."""
+"""One run, from a checked configuration to a judged and recorded model."""
 
 from __future__ import annotations
 
@@ -33,20 +33,27 @@ def run(
     console: Console | None = None,
     is_trial: bool = False,
 ) -> RunRecord:
-    """The whole way from a table to a judged run; everything that trains alone goes through here.
+    """Train, judge and record one run.
+
+    Every run that trains alone goes through here.
 
     Args:
         config: checked by `load`; `repeat` and `engine` are for `run_many`.
         overrides: the words of the command line, for the record.
-        folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
-        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
-        console: where the run is shown; the terminal by default.
-        is_trial: one of many runs of a study: the rows are prepared once a process, nothing is printed, and it ends with its predictions
-            for val. It is not judged or drawn, and the test split stays closed.
+        folder: the run's folder: one to go on in, or one to make; by default a new one below
+            `config.runs`.
+        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by
+            then.
+        console: the place to show the run; the terminal by default.
+        is_trial: True for a run of a study. Its rows are prepared once a process, nothing is
+            printed, and it ends with its predictions for val. It is not judged or drawn, and the
+            test split stays closed.
 
     Raises:
-        DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
-        TooLargeError: memory does not suffice for the model; where it did not even suffice to build it, nothing was written.
+        DataError: the table was refused, or (LeakError) a feature gives the target away; nothing
+            was written.
+        TooLargeError: memory does not suffice for the model; where it did not even suffice to build
+            it, nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
     with importing():
@@ -111,7 +118,9 @@ def run(
 
 
 def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
-    """What knows the other machines of a run on Vertex AI; None for a run of one machine, and where lightning knows by itself.
+    """Return lightning's cluster environment for a run on several machines of Vertex AI.
+
+    None for a run of one machine, and where lightning knows by itself.
 
     Raises:
         CloudError: CLUSTER_SPEC is broken.

@@ -1,4 +1,4 @@
-"""Several runs: one after another, or those of one architecture together as a stack."""
+"""Several runs: one after another, or together as a stack of one architecture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ from studperf.train.stack.trace import NotStackableError
 
 
 def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str) -> list[Job]:
-    """The runs that a configuration asks for, each with its own seed, in the folders `parent/<stem><seed>`."""
+    """Return the runs that a configuration asks for, each with its own seed.
+
+    Their folders are `parent/<stem><seed>`.
+    """
     if config.repeat == 1:
         return [Job(config, words, parent / f"{stem}{config.seed}")]
     kept = [word for word in words if not word.startswith(("repeat=", "seed="))]
@@ -51,7 +54,9 @@ def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str
 
 
 def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job]]:
-    """A new folder for the runs of `repeat=`, with what is needed to go on in it later.
+    """Make a new folder for the runs of `repeat=`, and return it with its runs.
+
+    It holds what is needed to go on in it later.
 
     Raises:
         RunError: the folder can't be made.
@@ -68,16 +73,18 @@ def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job
 
 
 def drop_empty(folder: Path) -> None:
-    """Takes the folder of `repeat=` away again where each of its runs was refused before it began."""
+    """Remove the folder of `repeat=` if each of its runs was refused before it began."""
     if not any(folder.glob(f"*/{RECORD}")):
         (folder / REPEAT).unlink()
         folder.rmdir()
 
 
 def find_jobs(folder: Path) -> list[Job]:
-    """The runs of a folder of several to go on with: all of a `repeat=`, and of a multirun those that have not finished.
+    """Return the runs of a folder of several that are to be gone on with.
 
-    Of a multirun these are also the ones that never began; one of an earlier version wrote no plan, and is known by what lies there.
+    Of a `repeat=` these are all runs. Of a multirun they are those that have not finished, and
+    those that never began; a multirun of an earlier version wrote no plan, and is known by what
+    lies there.
 
     Raises:
         ConfigError: the configuration that lies there is refused.
@@ -99,7 +106,10 @@ def find_jobs(folder: Path) -> list[Job]:
 
 
 def _planned_jobs(folder: Path) -> list[Job]:
-    """The runs of a multirun's plan, but for those of which all seeds have begun: these are known by their records."""
+    """Return the runs of a multirun's plan, but for those whose seeds have all begun.
+
+    These are known by their records.
+    """
     plan = Plan.load(folder)
     jobs: list[Job] = []
     for planned in plan.runs if plan is not None else ():
@@ -111,16 +121,17 @@ def _planned_jobs(folder: Path) -> list[Job]:
 
 
 def multirun_stem(number: int, config: RunConfig) -> str:
-    """Return how the folder names of a multirun's run begin; its seed follows."""
+    """Return the beginning of the folder names of a multirun's run; its seed follows."""
     return f"{number}_{config.model_name}_seed"
 
 
 def run_many(
     jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
 ) -> list[Result]:
-    """Does each job as `run_one` would do it; with `engine=stacked`, those that can be stacked are trained together.
+    """Run each job as `run_one` would; `engine=stacked` trains those together that can be.
 
-    As trials of a study, they end with their predictions for val, see `train.run`. A job whose folder holds a finished run is done already. One that fails does not stop the others.
+    As trials of a study, jobs end with their predictions for val, see `train.run`. A job whose
+    folder holds a finished run is done already. One that fails does not stop the others.
 
     Returns:
         For each job its record, or the error that it ended with.
@@ -161,7 +172,10 @@ def run_many(
 
 
 def _group_key(job: Job, number: int) -> str:
-    """Equal for jobs to be trained together; one that has a checkpoint goes on from there, alone."""
+    """Return a key that is equal for jobs to be trained together.
+
+    A job that has a checkpoint goes on from there, alone.
+    """
     is_alone = job.config.engine == "ordinary" or (
         job.folder is not None and (job.folder / LAST).is_file()
     )
@@ -171,7 +185,7 @@ def _group_key(job: Job, number: int) -> str:
 def _run_group(
     jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool
 ) -> list[Result]:
-    """The results of jobs that differ in nothing that would part them."""
+    """Return the results of jobs that may be trained together."""
     config = jobs[0].config
     obstacle = (
         find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
@@ -203,7 +217,10 @@ def _run_alone(job: Job, run_one: RunOne, *, is_trial: bool) -> Result:
 
 
 def _caught(*, is_trial: bool) -> type[Exception]:
-    """What does not stop the others: of a trial, out of memory and whatever else it does; of a run, what we foresaw."""
+    """Return the class of errors that do not stop the other runs.
+
+    Of a trial it is every error, out of memory included; of a run, those that we foresaw.
+    """
     return Exception if is_trial else StudperfError
 
 
@@ -228,7 +245,7 @@ def _run_stack(
     *,
     is_trial: bool,
 ) -> tuple[list[Result], Reference | None]:
-    """One stack: opened, trained, and each member judged."""
+    """Train one stack and judge each of its members."""
     config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
     if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
         raise NotStackableError(
@@ -267,7 +284,10 @@ def _conclude(
     *,
     is_trial: bool,
 ) -> Reference | None:
-    """Best weights, judgement, plots, bundle and tracking of one member; whatever ends it, its own record says so."""
+    """Load a member's best weights, then judge, draw, bundle and track it.
+
+    Whatever ends this, the member's own record says so.
+    """
     record, folder = member.record, member.folder
     with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
         with recorded(record, folder):
@@ -293,7 +313,10 @@ def _conclude(
 
 @contextmanager
 def _recorded_together(members: Sequence[Member]) -> Iterator[None]:
-    """Whatever ends the work inside, the records of the members that were not concluded say it."""
+    """Record what ends the work inside.
+
+    It goes into the records of all members that were not concluded.
+    """
     try:
         yield
     except KeyboardInterrupt as error:

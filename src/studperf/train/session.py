@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """What a command knows of its runs, while they run and at its end.
+    """The runs of one command: their folders, the runs that wait, and the errors.
 
-    The jobs of a multirun may run in processes of their own, on a launcher's. They hand back what they return, and change nothing here.
+    The jobs of a multirun may run in processes of their own, on a launcher's. They hand back what
+    they return, and change nothing here.
     """
 
     folders: set[Path] = field(default_factory=set)
@@ -55,7 +56,10 @@ class Session:
     """What runs were refused for, or ended with. Hydra would print each with a heading of its own."""
 
     def run_job(self, cfg: DictConfig) -> list[Job | StudperfError]:
-        """Do what a composed configuration asks for; what is left of it goes to the command, by `end_jobs` in a multirun."""
+        """Run what a composed configuration asks for, and return what is left of it.
+
+        In a multirun that goes to the command by way of `end_jobs`.
+        """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
@@ -77,12 +81,18 @@ class Session:
         return left
 
     def begin_multirun(self, folder: str) -> None:
-        """Note the folder of a multirun, whose runs are summed up at the end, however it ends."""
+        """Note the folder of a multirun.
+
+        Its runs are summed up at the end, however it ends.
+        """
         check_output("hydra.sweep.dir", Path(folder))
         self.folders.add(Path(folder))
 
     def end_jobs(self, results: Sequence[JobReturn]) -> None:
-        """Take what the jobs of a multirun returned; one that ended with an error of ours has it in the place of its value."""
+        """Take what the jobs of a multirun returned.
+
+        A job that ended with an error of ours has it in the place of its value.
+        """
         from hydra.core.utils import JobStatus
 
         for result in results:
@@ -106,12 +116,14 @@ class Session:
                 show_summary(folder, make_console())
 
     def messages(self) -> list[str]:
-        """Return the errors' messages; a fault that all runs share is told once."""
+        """Return the errors' messages, without repeating one that several runs share."""
         return list(dict.fromkeys(map(str, self.errors)))
 
 
 def resume(folder: Path) -> RunRecord:
-    """Go on with a run that was killed, interrupted or failed; a finished one is left as it is.
+    """Resume a run that was killed, interrupted or failed.
+
+    A finished one is left as it is.
 
     Raises:
         RunError: the folder is no run.
@@ -130,7 +142,7 @@ def resume(folder: Path) -> RunRecord:
 
 
 def resume_several(folder: Path, session: Session) -> list[StudperfError]:
-    """Go on with each run of a folder of several that has not finished, begun or not.
+    """Resume each run of a folder of several that has not finished, begun or not.
 
     Returns:
         The errors that runs ended with.
@@ -149,7 +161,7 @@ def resume_several(folder: Path, session: Session) -> list[StudperfError]:
 
 
 def _resume_any(folder: Path, session: Session) -> list[Job | StudperfError]:
-    """Go on with a run, or with those of a folder of several."""
+    """Resume a run, or those of a folder of several."""
     from studperf.record.files import RECORD
     from studperf.train.plan import holds_several
 
@@ -167,7 +179,11 @@ def _run_jobs(jobs: Sequence[Job]) -> list[StudperfError]:
 
 
 def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfError]:
-    """Do what a composed configuration asks for; returns the runs that wait for others, and what some of several ended with."""
+    """Run what a composed configuration asks for.
+
+    Returns:
+        The runs that wait for others, and the errors that some of several ended with.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -235,14 +251,14 @@ def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
 def _run_several(
     jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
 ) -> list[Result]:
-    """Do each job, see `train.runs.run_many`, which brings torch and so is imported late."""
+    """Run several jobs with `train.runs.run_many`, which is imported late as it brings torch."""
     from studperf.train.runs import run_many
 
     return run_many(jobs, run_one, console, is_trial=is_trial)
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command."""
     from studperf.cloud.container.quoting import is_for_cloud
 
     sweeps.hand_over(Runner(run, _run_several), make_console)
