@@ -46,7 +46,8 @@ SecretName = Annotated[
     str,
     of_form(
         r"(?![0-9a-f]{40}$)(projects/[^/\s$]+/secrets/)?[A-Za-z0-9_-]{1,255}(/versions/(latest|\d+))?",
-        "a name in Secret Manager, never the secret itself: NAME, or projects/PROJECT/secrets/NAME/versions/latest",
+        "a name in Secret Manager, never the secret itself: NAME, "
+        "or projects/PROJECT/secrets/NAME/versions/latest",
         is_shown=False,
     ),
 ]
@@ -62,10 +63,8 @@ class Local(Block):
     @model_validator(mode="before")
     @classmethod
     def _rents_nothing(cls, block: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        rented = sorted(
-            (block.keys() if isinstance(block, dict) else set())
-            & Vertex.model_fields.keys() - {"name"}
-        )
+        keys: set[Any] = set(block) if isinstance(block, dict) else set()
+        rented = sorted(keys & (Vertex.model_fields.keys() - {"name"}))
         if rented:
             raise ValueError(f"{', '.join(rented)}: only with cloud=vertex")
         return block
@@ -107,18 +106,21 @@ class Vertex(Block):
     def _goes_together(self) -> Self:
         if self.nodes > 1 and self.workers > 1:
             raise ValueError(
-                "nodes shares one run among machines and workers shares a study among them; set one of the two"
+                "nodes shares one run among machines and workers shares a study among them; "
+                "set one of the two"
             )
         if self.secrets and self.service_account is None:
             raise ValueError(
-                "secrets are read by the job's own service account: set cloud.service_account=NAME@PROJECT.iam.gserviceaccount.com"
+                "secrets are read by the job's own service account: "
+                "set cloud.service_account=NAME@PROJECT.iam.gserviceaccount.com"
             )
         return self
 
     @property
     def n_machines(self) -> int:
         """Number of rented machines; a study without a database keeps all of its workers on one."""
-        return max(self.nodes, self.workers if self.has_database else 1)
+        n_of_workers = self.workers if self.has_database else 1
+        return max(self.nodes, n_of_workers)
 
     @property
     def has_database(self) -> bool:

@@ -28,7 +28,8 @@ _NO_FEATURE = {
 # Names that need no quotes in a shell.
 DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
 _MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
-# What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
+# The keys that a column may have depend on its kind. Columns of the kinds that are not named here
+# are never read, so they may have any.
 _KEYS_BY_KIND = {
     "number": {"unit", "range", "typical", "step", "fill"},
     "category": {"levels", "unseen", "rare", "fill"},
@@ -76,7 +77,8 @@ class Cut(Block):
 
     @model_validator(mode="after")
     def _one_label_more(self) -> Self:
-        if len(self.labels) != len(self.at) + 1 or list(self.at) != sorted(self.at):
+        is_rising = list(self.at) == sorted(self.at)
+        if len(self.labels) != len(self.at) + 1 or not is_rising:
             raise ValueError(
                 "`at` holds rising cut points and `labels` one label more than cut points"
             )
@@ -114,34 +116,41 @@ class Column(Block):
             for name, field in type(self).model_fields.items()
             if getattr(self, name) != field.default
         }
-        if allowed is not None and (surplus := said - allowed - {"kind", "why", "cut"}):
-            faults.append(
-                f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}"
-            )
-        for key, ends in (("range", self.range), ("typical", self.typical)):
+        if allowed is not None:
+            surplus = sorted(said - allowed - {"kind", "why", "cut"})
+            if surplus:
+                faults.append(
+                    f"a {self.kind} has no {', '.join(surplus)}; "
+                    f"it can have {', '.join(sorted(allowed))}"
+                )
+
+        intervals = {"range": self.range, "typical": self.typical}
+        for key, ends in intervals.items():
             if ends is not None and ends[0] >= ends[1]:
                 faults.append(f"{key}: the lower end must come first, got {list(ends)}")
-        if self.levels is not None and (
-            len(set(self.levels)) < len(self.levels) or not self.levels
-        ):
-            faults.append("levels: at least one, each named once")
+        if self.levels is not None:
+            n_distinct = len(set(self.levels))
+            if n_distinct < len(self.levels) or not self.levels:
+                faults.append("levels: at least one, each named once")
+
         if self.rare is not None and self.levels is not None:
             faults.append(
                 "rare: learns from the training rows what `levels` names; give one of them"
             )
         elif self.rare is not None and self.unseen != "other":
             faults.append("rare: rare levels become 'other', so say unseen: other as well")
-        if (
-            self.kind == "number"
-            and isinstance(self.fill, str)
-            and self.fill not in ("median", "mode")
-        ):
-            faults.append(f"fill: median, mode or a number, got {self.fill!r}")
+        return _without(self, [*faults, *self._fill_faults()])
+
+    def _fill_faults(self) -> list[str]:
+        """Return what is wrong with `fill` for a column of this kind."""
+        is_text = isinstance(self.fill, str)
+        if self.kind == "number" and is_text and self.fill not in ("median", "mode"):
+            return [f"fill: median, mode or a number, got {self.fill!r}"]
         if self.kind in ("category", "flag") and self.fill == "median":
-            faults.append(f"fill: a {self.kind} has no median; use mode or a value")
-        elif self.kind == "flag" and self.fill not in (None, "mode", 0, 1):
-            faults.append(f"fill: mode, 0 or 1, got {self.fill!r}")
-        return _without(self, faults)
+            return [f"fill: a {self.kind} has no median; use mode or a value"]
+        if self.kind == "flag" and self.fill not in (None, "mode", 0, 1):
+            return [f"fill: mode, 0 or 1, got {self.fill!r}"]
+        return []
 
 
 class Target(Block):
@@ -193,7 +202,9 @@ class Source(Block):
     @field_validator("decimal", "thousands")
     @classmethod
     def _mark_by_name(cls, mark: str | None) -> str | None:
-        return mark if mark is None else _MARKS.get(mark, mark)
+        if mark is None:
+            return None
+        return _MARKS.get(mark, mark)
 
     @model_validator(mode="after")
     def _can_answer(self) -> Self:
@@ -201,7 +212,8 @@ class Source(Block):
             raise ValueError("otherwise=simulate needs a `simulate` block")
         if self.path is None and self.otherwise == "fail":
             raise ValueError(
-                "there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE"
+                "there is no path, and otherwise=fail forbids the simulator: "
+                "set data.source.path=FILE"
             )
         if self.decimal not in (".", ","):
             raise ValueError(f"decimal: point or comma, got {self.decimal!r}")
@@ -229,7 +241,8 @@ class Split(Block):
         total = self.train + self.val + self.test
         if round(total, 9) != 1:
             raise ValueError(
-                f"train + val + test must be 1, got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}"
+                "train + val + test must be 1, "
+                f"got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}"
             )
         return self
 
@@ -255,9 +268,10 @@ class Dataset(Block):
     @field_validator("columns", mode="before")
     @classmethod
     def _kinds_in_brackets(cls, columns: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        if isinstance(columns, dict) and (
-            bare := [name for name, column in columns.items() if not isinstance(column, dict)]
-        ):
+        if not isinstance(columns, dict):
+            return columns
+        bare = [name for name, column in columns.items() if not isinstance(column, dict)]
+        if bare:
             raise ValueError(f"write each column as `{bare[0]}: {{kind: number}}`")
         return columns
 
@@ -268,30 +282,36 @@ class Dataset(Block):
             faults.append(
                 f"{self.target.column!r} is the target; it can't be one of the columns too"
             )
-        for key, names in (("features", self.features or ()), ("allow_leaks", self.allow_leaks)):
+        chosen = {"features": self.features or (), "allow_leaks": self.allow_leaks}
+        for key, names in chosen.items():
             faults += [
-                f"{key}: no column is named {n!r} ({unknown_key(n, self.columns)})"
-                for n in names
-                if n not in self.columns
+                f"{key}: no column is named {name!r} ({unknown_key(name, self.columns)})"
+                for name in names
+                if name not in self.columns
             ]
-            kinds = {n: self.columns[n].kind for n in names if n in self.columns}
+            known = [name for name in names if name in self.columns]
+            kinds = {name: self.columns[name].kind for name in known}
             faults += [
-                f"{key}: {n!r} is of kind {kind}, {_NO_FEATURE[key]}"
-                for n, kind in kinds.items()
+                f"{key}: {name!r} is of kind {kind}, {_NO_FEATURE[key]}"
+                for name, kind in kinds.items()
                 if kind not in FEATURE_KINDS
             ]
+
         if not faults and not self.feature_names:
             faults.append(
                 "no column is of kind number, category or flag, so there is nothing to learn from"
             )
-        for name in self.source.simulate.law if self.source.simulate else {}:
+        simulation = self.source.simulate
+        law = simulation.law if simulation else {}
+        for name in law:
             if name not in self.columns:
+                near = unknown_key(name, self.columns)
+                faults.append(f"source.simulate.law: no column is named {name!r} ({near})")
+                continue
+            kind = self.columns[name].kind
+            if kind not in ("number", "flag", "unused"):
                 faults.append(
-                    f"source.simulate.law: no column is named {name!r} ({unknown_key(name, self.columns)})"
-                )
-            elif self.columns[name].kind not in ("number", "flag", "unused"):
-                faults.append(
-                    f"source.simulate.law: {name!r} is of kind {self.columns[name].kind}, which has no weight"
+                    f"source.simulate.law: {name!r} is of kind {kind}, which has no weight"
                 )
         return _without(self, faults)
 

@@ -28,7 +28,9 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if nearest:
         return f"unknown; the nearest valid name is {nearest[0]!r}"
-    return f"unknown; valid: {', '.join(names)}" if names else "unknown"
+    if not names:
+        return "unknown"
+    return f"unknown; valid: {', '.join(names)}"
 
 
 def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None = None) -> Fault:
@@ -41,7 +43,8 @@ def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None 
     """
     kind, value = error["type"], error.get("input")
     if kind == "extra_forbidden" and owner is not None:
-        return Fault(where, unknown_key(where.rsplit(".", 1)[-1], owner.model_fields))
+        key = where.rsplit(".", 1)[-1]
+        return Fault(where, unknown_key(key, owner.model_fields))
     if kind == "missing":
         return Fault(where, "is missing")
     if kind == "value_error":
@@ -53,12 +56,10 @@ def expectation(error: Mapping[str, Any]) -> str:
     """Return what a pydantic error expected, as it follows "must be"."""
     match error["type"]:
         case "too_short" | "too_long":
-            bound = (
-                f"at least {error['ctx']['min_length']}"
-                if "min_length" in error["ctx"]
-                else f"at most {error['ctx']['max_length']}"
-            )
-            return f"{bound} of them"
+            limits = error["ctx"]
+            if "min_length" in limits:
+                return f"at least {limits['min_length']} of them"
+            return f"at most {limits['max_length']} of them"
         case "tuple_type" | "list_type":
             return "a list, such as [a,b]"
         case "string_too_short" | "string_too_long":

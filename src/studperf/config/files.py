@@ -35,7 +35,8 @@ def check_file(path: Path) -> int:
     for is_kind, name in _OTHER_KINDS:
         if is_kind(found.st_mode):
             raise DataError(
-                f"{path}: is {name}, and only files are read, whose size is known. Save it as a file, and name that"
+                f"{path}: is {name}, and only files are read, whose size is known. "
+                "Save it as a file, and name that"
             )
     if not found.st_size:
         raise DataError(f"{path}: is empty; a table has a header, and rows below it")

@@ -72,7 +72,7 @@ def is_table_text(path: Path) -> bool:
     return False
 
 
-def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - whatever YAML held
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - any YAML
     """Yield each value that is neither a mapping nor a list, with its place."""
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -199,13 +199,16 @@ def guard_environment() -> None:
         _node_: Node,
         _root_: DictConfig,
     ) -> str | None:
-        key = _node_._get_full_key(None)  # noqa: SLF001 - OmegaConf has no public way to ask a node for its key
+        # OmegaConf has no public way to ask a node for its key.
+        key = _node_._get_full_key(None)  # noqa: SLF001 - see above
         is_ours = any(name in _root_ for name in _OF_OUR_ROOT)
         if is_ours and key not in (*_FROM_ENVIRONMENT, _STORAGE):
             raise ValueError(_no_variable(variable))
         value: str | None = env(variable, *default)
         # The address of a database holds its password: see `resolve_sweeper`.
-        return _HIDDEN if is_ours and key == _STORAGE and value else value
+        if is_ours and key == _STORAGE and value:
+            return _HIDDEN
+        return value
 
     OmegaConf.register_new_resolver("oc.env", environment, replace=True)
 
@@ -239,14 +242,17 @@ def _why_refused(path: Path, text: str) -> str | None:
 def _no_variable(what: str) -> str:
     allowed = ", ".join((*_FROM_ENVIRONMENT, _STORAGE))
     return (
-        f"{what}: an environment variable can be named in {allowed} alone, as what stands here is written down; "
+        f"{what}: an environment variable can be named in {allowed} alone, "
+        "as what stands here is written down; "
         "let the shell fill it in if it is no secret: key=$VARIABLE"
     )
 
 
 def _read_variable(found: re.Match[str]) -> str | None:
-    default = found[2]
-    return os.environ.get(found[1], None if default in (None, "null") else default)
+    variable, default = found[1], found[2]
+    if default == "null":
+        default = None
+    return os.environ.get(variable, default)
 
 
 def _references_in(text: str) -> list[tuple[str | None, str]] | None:

@@ -61,7 +61,9 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     from studperf.config.run import RunConfig
     from studperf.config.secrets import find_secrets
 
-    plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
+    plain = _to_plain(cfg)
+    if not is_trusted:
+        plain = _fill(plain, _to_plain(compose()))
     _name_model(plain, cfg)
     if secrets := list(find_secrets(plain)):
         raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
@@ -127,10 +129,12 @@ def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | 
         if key not in ("_target_", "_recursive_", "_convert_")
     }
     faults: list[Fault] = []
+    given = frozenset({"seed", "search_space"})
     for name in ("sampler", "pruner"):
         if isinstance(node := plain.get(name), dict):
-            plain[name], found = check_node(node, name, given=frozenset({"seed", "search_space"}))
+            plain[name], found = check_node(node, name, given=given)
             faults += found
+
     try:
         config = SweepConfig.model_validate(plain)
     except ValidationError as error:
@@ -223,18 +227,19 @@ def _read_line(
     from studperf.config.secrets import secret_words
 
     words = list(overrides)
-    if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
+    # These faults are listed alone: the messages of other faults repeat what was typed.
+    if secrets := secret_words(words):
         raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
+
     bare = [word.lstrip("+") for word in words]
-    if any(
-        word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare
-    ):
-        # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
-        words += (
-            []
-            if any("data.source.otherwise=" in word for word in words)
-            else ["data.source.otherwise=fail"]
-        )
+    paths = [word for word in bare if word.startswith("data.source.path=")]
+    names_table = any(path != "data.source.path=null" for path in paths)
+    says_otherwise = any("data.source.otherwise=" in word for word in words)
+    # A table asked for by name must be there; the simulator steps in only for the one that the
+    # YAML names.
+    if names_table and not says_otherwise:
+        words.append("data.source.otherwise=fail")
+
     line = read_line(
         words,
         check=_faults_of,
@@ -327,7 +332,10 @@ def _faults_of(cfg: DictConfig) -> list[Fault]:
     from studperf.config.run import RunConfig
 
     raw = to_raw(cfg)
-    return find_references(raw) or _check(resolve_references(raw), RunConfig)[0]
+    if found := find_references(raw):
+        return found
+    faults, _ = _check(resolve_references(raw), RunConfig)
+    return faults
 
 
 def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:
@@ -337,7 +345,8 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
     from studperf.config.faults import Fault
 
     faults: list[Fault] = []
-    for name, given in (("model", frozenset({"features"})), ("trainer", _TRAINER_GIVEN)):
+    given_to = {"model": frozenset({"features"}), "trainer": _TRAINER_GIVEN}
+    for name, given in given_to.items():
         if isinstance(node := plain.get(name), dict):
             plain[name], found = check_node(node, name, given=given)
             faults += found
@@ -358,24 +367,32 @@ def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block
     from studperf.config.faults import Fault, expectation, explain
 
     by_key: dict[str, list[Any]] = {}
-    # pydantic counts only what is valid: a list whose every part is refused is too short for it as well.
     inner = {error["loc"][:-1] for error in errors}
-    for error in (e for e in errors if e["type"] != "too_short" or e["loc"] not in inner):
+    for error in errors:
+        # pydantic counts only what is valid: it calls a list whose every part is refused too short.
+        if error["type"] == "too_short" and error["loc"] in inner:
+            continue
         loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
             loc = loc[: _depth(loc, plain)]
-        by_key.setdefault(".".join(map(str, loc)) or "the root", []).append(error)
+        key = ".".join(map(str, loc)) or "the root"
+        by_key.setdefault(key, []).append(error)
+
     faults = []
     for where, several in by_key.items():
         if len(several) > 1 and all(error["type"] != "value_error" for error in several):
             wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
             faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
         else:
-            faults.append(explain(several[0], where, _owner(shape, several[0]["loc"])))
+            owner = _owner(shape, several[0]["loc"])
+            faults.append(explain(several[0], where, owner))
     return faults
 
 
-def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ...]:  # noqa: ANN401 - whatever YAML held
+def _without_tags(
+    loc: tuple[int | str, ...],
+    plain: Any,  # noqa: ANN401 - any YAML
+) -> tuple[int | str, ...]:
     """Return a place without the tags that tell the blocks of `cloud` apart.
 
     pydantic puts them there; they are no keys.
@@ -392,7 +409,7 @@ def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - wha
         if (isinstance(plain, dict) and part in plain) or (
             isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)
         ):
-            plain = plain[part]  # type: ignore[index]  # a list wants a whole number, and says so by TypeError
+            plain = plain[part]  # type: ignore[index]  # checked above
         else:
             return i
     return len(loc)
@@ -402,11 +419,11 @@ def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
     from studperf.config.faults import Fault
 
     wanted = {"model": "studperf.models.", "trainer": "lightning.pytorch.Trainer"}
-    targets = {
-        name: str(node.get("_target_"))
-        for name in wanted
-        if isinstance(node := plain.get(name), dict)
-    }
+    targets = {}
+    for name in wanted:
+        node = plain.get(name)
+        if isinstance(node, dict):
+            targets[name] = str(node.get("_target_"))
     is_ours = {
         "model": targets["model"].startswith(wanted["model"]),
         "trainer": targets["trainer"] == wanted["trainer"],

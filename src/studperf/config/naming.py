@@ -43,7 +43,7 @@ def name_of_target(target: str) -> str:
     return parts[-2] if len(parts) > 1 else target
 
 
-def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - a HydraConf, or the same as a DictConfig
+def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - HydraConf or DictConfig
     """Put the model's name into a composed configuration that leaves it to the choice.
 
     Args:

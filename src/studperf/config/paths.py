@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 # The environment variable that carries --config-dir on to the worker processes of a study.
 CONFIG_DIR = "STUDPERF_CONFIG_DIR"
@@ -31,7 +27,8 @@ def find_file(path: str) -> Path:
     A relative path is looked for in the current folder, then below the checkout's root, so that a
     command works in any folder.
     """
-    given = Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's ends in an error for a user that is not there
+    # pathlib's `expanduser` ends in an error for a user that is not there.
+    given = Path(os.path.expanduser(path))  # noqa: PTH111 - see above
     if given.is_absolute() or given.exists():
         return given
     below = project_root() / given

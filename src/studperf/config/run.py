@@ -107,7 +107,7 @@ class RunConfig(Block):
 
     seed: Seed
     model_name: Annotated[str, of_form(r"[\w.+-]{1,64}", "1 to 64 letters, digits or . + - _")]
-    """What tables, pages and folders call the model; `config.load` puts the config's choice in the place of `auto`."""
+    """The model's name in tables, pages and folders; `config.load` puts the chosen one for `auto`."""
     runs: Annotated[str, Field(min_length=1)]
     resume: str | None
     repeat: PositiveInt
@@ -133,6 +133,7 @@ class RunConfig(Block):
     def _check_last_seed(self) -> Self:
         if self.seed + self.repeat > _N_SEEDS:
             raise ValueError(
-                f"seed + repeat must be at most {_N_SEEDS}: the last run has the seed {self.seed + self.repeat - 1}"
+                f"seed + repeat must be at most {_N_SEEDS}: "
+                f"the last run has the seed {self.seed + self.repeat - 1}"
             )
         return self

@@ -104,7 +104,9 @@ def _star_user(found: re.Match[str]) -> str:
 
 
 def _star_value(found: re.Match[str]) -> str:
-    return found[0] if _NO_SECRET.fullmatch(found[2]) else f"{found[1]}{_HIDDEN}"
+    if _NO_SECRET.fullmatch(found[2]):
+        return found[0]
+    return f"{found[1]}{_HIDDEN}"
 
 
 def secret_words(words: Sequence[str]) -> list[Fault]:
@@ -141,7 +143,7 @@ def _why_secret_word(name: str, value: str, held: Mapping[str, str]) -> str | No
     return _why_secret(name, value, held)
 
 
-def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401 - whatever YAML holds
+def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401 - any YAML
     """Return a fault for each place of a composed configuration that holds a secret.
 
     Args:
@@ -154,7 +156,8 @@ def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401
         if not isinstance(text, str):
             continue
         place = _without_places(name_of(path))
-        # What a table holds may look like anything; a value that is kept secret here is one nevertheless.
+        # A table's text may look like anything; the value of a key that is kept here is a secret
+        # nevertheless.
         what = _why_held(text, held) if is_table_text(path) else _why_secret(place, text, held)
         if what is not None:
             yield Fault(place, what)
@@ -181,7 +184,9 @@ def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
         return f"holds an access key, {_way_out(name)}"
     if is_by_name or is_column:
         return None
-    said = [found for pattern in (_SAID_INSIDE, *_MORE_SAID) for found in pattern.findall(value)]
+    said: list[tuple[str, str]] = []
+    for pattern in (_SAID_INSIDE, *_MORE_SAID):
+        said += pattern.findall(value)
     if any(not _NO_SECRET.fullmatch(secret) for _, secret in said):
         return f"holds a password, a token or a signature, {_way_out(name)}"
     return None
@@ -192,14 +197,16 @@ def _way_out(name: str) -> str:
     why = "and a run's configuration is written down"
     if name.startswith("data."):
         return (
-            f"{why}; bring the table to this machine first, with the credentials where that tool keeps them "
+            f"{why}; bring the table to this machine first, "
+            "with the credentials where that tool keeps them "
             "(environment, ~/.netrc, dvc remote modify --local)"
         )
     if name.startswith("cloud."):
         return f"{why}; put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME"
     return (
         f"{why}; set it before the command, as a variable that the library itself reads, "
-        "or leave it in a keyring; for a job: cloud.secrets.VARIABLE=NAME, its name in Secret Manager"
+        "or leave it in a keyring; for a job: cloud.secrets.VARIABLE=NAME, "
+        "its name in Secret Manager"
     )
 
 
@@ -246,7 +253,9 @@ def _password_of(address: str) -> str | None:
         password = urlsplit(address).password
     except ValueError:
         return None
-    return None if password is None or _NO_KEY.fullmatch(password) else password
+    if password is None or _NO_KEY.fullmatch(password):
+        return None
+    return password
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,9 +22,8 @@ Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 # The name of a study, and of its folder.
 Name = Annotated[
     str,
-    BeforeValidator(
-        lambda name: str(name) if type(name) is int else name
-    ),  # 2026 is a name as good as any
+    # 2026 is a name as good as any.
+    BeforeValidator(lambda name: str(name) if type(name) is int else name),
     of_form(
         r"\w[\w.+-]*",
         "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _",

@@ -1,4 +1,4 @@
-"""Types with ranges, for the keys of the configuration and for the constructors that a YAML node names.
+"""Types with ranges, for keys of the configuration and for constructors that a YAML node names.
 
 All are strict: YAML knows numbers, so text or a boolean where a number belongs is a mistake.
 """
@@ -34,7 +34,8 @@ def of_form(pattern: str, what: str, *, is_shown: bool = True) -> AfterValidator
 
     def check(text: str) -> str:
         if re.fullmatch(pattern, text) is None:
-            raise ValueError(f"must be {what}" + (f", got {text!r}" if is_shown else ""))
+            got = f", got {text!r}" if is_shown else ""
+            raise ValueError(f"must be {what}{got}")
         return text
 
     return AfterValidator(check)

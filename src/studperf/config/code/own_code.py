@@ -30,7 +30,8 @@ def describe_own_fault(error: BaseException, target: str) -> str | None:
         return None
     for link in _chain(error):
         if isinstance(link, SyntaxError) and link.filename and Path(link.filename) == file:
-            return _describe(link, file, link.lineno, (link.text or "").strip(), "")
+            source = (link.text or "").strip()
+            return _describe(link, file, link.lineno, source, "")
         frames = [
             frame
             for frame in traceback.extract_tb(link.__traceback__)
@@ -38,7 +39,8 @@ def describe_own_fault(error: BaseException, target: str) -> str | None:
         ]
         if frames:
             last = frames[-1]
-            return _describe(link, file, last.lineno, (last.line or "").strip(), last.name)
+            source = (last.line or "").strip()
+            return _describe(link, file, last.lineno, source, last.name)
     return None
 
 
@@ -52,8 +54,16 @@ def _describe(error: BaseException, file: Path, line: int | None, source: str, n
     where = f", in {name}" if name and name != "<module>" else ""
     message = str(error.msg if isinstance(error, SyntaxError) else error).strip()
     kept = message.splitlines()[:_MAX_LINES]
-    what = "\n    ".join([f"{type(error).__name__}: {kept[0] if kept else ''}".rstrip(), *kept[1:]])
-    return f"the model's own code failed\n  {file}, line {line}{where}\n    {source}\n  {what}\n--debug shows the whole traceback"
+    first = kept[0] if kept else ""
+    headline = f"{type(error).__name__}: {first}".rstrip()
+    what = "\n    ".join([headline, *kept[1:]])
+    return (
+        "the model's own code failed\n"
+        f"  {file}, line {line}{where}\n"
+        f"    {source}\n"
+        f"  {what}\n"
+        "--debug shows the whole traceback"
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -77,19 +77,15 @@ def check_node(
     except TargetNotFoundError as error:
         return node, [Fault(f"{where}._target_", str(error))]
     settable = [name for name in signature.annotations if name not in given]
-    checked, faults = dict(node), []
+    checked = dict(node)
+    faults = []
     for name, value in node.items():
         if name in given:
             faults.append(Fault(f"{where}.{name}", "is set by studperf itself; drop it"))
         elif name not in ("_target_", *signature.annotations) and not signature.is_open:
-            faults.append(
-                Fault(
-                    f"{where}.{name}",
-                    unknown_key(
-                        name, ["_target_", *settable] if str(name).startswith("_") else settable
-                    ),
-                )
-            )
+            # Only a name with an underscore can have been meant as `_target_`.
+            known = ["_target_", *settable] if str(name).startswith("_") else settable
+            faults.append(Fault(f"{where}.{name}", unknown_key(name, known)))
         elif (annotation := signature.annotations.get(name)) is not None:
             checked[name], found = _check_value(value, annotation, f"{where}.{name}")
             faults += found
@@ -98,7 +94,11 @@ def check_node(
     return checked, faults
 
 
-def _check_value(value: Any, annotation: Any, where: str) -> tuple[Any, list[Fault]]:  # noqa: ANN401
+def _check_value(
+    value: Any,  # noqa: ANN401 - any YAML
+    annotation: Any,  # noqa: ANN401 - any type
+    where: str,
+) -> tuple[Any, list[Fault]]:
     try:
         typed = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
@@ -164,17 +164,20 @@ def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.Function
             for alias in statement.names:
                 if (alias.asname or alias.name) == name:
                     return _find_in_module(_absolute(statement, module, file), alias.name)
-    raise TargetNotFoundError(
-        f"{module!r} defines no {name!r}; {unknown_key(name, [n for n in names if n[0] != '_'])}"
-    )
+    public = [known for known in names if known[0] != "_"]
+    raise TargetNotFoundError(f"{module!r} defines no {name!r}; {unknown_key(name, public)}")
 
 
 def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
     if not statement.level:
         return statement.module or ""
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    package = module.split(".")
+    if file.name != "__init__.py":
+        package = package[:-1]
     base = package[: len(package) - statement.level + 1]
-    return ".".join([*base, *([statement.module] if statement.module else [])])
+    if statement.module:
+        base.append(statement.module)
+    return ".".join(base)
 
 
 @cache
@@ -223,22 +226,20 @@ def _read_arguments(function: ast.FunctionDef, *, n_bound: int) -> Signature:
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     n_required = len(positional) - len(arguments.defaults)
-    keyword_required = [
-        a.arg
-        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        if default is None
-    ]
+    required = {argument.arg for argument in positional[n_bound:n_required]}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is None:
+            required.add(argument.arg)
+
+    settable = [*positional[n_bound:], *arguments.kwonlyargs]
     return Signature(
-        annotations={
-            a.arg: _read_annotation(a.annotation)
-            for a in [*positional[n_bound:], *arguments.kwonlyargs]
-        },
-        required=frozenset([a.arg for a in positional[n_bound:n_required]] + keyword_required),
+        annotations={argument.arg: _read_annotation(argument.annotation) for argument in settable},
+        required=frozenset(required),
         is_open=arguments.kwarg is not None,
     )
 
 
-def _read_annotation(node: ast.expr | None) -> Any:  # noqa: ANN401 - a type, or None where it can't be read
+def _read_annotation(node: ast.expr | None) -> Any:  # noqa: ANN401 - a type, or None
     try:
         return None if node is None else _as_type(node)
     except (KeyError, TypeError, SyntaxError):

@@ -1,4 +1,4 @@
-"""Hydra's own keys (`hydra.*`): which of them are heeded here, and which key does the work of the others.
+"""Hydra's own keys (`hydra.*`): the ones that are heeded, and what to use instead of the others.
 
 studperf gives each run a folder, a record and a log of its own, so many of Hydra's keys would
 change nothing. A key that changes nothing is refused with the way out; none is accepted and then
@@ -37,10 +37,17 @@ _INSTEAD = {
     "verbose": f"{_LOGS}; --debug shows tracebacks",
     "job_logging": _LOGS,
     "hydra_logging": _LOGS,
-    "job.chdir": "a run stays in the folder in which it was started; runs=FOLDER says where it lies",
-    "job.name": "names nothing here; tracking.wandb.name names a run at W&B, hydra.sweeper.study a study",
+    "job.chdir": (
+        "a run stays in the folder in which it was started; runs=FOLDER says where it lies"
+    ),
+    "job.name": (
+        "names nothing here; tracking.wandb.name names a run at W&B, hydra.sweeper.study a study"
+    ),
     "job.config": "names no folder here; overrides.yaml in the run's folder has the words",
-    "job.env_copy": "would write the variables' values to disk; what is started here has this shell's variables anyway",
+    "job.env_copy": (
+        "would write the variables' values to disk; "
+        "what is started here has this shell's variables anyway"
+    ),
     "job": _SET_BY_HYDRA,
     "help": "what --help says is not changed by the command line",
     "hydra_help": "what --hydra-help says is not changed by the command line",
@@ -115,7 +122,7 @@ def _find_changed(hydra: DictConfig, base: DictConfig) -> Iterator[Fault]:
             yield Fault(f"hydra.{_name_of(name)}", _instead(name))
 
 
-def _differing(prefix: str, wanted: Any, usual: Any) -> Iterator[str]:  # noqa: ANN401 - whatever YAML held
+def _differing(prefix: str, wanted: Any, usual: Any) -> Iterator[str]:  # noqa: ANN401 - any YAML
     if isinstance(wanted, dict) and isinstance(usual, dict):
         for key in {**usual, **wanted}:
             name = f"{prefix}.{key}" if prefix else str(key)
@@ -134,26 +141,31 @@ def _find_unused_in_multirun(cfg: DictConfig, base: DictConfig) -> Iterator[Faul
         if has_launcher and cfg.get("engine") == "stacked" and cfg.get("repeat") == 1:
             yield Fault(
                 "engine",
-                "stacked trains the runs of a multirun together, in this process, and a launcher trains each by itself; "
-                "drop hydra/launcher, or give each run several seeds to be trained together: repeat=8",
+                "stacked trains the runs of a multirun together, in this process, "
+                "and a launcher trains each by itself; "
+                "drop hydra/launcher, or give each run several seeds to be trained together: "
+                "repeat=8",
             )
         return
     mode = sweeper.get("mode")
     if has_launcher and mode == "worker":
         yield Fault(
             "hydra/launcher",
-            "is not asked by the workers of a study; hydra.sweeper.mode=batch trains its trials by this launcher, "
+            "is not asked by the workers of a study; hydra.sweeper.mode=batch trains its trials "
+            "by this launcher, "
             "and hydra.sweeper.n_jobs=2 starts two workers here",
         )
     if _sweep_dir(cfg) != _sweep_dir(base):
         yield Fault(
             "hydra.sweep.dir",
-            "is for a multirun without a study; a study lies in runs/sweeps/NAME: runs=FOLDER hydra.sweeper.study=NAME",
+            "is for a multirun without a study; a study lies in runs/sweeps/NAME: "
+            "runs=FOLDER hydra.sweeper.study=NAME",
         )
     if mode == "worker" and cfg.hydra.job.get("env_set"):
         yield Fault(
             "hydra.job.env_set",
-            "is for runs and launchers; a study's workers have the variables of the shell that starts them",
+            "is for runs and launchers; a study's workers have the variables of the shell that "
+            "starts them",
         )
 
 

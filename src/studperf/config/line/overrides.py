@@ -69,12 +69,10 @@ def group_names() -> set[str]:
 
     Asking Hydra for them takes as long as composing.
     """
-    return {
-        folder.name
-        for root in _roots()
-        for folder in root.iterdir()
-        if folder.is_dir() and folder.name != "hydra"
-    }
+    names: set[str] = set()
+    for root in _roots():
+        names |= {folder.name for folder in root.iterdir() if folder.is_dir()}
+    return names - {"hydra"}
 
 
 def _roots() -> list[Path]:
@@ -82,8 +80,10 @@ def _roots() -> list[Path]:
 
     These are studperf's, ./conf, and that of --config-dir.
     """
-    named = [Path(os.environ[CONFIG_DIR])] if CONFIG_DIR in os.environ else []
-    return [root for root in (config_dir(), Path.cwd() / "conf", *named) if root.is_dir()]
+    roots = [config_dir(), Path.cwd() / "conf"]
+    if CONFIG_DIR in os.environ:
+        roots.append(Path(os.environ[CONFIG_DIR]))
+    return [root for root in roots if root.is_dir()]
 
 
 def write_group(group: str, option: str) -> str:
@@ -93,15 +93,24 @@ def write_group(group: str, option: str) -> str:
     `+experiment=first`, and none before the others.
     """
     file = config_dir() / "train.yaml"
-    is_named = group.split("@", maxsplit=1)[0] in _groups_of_root(file, file.stat().st_mtime_ns)
-    return f"{group}={option}" if is_named or group.startswith("hydra") else f"+{group}={option}"
+    named = _groups_of_root(file, file.stat().st_mtime_ns)
+    if _group_of(group) in named or group.startswith("hydra"):
+        return f"{group}={option}"
+    return f"+{group}={option}"
 
 
 @cache
-def _groups_of_root(file: Path, mtime_ns: int) -> frozenset[str]:  # noqa: ARG001 - a changed file is read again
-    """Return the groups in the defaults list of the root configuration."""
-    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults") or []  # type: ignore[union-attr] # a mapping
-    keys = [str(key) for entry in entries if isinstance(entry, dict) for key in entry]
+def _groups_of_root(file: Path, mtime_ns: int) -> frozenset[str]:  # noqa: ARG001 - for the cache
+    """Return the groups in the defaults list of the root configuration.
+
+    With the time of its last change as an argument, a changed file is read again.
+    """
+    root = OmegaConf.to_container(OmegaConf.load(file))
+    entries = root.get("defaults") or []  # type: ignore[union-attr] # a mapping
+    keys: list[str] = []
+    for entry in entries:
+        if isinstance(entry, dict):
+            keys += [str(key) for key in entry]
     names = [key.removeprefix("optional ").removeprefix("override ") for key in keys]
     return frozenset(name.lstrip("/").split("@")[0] for name in names)
 
@@ -142,7 +151,8 @@ class Line:
         words = self.words()
         if self.is_study:
             return words
-        return [*(word for word in words if not word.startswith("hydra/sweeper=")), _SWEEPER_WORD]
+        others = [word for word in words if not word.startswith("hydra/sweeper=")]
+        return [*others, _SWEEPER_WORD]
 
 
 def read_line(
@@ -165,47 +175,54 @@ def read_line(
     loader = GlobalHydra.instance().config_loader()
     groups = group_names()
     parsed, faults = _parse_all(overrides, loader)
-    if is_multirun is not None:  # in code, words are put together, and the last one counts
+    # In code, words are put together, and the last one counts.
+    if is_multirun is not None:
         faults += _find_repeated(parsed, groups)
     faults += _find_not_varied(parsed)
     faults += find_refused_words(_given_to_hydra(parsed))
     parsed = [o for o in parsed if not _is_told(o, faults)]
+
     sweeper = _sweeper_of(parsed)
-    # A study checks what it varies itself, before its first trial. Some keys exist only with some of its choices.
-    its_own = {
-        str(key) for block in sweeper.get("conditional") or [] for key in block.get("params") or []
-    }
-    seen = [o for o in parsed if _key(o) not in its_own]
+    # A study checks what it varies itself, before its first trial. Some keys exist only with some
+    # of its choices.
+    conditional = _conditional_keys(sweeper)
+    seen = [o for o in parsed if _key(o) not in conditional]
     own_sweeper = sweeper or _sweeper_of_groups(parsed, groups)
     is_study = bool(own_sweeper) and not is_plain_multirun(own_sweeper.get("_target_"))
     if sweeper and not is_study:
         seen += _sweeper_params(sweeper, parsed, loader)
-    if not sweeper and not any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed):
+
+    names_sweeper = any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed)
+    if not sweeper and not names_sweeper:
         said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
         faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
-    if (keys := [o for o in parsed if _is_of_a_study(o)]) and not is_study:
-        faults += [
-            Fault(_key(o), "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna")
-            for o in keys
-        ]
-    if not is_study and (many := _find_too_many(parsed)):
-        return Line(parsed, [*faults, *many], groups, None)
+    if not is_study:
+        said = "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna"
+        faults += [Fault(_key(o), said) for o in parsed if _is_of_a_study(o)]
+        if too_many := _find_too_many(parsed):
+            return Line(parsed, [*faults, *too_many], groups, None)
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
     if not faults and any(_is_about_hydra(o, groups) for o in parsed):
         faults += _find_faults_of_hydra(parsed, groups, is_multirun=is_multirun)
     if faults and is_study and check_study is not None:
-        faults += check_study(
-            [
-                str(o.input_line)
-                for o in parsed
-                if not _is_told(o, faults) and not _key(o).startswith("hydra")
-            ],
-            sweeper,
-        )
+        faultless = [o for o in parsed if not _is_told(o, faults)]
+        words = [str(o.input_line) for o in faultless if not _key(o).startswith("hydra")]
+        faults += check_study(words, sweeper)
+
     is_one = not faults and not sweeper and all(_is_plain(o) for o in parsed)
-    return Line(parsed, list(dict.fromkeys(faults)), groups, cfg if is_one else None, is_study)
+    if not is_one:
+        cfg = None
+    return Line(parsed, list(dict.fromkeys(faults)), groups, cfg, is_study)
+
+
+def _conditional_keys(sweeper: dict[str, Any]) -> set[str]:
+    """Return the keys that a study varies only where others have certain values."""
+    keys: set[str] = set()
+    for block in sweeper.get("conditional") or []:
+        keys |= {str(key) for key in block.get("params") or []}
+    return keys
 
 
 def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Fault]:
@@ -216,18 +233,21 @@ def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Faul
     first: dict[str, str] = {}
     faults = []
     for override in overrides:
-        key, value = _key(override), str(override.input_line).partition("=")[2]
+        key = _key(override)
+        value = _text_of_value(override)
         if not _is_group(key, groups) or override.is_delete():
             continue
         if first.setdefault(key, value) != value:
             what = f"is given twice, as {first[key]} and {value}"
             faults.append(Fault(key, f"{what}; several runs: -m {key}={first[key]},{value}"))
-    return [
-        Fault(fault.where, fault.what.partition(";")[0] + "; each study is a command of its own")
-        if fault.where == "sweeps" or fault.where.startswith("hydra")
-        else fault
-        for fault in faults
-    ]
+    explained = []
+    for fault in faults:
+        if fault.where == "sweeps" or fault.where.startswith("hydra"):
+            what = fault.what.partition(";")[0]
+            explained.append(Fault(fault.where, f"{what}; each study is a command of its own"))
+        else:
+            explained.append(fault)
+    return explained
 
 
 def _find_not_varied(overrides: Sequence[Override]) -> list[Fault]:
@@ -255,7 +275,9 @@ def _find_too_many(overrides: Sequence[Override]) -> list[Fault]:
 
 
 def _count_values(override: Override) -> int:
-    return _length_of_range(override) if override.is_range_sweep() else len(_values_of(override))
+    if override.is_range_sweep():
+        return _length_of_range(override)
+    return len(_values_of(override))
 
 
 def _length_of_range(override: Override) -> int:
@@ -265,7 +287,8 @@ def _length_of_range(override: Override) -> int:
 
 
 def _is_group(key: str, groups: set[str]) -> bool:
-    return key.split("@", maxsplit=1)[0] in groups or "/" in key.split("@", maxsplit=1)[0]
+    group = _group_of(key)
+    return group in groups or "/" in group
 
 
 def _is_about_hydra(override: Override, groups: set[str]) -> bool:
@@ -273,26 +296,28 @@ def _is_about_hydra(override: Override, groups: set[str]) -> bool:
 
     The files of sweeps/ do.
     """
-    group = _key(override).split("@")[0]
+    group = _group_of(_key(override))
     if group.startswith("hydra"):
         return True
     if group not in groups or override.is_delete():
         return False
     options = _values_of(override)
-    files = [root / group / f"{option}.yaml" for root in _roots() for option in options]
-    return any(
-        "hydra" in file.read_text(encoding="utf-8", errors="replace")
-        for file in files
-        if file.is_file()
-    )
+    for root in _roots():
+        for option in options:
+            file = root / group / f"{option}.yaml"
+            if file.is_file() and "hydra" in file.read_text(encoding="utf-8", errors="replace"):
+                return True
+    return False
 
 
 def _given_to_hydra(overrides: Sequence[Override]) -> list[Given]:
-    return [
-        Given(_key(o).lstrip("~"), str(o.input_line).partition("=")[2], o.is_delete())
-        for o in overrides
-        if _key(o).lstrip("~").split(".")[0].split("/")[0] == "hydra"
-    ]
+    given = []
+    for override in overrides:
+        key = _key(override).lstrip("~")
+        first = key.split(".")[0].split("/")[0]
+        if first == "hydra":
+            given.append(Given(key, _text_of_value(override), override.is_delete()))
+    return given
 
 
 def _find_faults_of_hydra(
@@ -315,9 +340,8 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
     for text in words:
         key, is_given, value = text.partition("=")
         if not key.strip("+~ "):
-            faults.append(
-                Fault(text or "''", "the key is missing before '='" if is_given else "names no key")
-            )
+            what = "the key is missing before '='" if is_given else "names no key"
+            faults.append(Fault(text or "''", what))
             continue
         try:
             override = _parse(text, loader)
@@ -325,12 +349,8 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
             if is_given and _is_call(value):
                 faults.append(Fault(key.lstrip("+"), why_refused(value, error)))
             else:
-                faults.append(
-                    Fault(
-                        text,
-                        "is not of the form key=value (quote it if the shell takes parts of it away)",
-                    )
-                )
+                what = "is not of the form key=value (quote it if the shell takes parts of it away)"
+                faults.append(Fault(text, what))
             continue
         if override.is_range_sweep() and (wrong := why_no_range(override)):
             faults.append(Fault(_key(override), f"{wrong}, got {value}"))
@@ -342,7 +362,8 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
 def why_no_range(override: Override) -> str | None:
     """Return what is wrong with a `range(...)`; None if nothing is."""
     value: Any = override.value()
-    if not all(math.isfinite(number) for number in (value.start, value.stop, value.step)):
+    numbers = (value.start, value.stop, value.step)
+    if not all(math.isfinite(number) for number in numbers):
         return "a range's ends and its step must be finite"
     if not value.step:
         return "a range's step must not be 0"
@@ -350,7 +371,10 @@ def why_no_range(override: Override) -> str | None:
     if not n_values:
         return "the range is empty"
     if n_values > _MAX_RUNS:
-        return f"the range holds {n_values:,} values, and {_MAX_RUNS:,} are the most; a study takes int(interval(...))"
+        return (
+            f"the range holds {n_values:,} values, and {_MAX_RUNS:,} are the most; "
+            "a study takes int(interval(...))"
+        )
     return None
 
 
@@ -399,9 +423,10 @@ def _is_call(value: str) -> bool:
     `file(1)` is a path, and no call.
     """
     name, is_open, _ = value.partition("(")
-    return bool(is_open) and (
-        name in _FUNCTIONS or bool(difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8))
-    )
+    if not is_open:
+        return False
+    near = difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.8)
+    return name in _FUNCTIONS or bool(near)
 
 
 def why_refused(value: str, error: Exception) -> str:
@@ -409,16 +434,16 @@ def why_refused(value: str, error: Exception) -> str:
     first = str(error).split("\n")[0]
     inner = value.replace(" ", "")
     if "choice(null" in inner or ",null" in inner:
-        return f"choice(...) takes no null in Hydra; list the values without it: {value.removeprefix('choice(').removesuffix(')')}"
+        values = value.removeprefix("choice(").removesuffix(")")
+        return f"choice(...) takes no null in Hydra; list the values without it: {values}"
     if "Unknown function" in first:
-        return f"{value.partition('(')[0]}: {unknown_key(value.partition('(')[0], _FUNCTIONS)}; got {value}"
+        name = value.partition("(")[0]
+        return f"{name}: {unknown_key(name, _FUNCTIONS)}; got {value}"
     if " while evaluating " in first:
         return f"{first.split(': ', 1)[-1]}, got {value}"
-    return (
-        f"can't be read, do its brackets match? got {value}"
-        if isinstance(error, HydraException)
-        else f"{first}, got {value}"
-    )
+    if isinstance(error, HydraException):
+        return f"can't be read, do its brackets match? got {value}"
+    return f"{first}, got {value}"
 
 
 def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
@@ -493,24 +518,28 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     added = [o for o in overrides if _key(o).startswith(_SWEEPER) or _is_free_key(o)]
     as_they_are = [o for o in overrides if o not in added and _is_taken_as_it_is(o, groups)]
     if keys := [o for o in overrides if o not in added and o not in as_they_are]:
-        chosen = [
-            write_group(_key(o), _values_of(o)[0])
-            if _key(o) in groups and not o.is_delete()
-            else str(o.input_line)
-            for o in as_they_are
-        ]
+        chosen = [_with_first_option(o, groups) for o in as_they_are]
         base = compose("train", overrides=chosen)
         added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
     return [_as_hydra_takes_it(o, groups, is_added=o in added) for o in overrides]
+
+
+def _with_first_option(override: Override, groups: set[str]) -> str:
+    """Return the word of a group with its first option, and any other word as it is."""
+    if _key(override) in groups and not override.is_delete():
+        return write_group(_key(override), _values_of(override)[0])
+    return str(override.input_line)
 
 
 def _as_hydra_takes_it(override: Override, groups: set[str], *, is_added: bool) -> str:
     text = str(override.input_line)
     if is_added:
         return f"++{text.lstrip('+')}"
-    if _key(override).split("@")[0] in groups and not override.is_delete():
-        word = write_group(_key(override), text.partition("=")[2])
-        return word if word.startswith("+") or not text.startswith("+") else text
+    if _group_of(_key(override)) in groups and not override.is_delete():
+        word = write_group(_key(override), _text_of_value(override))
+        # A plus of the user's own stays, for Hydra to judge.
+        is_plus_lost = text.startswith("+") and not word.startswith("+")
+        return text if is_plus_lost else word
     return text
 
 
@@ -565,10 +594,20 @@ def _key(override: Override) -> str:
     return str(override.get_key_element()).lstrip("+")
 
 
+def _group_of(key: str) -> str:
+    """Return the group of a key such as `group@package`."""
+    return key.split("@", maxsplit=1)[0]
+
+
+def _text_of_value(override: Override) -> str:
+    """Return an override's value as it was typed."""
+    return str(override.input_line).partition("=")[2]
+
+
 def _is_taken_as_it_is(override: Override, groups: set[str]) -> bool:
     return (
         override.is_delete()
-        or _key(override).split("@")[0] in groups
+        or _group_of(_key(override)) in groups
         or _key(override).startswith("hydra")
     )
 
@@ -581,10 +620,12 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[list[tuple[Override
     """
     overrides = [o for o in overrides if not _is_range_of_numbers(o)]
     values = [_values_to_try(override) for override in overrides]
-    yield [(override, v[0]) for override, v in zip(overrides, values, strict=True)]
+    firsts = [several[0] for several in values]
+    yield list(zip(overrides, firsts, strict=True))
     for i, several in enumerate(values):
         for value in several[1:]:
-            yield [(o, value if i == j else values[j][0]) for j, o in enumerate(overrides)]
+            tried = [*firsts[:i], value, *firsts[i + 1 :]]
+            yield list(zip(overrides, tried, strict=True))
 
 
 def _values_to_try(override: Override) -> list[str]:
@@ -612,7 +653,7 @@ def _check_values(
     kept: list[str] = []
     for override, value in line:
         key = _key(override)
-        group = key.split("@")[0]
+        group = _group_of(key)
         if key.startswith(_SWEEPER):
             continue
         if override.is_delete() or (key.startswith("hydra") and "/" not in key):
@@ -624,12 +665,8 @@ def _check_values(
             if value in options:
                 kept.append(write_group(key, value))
             else:
-                faults.append(
-                    Fault(
-                        f"{key}={value}",
-                        f"there is no {group} of this name; {unknown_key(value, options)}",
-                    )
-                )
+                what = f"there is no {group} of this name; {unknown_key(value, options)}"
+                faults.append(Fault(f"{key}={value}", what))
         else:
             kept.append(f"++{key}={value}")
     found, cfg = _check_words(kept, check=check)
@@ -665,15 +702,19 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         # One word that can't be composed must not hide the faults of the others.
         chosen = [word for word in words if "/" in word.partition("=")[0]]
-        reasons = {word: _reason(word, [c for c in chosen if c != word]) for word in words}
-        guilty = {word: reason for word, reason in reasons.items() if reason is not None}
-        faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()] or [
-            Fault("composition", _first_line(error))
-        ]
+        guilty: dict[str, str] = {}
+        for word in words:
+            reason = _reason(word, [other for other in chosen if other != word])
+            if reason is not None:
+                guilty[word] = reason
+        faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()]
         if guilty:
             cfg = compose("train", overrides=[word for word in words if word not in guilty])
+        else:
+            faults = [Fault("composition", _first_line(error))]
     try:
-        faults += [] if cfg is None else check(cfg)
+        if cfg is not None:
+            faults += check(cfg)
     except ConfigError as error:
         faults.append(Fault("composition", str(error)))
     return faults, cfg
@@ -692,7 +733,8 @@ def _reason(word: str, chosen: Sequence[str]) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    lines = " ".join(str(error.__cause__ or error).split("\n")[:3]).split()
+    cause = error.__cause__ or error
+    lines = " ".join(str(cause).split("\n")[:3]).split()
     if lines[:2] == ["Cannot", "merge"]:
         return "a list and a block of keys can't take each other's place"
     if "BasicLauncherConf" in lines:
