@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from studperf.data.schema import Table
     from studperf.data.source import Provenance
     from studperf.record.shape import Scores
+    from studperf.scoring.metrics import FloatArray
 
 _USAGE = """Scores a finished run again: on its own test rows, where it must find the recorded numbers, or on another file.
 
@@ -44,9 +45,10 @@ _NOT_THE_SAME = 1
 
 
 def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
-    """Score a run again, show and save the result; False if the numbers are not the recorded ones.
+    """Score a run again, and show and save the result.
 
-    That is said of the run's own rows alone.
+    Returns:
+        False if the run's own rows don't give the recorded numbers.
 
     Raises:
         DataError: the file can't be used as the dataset describes it.
@@ -57,13 +59,15 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     if "data.source.path" in changes and "data.source.delimiter" not in changes:
         source = _with_found_delimiter(source, run.config.data)
     dataset = run.config.data.model_copy(update={"source": source})
-    is_same = (
-        _evaluate_large(run, dataset, console)
-        if is_streamed(dataset)
-        else _evaluate_small(run, dataset, console)
-    )
+    if is_streamed(dataset):
+        is_same = _evaluate_large(run, dataset, console)
+    else:
+        is_same = _evaluate_small(run, dataset, console)
     if is_same is None and "data.source.path" not in changes:
-        text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
+        text = (
+            "These are not the rows that the run was recorded with: its table has changed since, "
+            "or another one lies in its place."
+        )
         console.print(f"warning: {text}", style="yellow", soft_wrap=True)
     return is_same is not False
 
@@ -93,7 +97,9 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
         return source
     from pydantic import ValidationError
 
-    given: dict[str, str | None] = {key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
+    given: dict[str, str | None] = {}
+    for key, value in changes.items():
+        given[key.rsplit(".", 1)[-1]] = value
     if given.get("thousands") in ("null", "none"):  # as YAML would read it
         given["thousands"] = None
     try:
@@ -111,9 +117,8 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
     raw, origin = read_source(dataset)
     console.print(origin.line, soft_wrap=True)
-    is_own = (
-        origin.md5 == run.record.data.md5 and origin.is_simulated == run.record.data.is_simulated
-    )
+    facts = run.record.data
+    is_own = origin.md5 == facts.md5 and origin.is_simulated == facts.is_simulated
     table = check_table(raw, dataset, for_training=is_own)
     if is_own:
         return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
@@ -129,7 +134,9 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
     from studperf.data.source import find_source
 
     path = find_source(dataset)
-    if run.record.data.is_simulated if path is None else md5_of(path) == run.record.data.md5:
+    facts = run.record.data
+    is_own = facts.is_simulated if path is None else md5_of(path) == facts.md5
+    if is_own:
         with open_good_rows(dataset, console) as rows:
             return _score_own_rows(run, rows, console)
     table, origin, findings = stream_source(dataset, console, for_training=False)
@@ -164,9 +171,13 @@ def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Conso
     if not (run.folder / SEEN_ROWS).is_file():
         return
     hashes = np.concatenate([hash_features(table) for table in tables])
-    n_seen = int(np.isin(hashes, pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
+    seen = pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()
+    n_seen = int(np.isin(hashes, seen).sum())
     if n_seen:
-        what = f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, so a score on them says little about new rows"
+        what = (
+            f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, "
+            "so a score on them says little about new rows"
+        )
         console.print(what, style="yellow", soft_wrap=True)
 
 
@@ -180,11 +191,15 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
         return False
     if rows.split.sha256 != run.record.data.split_sha256:
         raise RunError(
-            f"{run.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})"
+            f"{run.folder}: these rows split differently than when the run was recorded "
+            f"({rows.split.sha256})"
         )
     part = vars(rows.split)[judgement.scored_on]
-    tables = (rows.table(part[start : start + BLOCK]) for start in range(0, len(part), BLOCK))
-    scores = score(np.concatenate([run.predict(table) for table in tables]), rows.target(part))
+    predicted = []
+    for start in range(0, len(part), BLOCK):
+        table = rows.table(part[start : start + BLOCK])
+        predicted.append(run.predict(table))
+    scores = score(np.concatenate(predicted), rows.target(part))
     _show(
         run,
         {f"{run.record.model}, now": scores, "as recorded": judgement.scores},
@@ -196,7 +211,8 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
         console.print("IDENTICAL to the recorded scores.", style="bold green")
     else:
         console.print(
-            "NOT the recorded scores: another machine, another version of torch, or a changed file.",
+            "NOT the recorded scores: another machine, another version of torch, "
+            "or a changed file.",
             style="bold red",
         )
     return is_same
@@ -218,16 +234,16 @@ def _score_other_rows(
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
     _warn_of_seen_rows(run, tables, console)
     predicted = np.concatenate([run.predict(table) for table in tables])
-    actual = np.concatenate(
-        [table.target if table.has_target else np.full(len(table), np.nan) for table in tables]
-    )
-    frame = pd.DataFrame({"row": np.arange(1, len(predicted) + 1), "predicted": predicted})
+    actual = np.concatenate([_targets_of(table) for table in tables])
+
+    numbers = np.arange(1, len(predicted) + 1)
+    frame = pd.DataFrame({"row": numbers, "predicted": predicted})
     judgement = run.record.judgement
     if judgement is not None and judgement.conformal is not None:
-        frame["low"], frame["high"] = (
-            predicted - judgement.conformal.half_width,
-            predicted + judgement.conformal.half_width,
-        )
+        half_width = judgement.conformal.half_width
+        frame["low"] = predicted - half_width
+        frame["high"] = predicted + half_width
+
     known = np.isfinite(actual)
     if known.sum() > 1:
         frame["actual"] = actual
@@ -236,18 +252,24 @@ def _score_other_rows(
             scores["when it was trained"] = judgement.scores
         _show(run, scores, f"{name}, {int(known.sum())} rows with a target", console)
         if "low" in frame:
-            held = ((frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"]))[
-                known
-            ].mean()
-            console.print(f"The 90 % band holds {held:.1%} of these rows.")
+            is_held = (frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"])
+            share = is_held[known].mean()
+            console.print(f"The 90 % band holds {share:.1%} of these rows.")
     else:
-        why = (
-            "one row with a target is too few to score"
-            if known.any()
-            else "the file has no target to score by"
-        )
+        why = "the file has no target to score by"
+        if known.any():
+            why = "one row with a target is too few to score"
         console.print(f"Rows predicted: {len(predicted)}; {why}.")
     console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
+
+
+def _targets_of(table: Table) -> FloatArray:
+    """Return a table's targets, (N,); NaN if it has none."""
+    import numpy as np
+
+    if table.has_target:
+        return table.target
+    return np.full(len(table), np.nan)
 
 
 def _save(run: FinishedRun, frame: pd.DataFrame, name: str) -> Path:
@@ -261,7 +283,8 @@ def _save(run: FinishedRun, frame: pd.DataFrame, name: str) -> Path:
 def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Console) -> None:
     from studperf.report import score_table
 
-    console.print(score_table(rows, title=f"{title}, 95 % intervals", unit=run.record.data.unit))
+    unit = run.record.data.unit
+    console.print(score_table(rows, title=f"{title}, 95 % intervals", unit=unit))
 
 
 def _read_given(words: Iterable[str]) -> dict[str, str]:

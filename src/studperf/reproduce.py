@@ -45,9 +45,8 @@ class Difference:
 
     def __str__(self) -> str:
         """Return the difference as a line."""
-        return f"{self.what}: recorded {self.recorded}, now {self.now}" + (
-            f" ({self.way_back})" if self.way_back else ""
-        )
+        line = f"{self.what}: recorded {self.recorded}, now {self.now}"
+        return f"{line} ({self.way_back})" if self.way_back else line
 
 
 def reproduce(
@@ -92,7 +91,8 @@ def reproduce(
         difference = next(outcome_differences(record, folder, again, again_folder), None)
     if difference is None:
         console.print(
-            f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, predictions and scores.",
+            f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, "
+            "predictions and scores.",
             style="bold green",
         )
         return not causes
@@ -107,10 +107,12 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
     from studperf.record.surroundings import read_git, read_lock_hash, read_versions
 
     git = read_git()
-    then, now = (record.git.commit if record.git else None), (git.commit if git else None)
+    then = record.git.commit if record.git else None
+    now = git.commit if git else None
     if then != now:
         yield Difference("commit", then, now, f"git checkout {then}" if then else "")
-    if record.lock_sha256 != (lock := read_lock_hash()):
+    lock = read_lock_hash()
+    if record.lock_sha256 != lock:
         yield Difference(
             "packages in uv.lock", record.lock_sha256, lock, "the commit's uv.lock has them"
         )
@@ -176,9 +178,8 @@ def outcome_differences(
     yield from _unequal("weights sha256", record.weights_sha256, again.weights_sha256)
     leaves_rows_out = bool(record.config["data"].get("drop_missing_target"))
     yield from _prediction_differences(folder, again_folder, leaves_rows_out=leaves_rows_out)
-    then, now = (
-        r.judgement.model_dump(mode="json") if r.judgement else {} for r in (record, again)
-    )
+    then = record.judgement.model_dump(mode="json") if record.judgement else {}
+    now = again.judgement.model_dump(mode="json") if again.judgement else {}
     for name in then:
         yield from _unequal(name, then[name], now.get(name))
 
@@ -188,7 +189,8 @@ def _prediction_differences(
 ) -> Iterator[Difference]:
     from studperf.record.files import read_predictions
 
-    then, now = read_predictions(folder), read_predictions(again_folder)
+    then = read_predictions(folder)
+    now = read_predictions(again_folder)
     if leaves_rows_out and list(then["actual"]) == list(now["actual"]):
         # Earlier versions numbered the rows that were kept, not those of the file.
         then["row"] = now["row"]
@@ -198,10 +200,11 @@ def _prediction_differences(
         list(zip(now["split"], now["row"], strict=True)),
     )
     for name in then.columns:
-        changed = (then[name] != now[name]) if name in now else then[name].notna()
+        is_there = name in now
+        changed = then[name] != now[name] if is_there else then[name].notna()
         if changed.any():
             at = int(changed.to_numpy().argmax())
-            now_value = now[name].iloc[at] if name in now else None
+            now_value = now[name].iloc[at] if is_there else None
             yield Difference(
                 f"predictions, {name}, row {then['row'].iloc[at]}", then[name].iloc[at], now_value
             )
@@ -209,7 +212,7 @@ def _prediction_differences(
 
 def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - anything that can be compared
     # A score that is no number is not equal to itself, but is the same.
-    if then != now and not (then != then and now != now):  # noqa: PLR0124
+    if then != now and not (then != then and now != now):  # noqa: PLR0124 - NaN
         yield Difference(what, then, now)
 
 
@@ -219,10 +222,9 @@ def _config_of(record: RunRecord) -> RunConfig:
     A sum's last bits depend on the number of threads.
     """
     plain = {**record.config, "resume": None}
-    plain["tracking"] = {
-        **plain["tracking"],
-        "wandb": {**plain["tracking"]["wandb"], "mode": "disabled"},
-    }
+    tracking = plain["tracking"]
+    wandb = {**tracking["wandb"], "mode": "disabled"}
+    plain["tracking"] = {**tracking, "wandb": wandb}
     if record.hardware is not None:
         plain["threads"] = record.hardware.n_threads
     return load(plain, is_trusted=False)
@@ -231,7 +233,8 @@ def _config_of(record: RunRecord) -> RunConfig:
 def _run_again(config: RunConfig, record: RunRecord, runs: Path) -> tuple[RunRecord, Path]:
     from studperf.train.run import run
 
-    again = run(config.model_copy(update={"runs": str(runs)}), overrides=record.overrides)
+    moved = config.model_copy(update={"runs": str(runs)})
+    again = run(moved, overrides=record.overrides)
     return again, runs / again.name
 
 
@@ -245,11 +248,9 @@ def main() -> int | None:
     runs = Path(given["runs"]) if "runs" in given else None
     if runs is not None:
         check_output("runs", runs)
-    return (
-        None
-        if reproduce(Path(given["run"]), make_console(), is_forced=is_on(given, "force"), runs=runs)
-        else _DIFFERENT
-    )
+    folder = Path(given["run"])
+    is_same = reproduce(folder, make_console(), is_forced=is_on(given, "force"), runs=runs)
+    return None if is_same else _DIFFERENT
 
 
 if __name__ == "__main__":

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from studperf.cli.process import make_console
 from studperf.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 _ONLY_SHOW = {
     "--cfg",
@@ -53,7 +49,9 @@ def split_words() -> tuple[list[str], list[str]]:
     arguments = iter(sys.argv[1:])
     for word in arguments:
         if word.startswith("-"):
-            flags += [word, *([next(arguments, "")] if word in _TAKE_VALUES else [])]
+            flags.append(word)
+            if word in _TAKE_VALUES:
+                flags.append(next(arguments, ""))
         elif word in _PARTS_OF_INFO and flags and flags[-1] in ("--info", "-i"):
             flags.append(word)
         else:
@@ -71,8 +69,8 @@ def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
 
     Args:
         usage: shown as help.
-        flags: flags that this command has beside the common ones, so that a misspelt one is told
-            its neighbour; the command must have taken them away by now.
+        flags: flags of this command beside the common ones, as near names of a misspelt one; the
+            command must have taken them away by now.
 
     Raises:
         ConfigError: a flag is not known.
@@ -81,7 +79,8 @@ def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
     if {"-h", "--help"} & set(words):
         make_console().print(usage, markup=False, soft_wrap=True)
         return None
-    check_flags([word for word in words if word.startswith("-")], ("--help", "--debug", *flags))
+    given = [word for word in words if word.startswith("-")]
+    check_flags(given, ("--help", "--debug", *flags))
     return words
 
 
@@ -92,7 +91,8 @@ def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
         ConfigError: names each that is not, and the nearest one.
     """
     names = [flag.split("=")[0] for flag in flags]
-    if faults := [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]:
+    faults = [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]
+    if faults:
         raise ConfigError("; ".join(faults))
 
 
@@ -115,7 +115,8 @@ def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
     given: dict[str, str] = {}
     faults = []
-    for key, _, value in (word.partition("=") for word in words):
+    for word in words:
+        key, _, value = word.partition("=")
         if key not in known:
             faults.append(f"{key}: {unknown_key(key, known)}")
         elif key in given:
@@ -136,8 +137,9 @@ def read_whole(key: str, text: str, *, low: int, high: int) -> int:
     Raises:
         ConfigError: says what was expected.
     """
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(high))
-    if not is_number or not low <= int(text) <= high:
+    is_plain = text.isascii() and text.isdigit()
+    is_short = len(text) <= len(str(high))
+    if not (is_plain and is_short) or not low <= int(text) <= high:
         raise ConfigError(f"{key}: must be a whole number from {low} to {high}, got {text!r}")
     return int(text)
 

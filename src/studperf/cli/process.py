@@ -56,7 +56,10 @@ def run_command(command: Callable[[], int | None]) -> None:
         print_error(str(error) or "interrupted")
         code = _INTERRUPTED
     except SystemExit as left:  # Hydra's --help
-        _exit_code.append(left.code if isinstance(left.code, int) else int(left.code is not None))
+        if isinstance(left.code, int):
+            _exit_code.append(left.code)
+        else:
+            _exit_code.append(int(left.code is not None))
         raise
     except BrokenPipeError:  # `... | head` has read enough
         code = 0
@@ -87,9 +90,15 @@ def _explain_os_error(error: OSError) -> str | None:
     """Return what the system refused; None for what no user can mend."""
     where = f"{error.filename}: " if error.filename is not None else ""
     if error.errno in _NO_ROOM:
-        return f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
+        return (
+            f"{where}{error.strerror}. Make room, or name a folder elsewhere: "
+            "runs=FOLDER, for temporary files TMPDIR=FOLDER"
+        )
     if where and error.errno in _OF_A_PATH:
-        return f"{where}{error.strerror}. Name a file or folder that can be read and written here; --debug shows what was tried"
+        return (
+            f"{where}{error.strerror}. Name a file or folder that can be read and written here; "
+            "--debug shows what was tried"
+        )
     return None
 
 
@@ -102,7 +111,8 @@ def _silence_closed_pipes() -> None:
         try:
             stream.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
 
 
 def end_at_once() -> None:
@@ -112,9 +122,8 @@ def end_at_once() -> None:
     torch and lightning made, which takes a second. mypy ends itself this way.
     """
 
-    def end() -> (
-        None
-    ):  # handlers run in reverse order, so the first to be registered is the last to run
+    # Handlers run in reverse order, so that the first to be registered is the last to run.
+    def end() -> None:
         try:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -174,7 +183,7 @@ def check_output(key: str, path: Path) -> None:
         else:
             near = next(parent for parent in path.absolute().parents if parent.exists())
         with tempfile.TemporaryDirectory(dir=near, prefix=".studperf-"):
-            pass  # trying tells more than the permission bits: /proc says that it can be written
+            pass  # trying is surer than the permission bits: /proc says that it can be written
         if path.exists() and not path.is_dir() and not path.is_file():
             raise ConfigError(f"{key}={path}: is no regular file; name one, or a new one")
     except OSError as error:
@@ -188,14 +197,14 @@ def importing() -> Iterator[None]:
     What they made is never looked through again. Imports allocate much and free nothing, and each
     pass goes over all that is there: lightning takes 2.3 s instead of 3.2 s.
     """
-    was_enabled, n_modules = gc.isenabled(), len(sys.modules)
+    was_enabled = gc.isenabled()
+    n_modules = len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        if (
-            len(sys.modules) > n_modules
-        ):  # in a process that has them already, freezing would only keep its garbage
+        # In a process that has the modules already, freezing would only keep its garbage.
+        if len(sys.modules) > n_modules:
             gc.freeze()
             atexit.register(gc.unfreeze)  # what is still frozen then, nanobind reports as leaks
         if was_enabled:

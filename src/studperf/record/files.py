@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
@@ -15,9 +14,6 @@ from studperf.config.document import write_document
 from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.errors import RunError
-
-if TYPE_CHECKING:
-    pass  # brings torch, and reading a record needs none
 
 RECORD = "record.json"
 
@@ -38,11 +34,11 @@ LOG_FILE = "log.txt"
 # docker/train.Dockerfile sets this variable in an image.
 COMMIT = "STUDPERF_COMMIT"
 
+# W&B's own folder goes on changing after a run, so its files are not hashed.
 WANDB = "wandb"
 
 # Below `runs`: a folder for each study.
 STUDIES = "sweeps"
-"""The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:

@@ -48,7 +48,8 @@ def open_run(
     Raises:
         RunError: the folder can't be made, or its run began with other rows.
     """
-    split, left_out = rows.split, dict(left_out_signal(rows.table(rows.sample), config.data))
+    split = rows.split
+    left_out = dict(left_out_signal(rows.table(rows.sample), config.data))
     data = describe_data(
         rows, split, rows.origin, left_out=left_out, leaks=leaks, n_sampled=rows.n_sampled
     )
@@ -60,13 +61,15 @@ def open_run(
     elif not is_kept:
         return record, Path(config.runs) / name
     else:
-        # A folder without a record is what a run leaves that was killed as it began: it is begun there again.
+        # A run that was killed as it began leaves a folder without a record: it begins there again.
         if folder is None or not folder.is_dir():
-            folder = make_folder(folder.parent if folder else Path(config.runs), name)
+            parent = folder.parent if folder else Path(config.runs)
+            folder = make_folder(parent, name)
         record.name = folder.name
         write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
         seen = np.concatenate([split.train, split.val])
-        pd.DataFrame({"hash": rows.hashes(seen)}).to_parquet(folder / SEEN_ROWS, index=False)
+        hashes = pd.DataFrame({"hash": rows.hashes(seen)})
+        hashes.to_parquet(folder / SEEN_ROWS, index=False)
     if is_kept:
         record.save(folder)
     return record, folder
@@ -144,13 +147,18 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
     ):
         if old != new:
             raise RunError(
-                f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run."
+                f"{folder}: can't go on, the {what} was {old} and is now {new}. "
+                "Bring the old rows back, or start a new run."
             )
-    record.status, record.ended, record.error, record.process = "running", None, None, fresh.process
+    record.status = "running"
+    record.ended = None
+    record.error = None
+    record.process = fresh.process
     if (folder / LAST).is_file():
         record.history = _kept_history(folder / LAST)
     else:  # begun in a stack, which keeps no checkpoint to go on from
-        record.history, record.n_stacked = [], 1
+        record.history = []
+        record.n_stacked = 1
     record.resumed_at.append(len(record.history))
     return record
 
@@ -162,8 +170,10 @@ def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
     """
     import torch
 
-    states = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"].values()
-    history: list[dict[str, Any]] = next(state["history"] for state in states if "history" in state)
+    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    states = kept["callbacks"].values()
+    histories = (state["history"] for state in states if "history" in state)
+    history: list[dict[str, Any]] = next(histories)
     return history
 
 
@@ -177,6 +187,5 @@ def timed(record: RunRecord, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        record.timings_s[what] = round(
-            record.timings_s.get(what, 0.0) + time.monotonic() - started, 3
-        )
+        earlier = record.timings_s.get(what, 0.0)
+        record.timings_s[what] = round(earlier + time.monotonic() - started, 3)

@@ -55,7 +55,10 @@ def describe_data(
     target = table.dataset.target
     warnings = [str(warning) for warning in table.warnings]
     warnings += [leak.warning for leak in leaks if not leak.is_refused]
-    allowed = {name: leak.evidence for leak in leaks if leak.is_refused for name in leak.columns}
+    allowed: dict[str, str] = {}
+    for leak in leaks:
+        if leak.is_refused:
+            allowed.update(dict.fromkeys(leak.columns, leak.evidence))
     return DataFacts(
         name=origin.name,
         path=origin.path,
@@ -170,31 +173,27 @@ class RunRecord(Part):
             raise RunError(
                 f"{path}: is not a record that this version of studperf reads: {what}"
             ) from error
-        if (
-            record.status == "running"
-            and record.process is not None
-            and record.process.is_alive is False
-        ):
-            record.status, record.error = (
-                "interrupted",
-                f"killed: process {record.process.pid}, which ran it, is gone",
-            )
+        process = record.process
+        if record.status == "running" and process is not None and process.is_alive is False:
+            record.status = "interrupted"
+            record.error = f"killed: process {process.pid}, which ran it, is gone"
         return record
 
     def finish(self, folder: Path) -> None:
         """Mark the run as finished, and hash the files that it left."""
-        self.status, self.ended, self.error = "finished", now(), None
-        left = (
-            path.relative_to(folder)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != RECORD
-        )
-        self.files = {
-            str(name): sha256_of(folder / name) for name in left if name.parts[0] != WANDB
-        }
+        self.status = "finished"
+        self.ended = now()
+        self.error = None
+
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = [path.relative_to(folder) for path in files if path.name != RECORD]
+        hashed = [name for name in names if name.parts[0] != WANDB]
+        self.files = {str(name): sha256_of(folder / name) for name in hashed}
         self.save(folder)
 
     def leave(self, folder: Path, status: Status, error: str) -> None:
         """Mark the run as not finished, with the reason."""
-        self.status, self.ended, self.error = status, now(), mask(error)
+        self.status = status
+        self.ended = now()
+        self.error = mask(error)
         self.save(folder)

@@ -6,14 +6,11 @@ import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from studperf.scoring.metrics import Interval
-
-if TYPE_CHECKING:
-    pass  # brings torch, and reading a record needs none
 
 Status = Literal["running", "finished", "interrupted", "failed", "pruned"]
 
@@ -80,12 +77,16 @@ class Process(Part):
     host: str
     pid: int
     started: str | None
-    """When the process began, as the system says it; None where it can't be asked. A number may come back, with another start."""
+    """The process's start as the system writes it; None where it can't be asked.
+
+    A process number may come back, with another start.
+    """
 
     @classmethod
     def this(cls) -> Self:
         """Return the current process."""
-        return cls(host=socket.gethostname(), pid=os.getpid(), started=_process_start(os.getpid()))
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), pid=pid, started=_process_start(pid))
 
     @property
     def is_alive(self) -> bool | None:
@@ -144,7 +145,7 @@ class Conformal(Part):
     coverage: float
     n_val: int | None = None
     likely: tuple[float, float] | None = None
-    """Between which shares of new rows it holds, as far as so few val rows can promise."""
+    """Lowest and highest share of new rows that it likely holds, given so few val rows."""
 
 
 class Verdict(Part):
@@ -155,7 +156,7 @@ class Verdict(Part):
     baseline: str | None = None
     """The baseline that the line speaks of; None where it speaks of none."""
     n_rows_needed: int | None = None
-    """Scored rows that would tell, about, where these can't."""
+    """About how many scored rows would decide it, where these can't."""
 
 
 class BaselineStanding(Part):
@@ -165,14 +166,14 @@ class BaselineStanding(Part):
     behind: Interval | None
     """RMSE minus that of the strongest baseline, paired; None for the strongest itself."""
     is_tied: bool
-    """The held-out rows can't part it from the strongest."""
+    """True if the held-out rows can't tell it apart from the strongest."""
 
 
 class BaselineChoice(Part):
     """The choice of the strongest baseline by cross-validation on the training rows."""
 
     standings: dict[str, BaselineStanding]
-    """The strongest first."""
+    """Each baseline's standing, the strongest first."""
     n_fits: int
     n_rows: int
 
@@ -185,17 +186,18 @@ class CutShort(Part):
     """Counted from 1, as people read it."""
     n_epochs: int
     gain: float
-    """By how much the metric's error fell over the last epochs, as a share of what it was."""
+    """Fall of the metric's error over the last epochs, as a share of what it was."""
     n_gained: int
-    """The epochs over which it did."""
+    """Number of epochs over which the error fell by `gain`."""
     way_out: str
 
     @property
     def line(self) -> str:
         """The finding as a sentence."""
         return (
-            f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, and {self.metric} was still getting "
-            f"better, by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
+            f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, "
+            f"and {self.metric} was still getting better, "
+            f"by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
         )
 
 
@@ -228,14 +230,19 @@ def _process_start(pid: int) -> str | None:
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").is_file():
         try:
-            # The name in parentheses may hold spaces; the state comes first after it, the start time 19 fields later.
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            text = stat.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
+        # The name in parentheses may hold spaces. The state comes first after it, the start time 19
+        # fields later.
+        fields = text.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     try:
-        asked = subprocess.run(  # noqa: S603
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        asked = subprocess.run(  # noqa: S603 - a fixed command and a number
+            ["ps", "-o", "lstart=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError:
         return None

@@ -9,15 +9,11 @@ import platform
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from studperf.config.git import read_commit
 from studperf.config.paths import project_root
 from studperf.record.files import COMMIT
 from studperf.record.shape import Git, Hardware
-
-if TYPE_CHECKING:
-    pass  # brings torch, and reading a record needs none
 
 _PACKAGES = (
     "studperf",
@@ -46,9 +42,9 @@ def read_git() -> Git | None:
     if (read := read_commit()) is not None:
         return Git(commit=read[0], is_dirty=read[1])
     built_for = os.environ.get(COMMIT, "")
-    return (
-        Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
-    )
+    if not re.fullmatch("[0-9a-f]{40}", built_for):
+        return None
+    return Git(commit=built_for, is_dirty=False)
 
 
 def read_lock_hash() -> str | None:

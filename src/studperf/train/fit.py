@@ -37,8 +37,9 @@ from studperf.train.checkpoints import EpochBar, Keeper, LocalCheckpoints
 from studperf.train.datamodule import TableDataModule
 from studperf.train.module import ScoreModule
 
-# Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two cores, 64-32 MLP: 193 against 180 us a
-# step; four times the CPU when the cores are busy). TabM and FT-Transformer on 8,000 rows are above it.
+# Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two
+# cores, 64-32 MLP: 193 against 180 us a step; four times the CPU when the cores are busy). TabM and
+# FT-Transformer on 8,000 rows are above it.
 ONE_THREAD_FLOPS = 1e8
 # The Trainer's arguments with which steps can be made by the chunk, the default first.
 _CHUNKED: dict[str, tuple[Any, ...]] = {
@@ -48,11 +49,12 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
     "num_nodes": (1,),
     "strategy": ("auto",),
 }
+# Training was cut short if the best epoch is among the last twentieth of all (at least the very last
+# one), and the error fell by more than this gain over the last fifth. A learning rate that has come
+# to rest gains less.
 _LAST_EPOCHS = 20
-"""Training is cut short where the best epoch is among the last twentieth of all, the very last one at least,"""
 _LATE_EPOCHS = 5
 _MIN_GAIN = 0.001
-"""and the error fell by more than this over the last fifth: a rate that has come to rest gains less."""
 # Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act
 # upon, step by step.
 _NO_MATTER = frozenset(
@@ -110,16 +112,18 @@ def fit(
     keeper = Keeper(record, folder, monitor)
     bar = [EpochBar(console, keeper)] if config.progress else []
     reason = why_stepwise(config, callbacks)
-    data.is_chunked, data.prepare = reason is None, module.flatten
+    data.is_chunked = reason is None
+    data.prepare = module.flatten
     if data.is_chunked:
         module.take_chunks(len(data.train_batches()))
-    LOG.info(
-        "lightning is called for many steps at once"
-        if reason is None
-        else f"lightning is called for each step: {reason}"
-    )
+    if reason is None:
+        LOG.info("lightning is called for many steps at once")
+    else:
+        LOG.info("lightning is called for each step: %s", reason)
+
+    ours = [early, keeper, *bar]
     trainer = build_trainer(
-        config, folder, [early, keeper, *bar, *callbacks], environment, clips=reason is not None
+        config, folder, [*ours, *callbacks], environment, clips=reason is not None
     )
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
@@ -139,7 +143,8 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
     """
     if not record.history:
         raise RunError(
-            "No epoch came to its end, so there is nothing to judge. Raise trainer.max_steps or trainer.max_time, or drop it."
+            "No epoch came to its end, so there is nothing to judge. "
+            "Raise trainer.max_steps or trainer.max_time, or drop it."
         )
     monitor = config.monitor
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
@@ -186,7 +191,8 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
     if n_epochs >= max_epochs:
         return f"trainer.max_epochs={2 * max_epochs}"
     limits = [key for key in ("max_steps", "max_time") if config.trainer.get(key) not in (None, -1)]
-    return f"a larger {' or '.join(f'trainer.{key}' for key in limits) or 'trainer.max_epochs'}"
+    names = " or ".join(f"trainer.{key}" for key in limits)
+    return f"a larger {names or 'trainer.max_epochs'}"
 
 
 def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None:
@@ -198,14 +204,15 @@ def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None
     trainer = config.trainer
     for name, values in _CHUNKED.items():
         value = trainer.get(name, values[0])
-        if value not in values and not (
-            name == "devices" and isinstance(value, list) and len(value) == 1
-        ):
+        is_one_device = name == "devices" and isinstance(value, list) and len(value) == 1
+        if value not in values and not is_one_device:
             return f"trainer.{name}={value}"
-    if others := sorted(
-        name for name in trainer.keys() - _CHUNKED.keys() - _NO_MATTER if trainer[name] is not None
-    ):
-        return f"trainer.{others[0]} is set"
+
+    others = trainer.keys() - _CHUNKED.keys() - _NO_MATTER
+    given = sorted(name for name in others if trainer[name] is not None)
+    if given:
+        return f"trainer.{given[0]} is set"
+
     for callback in callbacks:
         hooks = [
             name
@@ -224,10 +231,8 @@ def _run_trainer(
     try:
         # Our checkpoints hold tensors and plain values only, so that loading one can't run code.
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except (
-        KeyboardInterrupt,
-        SystemExit,
-    ) as error:  # lightning 2.6 turns Ctrl-C into SystemExit(1)
+    # lightning 2.6 turns Ctrl-C into SystemExit(1).
+    except (KeyboardInterrupt, SystemExit) as error:
         signal.signal(signal.SIGINT, handler)
         raise Interrupted(
             f"interrupted; go on with: python -m studperf.train resume={trainer.default_root_dir}"
@@ -243,15 +248,19 @@ def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
         DivergedError: no epoch gave a finite value.
     """
     finite = [
-        (float(row[metric]), i)
-        for i, row in enumerate(record.history)
+        (float(row[metric]), epoch)
+        for epoch, row in enumerate(record.history)
         if math.isfinite(row[metric])
     ]
     if not finite:
         raise DivergedError(
-            f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, or set trainer.gradient_clip_val."
+            f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, "
+            "or set trainer.gradient_clip_val."
         )
-    return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
+    if mode == "max":
+        finite = [(-value, epoch) for value, epoch in finite]
+    _, best = min(finite)
+    return best
 
 
 def build_trainer(
@@ -276,11 +285,13 @@ def build_trainer(
             lacks a package for them.
     """
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
-    dropped = (
-        {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
-    )
+    dropped = {"_target_"}
+    if not clips:
+        dropped |= {"gradient_clip_val", "gradient_clip_algorithm"}
     arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
-    plugins = [LocalCheckpoints(), *([] if environment is None else [environment])]
+    plugins: list[Any] = [LocalCheckpoints()]
+    if environment is not None:
+        plugins.append(environment)
     try:
         with _quiet_lightning():
             trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
@@ -293,10 +304,12 @@ def build_trainer(
             )
     except (MisconfigurationException, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
-    # With deterministic algorithms torch fills fresh tensors with NaN, to betray who reads what was never written: a fifth of a step on a GPU.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # With deterministic algorithms torch fills fresh tensors with NaN, to expose a read of what was
+    # never written. That costs a fifth of a step on a GPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # untyped
     if not isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
-        # `import lightning` sets this for fork safety; with a CUDA build of torch and no driver it costs 110 us in every optimizer step.
+        # `import lightning` sets this for fork safety. With a CUDA build of torch and no driver it
+        # costs 110 us in every optimizer step.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     return trainer
 
@@ -306,11 +319,10 @@ def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
 
     It is as asked, or follows from the arithmetic of one forward pass.
     """
-    n_threads = (
-        config.threads
-        if isinstance(config.threads, int)
-        else choose_threads(module, rows, config.batch_size)
-    )
+    if isinstance(config.threads, int):
+        n_threads = config.threads
+    else:
+        n_threads = choose_threads(module, rows, config.batch_size)
     torch.set_num_threads(n_threads)
     return n_threads
 
@@ -320,14 +332,17 @@ def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
 
     Cheap is a batch that takes fewer operations than `ONE_THREAD_FLOPS`.
     """
-    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters: a copy that asks for none.
+    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters:
+    # hence a copy that asks for none.
     probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe(rows[0][:batch_size], rows[1][:batch_size])
-    n_cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    )
-    return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else n_cores
+    if counter.get_total_flops() < ONE_THREAD_FLOPS:
+        return 1
+    # Not every system says on which cores a process may run.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_best(module: ScoreModule, folder: Path) -> str:
@@ -354,9 +369,8 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        digest.update(
-            f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + tensor.numpy().tobytes()
-        )
+        heading = f"{name}{tuple(tensor.shape)}{tensor.dtype}"
+        digest.update(heading.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
 
 

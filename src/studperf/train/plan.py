@@ -69,7 +69,8 @@ class Planned:
         config = _compose_words(self.words)
         if config is None:
             raise RunError(
-                f"{folder / PLAN}: run {self.number} was asked for with a word that is not taken from a file; "
+                f"{folder / PLAN}: run {self.number} was asked for with a word that is not taken "
+                "from a file; "
                 f"start it yourself: python -m studperf.train {' '.join(self.plain_words)}"
             )
         return config

@@ -71,13 +71,19 @@ def run(
         from studperf.train.preparation import prepare
 
     choose_mode(config.tracking.wandb.mode)
-    # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
+    # Built here so that lightning refuses its arguments before there is a folder.
+    # Of a run's several processes, only the first one prints and writes.
     environment = _find_environment(config)
     is_first = build_trainer(config, Path(config.runs), [], environment).is_global_zero
     if console is None or is_trial or not is_first:
         console = make_console(is_quiet=is_trial or not is_first)
-    with (prepare_again if is_trial else prepare)(config, console) as ready:
-        config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
+
+    prepare_rows = prepare_again if is_trial else prepare
+    with prepare_rows(config, console) as ready:
+        config = ready.config
+        rows = ready.rows
+        encoder = ready.encoder
+        data = ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
         record, folder = open_run(
             config,
@@ -90,7 +96,7 @@ def run(
             is_kept=is_first,
         )
         if not is_first:
-            with contextlib.suppress(Interrupted):  # which the first process tells
+            with contextlib.suppress(Interrupted):  # the first process reports it
                 fit(module, data, config, record, folder, console, callbacks, environment)
             return record
         with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
@@ -125,7 +131,8 @@ def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
     Raises:
         CloudError: CLUSTER_SPEC is broken.
     """
-    if config.trainer.get("num_nodes", 1) == 1 or not os.environ.get("CLUSTER_SPEC"):
+    is_one_machine = config.trainer.get("num_nodes", 1) == 1
+    if is_one_machine or not os.environ.get("CLUSTER_SPEC"):
         return None
     from studperf.cloud.container.environment import VertexEnvironment
 

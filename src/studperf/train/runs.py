@@ -42,15 +42,11 @@ def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str
     if config.repeat == 1:
         return [Job(config, words, parent / f"{stem}{config.seed}")]
     kept = [word for word in words if not word.startswith(("repeat=", "seed="))]
-    seeds = range(config.seed, config.seed + config.repeat)
-    return [
-        Job(
-            config.model_copy(update={"seed": s, "repeat": 1}),
-            [*kept, f"seed={s}"],
-            parent / f"{stem}{s}",
-        )
-        for s in seeds
-    ]
+    jobs = []
+    for seed in range(config.seed, config.seed + config.repeat):
+        own = config.model_copy(update={"seed": seed, "repeat": 1})
+        jobs.append(Job(own, [*kept, f"seed={seed}"], parent / f"{stem}{seed}"))
+    return jobs
 
 
 def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job]]:
@@ -94,9 +90,8 @@ def find_jobs(folder: Path) -> list[Job]:
         saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
         config = load_recorded(saved["config"], saved["overrides"])
         return repeat_jobs(config, saved["overrides"], folder, "seed")
-    begun = {
-        path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))
-    }
+    paths = sorted(folder.glob(f"*/{RECORD}"))
+    begun = {path.parent: RunRecord.load(path.parent) for path in paths}
     jobs = [
         Job(load_recorded(record.config, record.overrides), record.overrides, below)
         for below, record in begun.items()
@@ -140,27 +135,21 @@ def run_many(
         Interrupted: by Ctrl-C or SIGTERM; the message says how to go on.
     """
     results: dict[int, Result] = {}
-    told: set[str] = set()
+    # Reasons against a stack that were printed already.
+    shown: set[str] = set()
     groups: dict[str, list[int]] = {}
     for i, job in enumerate(jobs):
-        old = (
-            RunRecord.load(job.folder)
-            if job.folder is not None and (job.folder / RECORD).is_file()
-            else None
-        )
-        if old is not None and old.status == "finished":
-            results[i] = old
+        finished = _read_finished(job)
+        if finished is not None:
+            results[i] = finished
         else:
             groups.setdefault(_group_key(job, i), []).append(i)
+
     try:
         for group in groups.values():
-            results.update(
-                zip(
-                    group,
-                    _run_group([jobs[i] for i in group], run_one, console, told, is_trial=is_trial),
-                    strict=True,
-                )
-            )
+            members = [jobs[i] for i in group]
+            done = _run_group(members, run_one, console, shown, is_trial=is_trial)
+            results.update(zip(group, done, strict=True))
     except Interrupted as error:
         parents = {job.folder.parent for job in jobs if job.folder is not None}
         if len(jobs) == 1 or len(parents) != 1:
@@ -171,25 +160,38 @@ def run_many(
     return [results[i] for i in range(len(jobs))]
 
 
+def _read_finished(job: Job) -> RunRecord | None:
+    """Return the record of a job that has finished already; None if it has not."""
+    if job.folder is None or not (job.folder / RECORD).is_file():
+        return None
+    record = RunRecord.load(job.folder)
+    return record if record.status == "finished" else None
+
+
 def _group_key(job: Job, number: int) -> str:
     """Return a key that is equal for jobs to be trained together.
 
     A job that has a checkpoint goes on from there, alone.
     """
-    is_alone = job.config.engine == "ordinary" or (
-        job.folder is not None and (job.folder / LAST).is_file()
-    )
-    return str(number) if is_alone else stack_key(job.config)
+    has_checkpoint = job.folder is not None and (job.folder / LAST).is_file()
+    if job.config.engine == "ordinary" or has_checkpoint:
+        return str(number)
+    return stack_key(job.config)
 
 
 def _run_group(
-    jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool
+    jobs: Sequence[Job],
+    run_one: RunOne,
+    console: Console,
+    shown: set[str],
+    *,
+    is_trial: bool,
 ) -> list[Result]:
     """Return the results of jobs that may be trained together."""
     config = jobs[0].config
-    obstacle = (
-        find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
-    )
+    obstacle: str | None = "a run alone has nothing to be stacked with"
+    if len(jobs) > 1:
+        obstacle = find_obstacle(config)
     try:
         if obstacle is None:
             return _run_stacks(jobs, console, is_trial=is_trial)
@@ -197,8 +199,8 @@ def _run_group(
         obstacle = f"model {config.model_name} can't be stacked: {error}"
     except _caught(is_trial=is_trial) as error:
         return [error] * len(jobs)
-    if config.engine == "stacked" and obstacle not in told:
-        told.add(str(obstacle))
+    if config.engine == "stacked" and obstacle not in shown:
+        shown.add(str(obstacle))
         console.print(
             f"engine=stacked: trained one after another instead: {obstacle}",
             style="yellow",
@@ -227,8 +229,10 @@ def _caught(*, is_trial: bool) -> type[Exception]:
 def _run_stacks(jobs: Sequence[Job], console: Console, *, is_trial: bool) -> list[Result]:
     results: list[Result] = []
     reference: Reference | None = None
-    with (prepare_again if is_trial else prepare)(jobs[0].config, console) as ready:
-        size = stack_size(jobs[0].config.batch_size, len(ready.rows.split.train))
+    config = jobs[0].config
+    prepare_rows = prepare_again if is_trial else prepare
+    with prepare_rows(config, console) as ready:
+        size = stack_size(config.batch_size, len(ready.rows.split.train))
         for start in range(0, len(jobs), size):
             done, reference = _run_stack(
                 jobs[start : start + size], ready, reference, console, is_trial=is_trial
@@ -246,27 +250,40 @@ def _run_stack(
     is_trial: bool,
 ) -> tuple[list[Result], Reference | None]:
     """Train one stack and judge each of its members."""
-    config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
-    if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
+    config = jobs[0].config
+    target = ready.rows.target(ready.rows.split.train)
+    trainer = build_trainer(config, Path(config.runs), [])
+    device = trainer.strategy.root_device.type
+    if device != "cpu":
         raise NotStackableError(
             f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)"
         )
     modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
     with enough_memory(config):
         stack = Stack(modules, ready.data.table.part("train"))
+
     members: list[Member] = []
     results: list[Result] = []
     with _recorded_together(members), enough_memory(config):
         for job, module in zip(jobs, modules, strict=True):
-            at = (ready.rows, ready.leaks, ready.encoder, module.n_parameters, job.folder)
-            members.append(Member(job.config, module, *open_run(job.config, job.overrides, *at)))
+            record, folder = open_run(
+                job.config,
+                job.overrides,
+                ready.rows,
+                ready.leaks,
+                ready.encoder,
+                module.n_parameters,
+                job.folder,
+            )
+            members.append(Member(job.config, module, record, folder))
+
         report.show_stack([(member.record, member.folder) for member in members], console)
         started = time.monotonic()
         fit_stack(stack, members, ready.data, console)
         for member in members:
-            member.record.timings_s["fit"] = round(
-                member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3
-            )
+            timings = member.record.timings_s
+            timings["fit"] = round(timings.get("fit", 0.0) + time.monotonic() - started, 3)
+
         for member in members:
             try:
                 reference = _conclude(member, ready, reference, console, is_trial=is_trial)

@@ -49,11 +49,14 @@ class Session:
     """
 
     folders: set[Path] = field(default_factory=set)
-    """Of several runs: a multirun's, or a repeated run's."""
+    """The folder of a multirun, or of a repeated run."""
     waiting: list[Job] = field(default_factory=list)
     """Runs of a multirun that wait for the others, to be trained together."""
     errors: list[StudperfError] = field(default_factory=list)
-    """What runs were refused for, or ended with. Hydra would print each with a heading of its own."""
+    """Errors that runs were refused for or ended with.
+
+    They are kept, as Hydra would print each with a heading of its own.
+    """
 
     def run_job(self, cfg: DictConfig) -> list[Job | StudperfError]:
         """Run what a composed configuration asks for, and return what is left of it.
@@ -73,9 +76,9 @@ class Session:
             fault = describe_own_fault(error, str(cfg.model.get("_target_")))
             if fault is None:
                 raise
-            told = ModelCodeError(fault)
-            told.__cause__ = error
-            left = [told]
+            explained = ModelCodeError(fault)
+            explained.__cause__ = error
+            left = [explained]
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             self.take(left)
         return left
@@ -131,7 +134,7 @@ def resume(folder: Path) -> RunRecord:
     from studperf.record.record import RunRecord
     from studperf.train.plan import load_recorded
 
-    record = RunRecord.load(folder)  # says what is missing, before torch is imported
+    record = RunRecord.load(folder)  # refuses what is no run, before torch is imported
     if record.status == "finished":
         make_console().print(
             f"{folder} has finished; there is nothing to go on with.", soft_wrap=True, markup=False
@@ -205,13 +208,13 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
     check_output("runs", Path(config.runs))
     from studperf.data.source import find_source
 
-    find_source(config.data)  # a table that is not there is told before torch is imported
+    find_source(config.data)  # refuses a table that is not there, before torch is imported
     if hydra.mode == RunMode.MULTIRUN:
-        if config.trainer.get("devices") not in (1, None) or "ddp" in str(
-            config.trainer.get("strategy")
-        ):
+        has_devices = config.trainer.get("devices") not in (1, None)
+        if has_devices or "ddp" in str(config.trainer.get("strategy")):
             raise ConfigError(
-                "-m trains one run after another on one device; start runs of several processes one by one, without -m"
+                "-m trains one run after another on one device; "
+                "start runs of several processes one by one, without -m"
             )
         return _run_in_multirun(config, words, hydra)
     if config.repeat > 1:
@@ -234,8 +237,9 @@ def _run_in_multirun(
 
     stem = multirun_stem(int(hydra.job.num), config)
     jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), stem)
-    # Another sweeper wants each run's result before it chooses the next; the plain one knows all of them from the start.
-    # Of a launcher's jobs each has a process of its own, and stacks its own seeds alone.
+    # Another sweeper wants each run's result before it chooses the next; the plain one knows all of
+    # them from the start. Each job of a launcher has a process of its own, and stacks its own seeds
+    # alone.
     is_here = str(hydra.launcher._target_).endswith(".BasicLauncher")
     if config.engine == "stacked" and is_here and is_plain_multirun(hydra.sweeper._target_):
         return [*jobs]
