@@ -1,4 +1,4 @@
-"""Sets runs side by side and says which differences are noise.
+"""Rank runs side by side and mark which differences are noise.
 
 python -m studperf.compare runs/A runs/B ...
 """

@@ -1,4 +1,6 @@
-"""Scores a finished run again: on its own rows, where it must find the recorded numbers, or on another file.
+"""Score a finished run again, on its own rows or on another file.
+
+On its own rows it must find the recorded numbers.
 
 python -m studperf.evaluate run=runs/FOLDER
 python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv

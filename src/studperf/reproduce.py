@@ -1,4 +1,4 @@
-"""Runs a finished run again and says IDENTICAL, or what differs first.
+"""Run a finished run again and print IDENTICAL, or what differs first.
 
 python -m studperf.reproduce run=runs/FOLDER
 """
@@ -210,7 +210,7 @@ def _prediction_differences(
             )
 
 
-def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - anything that can be compared
+def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - any value
     # A score that is no number is not equal to itself, but is the same.
     if then != now and not (then != then and now != now):  # noqa: PLR0124 - NaN
         yield Difference(what, then, now)

@@ -142,7 +142,8 @@ def run_hydra(
     Raises:
         ConfigError: the command line was refused.
     """
-    # Composing allocates much and frees nothing: collecting would be a tenth of the time to an answer.
+    # Composing allocates much and frees nothing: collecting garbage would take a tenth of the time
+    # to an answer.
     gc.disable()
     import hydra
     from hydra.errors import HydraException

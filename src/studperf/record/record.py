@@ -105,7 +105,10 @@ class RunRecord(Part):
     data: DataFacts
     n_parameters: int
     n_stacked: int = 1
-    """Runs that were trained together as one stack, this one included; the seconds of `fit` are theirs together."""
+    """Runs that were trained together as one stack, this one included.
+
+    The seconds of `fit` are those of all of them together.
+    """
     monitor: str
     history: list[dict[str, float | int]] = Field(default_factory=list)
     best_epoch: int | None = None

@@ -49,9 +49,9 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
     "num_nodes": (1,),
     "strategy": ("auto",),
 }
-# Training was cut short if the best epoch is among the last twentieth of all (at least the very last
-# one), and the error fell by more than this gain over the last fifth. A learning rate that has come
-# to rest gains less.
+# Training was cut short if the best epoch is among the last twentieth of all (at least the very
+# last one), and the error fell by more than this gain over the last fifth. A learning rate that has
+# come to rest gains less.
 _LAST_EPOCHS = 20
 _LATE_EPOCHS = 5
 _MIN_GAIN = 0.001
@@ -306,7 +306,7 @@ def build_trainer(
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
     # With deterministic algorithms torch fills fresh tensors with NaN, to expose a read of what was
     # never written. That costs a fifth of a step on a GPU.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # untyped
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # no stub
     if not isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
         # `import lightning` sets this for fork safety. With a CUDA build of torch and no driver it
         # costs 110 us in every optimizer step.
@@ -332,8 +332,8 @@ def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
 
     Cheap is a batch that takes fewer operations than `ONE_THREAD_FLOPS`.
     """
-    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters:
-    # hence a copy that asks for none.
+    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of
+    # parameters: hence a copy that asks for none.
     probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe(rows[0][:batch_size], rows[1][:batch_size])

@@ -1,4 +1,6 @@
-"""Trains one model on one table, judges it against baselines and records it all; or several, one after another or together.
+"""Train one model on one table, judge it against baselines and record it all.
+
+Several runs are trained one after another, or together.
 
 python -m studperf.train model=mlp trainer.max_epochs=30
 python -m studperf.train -m model=linear,mlp,tabm seed=0,1,2
