@@ -157,7 +157,9 @@ def is_on(given: Mapping[str, str], key: str) -> bool:
 
 
 def run_command_of(
-    commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()
+    commands: Mapping[str, Callable[[list[str]], None]],
+    usage: str,
+    flags: Sequence[str] = (),
 ) -> None:
     """Run the command that the first word of the command line names.
 

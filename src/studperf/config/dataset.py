@@ -59,7 +59,7 @@ class Block(BaseModel):
 _Checked = TypeVar("_Checked", bound=Block)
 
 
-def _without(checked: _Checked, faults: list[str]) -> _Checked:
+def _raise_faults(checked: _Checked, faults: list[str]) -> _Checked:
     """Return a checked block, or raise one error that lists all of its faults."""
     if faults:
         raise ValueError("; ".join(faults))
@@ -139,7 +139,7 @@ class Column(Block):
             )
         elif self.rare is not None and self.unseen != "other":
             faults.append("rare: rare levels become 'other', so say unseen: other as well")
-        return _without(self, [*faults, *self._fill_faults()])
+        return _raise_faults(self, [*faults, *self._fill_faults()])
 
     def _fill_faults(self) -> list[str]:
         """Return what is wrong with `fill` for a column of this kind."""
@@ -313,7 +313,7 @@ class Dataset(Block):
                 faults.append(
                     f"source.simulate.law: {name!r} is of kind {kind}, which has no weight"
                 )
-        return _without(self, faults)
+        return _raise_faults(self, faults)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -41,12 +41,12 @@ _SOUNDS_SECRET_INSIDE = re.compile(
     r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE
 )
 # `password=...` in a query, a connection string or a block; the second group is the secret.
-_SAID_INSIDE = re.compile(
+_NAMED_VALUE = re.compile(
     rf"(\w*{_NAME}['\"]?\s*(?:=|:(?!//))\s*['\"]?(?:bearer\s+|basic\s+)?)([^\s,;&#}}\]'\"]+)",
     re.IGNORECASE,
 )
 # fsspec's name of an access key, in a block; short names that mean a key in a query.
-_MORE_SAID = (
+_SHORT_NAMED_VALUES = (
     re.compile(r"([{,]\s*['\"]?key['\"]?\s*:\s*['\"]?)([^\s,;&#}\]'\"]+)", re.IGNORECASE),
     re.compile(r"([?&](?:key|code|auth)=)([^\s&#'\"]+)", re.IGNORECASE),
 )
@@ -59,7 +59,7 @@ _SHOWN = (
     re.compile(rf"([{{,]\s*\w*{_NAME}\s*:\s*['\"]?)([^\s,;&#}}\]'\"]+)", re.IGNORECASE),
     re.compile(rf"(['\"]\w*{_NAME}['\"]\s*:\s*['\"])([^\s,;&#}}\]'\"]+)", re.IGNORECASE),
     re.compile(r"(authorization:\s*(?:bearer|basic)?\s*)(\S+)", re.IGNORECASE),
-    _MORE_SAID[1],
+    _SHORT_NAMED_VALUES[1],
 )
 # The user in an address; its password may hold a slash, though it should not.
 _USER = re.compile(r"([a-zA-Z][\w+.-]*)(://)([^\s/]*|[^\s/:@]+:(?!\d{1,5}/)[^\s@]*)@")
@@ -114,7 +114,7 @@ def secret_words(words: Sequence[str]) -> list[Fault]:
 
     No fault repeats the secret.
     """
-    held = _held()
+    held = _kept_keys()
     faults = []
     for word in words:
         name, is_given, value = word.partition("=")
@@ -150,7 +150,7 @@ def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401
         plain: the values.
         name: where they stand.
     """
-    held = _held()
+    held = _kept_keys()
     above = tuple(name.split(".")) if name else ()
     for path, text in walk(plain, above):
         if not isinstance(text, str):
@@ -158,7 +158,7 @@ def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401
         place = _without_places(name_of(path))
         # A table's text may look like anything; the value of a key that is kept here is a secret
         # nevertheless.
-        what = _why_held(text, held) if is_table_text(path) else _why_secret(place, text, held)
+        what = _why_kept(text, held) if is_table_text(path) else _why_secret(place, text, held)
         if what is not None:
             yield Fault(place, what)
 
@@ -169,7 +169,7 @@ def _without_places(name: str) -> str:
 
 def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
     """Return why a value is a secret, and the way out; None if it is none."""
-    if what := _why_held(value, held):
+    if what := _why_kept(value, held):
         return what
     is_by_name = name == _BY_NAME or name.startswith(f"{_BY_NAME}.")
     is_column = name == _COLUMNS or name.startswith(f"{_COLUMNS}.")
@@ -185,7 +185,7 @@ def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
     if is_by_name or is_column:
         return None
     said: list[tuple[str, str]] = []
-    for pattern in (_SAID_INSIDE, *_MORE_SAID):
+    for pattern in (_NAMED_VALUE, *_SHORT_NAMED_VALUES):
         said += pattern.findall(value)
     if any(not _NO_SECRET.fullmatch(secret) for _, secret in said):
         return f"holds a password, a token or a signature, {_way_out(name)}"
@@ -223,7 +223,7 @@ def _has_user_secret(text: str) -> bool:
     return False
 
 
-def _why_held(text: str, held: Mapping[str, str]) -> str | None:
+def _why_kept(text: str, held: Mapping[str, str]) -> str | None:
     for name, value in held.items():
         if value in text:
             return (
@@ -233,7 +233,7 @@ def _why_held(text: str, held: Mapping[str, str]) -> str | None:
     return None
 
 
-def _held() -> dict[str, str]:
+def _kept_keys() -> dict[str, str]:
     """Return the keys that this machine keeps, each under the place that it is kept in."""
     given = os.environ.get("NETRC")
     path = Path(given) if given else Path.home() / ".netrc"

@@ -57,7 +57,7 @@ _LATE_EPOCHS = 5
 _MIN_GAIN = 0.001
 # Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act
 # upon, step by step.
-_NO_MATTER = frozenset(
+_SAME_FOR_CHUNKS = frozenset(
     (
         "_target_",
         "max_epochs",
@@ -190,8 +190,10 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
     max_epochs = int(config.trainer["max_epochs"])
     if n_epochs >= max_epochs:
         return f"trainer.max_epochs={2 * max_epochs}"
-    limits = [key for key in ("max_steps", "max_time") if config.trainer.get(key) not in (None, -1)]
-    names = " or ".join(f"trainer.{key}" for key in limits)
+    unlimited = (None, -1)
+    limits = ("max_steps", "max_time")
+    limiting = [key for key in limits if config.trainer.get(key) not in unlimited]
+    names = " or ".join(f"trainer.{key}" for key in limiting)
     return f"a larger {names or 'trainer.max_epochs'}"
 
 
@@ -208,7 +210,7 @@ def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None
         if value not in values and not is_one_device:
             return f"trainer.{name}={value}"
 
-    others = trainer.keys() - _CHUNKED.keys() - _NO_MATTER
+    others = trainer.keys() - _CHUNKED.keys() - _SAME_FOR_CHUNKS
     given = sorted(name for name in others if trainer[name] is not None)
     if given:
         return f"trainer.{given[0]} is set"
@@ -380,7 +382,8 @@ def _quiet_lightning() -> Iterator[None]:
 
     They are about DataLoaders and loggers that we do not use.
     """
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    names = ("lightning.pytorch", "lightning.fabric")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

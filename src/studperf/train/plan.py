@@ -119,8 +119,9 @@ class Plan:
             ) from error
         if not sweeps:
             raise RunError(f"{path}: is no plan of a multirun: it names no run")
-        described = zip(sweeps, repeats, strict=True)
-        runs = (Planned(i, tuple(words), n) for i, (words, n) in enumerate(described))
+        runs: list[Planned] = []
+        for words, n_runs in zip(sweeps, repeats, strict=True):
+            runs.append(Planned(len(runs), tuple(words), n_runs))
         return cls(tuple(runs))
 
     def save(self, folder: Path) -> None:
@@ -241,7 +242,8 @@ def _as_set(word: str) -> str:
     from studperf.config.line.overrides import group_names
 
     key = word.partition("=")[0]
-    is_choice = key.split("@")[0] in group_names() or "/" in key or key.startswith("~")
+    group = key.split("@")[0]
+    is_choice = group in group_names() or "/" in key or key.startswith("~")
     return word if is_choice else f"++{word}"
 
 

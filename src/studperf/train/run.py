@@ -99,20 +99,13 @@ def run(
             with contextlib.suppress(Interrupted):  # the first process reports it
                 fit(module, data, config, record, folder, console, callbacks, environment)
             return record
+
         with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
             with recorded(record, folder), enough_memory(config):
                 report.show_start(record, folder, console)
+                hooks = [LogEpochs(tracker, record), *callbacks]
                 with timed(record, "fit"):
-                    fit(
-                        module,
-                        data,
-                        config,
-                        record,
-                        folder,
-                        console,
-                        [LogEpochs(tracker, record), *callbacks],
-                        environment,
-                    )
+                    fit(module, data, config, record, folder, console, hooks, environment)
                 if is_trial:
                     predict_val(module, data, rows, folder)
                     return record

@@ -282,7 +282,8 @@ def _run_stack(
         fit_stack(stack, members, ready.data, console)
         for member in members:
             timings = member.record.timings_s
-            timings["fit"] = round(timings.get("fit", 0.0) + time.monotonic() - started, 3)
+            earlier = timings.get("fit", 0.0)
+            timings["fit"] = round(earlier + time.monotonic() - started, 3)
 
         for member in members:
             try:

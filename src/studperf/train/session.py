@@ -207,6 +207,7 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
                 f"resume goes on with the run's own configuration; drop {' '.join(others)}"
             )
         return _resume_any(Path(config.resume), session)
+
     check_output("runs", Path(config.runs))
     from studperf.data.source import find_source
 
@@ -219,6 +220,7 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
                 "start runs of several processes one by one, without -m"
             )
         return _run_in_multirun(config, words, hydra)
+
     if config.repeat > 1:
         from studperf.train.runs import drop_empty, open_repeat
 

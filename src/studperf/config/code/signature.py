@@ -25,7 +25,13 @@ _VOCABULARY: dict[str, Any] = {
         name: getattr(typing, name)
         for name in ("Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple")
     },
-    **{kind.__name__: kind for kind in (int, float, bool, str, list, dict, tuple)},
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "list": list,
+    "dict": dict,
+    "tuple": tuple,
     **{
         name: getattr(types, name)
         for name in vars(types)

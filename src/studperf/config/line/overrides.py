@@ -180,7 +180,7 @@ def read_line(
         faults += _find_repeated(parsed, groups)
     faults += _find_not_varied(parsed)
     faults += find_refused_words(_given_to_hydra(parsed))
-    parsed = [o for o in parsed if not _is_told(o, faults)]
+    parsed = [o for o in parsed if not _has_fault(o, faults)]
 
     sweeper = _sweeper_of(parsed)
     # A study checks what it varies itself, before its first trial. Some keys exist only with some
@@ -207,7 +207,7 @@ def read_line(
     if not faults and any(_is_about_hydra(o, groups) for o in parsed):
         faults += _find_faults_of_hydra(parsed, groups, is_multirun=is_multirun)
     if faults and is_study and check_study is not None:
-        faultless = [o for o in parsed if not _is_told(o, faults)]
+        faultless = [o for o in parsed if not _has_fault(o, faults)]
         words = [str(o.input_line) for o in faultless if not _key(o).startswith("hydra")]
         faults += check_study(words, sweeper)
 
@@ -328,7 +328,7 @@ def _find_faults_of_hydra(
     try:
         cfg = compose("train", overrides=words, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return [Fault("composition", _first_line(error))]
+        return [Fault("composition", _why_not_composed(error))]
     base = compose("train", overrides=[], return_hydra_config=True)
     return find_hydra_faults(given, cfg, base, is_multirun=is_multirun)
 
@@ -463,6 +463,7 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
         for o in overrides
         if _key(o).startswith(_SWEEPER) and not o.is_delete()
     ]
+    # A faulty word must not hide the sweeper: with fewer words it may still be composed.
     for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
         if sweeper := _composed_sweeper(words):
             return sweeper
@@ -520,6 +521,7 @@ def _with_plus(overrides: Sequence[Override], groups: set[str]) -> list[str]:
     if keys := [o for o in overrides if o not in added and o not in as_they_are]:
         chosen = [_with_first_option(o, groups) for o in as_they_are]
         base = compose("train", overrides=chosen)
+        # `base` itself stands for a key that is not there; None may be a key's value.
         added += [o for o in keys if OmegaConf.select(base, _key(o), default=base) is base]
     return [_as_hydra_takes_it(o, groups, is_added=o in added) for o in overrides]
 
@@ -582,7 +584,7 @@ def _is_of_a_study(override: Override) -> bool:
     )
 
 
-def _is_told(override: Override, faults: Sequence[Fault]) -> bool:
+def _has_fault(override: Override, faults: Sequence[Fault]) -> bool:
     return any(
         fault.where == _key(override)
         or fault.where.startswith((f"{_key(override)}=", f"{_key(override)}."))
@@ -646,7 +648,11 @@ def _values_of(override: Override) -> list[str]:
 
 
 def _check_values(
-    line: Sequence[tuple[Override, str]], *, groups: set[str], loader: ConfigLoader, check: Check
+    line: Sequence[tuple[Override, str]],
+    *,
+    groups: set[str],
+    loader: ConfigLoader,
+    check: Check,
 ) -> tuple[list[Fault], DictConfig | None]:
     """Return the faults of overrides with these values, and what they compose to."""
     faults: list[Fault] = []
@@ -711,7 +717,7 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
         if guilty:
             cfg = compose("train", overrides=[word for word in words if word not in guilty])
         else:
-            faults = [Fault("composition", _first_line(error))]
+            faults = [Fault("composition", _why_not_composed(error))]
     try:
         if cfg is not None:
             faults += check(cfg)
@@ -728,11 +734,11 @@ def _reason(word: str, chosen: Sequence[str]) -> str | None:
     try:
         compose("train", overrides=[*chosen, word])
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return _first_line(error)
+        return _why_not_composed(error)
     return None
 
 
-def _first_line(error: Exception) -> str:
+def _why_not_composed(error: Exception) -> str:
     cause = error.__cause__ or error
     lines = " ".join(str(cause).split("\n")[:3]).split()
     if lines[:2] == ["Cannot", "merge"]:
