@@ -61,6 +61,7 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     if "data.source.path" in changes and "data.source.delimiter" not in changes:
         source = _with_found_delimiter(source, run.config.data)
     dataset = run.config.data.model_copy(update={"source": source})
+
     if is_streamed(dataset):
         is_same = _evaluate_large(run, dataset, console)
     else:
@@ -196,6 +197,7 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
             f"{run.folder}: these rows split differently than when the run was recorded "
             f"({rows.split.sha256})"
         )
+
     part = vars(rows.split)[judgement.scored_on]
     predicted = []
     for start in range(0, len(part), BLOCK):

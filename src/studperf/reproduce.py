@@ -111,6 +111,7 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
     now = git.commit if git else None
     if then != now:
         yield Difference("commit", then, now, f"git checkout {then}" if then else "")
+
     lock = read_lock_hash()
     if record.lock_sha256 != lock:
         yield Difference(
@@ -178,6 +179,7 @@ def outcome_differences(
     yield from _unequal("weights sha256", record.weights_sha256, again.weights_sha256)
     leaves_rows_out = bool(record.config["data"].get("drop_missing_target"))
     yield from _prediction_differences(folder, again_folder, leaves_rows_out=leaves_rows_out)
+
     then = record.judgement.model_dump(mode="json") if record.judgement else {}
     now = again.judgement.model_dump(mode="json") if again.judgement else {}
     for name in then:

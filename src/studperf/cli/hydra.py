@@ -98,6 +98,7 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
                 f"{name}: is no flag; a key of the configuration has no dashes: {key}=..."
             )
     check_flags(given, known)
+
     parser.error = refuse  # type: ignore[method-assign] # argparse's own would end the process
     # A flag that lacks its value is followed by an empty word, see `split_words`.
     parser.parse_args([flag for flag in flags if flag])
@@ -161,12 +162,14 @@ def run_hydra(
     takers = {"begin_multirun": begin_multirun, "end_jobs": end_jobs}
     for name, taker in takers.items():
         setattr(with_gc, name, taker)
+
     flags, words = split_words()
     if only_shows(flags) and hasattr(signal, "SIGPIPE"):
         # Hydra logs each line of --info, and after `| head` logging prints an error for each line
         # that nobody reads. This signal would also end a process whose socket was closed, but
         # nothing that only shows opens a socket.
         signal.signal(signal.SIGPIPE, lambda *_: os._exit(0))
+
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
         make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)

@@ -111,13 +111,13 @@ class Column(Block):
     def _fits_kind(self) -> Self:
         faults = []
         allowed = _KEYS_BY_KIND.get(self.kind)
-        said = {
+        given = {
             name
             for name, field in type(self).model_fields.items()
             if getattr(self, name) != field.default
         }
         if allowed is not None:
-            surplus = sorted(said - allowed - {"kind", "why", "cut"})
+            surplus = sorted(given - allowed - {"kind", "why", "cut"})
             if surplus:
                 faults.append(
                     f"a {self.kind} has no {', '.join(surplus)}; "
@@ -128,6 +128,7 @@ class Column(Block):
         for key, ends in intervals.items():
             if ends is not None and ends[0] >= ends[1]:
                 faults.append(f"{key}: the lower end must come first, got {list(ends)}")
+
         if self.levels is not None:
             n_distinct = len(set(self.levels))
             if n_distinct < len(self.levels) or not self.levels:
@@ -282,6 +283,7 @@ class Dataset(Block):
             faults.append(
                 f"{self.target.column!r} is the target; it can't be one of the columns too"
             )
+
         chosen = {"features": self.features or (), "allow_leaks": self.allow_leaks}
         for key, names in chosen.items():
             faults += [
@@ -301,6 +303,7 @@ class Dataset(Block):
             faults.append(
                 "no column is of kind number, category or flag, so there is nothing to learn from"
             )
+
         simulation = self.source.simulate
         law = simulation.law if simulation else {}
         for name in law:

@@ -65,6 +65,7 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     if not is_trusted:
         plain = _fill(plain, _to_plain(compose()))
     _name_model(plain, cfg)
+
     if secrets := list(find_secrets(plain)):
         raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
     faults, config = _check(plain, RunConfig)

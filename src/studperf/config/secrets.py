@@ -184,6 +184,7 @@ def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
         return f"holds an access key, {_way_out(name)}"
     if is_by_name or is_column:
         return None
+
     said: list[tuple[str, str]] = []
     for pattern in (_NAMED_VALUE, *_SHORT_NAMED_VALUES):
         said += pattern.findall(value)

@@ -150,6 +150,7 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
                 f"{folder}: can't go on, the {what} was {old} and is now {new}. "
                 "Bring the old rows back, or start a new run."
             )
+
     record.status = "running"
     record.ended = None
     record.error = None

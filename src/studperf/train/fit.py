@@ -100,6 +100,7 @@ def fit(
     if not last.is_file():
         record.history = []
     monitor = config.monitor
+
     # Not strict: the metric is always there, but for an epoch that trainer.max_steps cuts short.
     early = EarlyStopping(
         monitor.metric,
@@ -125,9 +126,11 @@ def fit(
     trainer = build_trainer(
         config, folder, [*ours, *callbacks], environment, clips=reason is not None
     )
+
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)
+
     if not trainer.is_global_zero:
         return
     record.is_stopped_early = early.stopped_epoch > 0
@@ -291,6 +294,7 @@ def build_trainer(
     if not clips:
         dropped |= {"gradient_clip_val", "gradient_clip_algorithm"}
     arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
+
     plugins: list[Any] = [LocalCheckpoints()]
     if environment is not None:
         plugins.append(environment)
@@ -306,6 +310,7 @@ def build_trainer(
             )
     except (MisconfigurationException, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
+
     # With deterministic algorithms torch fills fresh tensors with NaN, to expose a read of what was
     # never written. That costs a fifth of a step on a GPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # no stub

@@ -187,6 +187,7 @@ def find_progress(folder: Path) -> Progress:
     plan = Plan.load(folder)
     if plan is None:
         return Progress(None)
+
     common = set.intersection(*(set(run.plain_words) for run in plan.runs))
     not_begun: list[str] = []
     for run in plan.runs:

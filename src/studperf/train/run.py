@@ -95,6 +95,7 @@ def run(
             folder,
             is_kept=is_first,
         )
+
         if not is_first:
             with contextlib.suppress(Interrupted):  # the first process reports it
                 fit(module, data, config, record, folder, console, callbacks, environment)

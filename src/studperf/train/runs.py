@@ -90,6 +90,7 @@ def find_jobs(folder: Path) -> list[Job]:
         saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
         config = load_recorded(saved["config"], saved["overrides"])
         return repeat_jobs(config, saved["overrides"], folder, "seed")
+
     paths = sorted(folder.glob(f"*/{RECORD}"))
     begun = {path.parent: RunRecord.load(path.parent) for path in paths}
     jobs = [
@@ -199,6 +200,7 @@ def _run_group(
         obstacle = f"model {config.model_name} can't be stacked: {error}"
     except _caught(is_trial=is_trial) as error:
         return [error] * len(jobs)
+
     if config.engine == "stacked" and obstacle not in shown:
         shown.add(str(obstacle))
         console.print(

@@ -199,6 +199,7 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
         raise ConfigError(
             f"cloud: a job is asked for on the command line: cloud={config.cloud.name}"
         )
+
     hydra = HydraConfig.get()
     words = [word.lstrip("+") for word in typed_words(hydra)]
     if config.resume is not None:

@@ -32,6 +32,7 @@ def describe_own_fault(error: BaseException, target: str) -> str | None:
         if isinstance(link, SyntaxError) and link.filename and Path(link.filename) == file:
             source = (link.text or "").strip()
             return _describe(link, file, link.lineno, source, "")
+
         frames = [
             frame
             for frame in traceback.extract_tb(link.__traceback__)

@@ -83,6 +83,7 @@ def check_node(
     except TargetNotFoundError as error:
         return node, [Fault(f"{where}._target_", str(error))]
     settable = [name for name in signature.annotations if name not in given]
+
     checked = dict(node)
     faults = []
     for name, value in node.items():
@@ -95,6 +96,7 @@ def check_node(
         elif (annotation := signature.annotations.get(name)) is not None:
             checked[name], found = _check_value(value, annotation, f"{where}.{name}")
             faults += found
+
     missing = sorted(signature.required - node.keys() - given)
     faults += [Fault(f"{where}.{name}", f"is missing: {target} needs it") for name in missing]
     return checked, faults

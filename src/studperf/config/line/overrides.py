@@ -169,7 +169,7 @@ def read_line(
         check: gives the faults of a composed configuration.
         check_study: gives those of a study, from its words and the settings of its sweeper. A study
             does this itself as it begins; it is asked here where other faults keep it from
-            beginning, so that all are told at once.
+            beginning, so that all are listed at once.
         is_multirun: whether -m stands on the command line; None where that is not known.
     """
     loader = GlobalHydra.instance().config_loader()
@@ -194,13 +194,14 @@ def read_line(
 
     names_sweeper = any(_key(o) in ("sweeps", "hydra/sweeper") for o in parsed)
     if not sweeper and not names_sweeper:
-        said = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
-        faults += [Fault(_key(o), said) for o in parsed if _is_range_of_numbers(o)]
+        why = "an interval is varied by a study alone; add -m hydra/sweeper=optuna"
+        faults += [Fault(_key(o), why) for o in parsed if _is_range_of_numbers(o)]
     if not is_study:
-        said = "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna"
-        faults += [Fault(_key(o), said) for o in parsed if _is_of_a_study(o)]
+        why = "is for a study; add -m sweeps=NAME, or -m hydra/sweeper=optuna"
+        faults += [Fault(_key(o), why) for o in parsed if _is_of_a_study(o)]
         if too_many := _find_too_many(parsed):
             return Line(parsed, [*faults, *too_many], groups, None)
+
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
@@ -240,6 +241,7 @@ def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Faul
         if first.setdefault(key, value) != value:
             what = f"is given twice, as {first[key]} and {value}"
             faults.append(Fault(key, f"{what}; several runs: -m {key}={first[key]},{value}"))
+
     explained = []
     for fault in faults:
         if fault.where == "sweeps" or fault.where.startswith("hydra"):
