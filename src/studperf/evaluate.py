@@ -94,7 +94,7 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
     """Return the source of the rows, with the changes of the command line.
 
     Raises:
-        ConfigError: it says something that can't be.
+        ConfigError: a change is not possible.
     """
     if not changes:
         return source
@@ -113,7 +113,7 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
 
 
 def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """Return True if the run's own rows give the recorded numbers; None for other rows."""
+    """Return True if the run's own rows give the recorded numbers, or None for other rows."""
     from studperf.data.rows import SmallRows
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
@@ -268,7 +268,7 @@ def _score_other_rows(
 
 
 def _targets_of(table: Table) -> FloatArray:
-    """Return a table's targets, (N,); NaN if it has none."""
+    """Return a table's targets, (N,), or NaN if it has none."""
     import numpy as np
 
     if table.has_target:

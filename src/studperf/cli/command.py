@@ -65,7 +65,7 @@ def only_shows(flags: Iterable[str]) -> bool:
 
 
 def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
-    """Return the words of the command line; None if help was asked for, and shown.
+    """Return the words of the command line, or None if help was asked for, and shown.
 
     Args:
         usage: shown as help.

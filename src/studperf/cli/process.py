@@ -88,7 +88,7 @@ def _refuse(message: str, exit_code: int) -> int:
 
 
 def _explain_os_error(error: OSError) -> str | None:
-    """Return what the system refused; None for what no user can mend."""
+    """Return what the system refused, or None for what no user can mend."""
     where = f"{error.filename}: " if error.filename is not None else ""
     if error.errno in _NO_ROOM:
         return (
@@ -213,7 +213,7 @@ def importing() -> Iterator[None]:
 
 
 def make_console(*, is_quiet: bool = False) -> Console:
-    """Return the terminal; a quiet one shows nothing.
+    """Return the terminal, or a console that shows nothing if it is to be quiet.
 
     Where output is not a terminal, tables get a width that fits a log, or $COLUMNS. Whatever is
     shown is text and no markup: a column may be called `rate [/min]`, a file `t[bold].csv`.

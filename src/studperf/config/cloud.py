@@ -118,7 +118,10 @@ class Vertex(Block):
 
     @property
     def n_machines(self) -> int:
-        """Number of rented machines; a study without a database keeps all of its workers on one."""
+        """Number of rented machines.
+
+        A study without a database keeps all of its workers on one.
+        """
         n_of_workers = self.workers if self.has_database else 1
         return max(self.nodes, n_of_workers)
 

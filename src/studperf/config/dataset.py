@@ -51,7 +51,7 @@ Level = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Block(BaseModel):
-    """A block of keys that our code reads; it refuses unknown keys and is frozen once checked."""
+    """A block of keys that our code reads, closed to unknown keys and frozen once checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -214,7 +214,7 @@ def guard_environment() -> None:
 
 
 def _why_refused(path: Path, text: str) -> str | None:
-    """Return why a text with `${` may not stand at a place; None if it may."""
+    """Return why a text with `${` may not stand at a place, or None if it may."""
     shown = f"{text[:_SHOWN]}..." if len(text) > _SHOWN else text
     references = _references_in(text)
     if references is None:
@@ -256,7 +256,7 @@ def _read_variable(found: re.Match[str]) -> str | None:
 
 
 def _references_in(text: str) -> list[tuple[str | None, str]] | None:
-    """Return the references of a text; None if it can't be parsed.
+    """Return the references of a text, or None if it can't be parsed.
 
     Each is its resolver (None for a reference to another key) and its text.
     """

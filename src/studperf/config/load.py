@@ -464,7 +464,7 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
 
 
 def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
-    """Return the block that holds a fault's key; None if it is none of ours.
+    """Return the block that holds a fault's key, or None if it is none of ours.
 
     It is found by walking the shape along the key.
     """

@@ -50,7 +50,10 @@ class Loss(Block):
 
 
 class Optimizer(Block):
-    """The optimizer; `momentum` belongs to sgd alone."""
+    """The optimizer of the model's parameters.
+
+    `momentum` belongs to sgd alone.
+    """
 
     name: Literal["adamw", "adam", "sgd"]
     lr: PositiveFloat
@@ -107,7 +110,10 @@ class RunConfig(Block):
 
     seed: Seed
     model_name: Annotated[str, of_form(r"[\w.+-]{1,64}", "1 to 64 letters, digits or . + - _")]
-    """The model's name in tables, pages and folders; `config.load` puts the chosen one for `auto`."""
+    """The model's name in tables, pages and folders.
+
+    `config.load` puts the name that was chosen in the place of `auto`.
+    """
     runs: Annotated[str, Field(min_length=1)]
     resume: str | None
     repeat: PositiveInt

@@ -168,7 +168,7 @@ def _without_places(name: str) -> str:
 
 
 def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
-    """Return why a value is a secret, and the way out; None if it is none."""
+    """Return why a value is a secret, and the way out, or None if it is none."""
     if what := _why_kept(value, held):
         return what
     is_by_name = name == _BY_NAME or name.startswith(f"{_BY_NAME}.")

@@ -72,7 +72,7 @@ def read_encoder(folder: Path) -> Encoder:
 
 
 def make_folder(runs: Path, name: str) -> Path:
-    """Make the folder `runs/<name>`; a number is added if the name is taken.
+    """Make the folder `runs/<name>`, with a number added if the name is taken.
 
     Raises:
         RunError: the folder can't be made there.

@@ -90,7 +90,7 @@ class Process(Part):
 
     @property
     def is_alive(self) -> bool | None:
-        """True if the process still runs; None if that can't be known.
+        """True if the process still runs, or None if that can't be known.
 
         It is not known of another machine, nor where the system gives no start times.
         """
@@ -164,7 +164,7 @@ class BaselineStanding(Part):
 
     rmse: Interval
     behind: Interval | None
-    """RMSE minus that of the strongest baseline, paired; None for the strongest itself."""
+    """RMSE minus that of the strongest baseline, paired, or None for the strongest itself."""
     is_tied: bool
     """True if the held-out rows can't tell it apart from the strongest."""
 

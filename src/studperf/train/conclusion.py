@@ -37,7 +37,7 @@ def judge_and_draw(
         config: of the run.
         record: of the run.
         folder: of the run.
-        console: told of baselines that take long.
+        console: shows which baselines take long.
         reference: the baselines' predictions, where an earlier run on the same rows made them.
 
     Returns:

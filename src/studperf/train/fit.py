@@ -157,7 +157,7 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
 
 
 def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
-    """Return the finding that training ended too early; None if it did not.
+    """Return the finding that training ended too early, or None if it did not.
 
     It did if the last epochs were the best, and early stopping did not end it.
     """
@@ -201,7 +201,7 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
 
 
 def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None:
-    """Return why lightning must be called for every single step; None if it need not be.
+    """Return why lightning must be called for every single step, or None if it need not be.
 
     A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning
     then sees no single batch.
@@ -383,7 +383,7 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Silence lightning's banners and advice; its errors stay.
+    """Silence lightning's banners and advice, but not its errors.
 
     They are about DataLoaders and loggers that we do not use.
     """

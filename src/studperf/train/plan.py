@@ -98,7 +98,7 @@ class Plan:
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """Read the plan of a multirun's folder; None if none was written.
+        """Read the plan of a multirun's folder, or None if none was written.
 
         Raises:
             RunError: it can't be read.

@@ -117,17 +117,18 @@ def _planned_jobs(folder: Path) -> list[Job]:
 
 
 def multirun_stem(number: int, config: RunConfig) -> str:
-    """Return the beginning of the folder names of a multirun's run; its seed follows."""
+    """Return the beginning of the folder names of a multirun's run, which its seed ends."""
     return f"{number}_{config.model_name}_seed"
 
 
 def run_many(
     jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
 ) -> list[Result]:
-    """Run each job as `run_one` would; `engine=stacked` trains those together that can be.
+    """Run jobs one after another, or together as stacks.
 
-    As trials of a study, jobs end with their predictions for val, see `train.run`. A job whose
-    folder holds a finished run is done already. One that fails does not stop the others.
+    Each job is run as `run_one` would; `engine=stacked` trains those together that can be. As
+    trials of a study, jobs end with their predictions for val, see `train.run`. A job whose folder
+    holds a finished run is done already. One that fails does not stop the others.
 
     Returns:
         For each job its record, or the error that it ended with.
@@ -162,7 +163,7 @@ def run_many(
 
 
 def _read_finished(job: Job) -> RunRecord | None:
-    """Return the record of a job that has finished already; None if it has not."""
+    """Return the record of a job that has finished already, or None if it has not."""
     if job.folder is None or not (job.folder / RECORD).is_file():
         return None
     record = RunRecord.load(job.folder)

@@ -190,7 +190,7 @@ def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
 
 @cache
 def module_file(module: str) -> Path | None:
-    """Return the file of a module without importing it; None if there is none.
+    """Return the file of a module without importing it, or None if there is none.
 
     Only the top-level package is looked up by Python: a dotted look-up would import it.
     """

@@ -362,7 +362,7 @@ def _parse_all(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Overrid
 
 
 def why_no_range(override: Override) -> str | None:
-    """Return what is wrong with a `range(...)`; None if nothing is."""
+    """Return what is wrong with a `range(...)`, or None if nothing is."""
     value: Any = override.value()
     numbers = (value.start, value.stop, value.step)
     if not all(math.isfinite(number) for number in numbers):
@@ -449,7 +449,7 @@ def why_refused(value: str, error: Exception) -> str:
 
 
 def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
-    """Return the configuration of the sweeper that the words choose; empty if they choose none."""
+    """Return the configuration of the sweeper that the words choose, empty if they choose none."""
     chosen = [
         str(o.input_line)
         for o in overrides
@@ -473,7 +473,7 @@ def _sweeper_of(overrides: Sequence[Override]) -> dict[str, Any]:
 
 
 def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[str, Any]:
-    """Return the sweeper that a file of the chosen groups sets; empty if none does.
+    """Return the sweeper that a file of the chosen groups sets, empty if none does.
 
     A user's own file may choose a sweeper, as those of sweeps/ do.
     """
@@ -484,7 +484,7 @@ def _sweeper_of_groups(overrides: Sequence[Override], groups: set[str]) -> dict[
 
 
 def _composed_sweeper(words: list[str]) -> dict[str, Any]:
-    """Return the sweeper that words compose to; empty if they can't be composed.
+    """Return the sweeper that words compose to, empty if they can't be composed.
 
     That fault is reported later, with all others.
     """
@@ -729,7 +729,7 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
 
 
 def _reason(word: str, chosen: Sequence[str]) -> str | None:
-    """Return why a word can't be composed; None if it can.
+    """Return why a word can't be composed, or None if it can.
 
     It is composed beside the groups of Hydra that are chosen for it.
     """
