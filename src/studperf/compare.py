@@ -1,4 +1,4 @@
-"""Sets runs side by side and says which differences are noise.
+"""Rank runs side by side and mark which differences are noise.
 
 python -m studperf.compare runs/A runs/B ...
 """
@@ -28,7 +28,9 @@ Flags: --debug shows tracebacks."""
 
 
 def compare(found: Found, console: Console) -> None:
-    """Print a ranking for each group of runs that can be compared, then what was not scored, can't be read or was left out.
+    """Print a ranking for each group of runs that can be compared.
+
+    Then it prints the runs that were not scored, can't be read or were left out.
 
     Raises:
         RunError: no run was scored.
@@ -50,7 +52,10 @@ def compare(found: Found, console: Console) -> None:
 
 
 def _group_table(group: Group[Standing]) -> Table:
-    """A row for each run, best first, with the RMSE difference to the best and whether it is noise."""
+    """Return a table with a row for each run, best first.
+
+    It has the RMSE difference to the best, and whether that is noise.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -80,7 +85,7 @@ def _group_table(group: Group[Standing]) -> Table:
 
 
 def _unscored_line(run: Run) -> str:
-    """Why a run is in no ranking, and how it gets into one."""
+    """Return why a run is in no ranking, and how it gets into one."""
     folder, record = run
     named = f"{folder} ({record.model}): {record.status}"
     if record.status in ("interrupted", "failed"):
@@ -92,7 +97,7 @@ def _unscored_line(run: Run) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return
     if not words:

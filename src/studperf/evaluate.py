@@ -1,4 +1,6 @@
-"""Scores a finished run again: on its own rows, where it must find the recorded numbers, or on another file.
+"""Score a finished run again, on its own rows or on another file.
+
+On its own rows it must find the recorded numbers.
 
 python -m studperf.evaluate run=runs/FOLDER
 python -m studperf.evaluate run=runs/FOLDER data.source.path=new.csv
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from studperf.data.schema import Table
     from studperf.data.source import Provenance
     from studperf.record.shape import Scores
+    from studperf.scoring.metrics import FloatArray
 
 _USAGE = """Scores a finished run again: on its own test rows, where it must find the recorded numbers, or on another file.
 
@@ -44,7 +47,10 @@ _NOT_THE_SAME = 1
 
 
 def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> bool:
-    """Scores, shows and saves; False when the run's own rows don't give the recorded numbers.
+    """Score a run again, and show and save the result.
+
+    Returns:
+        False if the run's own rows don't give the recorded numbers.
 
     Raises:
         DataError: the file can't be used as the dataset describes it.
@@ -55,19 +61,22 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     if "data.source.path" in changes and "data.source.delimiter" not in changes:
         source = _with_found_delimiter(source, run.config.data)
     dataset = run.config.data.model_copy(update={"source": source})
-    is_same = (
-        _evaluate_large(run, dataset, console)
-        if is_streamed(dataset)
-        else _evaluate_small(run, dataset, console)
-    )
+
+    if is_streamed(dataset):
+        is_same = _evaluate_large(run, dataset, console)
+    else:
+        is_same = _evaluate_small(run, dataset, console)
     if is_same is None and "data.source.path" not in changes:
-        text = "These are not the rows that the run was recorded with: its table has changed since, or another one lies in its place."
+        text = (
+            "These are not the rows that the run was recorded with: its table has changed since, "
+            "or another one lies in its place."
+        )
         console.print(f"warning: {text}", style="yellow", soft_wrap=True)
     return is_same is not False
 
 
 def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
-    """The source of another file, with the delimiter that its header shows."""
+    """Return the source of another file, with the delimiter that its header shows."""
     from studperf.bundle.table import find_delimiter, read_header
     from studperf.config.paths import find_file
     from studperf.data.source import PARQUET
@@ -82,16 +91,18 @@ def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
 
 
 def _change(source: Source, changes: dict[str, str]) -> Source:
-    """Return where the rows come from, with what the command line says of it.
+    """Return the source of the rows, with the changes of the command line.
 
     Raises:
-        ConfigError: it says something that can't be.
+        ConfigError: a change is not possible.
     """
     if not changes:
         return source
     from pydantic import ValidationError
 
-    given: dict[str, str | None] = {key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
+    given: dict[str, str | None] = {}
+    for key, value in changes.items():
+        given[key.rsplit(".", 1)[-1]] = value
     if given.get("thousands") in ("null", "none"):  # as YAML would read it
         given["thousands"] = None
     try:
@@ -102,16 +113,15 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
 
 
 def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """Whether the run's own rows give the recorded numbers; None for other rows."""
+    """Return True if the run's own rows give the recorded numbers, or None for other rows."""
     from studperf.data.rows import SmallRows
     from studperf.data.schema import check_table
     from studperf.data.source import read_source
 
     raw, origin = read_source(dataset)
     console.print(origin.line, soft_wrap=True)
-    is_own = (
-        origin.md5 == run.record.data.md5 and origin.is_simulated == run.record.data.is_simulated
-    )
+    facts = run.record.data
+    is_own = origin.md5 == facts.md5 and origin.is_simulated == facts.is_simulated
     table = check_table(raw, dataset, for_training=is_own)
     if is_own:
         return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
@@ -120,14 +130,16 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
 
 def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """As `_evaluate_small`, chunk by chunk."""
+    """Evaluate a table that is read in chunks, with the result of `_evaluate_small`."""
     from studperf.data.dvc.tracked import md5_of
     from studperf.data.rows import open_good_rows, stream_source
     from studperf.data.schema import raise_faults
     from studperf.data.source import find_source
 
     path = find_source(dataset)
-    if run.record.data.is_simulated if path is None else md5_of(path) == run.record.data.md5:
+    facts = run.record.data
+    is_own = facts.is_simulated if path is None else md5_of(path) == facts.md5
+    if is_own:
         with open_good_rows(dataset, console) as rows:
             return _score_own_rows(run, rows, console)
     table, origin, findings = stream_source(dataset, console, for_training=False)
@@ -139,7 +151,7 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
 
 
 class _Blocks:
-    """The blocks of a streamed table, as often as they are asked for."""
+    """The blocks of a streamed table, which can be gone through several times."""
 
     def __init__(self, table: StreamedTable) -> None:
         self.table = table
@@ -162,9 +174,13 @@ def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Conso
     if not (run.folder / SEEN_ROWS).is_file():
         return
     hashes = np.concatenate([hash_features(table) for table in tables])
-    n_seen = int(np.isin(hashes, pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()).sum())
+    seen = pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()
+    n_seen = int(np.isin(hashes, seen).sum())
     if n_seen:
-        what = f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, so a score on them says little about new rows"
+        what = (
+            f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, "
+            "so a score on them says little about new rows"
+        )
         console.print(what, style="yellow", soft_wrap=True)
 
 
@@ -178,11 +194,16 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
         return False
     if rows.split.sha256 != run.record.data.split_sha256:
         raise RunError(
-            f"{run.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})"
+            f"{run.folder}: these rows split differently than when the run was recorded "
+            f"({rows.split.sha256})"
         )
+
     part = vars(rows.split)[judgement.scored_on]
-    tables = (rows.table(part[start : start + BLOCK]) for start in range(0, len(part), BLOCK))
-    scores = score(np.concatenate([run.predict(table) for table in tables]), rows.target(part))
+    predicted = []
+    for start in range(0, len(part), BLOCK):
+        table = rows.table(part[start : start + BLOCK])
+        predicted.append(run.predict(table))
+    scores = score(np.concatenate(predicted), rows.target(part))
     _show(
         run,
         {f"{run.record.model}, now": scores, "as recorded": judgement.scores},
@@ -194,7 +215,8 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
         console.print("IDENTICAL to the recorded scores.", style="bold green")
     else:
         console.print(
-            "NOT the recorded scores: another machine, another version of torch, or a changed file.",
+            "NOT the recorded scores: another machine, another version of torch, "
+            "or a changed file.",
             style="bold red",
         )
     return is_same
@@ -216,16 +238,16 @@ def _score_other_rows(
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
     _warn_of_seen_rows(run, tables, console)
     predicted = np.concatenate([run.predict(table) for table in tables])
-    actual = np.concatenate(
-        [table.target if table.has_target else np.full(len(table), np.nan) for table in tables]
-    )
-    frame = pd.DataFrame({"row": np.arange(1, len(predicted) + 1), "predicted": predicted})
+    actual = np.concatenate([_targets_of(table) for table in tables])
+
+    numbers = np.arange(1, len(predicted) + 1)
+    frame = pd.DataFrame({"row": numbers, "predicted": predicted})
     judgement = run.record.judgement
     if judgement is not None and judgement.conformal is not None:
-        frame["low"], frame["high"] = (
-            predicted - judgement.conformal.half_width,
-            predicted + judgement.conformal.half_width,
-        )
+        half_width = judgement.conformal.half_width
+        frame["low"] = predicted - half_width
+        frame["high"] = predicted + half_width
+
     known = np.isfinite(actual)
     if known.sum() > 1:
         frame["actual"] = actual
@@ -234,18 +256,24 @@ def _score_other_rows(
             scores["when it was trained"] = judgement.scores
         _show(run, scores, f"{name}, {int(known.sum())} rows with a target", console)
         if "low" in frame:
-            held = ((frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"]))[
-                known
-            ].mean()
-            console.print(f"The 90 % band holds {held:.1%} of these rows.")
+            is_held = (frame["actual"] >= frame["low"]) & (frame["actual"] <= frame["high"])
+            share = is_held[known].mean()
+            console.print(f"The 90 % band holds {share:.1%} of these rows.")
     else:
-        why = (
-            "one row with a target is too few to score"
-            if known.any()
-            else "the file has no target to score by"
-        )
+        why = "the file has no target to score by"
+        if known.any():
+            why = "one row with a target is too few to score"
         console.print(f"Rows predicted: {len(predicted)}; {why}.")
     console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
+
+
+def _targets_of(table: Table) -> FloatArray:
+    """Return a table's targets, (N,), or NaN if it has none."""
+    import numpy as np
+
+    if table.has_target:
+        return table.target
+    return np.full(len(table), np.nan)
 
 
 def _save(run: FinishedRun, frame: pd.DataFrame, name: str) -> Path:
@@ -259,11 +287,12 @@ def _save(run: FinishedRun, frame: pd.DataFrame, name: str) -> Path:
 def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Console) -> None:
     from studperf.report import score_table
 
-    console.print(score_table(rows, title=f"{title}, 95 % intervals", unit=run.record.data.unit))
+    unit = run.record.data.unit
+    console.print(score_table(rows, title=f"{title}, 95 % intervals", unit=unit))
 
 
 def _read_given(words: Iterable[str]) -> dict[str, str]:
-    """The keys of the command line, short ones by their long names.
+    """Return the keys of the command line, short ones under their long names.
 
     Raises:
         ConfigError: a key is not known, or given twice.
@@ -291,7 +320,7 @@ def _check_encoding(name: str) -> None:
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return None
     given = _read_given(words)

@@ -1,4 +1,4 @@
-"""Runs a finished run again and says IDENTICAL, or what differs first.
+"""Run a finished run again and print IDENTICAL, or what differs first.
 
 python -m studperf.reproduce run=runs/FOLDER
 """
@@ -36,7 +36,7 @@ _DIFFERENT = 1
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as it was recorded."""
+    """A value that is not as it was recorded."""
 
     what: str
     recorded: object
@@ -44,20 +44,21 @@ class Difference:
     way_back: str = ""
 
     def __str__(self) -> str:
-        """As a line."""
-        return f"{self.what}: recorded {self.recorded}, now {self.now}" + (
-            f" ({self.way_back})" if self.way_back else ""
-        )
+        """Return the difference as a line."""
+        line = f"{self.what}: recorded {self.recorded}, now {self.now}"
+        return f"{line} ({self.way_back})" if self.way_back else line
 
 
 def reproduce(
     folder: Path, console: Console, *, is_forced: bool = False, runs: Path | None = None
 ) -> bool:
-    """Compares what the run began with, runs it again, and compares what came out; True if all is the same.
+    """Run a finished run again and return True if everything is the same.
+
+    What the run begins with is compared first, then what came out.
 
     Args:
         folder: of a finished run.
-        console: told each difference.
+        console: shows each difference.
         is_forced: run although code, packages or data differ.
         runs: where to keep the new run; it is thrown away by default.
 
@@ -90,7 +91,8 @@ def reproduce(
         difference = next(outcome_differences(record, folder, again, again_folder), None)
     if difference is None:
         console.print(
-            f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, predictions and scores.",
+            f"IDENTICAL: weights {str(record.weights_sha256)[:12]}, history, "
+            "predictions and scores.",
             style="bold green",
         )
         return not causes
@@ -101,14 +103,17 @@ def reproduce(
 
 
 def code_differences(record: RunRecord) -> Iterator[Difference]:
-    """Commit, lock and versions: what ran then and would run now."""
+    """Yield the differences in commit, lock file and versions."""
     from studperf.record.surroundings import read_git, read_lock_hash, read_versions
 
     git = read_git()
-    then, now = (record.git.commit if record.git else None), (git.commit if git else None)
+    then = record.git.commit if record.git else None
+    now = git.commit if git else None
     if then != now:
         yield Difference("commit", then, now, f"git checkout {then}" if then else "")
-    if record.lock_sha256 != (lock := read_lock_hash()):
+
+    lock = read_lock_hash()
+    if record.lock_sha256 != lock:
         yield Difference(
             "packages in uv.lock", record.lock_sha256, lock, "the commit's uv.lock has them"
         )
@@ -119,7 +124,7 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
 
 
 def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Difference]:
-    """The table, by its md5; or that a simulated one stands in for it."""
+    """Yield a difference if the table's md5 changed, or a simulated table took its place."""
     from studperf.data.source import read_source
 
     try:
@@ -140,7 +145,10 @@ def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Differenc
 
 
 def surroundings(record: RunRecord) -> Iterator[str]:
-    """What may change a result, or hide a change, and can't be put right from here."""
+    """Yield notes on what may change a result, or hide a change.
+
+    Nothing here can be put right from this command.
+    """
     from studperf.record.surroundings import read_git, read_hardware
 
     git = read_git()
@@ -158,7 +166,7 @@ def surroundings(record: RunRecord) -> Iterator[str]:
 def outcome_differences(
     record: RunRecord, folder: Path, again: RunRecord, again_folder: Path
 ) -> Iterator[Difference]:
-    """What came out differently, in the order in which a run makes it."""
+    """Yield the differences in the results, in the order in which a run makes them."""
     yield from _unequal("split sha256", record.data.split_sha256, again.data.split_sha256)
     for before, after in zip(record.history, again.history, strict=False):
         for name in before:
@@ -171,9 +179,9 @@ def outcome_differences(
     yield from _unequal("weights sha256", record.weights_sha256, again.weights_sha256)
     leaves_rows_out = bool(record.config["data"].get("drop_missing_target"))
     yield from _prediction_differences(folder, again_folder, leaves_rows_out=leaves_rows_out)
-    then, now = (
-        r.judgement.model_dump(mode="json") if r.judgement else {} for r in (record, again)
-    )
+
+    then = record.judgement.model_dump(mode="json") if record.judgement else {}
+    now = again.judgement.model_dump(mode="json") if again.judgement else {}
     for name in then:
         yield from _unequal(name, then[name], now.get(name))
 
@@ -183,7 +191,8 @@ def _prediction_differences(
 ) -> Iterator[Difference]:
     from studperf.record.files import read_predictions
 
-    then, now = read_predictions(folder), read_predictions(again_folder)
+    then = read_predictions(folder)
+    now = read_predictions(again_folder)
     if leaves_rows_out and list(then["actual"]) == list(now["actual"]):
         # Earlier versions numbered the rows that were kept, not those of the file.
         then["row"] = now["row"]
@@ -193,28 +202,31 @@ def _prediction_differences(
         list(zip(now["split"], now["row"], strict=True)),
     )
     for name in then.columns:
-        changed = (then[name] != now[name]) if name in now else then[name].notna()
+        is_there = name in now
+        changed = then[name] != now[name] if is_there else then[name].notna()
         if changed.any():
             at = int(changed.to_numpy().argmax())
-            now_value = now[name].iloc[at] if name in now else None
+            now_value = now[name].iloc[at] if is_there else None
             yield Difference(
                 f"predictions, {name}, row {then['row'].iloc[at]}", then[name].iloc[at], now_value
             )
 
 
-def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - anything that can be compared
+def _unequal(what: str, then: Any, now: Any) -> Iterator[Difference]:  # noqa: ANN401 - any value
     # A score that is no number is not equal to itself, but is the same.
-    if then != now and not (then != then and now != now):  # noqa: PLR0124
+    if then != now and not (then != then and now != now):  # noqa: PLR0124 - NaN
         yield Difference(what, then, now)
 
 
 def _config_of(record: RunRecord) -> RunConfig:
-    """The run's configuration, but tracked nowhere, and with as many threads as it had: a sum's last bits depend on them."""
+    """Return the run's configuration, tracked nowhere and with the threads that it had.
+
+    A sum's last bits depend on the number of threads.
+    """
     plain = {**record.config, "resume": None}
-    plain["tracking"] = {
-        **plain["tracking"],
-        "wandb": {**plain["tracking"]["wandb"], "mode": "disabled"},
-    }
+    tracking = plain["tracking"]
+    wandb = {**tracking["wandb"], "mode": "disabled"}
+    plain["tracking"] = {**tracking, "wandb": wandb}
     if record.hardware is not None:
         plain["threads"] = record.hardware.n_threads
     return load(plain, is_trusted=False)
@@ -223,12 +235,13 @@ def _config_of(record: RunRecord) -> RunConfig:
 def _run_again(config: RunConfig, record: RunRecord, runs: Path) -> tuple[RunRecord, Path]:
     from studperf.train.run import run
 
-    again = run(config.model_copy(update={"runs": str(runs)}), overrides=record.overrides)
+    moved = config.model_copy(update={"runs": str(runs)})
+    again = run(moved, overrides=record.overrides)
     return again, runs / again.name
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return None
     given = read_keys(words, _KEYS)
@@ -237,11 +250,9 @@ def main() -> int | None:
     runs = Path(given["runs"]) if "runs" in given else None
     if runs is not None:
         check_output("runs", runs)
-    return (
-        None
-        if reproduce(Path(given["run"]), make_console(), is_forced=is_on(given, "force"), runs=runs)
-        else _DIFFERENT
-    )
+    folder = Path(given["run"])
+    is_same = reproduce(folder, make_console(), is_forced=is_on(given, "force"), runs=runs)
+    return None if is_same else _DIFFERENT
 
 
 if __name__ == "__main__":

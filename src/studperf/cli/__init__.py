@@ -1,1 +1,1 @@
-"""What every command shares: exit codes, the words of a command line, Hydra's main."""
+"""The frame of every command: exit codes, the words of a command line, Hydra's main."""

@@ -1,16 +1,12 @@
-"""The words of a command line: flags, keys with their values, and the command that the first word names."""
+"""The words of a command line: flags, keys with their values, and names of commands."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from studperf.cli.process import make_console
 from studperf.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 _ONLY_SHOW = {
     "--cfg",
@@ -44,13 +40,18 @@ _TAKE_VALUES = {
 
 
 def split_words() -> tuple[list[str], list[str]]:
-    """The command line parted into flags, with the values that follow them, and the words that are no flags."""
+    """Return the command line parted into flags and words that are no flags.
+
+    A value that follows a flag stands among the flags.
+    """
     flags: list[str] = []
     words: list[str] = []
     arguments = iter(sys.argv[1:])
     for word in arguments:
         if word.startswith("-"):
-            flags += [word, *([next(arguments, "")] if word in _TAKE_VALUES else [])]
+            flags.append(word)
+            if word in _TAKE_VALUES:
+                flags.append(next(arguments, ""))
         elif word in _PARTS_OF_INFO and flags and flags[-1] in ("--info", "-i"):
             flags.append(word)
         else:
@@ -59,16 +60,17 @@ def split_words() -> tuple[list[str], list[str]]:
 
 
 def only_shows(flags: Iterable[str]) -> bool:
-    """Whether flags ask for help or the composed configuration, and for no run."""
+    """Return True if flags ask for help or the composed configuration, and for no run."""
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 
 def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
-    """The words of the command line; None where help was asked for, and shown.
+    """Return the words of the command line, or None if help was asked for, and shown.
 
     Args:
         usage: shown as help.
-        flags: that the command has beside those of all, for a misspelt one; it must have taken them away by now.
+        flags: flags of this command beside the common ones, as near names of a misspelt one; the
+            command must have taken them away by now.
 
     Raises:
         ConfigError: a flag is not known.
@@ -77,18 +79,20 @@ def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
     if {"-h", "--help"} & set(words):
         make_console().print(usage, markup=False, soft_wrap=True)
         return None
-    check_flags([word for word in words if word.startswith("-")], ("--help", "--debug", *flags))
+    given = [word for word in words if word.startswith("-")]
+    check_flags(given, ("--help", "--debug", *flags))
     return words
 
 
 def check_flags(flags: Iterable[str], known: Iterable[str]) -> None:
-    """Sees that all flags are known.
+    """Check that all flags are known.
 
     Raises:
         ConfigError: names each that is not, and the nearest one.
     """
     names = [flag.split("=")[0] for flag in flags]
-    if faults := [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]:
+    faults = [f"{name}: {_unknown_flag(name, known)}" for name in names if name not in known]
+    if faults:
         raise ConfigError("; ".join(faults))
 
 
@@ -101,16 +105,18 @@ def _unknown_flag(name: str, known: Iterable[str]) -> str:
 
 
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Words of the form key=value.
+    """Return the keys and values of words of the form key=value.
 
     Raises:
-        ConfigError: lists the keys that are not known, with the nearest one, and those that have no value, or two.
+        ConfigError: lists the keys that are not known, with the nearest one, and those that have no
+            value, or two.
     """
     from studperf.config.faults import unknown_key
 
     given: dict[str, str] = {}
     faults = []
-    for key, _, value in (word.partition("=") for word in words):
+    for word in words:
+        key, _, value = word.partition("=")
         if key not in known:
             faults.append(f"{key}: {unknown_key(key, known)}")
         elif key in given:
@@ -124,19 +130,22 @@ def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def read_whole(key: str, text: str, *, low: int, high: int) -> int:
-    """Return a whole number from `low` to `high`, given in plain digits: Python's `int` would take those of any script.
+    """Return a whole number from `low` to `high`, given in plain digits.
+
+    Python's `int` would take the digits of any script.
 
     Raises:
         ConfigError: says what was expected.
     """
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(high))
-    if not is_number or not low <= int(text) <= high:
+    is_plain = text.isascii() and text.isdigit()
+    is_short = len(text) <= len(str(high))
+    if not (is_plain and is_short) or not low <= int(text) <= high:
         raise ConfigError(f"{key}: must be a whole number from {low} to {high}, got {text!r}")
     return int(text)
 
 
 def is_on(given: Mapping[str, str], key: str) -> bool:
-    """Whether a key=true is there.
+    """Return True if key=true is given.
 
     Raises:
         ConfigError: its value is neither true nor false.
@@ -148,9 +157,13 @@ def is_on(given: Mapping[str, str], key: str) -> bool:
 
 
 def run_command_of(
-    commands: Mapping[str, Callable[[list[str]], None]], usage: str, flags: Sequence[str] = ()
+    commands: Mapping[str, Callable[[list[str]], None]],
+    usage: str,
+    flags: Sequence[str] = (),
 ) -> None:
-    """Hands the words of the command line to the command that the first one names; arguments as of `read_words`.
+    """Run the command that the first word of the command line names.
+
+    It takes the words that follow. The other arguments are those of `read_words`.
 
     Raises:
         ConfigError: it names none.

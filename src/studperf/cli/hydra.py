@@ -1,4 +1,4 @@
-"""Hydra's main for our commands: its flags are checked first, and its errors are said in words."""
+"""Hydra's main for our commands, with its flags checked first and its errors explained."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from studperf.config.line.overrides import CheckStudy
 
 
-_NO_COMPLETION = "Hydra completes the words of files and programs, and of no `python -m`; --help lists groups and keys"
+_NO_COMPLETION = (
+    "Hydra completes the words of files and programs, and of no `python -m`; "
+    "--help lists groups and keys"
+)
 
-_NO_OTHER_ROOT = "all is checked against conf/train.yaml; put what is yours into ./conf/experiment/NAME.yaml, and say experiment=NAME"
+_NO_OTHER_ROOT = (
+    "all is checked against conf/train.yaml; put what is yours into ./conf/experiment/NAME.yaml, "
+    "and say experiment=NAME"
+)
 
+# Flags of Hydra that can't do here what they say, and what to do instead.
 _WITHOUT_EFFECT = {
     "--shell-completion": _NO_COMPLETION,
     "-sc": _NO_COMPLETION,
@@ -34,8 +41,8 @@ _WITHOUT_EFFECT = {
     "--config-name": _NO_OTHER_ROOT,
     "-cn": _NO_OTHER_ROOT,
 }
-"""Flags of Hydra that can't do here what they say, and what to do instead."""
 
+# Hydra's own text recommends flags and keys that are refused here.
 _HYDRA_HELP = """Hydra composes the configuration of studperf.train; its grammar: https://hydra.cc
 
 Flags:
@@ -57,11 +64,12 @@ Keys of Hydra that are heeded:
   hydra.job.env_set.NAME=VALUE  an environment variable of each run
   hydra.callbacks               Hydra's callbacks
 The others are refused, with the key that does their work here."""
-"""Hydra's own text recommends flags and keys that are refused here."""
 
 
 def _check_hydra_flags(flags: Sequence[str]) -> None:
-    """Hydra would answer with its usage: every flag it has, and not the nearest one.
+    """Check the flags for Hydra, and name the nearest one of an unknown flag.
+
+    Hydra would answer with its usage, which is every flag that it has.
 
     Raises:
         ConfigError: a flag is unknown, or its value is; or it is a key, which has no dashes.
@@ -75,26 +83,31 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
     faults = [f"{name}: {why}" for name, why in _WITHOUT_EFFECT.items() if name in names]
     if faults:
         raise ConfigError("; ".join(faults))
+
     parser = get_args_parser()
-    known = {name for action in parser._actions for name in action.option_strings}  # noqa: SLF001 - argparse has no public way
-    known = known - {"--experimental-rerun"} | {"--debug"}
+    known = {"--debug"}
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way
+        known.update(action.option_strings)
+    known.discard("--experimental-rerun")
+
     given = [flag for flag in flags if flag.startswith("-")]
-    for name in (flag.split("=")[0] for flag in given):
+    for flag in given:
+        name = flag.split("=")[0]
         if name not in known and (key := _nearest_key(name, known)):
             raise ConfigError(
                 f"{name}: is no flag; a key of the configuration has no dashes: {key}=..."
             )
     check_flags(given, known)
-    parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(
-        [flag for flag in flags if flag]
-    )  # one that lacks its value is followed by an empty word
+
+    parser.error = refuse  # type: ignore[method-assign] # argparse's own would end the process
+    # A flag that lacks its value is followed by an empty word, see `split_words`.
+    parser.parse_args([flag for flag in flags if flag])
     if names & {"--package", "-p"} and not names & {"--cfg", "-c"}:
         raise ConfigError("--package: says which part --cfg shows; add --cfg job")
 
 
 def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
-    """The key that was meant, where it is nearer than any flag."""
+    """Return the key that a flag was meant as, if one is nearer than any flag."""
     import difflib
 
     from studperf.config.line.overrides import group_names
@@ -102,8 +115,11 @@ def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
 
     keys = group_names() | RunConfig.model_fields.keys()
     first, *rest = flag.lstrip("-").split(".")
-    near = difflib.get_close_matches(first, [*keys, *(name.lstrip("-") for name in known)], n=1)
-    return ".".join([near[0], *rest]) if near and near[0] in keys else None
+    flag_names = [name.lstrip("-") for name in known]
+    near = difflib.get_close_matches(first, [*keys, *flag_names], n=1)
+    if near and near[0] in keys:
+        return ".".join([near[0], *rest])
+    return None
 
 
 def run_hydra(
@@ -113,18 +129,23 @@ def run_hydra(
     begin_multirun: Callable[[str], object] | None = None,
     end_jobs: Callable[[Sequence[JobReturn]], object] | None = None,
 ) -> None:
-    """Runs a task under `@hydra.main`, once every fault of the command line, each sweep value's included, was looked for.
+    """Run a task under `@hydra.main`, after checking the whole command line.
+
+    Each value of a sweep is checked too.
 
     Args:
         task: takes the composed configuration.
         check_study: see `config.overrides.read_line`.
         begin_multirun: takes the folder of a multirun, before its first job.
-        end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran on.
+        end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran
+            on.
 
     Raises:
         ConfigError: the command line was refused.
     """
-    gc.disable()  # composing allocates much and frees nothing: a tenth of the time to an answer
+    # Composing allocates much and frees nothing: collecting garbage would take a tenth of the time
+    # to an answer.
+    gc.disable()
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -138,22 +159,26 @@ def run_hydra(
         return task(cfg)
 
     # The sweeper is made by Hydra, and knows of the command only this function.
-    for name, taker in (("begin_multirun", begin_multirun), ("end_jobs", end_jobs)):
+    takers = {"begin_multirun": begin_multirun, "end_jobs": end_jobs}
+    for name, taker in takers.items():
         setattr(with_gc, name, taker)
+
     flags, words = split_words()
     if only_shows(flags) and hasattr(signal, "SIGPIPE"):
-        # Hydra logs each line of --info, and `logging` tells of each that nobody reads. Nothing that only shows opens a socket,
-        # for which this signal would be the end.
+        # Hydra logs each line of --info, and after `| head` logging prints an error for each line
+        # that nobody reads. This signal would also end a process whose socket was closed, but
+        # nothing that only shows opens a socket.
         signal.signal(signal.SIGPIPE, lambda *_: os._exit(0))
+
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
         make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
         return
     flags = _take_config_dir(flags)
     register_resolvers()
-    os.environ["HYDRA_FULL_ERROR"] = (
-        "1"  # hands exceptions on instead of printing them and exiting with 1
-    )
+    # Hydra then hands exceptions on, instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
         is_multirun = bool(_MULTIRUN & set(flags))
@@ -161,22 +186,23 @@ def run_hydra(
         sys.argv[1:] = [*flags, *accepted]
     else:
         sys.argv[1:] = flags
+
     try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(
-            with_gc
-        )()
+        as_main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+        as_main(with_gc)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"The configuration was refused: {error}") from error
     except ValueError as error:
-        if str(error).startswith(
-            ("Only one of --", "The --resolve flag")
-        ):  # Hydra's flags, used together
+        # Hydra's own complaints of flags that were used together.
+        if str(error).startswith(("Only one of --", "The --resolve flag")):
             raise ConfigError(str(error)) from error
         raise
 
 
 def _take_config_dir(flags: Sequence[str]) -> list[str]:
-    """Take --config-dir out of the flags, and make its folder known to every composition, those of worker processes included.
+    """Take --config-dir out of the flags, and pass its folder on to every composition.
+
+    It is passed through the environment, so that worker processes find it too.
 
     Raises:
         ConfigError: there is no such folder.

@@ -1,4 +1,4 @@
-"""How a command's process begins and ends: exit codes, errors in words, the terminal."""
+"""The frame of a command's process: exit codes, explained errors, the terminal."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ _DEBUG = "STUDPERF_DEBUG"
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
+# Errors that the system may raise about a path.
 _OF_A_PATH = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
-    *(errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ETXTBSY, errno.EINVAL),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ETXTBSY),
 )
-"""What a path can be refused for."""
 
+# The exit code of `run_command`, for the exit handler of `end_at_once`.
 _exit_code: list[int] = []
-"""What `run_command` ended with."""
 
 
 def run_command(command: Callable[[], int | None]) -> None:
-    """Runs a command and ends the process: 0 done, 1 our fault, 2 the user's, 130 interrupted.
+    """Run a command and end the process with its exit code.
 
-    A user's mistake is told in words; `--debug` or STUDPERF_DEBUG=1 adds the traceback.
+    The codes are 0 done, 1 our fault, 2 the user's, 130 interrupted. A user's mistake is explained
+    in one message; `--debug` or STUDPERF_DEBUG=1 adds the traceback.
     """
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
@@ -55,7 +57,10 @@ def run_command(command: Callable[[], int | None]) -> None:
         print_error(str(error) or "interrupted")
         code = _INTERRUPTED
     except SystemExit as left:  # Hydra's --help
-        _exit_code.append(left.code if isinstance(left.code, int) else int(left.code is not None))
+        if isinstance(left.code, int):
+            _exit_code.append(left.code)
+        else:
+            _exit_code.append(int(left.code is not None))
         raise
     except BrokenPipeError:  # `... | head` has read enough
         code = 0
@@ -72,7 +77,10 @@ def run_command(command: Callable[[], int | None]) -> None:
 
 
 def _refuse(message: str, exit_code: int) -> int:
-    """Print why a command was refused, with the traceback where it was asked for; return its exit code."""
+    """Print why a command was refused, and return its exit code.
+
+    The traceback comes first, if it was asked for.
+    """
     if os.environ.get(_DEBUG) == "1":
         _print_traceback()
     print_error(message)
@@ -80,33 +88,43 @@ def _refuse(message: str, exit_code: int) -> int:
 
 
 def _explain_os_error(error: OSError) -> str | None:
-    """What the system refused, in words; None for what no user can mend."""
+    """Return what the system refused, or None for what no user can mend."""
     where = f"{error.filename}: " if error.filename is not None else ""
     if error.errno in _NO_ROOM:
-        return f"{where}{error.strerror}. Make room, or name a folder elsewhere: runs=FOLDER, for temporary files TMPDIR=FOLDER"
+        return (
+            f"{where}{error.strerror}. Make room, or name a folder elsewhere: "
+            "runs=FOLDER, for temporary files TMPDIR=FOLDER"
+        )
     if where and error.errno in _OF_A_PATH:
-        return f"{where}{error.strerror}. Name a file or folder that can be read and written here; --debug shows what was tried"
+        return (
+            f"{where}{error.strerror}. Name a file or folder that can be read and written here; "
+            "--debug shows what was tried"
+        )
     return None
 
 
 def _silence_closed_pipes() -> None:
-    """Python writes what is left in its buffers as it ends, and complains where nobody reads any more."""
+    """Keep Python from complaining about a closed pipe as it ends.
+
+    It writes what is left in its buffers then, though nobody may read any more.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
 
 
 def end_at_once() -> None:
-    """For the first line of a process: once all is done and every exit handler has run, the process ends there.
+    """End the process as soon as the last exit handler has run.
 
-    Python would first take apart every object that torch and lightning made, which takes a second. mypy ends itself this way.
+    This has to be the first call of a process. Python would first take apart every object that
+    torch and lightning made, which takes a second. mypy ends itself this way.
     """
 
-    def end() -> (
-        None
-    ):  # handlers run in reverse order, so the first to be registered is the last to run
+    # Handlers run in reverse order, so that the first to be registered is the last to run.
+    def end() -> None:
         try:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -117,24 +135,30 @@ def end_at_once() -> None:
 
 
 def _print_traceback() -> None:
-    """Write the traceback of the error at hand; a library's own message may hold an address with its password."""
+    """Write the traceback of the current error to stderr, with secrets masked.
+
+    A library's own message may hold an address with its password.
+    """
     from studperf.config.secrets import mask
 
     sys.stderr.write(mask(traceback.format_exc()))
 
 
 def print_error(message: str) -> None:
-    """Write a message to stderr, its first line marked."""
+    """Write a message to stderr, marked as an error."""
     _write_line(f"error: {message}")
 
 
 def print_warning(message: str) -> None:
-    """Write a warning to stderr, where stdout is for what a command makes."""
+    """Write a warning to stderr, as stdout is for a command's results."""
     _write_line(f"warning: {message}")
 
 
 def _write_line(text: str) -> None:
-    """Write a line to stderr: no secret in it, and no character that would steer a terminal."""
+    """Write a line to stderr, safe to show in a terminal.
+
+    Secrets are masked, and characters that would steer the terminal are escaped.
+    """
     from studperf.config.secrets import mask
 
     with suppress(BrokenPipeError):
@@ -142,11 +166,12 @@ def _write_line(text: str) -> None:
 
 
 def check_output(key: str, path: Path) -> None:
-    """Refuse a place that can't be written, before the work whose result it is to hold.
+    """Refuse a place that can't be written, before the work for it begins.
 
     Args:
-        key: that named the place, such as `out`.
-        path: a file or a folder, there or not yet; missing folders above it are made when it is written.
+        key: the key that named the place, such as `out`.
+        path: a file or a folder, there or not yet; missing folders above it are made when it is
+            written.
 
     Raises:
         ConfigError: says what is in the way.
@@ -159,7 +184,7 @@ def check_output(key: str, path: Path) -> None:
         else:
             near = next(parent for parent in path.absolute().parents if parent.exists())
         with tempfile.TemporaryDirectory(dir=near, prefix=".studperf-"):
-            pass  # trying tells more than the permission bits: /proc says that it can be written
+            pass  # trying is surer than the permission bits: /proc says that it can be written
         if path.exists() and not path.is_dir() and not path.is_file():
             raise ConfigError(f"{key}={path}: is no regular file; name one, or a new one")
     except OSError as error:
@@ -168,18 +193,19 @@ def check_output(key: str, path: Path) -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """No garbage is looked for while packages are imported, and what they left is never looked through again.
+    """Switch the garbage collector off while packages are imported.
 
-    Imports allocate much and free nothing, and each pass goes over all that is there: lightning takes 2.3 s instead of 3.2 s.
+    What they made is never looked through again. Imports allocate much and free nothing, and each
+    pass goes over all that is there: lightning takes 2.3 s instead of 3.2 s.
     """
-    was_enabled, n_modules = gc.isenabled(), len(sys.modules)
+    was_enabled = gc.isenabled()
+    n_modules = len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        if (
-            len(sys.modules) > n_modules
-        ):  # in a process that has them already, freezing would only keep its garbage
+        # In a process that has the modules already, freezing would only keep its garbage.
+        if len(sys.modules) > n_modules:
             gc.freeze()
             atexit.register(gc.unfreeze)  # what is still frozen then, nanobind reports as leaks
         if was_enabled:
@@ -187,14 +213,15 @@ def importing() -> Iterator[None]:
 
 
 def make_console(*, is_quiet: bool = False) -> Console:
-    """Return the terminal; a quiet one shows nothing. Where output is not a terminal, tables get a width that fits a log, or $COLUMNS.
+    """Return the terminal, or a console that shows nothing if it is to be quiet.
 
-    Whatever is shown is text and no markup: a column may be called `rate [/min]`, a file `t[bold].csv`.
+    Where output is not a terminal, tables get a width that fits a log, or $COLUMNS. Whatever is
+    shown is text and no markup: a column may be called `rate [/min]`, a file `t[bold].csv`.
     """
     from rich.console import Console
 
     class PlainConsole(Console):
-        """A console that shows text as it is, and whose reader may go."""
+        """A console that shows text as it is, and lets a closed pipe raise an error."""
 
         def on_broken_pipe(self) -> None:
             # rich would end the process with exit code 1

@@ -1,12 +1,15 @@
-"""The switches that keep libraries from reporting to their makers, set before any of them is loaded."""
+"""Switches that keep libraries from reporting to their makers, set before any is loaded."""
 
 import os
 
+# Environment variables that switch a library's reports off, and their values.
 SWITCHES = {
-    # onnxruntime 1.32 writes a device id and a database below ~/.cache/Microsoft and reports machine
-    # and interpreter, from its import on: `disable_telemetry_events()` comes too late for the files.
+    # onnxruntime 1.32 writes a device id and a database below ~/.cache/Microsoft and reports
+    # machine and interpreter, from its import on: `disable_telemetry_events()` comes too late for
+    # the files.
     "ORT_DISABLE_TELEMETRY": "1",
-    # wandb 0.31 sends its own errors and counters, from Python and from its Go part, offline as well.
+    # wandb 0.31 sends its own errors and counters, from Python and from its Go part, offline as
+    # well.
     "WANDB_ERROR_REPORTING": "false",
     # DVC's commands report their use; `core.analytics` in .dvc/config is for those given by hand.
     "DVC_NO_ANALYTICS": "1",
@@ -18,7 +21,6 @@ SWITCHES = {
     # What libraries have agreed on; several of those above heed it, and others will.
     "DO_NOT_TRACK": "1",
 }
-"""Variable of the environment -> the value that switches a library's reports off."""
 
 
 def switch_off() -> None:

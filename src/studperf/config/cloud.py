@@ -1,4 +1,4 @@
-"""The shape of the block `cloud`: where a run happens, and what is rented for it."""
+"""The shape of the `cloud` block: which machine trains a run, and what is rented for it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Machine = Annotated[
     str, of_form(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n1-standard-4")
 ]
 Accelerator = Annotated[str, of_form(r"[A-Z][A-Z0-9_]+", "an accelerator, such as NVIDIA_TESLA_T4")]
+# Vertex AI attaches no other number of accelerators to a machine.
 Accelerators = Literal[1, 2, 4, 8, 16]
-"""Of one machine; Vertex AI attaches no other number."""
 Account = Annotated[
     str, of_form(r"[^@\s$]+@[^@\s$]+", "an account, NAME@PROJECT.iam.gserviceaccount.com")
 ]
@@ -46,26 +46,25 @@ SecretName = Annotated[
     str,
     of_form(
         r"(?![0-9a-f]{40}$)(projects/[^/\s$]+/secrets/)?[A-Za-z0-9_-]{1,255}(/versions/(latest|\d+))?",
-        "a name in Secret Manager, never the secret itself: NAME, or projects/PROJECT/secrets/NAME/versions/latest",
+        "a name in Secret Manager, never the secret itself: NAME, "
+        "or projects/PROJECT/secrets/NAME/versions/latest",
         is_shown=False,
     ),
 ]
+# In GB; Vertex AI gives no smaller disk.
 DiskSize = Annotated[int, Field(ge=100, strict=True)]
-"""In GB; Vertex AI gives no less."""
 
 
 class Local(Block):
-    """Here, on this machine."""
+    """A run on this machine."""
 
     name: Literal["local"]
 
     @model_validator(mode="before")
     @classmethod
     def _rents_nothing(cls, block: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        rented = sorted(
-            (block.keys() if isinstance(block, dict) else set())
-            & Vertex.model_fields.keys() - {"name"}
-        )
+        keys: set[Any] = set(block) if isinstance(block, dict) else set()
+        rented = sorted(keys & (Vertex.model_fields.keys() - {"name"}))
         if rented:
             raise ValueError(f"{', '.join(rented)}: only with cloud=vertex")
         return block
@@ -74,8 +73,9 @@ class Local(Block):
 class Vertex(Block):
     """A custom job on Vertex AI.
 
-    `secrets` maps environment variables to names in Secret Manager: a value never travels with a job. `max_cost` is in the currency of
-    the table of prices, and is compared with what the job costs if it runs until `timeout_s`.
+    `secrets` maps environment variables to names in Secret Manager: a value never travels with a
+    job. `max_cost` is in the currency of the table of prices, and is compared with what the job
+    costs if it runs until `timeout_s`.
     """
 
     name: Literal["vertex"]
@@ -106,22 +106,28 @@ class Vertex(Block):
     def _goes_together(self) -> Self:
         if self.nodes > 1 and self.workers > 1:
             raise ValueError(
-                "nodes shares one run among machines and workers shares a study among them; set one of the two"
+                "nodes shares one run among machines and workers shares a study among them; "
+                "set one of the two"
             )
         if self.secrets and self.service_account is None:
             raise ValueError(
-                "secrets are read by the job's own service account: set cloud.service_account=NAME@PROJECT.iam.gserviceaccount.com"
+                "secrets are read by the job's own service account: "
+                "set cloud.service_account=NAME@PROJECT.iam.gserviceaccount.com"
             )
         return self
 
     @property
     def n_machines(self) -> int:
-        """Machines that are rented; a study without a database has its workers on one."""
-        return max(self.nodes, self.workers if self.has_database else 1)
+        """Number of rented machines.
+
+        A study without a database keeps all of its workers on one.
+        """
+        n_of_workers = self.workers if self.has_database else 1
+        return max(self.nodes, n_of_workers)
 
     @property
     def has_database(self) -> bool:
-        """Whether workers on several machines can share a study."""
+        """Return True if workers on several machines can share a study."""
         return "STUDPERF_STORAGE" in self.secrets
 
 

@@ -1,4 +1,4 @@
-"""The shape of a dataset's YAML: where the table comes from, what each column is, how rows are split."""
+"""The shape of a dataset's YAML: the table's source, its columns and the split of its rows."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _NO_FEATURE = {
     "features": "which can't be a feature",
     "allow_leaks": "so no model sees it; to train with it, give it another kind",
 }
+# Names that need no quotes in a shell.
 DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
-"""Names that need no quotes in a shell."""
 _MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
-# What a column may say depends on its kind; the kinds not named here are never read, so they may say anything.
+# The keys that a column may have depend on its kind. Columns of the kinds that are not named here
+# are never read, so they may have any.
 _KEYS_BY_KIND = {
     "number": {"unit", "range", "typical", "step", "fill"},
     "category": {"levels", "unseen", "rare", "fill"},
@@ -37,7 +38,10 @@ _KEYS_BY_KIND = {
 
 
 def _as_text(value: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-    """YAML reads `levels: [1, 2]` as integers and `[yes, no]` as booleans; a level is text."""
+    """Return a level as text.
+
+    YAML reads `levels: [1, 2]` as integers and `[yes, no]` as booleans.
+    """
     if isinstance(value, bool) or value is None:
         raise ValueError(f"a level is text: write {str(value)!r} in quotes")
     return str(value) if isinstance(value, int | float) else value
@@ -47,7 +51,7 @@ Level = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Block(BaseModel):
-    """Keys that our code reads: closed to unknown ones, frozen once checked."""
+    """A block of keys that our code reads, closed to unknown keys and frozen once checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,22 +59,26 @@ class Block(BaseModel):
 _Checked = TypeVar("_Checked", bound=Block)
 
 
-def _without(checked: _Checked, faults: list[str]) -> _Checked:
-    """What was checked, once it is seen to be without faults; a validator tells all of them, not the first."""
+def _raise_faults(checked: _Checked, faults: list[str]) -> _Checked:
+    """Return a checked block, or raise one error that lists all of its faults."""
     if faults:
         raise ValueError("; ".join(faults))
     return checked
 
 
 class Cut(Block):
-    """How a leak column follows from the target: the label of the interval the target falls into, closed on the left."""
+    """Intervals of the target that a leak column names by their labels.
+
+    Each interval is closed on the left.
+    """
 
     at: tuple[Number, ...]
     labels: tuple[Level, ...]
 
     @model_validator(mode="after")
     def _one_label_more(self) -> Self:
-        if len(self.labels) != len(self.at) + 1 or list(self.at) != sorted(self.at):
+        is_rising = list(self.at) == sorted(self.at)
+        if len(self.labels) != len(self.at) + 1 or not is_rising:
             raise ValueError(
                 "`at` holds rising cut points and `labels` one label more than cut points"
             )
@@ -80,9 +88,10 @@ class Cut(Block):
 class Column(Block):
     """One column of the table.
 
-    `fill` says what to put where a value is missing (`median`, `mode` or a value), learnt from the training rows; without it a
-    missing value is refused. `unseen` says what to do with a level that `levels` does not name. With `rare: 5`, levels that fewer than
-    5 training rows have are taken together as `other`. Outside of `range` a number is impossible; `typical` is where the simulator
+    `fill` says what to put where a value is missing (`median`, `mode` or a value), learnt from the
+    training rows; without it a missing value is refused. `unseen` says what to do with a level that
+    `levels` does not name. With `rare: 5`, levels that fewer than 5 training rows have are taken
+    together as `other`. Outside of `range` a number is impossible; `typical` is where the simulator
     draws, and `step` how finely.
     """
 
@@ -102,43 +111,54 @@ class Column(Block):
     def _fits_kind(self) -> Self:
         faults = []
         allowed = _KEYS_BY_KIND.get(self.kind)
-        said = {
+        given = {
             name
             for name, field in type(self).model_fields.items()
             if getattr(self, name) != field.default
         }
-        if allowed is not None and (surplus := said - allowed - {"kind", "why", "cut"}):
-            faults.append(
-                f"a {self.kind} has no {', '.join(sorted(surplus))}; it can have {', '.join(sorted(allowed))}"
-            )
-        for key, ends in (("range", self.range), ("typical", self.typical)):
+        if allowed is not None:
+            surplus = sorted(given - allowed - {"kind", "why", "cut"})
+            if surplus:
+                faults.append(
+                    f"a {self.kind} has no {', '.join(surplus)}; "
+                    f"it can have {', '.join(sorted(allowed))}"
+                )
+
+        intervals = {"range": self.range, "typical": self.typical}
+        for key, ends in intervals.items():
             if ends is not None and ends[0] >= ends[1]:
                 faults.append(f"{key}: the lower end must come first, got {list(ends)}")
-        if self.levels is not None and (
-            len(set(self.levels)) < len(self.levels) or not self.levels
-        ):
-            faults.append("levels: at least one, each named once")
+
+        if self.levels is not None:
+            n_distinct = len(set(self.levels))
+            if n_distinct < len(self.levels) or not self.levels:
+                faults.append("levels: at least one, each named once")
+
         if self.rare is not None and self.levels is not None:
             faults.append(
                 "rare: learns from the training rows what `levels` names; give one of them"
             )
         elif self.rare is not None and self.unseen != "other":
             faults.append("rare: rare levels become 'other', so say unseen: other as well")
-        if (
-            self.kind == "number"
-            and isinstance(self.fill, str)
-            and self.fill not in ("median", "mode")
-        ):
-            faults.append(f"fill: median, mode or a number, got {self.fill!r}")
+        return _raise_faults(self, [*faults, *self._fill_faults()])
+
+    def _fill_faults(self) -> list[str]:
+        """Return what is wrong with `fill` for a column of this kind."""
+        is_text = isinstance(self.fill, str)
+        if self.kind == "number" and is_text and self.fill not in ("median", "mode"):
+            return [f"fill: median, mode or a number, got {self.fill!r}"]
         if self.kind in ("category", "flag") and self.fill == "median":
-            faults.append(f"fill: a {self.kind} has no median; use mode or a value")
-        elif self.kind == "flag" and self.fill not in (None, "mode", 0, 1):
-            faults.append(f"fill: mode, 0 or 1, got {self.fill!r}")
-        return _without(self, faults)
+            return [f"fill: a {self.kind} has no median; use mode or a value"]
+        if self.kind == "flag" and self.fill not in (None, "mode", 0, 1):
+            return [f"fill: mode, 0 or 1, got {self.fill!r}"]
+        return []
 
 
 class Target(Block):
-    """The column to predict. `noise_floor` is the smallest believable RMSE, in the target's unit, when it is known."""
+    """The column to predict.
+
+    `noise_floor` is the smallest believable RMSE, in the target's unit, where it is known.
+    """
 
     column: str
     unit: str = ""
@@ -147,7 +167,10 @@ class Target(Block):
 
 
 class Simulation(Block):
-    """What the embedded simulator draws: `intercept + sum(law * column) + noise`, clipped to the target's range."""
+    """Settings of the embedded simulator.
+
+    It draws `intercept + sum(law * column) + noise`, clipped to the target's range.
+    """
 
     rows: PositiveInt
     seed: NonNegativeInt
@@ -157,9 +180,10 @@ class Simulation(Block):
 
 
 class Source(Block):
-    """Where the table comes from, and what happens when `path` is not there. `missing` names the cells that hold no value.
+    """The table's file, how to read it, and what to do if it is not there.
 
-    `decimal` and `thousands` say how numbers are written in a text file, `1.234,5` with a comma and a point.
+    `missing` names the texts of cells that hold no value. `decimal` and `thousands` say how numbers
+    are written in a text file: `1.234,5` with a comma and a point.
     """
 
     path: str | None
@@ -179,7 +203,9 @@ class Source(Block):
     @field_validator("decimal", "thousands")
     @classmethod
     def _mark_by_name(cls, mark: str | None) -> str | None:
-        return mark if mark is None else _MARKS.get(mark, mark)
+        if mark is None:
+            return None
+        return _MARKS.get(mark, mark)
 
     @model_validator(mode="after")
     def _can_answer(self) -> Self:
@@ -187,7 +213,8 @@ class Source(Block):
             raise ValueError("otherwise=simulate needs a `simulate` block")
         if self.path is None and self.otherwise == "fail":
             raise ValueError(
-                "there is no path, and otherwise=fail forbids the simulator: set data.source.path=FILE"
+                "there is no path, and otherwise=fail forbids the simulator: "
+                "set data.source.path=FILE"
             )
         if self.decimal not in (".", ","):
             raise ValueError(f"decimal: point or comma, got {self.decimal!r}")
@@ -203,7 +230,7 @@ class Source(Block):
 
 
 class Split(Block):
-    """Fractions of the rows, drawn once from `seed`."""
+    """Fractions of the rows for train, val and test, drawn once from `seed`."""
 
     train: Fraction
     val: Fraction
@@ -215,16 +242,18 @@ class Split(Block):
         total = self.train + self.val + self.test
         if round(total, 9) != 1:
             raise ValueError(
-                f"train + val + test must be 1, got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}"
+                "train + val + test must be 1, "
+                f"got {self.train:g} + {self.val:g} + {self.test:g} = {total:g}"
             )
         return self
 
 
 class Dataset(Block):
-    """A dataset YAML. `features`, when given, narrows the columns of a feature kind to those named.
+    """A dataset's YAML.
 
-    `memory` says where the encoded rows of a large table lie: in memory (`ram`), in files that are mapped into it (`disk`), or, with
-    `auto`, in memory if they take at most half of what could be had.
+    `features`, when given, narrows the columns of a feature kind to those named. `memory` says
+    where the encoded rows of a large table lie: in memory (`ram`), in files that are mapped into it
+    (`disk`), or, with `auto`, in memory if they take at most half of what could be had.
     """
 
     name: str
@@ -240,9 +269,10 @@ class Dataset(Block):
     @field_validator("columns", mode="before")
     @classmethod
     def _kinds_in_brackets(cls, columns: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        if isinstance(columns, dict) and (
-            bare := [name for name, column in columns.items() if not isinstance(column, dict)]
-        ):
+        if not isinstance(columns, dict):
+            return columns
+        bare = [name for name, column in columns.items() if not isinstance(column, dict)]
+        if bare:
             raise ValueError(f"write each column as `{bare[0]}: {{kind: number}}`")
         return columns
 
@@ -253,36 +283,44 @@ class Dataset(Block):
             faults.append(
                 f"{self.target.column!r} is the target; it can't be one of the columns too"
             )
-        for key, names in (("features", self.features or ()), ("allow_leaks", self.allow_leaks)):
+
+        chosen = {"features": self.features or (), "allow_leaks": self.allow_leaks}
+        for key, names in chosen.items():
             faults += [
-                f"{key}: no column is named {n!r} ({unknown_key(n, self.columns)})"
-                for n in names
-                if n not in self.columns
+                f"{key}: no column is named {name!r} ({unknown_key(name, self.columns)})"
+                for name in names
+                if name not in self.columns
             ]
-            kinds = {n: self.columns[n].kind for n in names if n in self.columns}
+            known = [name for name in names if name in self.columns]
+            kinds = {name: self.columns[name].kind for name in known}
             faults += [
-                f"{key}: {n!r} is of kind {kind}, {_NO_FEATURE[key]}"
-                for n, kind in kinds.items()
+                f"{key}: {name!r} is of kind {kind}, {_NO_FEATURE[key]}"
+                for name, kind in kinds.items()
                 if kind not in FEATURE_KINDS
             ]
+
         if not faults and not self.feature_names:
             faults.append(
                 "no column is of kind number, category or flag, so there is nothing to learn from"
             )
-        for name in self.source.simulate.law if self.source.simulate else {}:
+
+        simulation = self.source.simulate
+        law = simulation.law if simulation else {}
+        for name in law:
             if name not in self.columns:
+                near = unknown_key(name, self.columns)
+                faults.append(f"source.simulate.law: no column is named {name!r} ({near})")
+                continue
+            kind = self.columns[name].kind
+            if kind not in ("number", "flag", "unused"):
                 faults.append(
-                    f"source.simulate.law: no column is named {name!r} ({unknown_key(name, self.columns)})"
+                    f"source.simulate.law: {name!r} is of kind {kind}, which has no weight"
                 )
-            elif self.columns[name].kind not in ("number", "flag", "unused"):
-                faults.append(
-                    f"source.simulate.law: {name!r} is of kind {self.columns[name].kind}, which has no weight"
-                )
-        return _without(self, faults)
+        return _raise_faults(self, faults)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The columns that a model sees, in the YAML's order."""
+        """Names of the columns that a model sees, in the YAML's order."""
         return tuple(
             name
             for name, column in self.columns.items()
@@ -290,5 +328,5 @@ class Dataset(Block):
         )
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
-        """Names of the features of these kinds, in the YAML's order."""
+        """Return the names of the features of these kinds, in the YAML's order."""
         return tuple(name for name in self.feature_names if self.columns[name].kind in kinds)

@@ -1,4 +1,7 @@
-"""Writes plain values as YAML that OmegaConf, with which Hydra reads `conf/`, gives back as they were."""
+"""YAML documents that OmegaConf reads back as the values that were written.
+
+Hydra reads `conf/` with OmegaConf.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _BREAKS_LINE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+# A reader looks no further than 1,024 characters for the colon of a key.
 _MAX_SIMPLE_KEY = 1000
-"""A reader looks no further than 1,024 characters for the colon of a key."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Also quotes what is a number to OmegaConf and text to YAML 1.1, such as 1e3."""
+    """YAML dumper that also quotes texts that only OmegaConf takes for numbers, such as 1e3."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -42,7 +45,10 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def write_document(plain: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
-    """Return plain values as a YAML document, a key a line, with everything escaped that OmegaConf would follow."""
+    """Return plain values as a YAML document, one key a line.
+
+    Everything that OmegaConf would follow as a reference is escaped.
+    """
     return yaml.dump(escape(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
@@ -60,7 +66,10 @@ def write_inline(value: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
 
 
 def write_key(name: str, *, indent: str = "") -> str:
-    """Return a key of a block as YAML, without its colon; OmegaConf follows no reference in a key, so that nothing is escaped."""
+    """Return a key of a block as YAML, without its colon.
+
+    OmegaConf follows no reference in a key, so nothing is escaped.
+    """
     text = yaml.dump(
         name, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
     )
@@ -86,7 +95,10 @@ def read_dataset(text: str) -> dict[str, Any]:
 
 @cache
 def _fast_loader() -> type[Any]:
-    """Return OmegaConf's reader of YAML on libyaml, where it is there: the one in Python takes 20 s for 5,000 columns."""
+    """Return OmegaConf's YAML reader on top of libyaml, if libyaml is installed.
+
+    The reader in Python takes 20 s for 5,000 columns.
+    """
     from omegaconf._utils import get_yaml_loader
 
     slow: type[Any] = get_yaml_loader()
@@ -94,7 +106,7 @@ def _fast_loader() -> type[Any]:
         return slow
 
     class Loader(yaml.CSafeLoader):
-        """Tells numbers from text as OmegaConf does."""
+        """YAML loader that tells numbers from text as OmegaConf does."""
 
         yaml_implicit_resolvers = slow.yaml_implicit_resolvers
 

@@ -1,4 +1,4 @@
-"""Faults of a configuration in words: where, what was expected, what came, and the nearest valid name."""
+"""Faults of a configuration: the place, what was expected, what came, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with the configuration."""
+    """One fault of a configuration: its place and a description."""
 
     where: str
     what: str
 
     def __str__(self) -> str:
-        """As a line of the message."""
+        """Return the fault as a line of a message."""
         return f"{self.where}: {self.what}"
 
 
 def unknown_key(name: str, known: Iterable[str]) -> str:
-    """Says that a name is unknown and which valid one is nearest, or all of them when none is near."""
+    """Return a message that a name is unknown, with the nearest valid name or else all of them."""
     names = sorted(known)
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if nearest:
         return f"unknown; the nearest valid name is {nearest[0]!r}"
-    return f"unknown; valid: {', '.join(names)}" if names else "unknown"
+    if not names:
+        return "unknown"
+    return f"unknown; valid: {', '.join(names)}"
 
 
 def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None = None) -> Fault:
-    """A pydantic error as a fault; `owner` is the block that the key stands in, when it is one of ours."""
+    """Return a pydantic error as a fault.
+
+    Args:
+        error: an entry of `ValidationError.errors()`.
+        where: the key that it is about.
+        owner: the block that holds the key, if it is one of ours; names the nearest valid key.
+    """
     kind, value = error["type"], error.get("input")
     if kind == "extra_forbidden" and owner is not None:
-        return Fault(where, unknown_key(where.rsplit(".", 1)[-1], owner.model_fields))
+        key = where.rsplit(".", 1)[-1]
+        return Fault(where, unknown_key(key, owner.model_fields))
     if kind == "missing":
         return Fault(where, "is missing")
     if kind == "value_error":
@@ -44,15 +53,13 @@ def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None 
 
 
 def expectation(error: Mapping[str, Any]) -> str:
-    """What a pydantic error expected, as it follows "must be"."""
+    """Return what a pydantic error expected, as it follows "must be"."""
     match error["type"]:
         case "too_short" | "too_long":
-            bound = (
-                f"at least {error['ctx']['min_length']}"
-                if "min_length" in error["ctx"]
-                else f"at most {error['ctx']['max_length']}"
-            )
-            return f"{bound} of them"
+            limits = error["ctx"]
+            if "min_length" in limits:
+                return f"at least {limits['min_length']} of them"
+            return f"at most {limits['max_length']} of them"
         case "tuple_type" | "list_type":
             return "a list, such as [a,b]"
         case "string_too_short" | "string_too_long":

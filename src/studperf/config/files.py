@@ -1,4 +1,4 @@
-"""What a path must be before it is opened: a regular file, whose size is known and which has an end."""
+"""Checks of a data file before it is opened: it must be a regular file with a known size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _OTHER_KINDS = (
 def check_file(path: Path) -> int:
     """Check that a path is a regular file that holds something, and return its size in bytes.
 
-    A pipe or a device may never end, so it is refused before it is opened. Files below `/proc` are regular and tell size 0.
+    A pipe or a device may never end, so it is refused before it is opened. Files below `/proc` are
+    regular, but their size reads 0.
 
     Raises:
         DataError: says what the path is instead, and the way out.
@@ -34,7 +35,8 @@ def check_file(path: Path) -> int:
     for is_kind, name in _OTHER_KINDS:
         if is_kind(found.st_mode):
             raise DataError(
-                f"{path}: is {name}, and only files are read, whose size is known. Save it as a file, and name that"
+                f"{path}: is {name}, and only files are read, whose size is known. "
+                "Save it as a file, and name that"
             )
     if not found.st_size:
         raise DataError(f"{path}: is empty; a table has a header, and rows below it")

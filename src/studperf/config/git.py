@@ -1,4 +1,4 @@
-"""What git says of the checkout that the code runs from."""
+"""The state of the git checkout that the code runs from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from studperf.config.paths import project_root
 
 
 def read_commit() -> tuple[str, bool] | None:
-    """The commit, and whether anything differs from it; None for an installed package or without git."""
+    """Return the commit, and whether the checkout differs from it.
+
+    None for an installed package or without git.
+    """
     root = project_root()
     try:
         commit = subprocess.run(

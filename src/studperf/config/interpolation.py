@@ -1,8 +1,9 @@
-"""Keeps data apart from code in the configuration: what a table holds is text, whatever it looks like.
+"""References (`${...}`) in the configuration: where they may stand, and what they stand for.
 
-OmegaConf gives `${...}` a meaning in every string, so that a level or a name that reads `${oc.env:SOME_KEY}` would be replaced by
-the value of that variable, and the value recorded. Texts from a table are escaped where they are written, and refused where they
-come unescaped; an environment variable is read for the few keys whose YAML says so, and for no other.
+OmegaConf gives `${...}` a meaning in every string, so that a level or a name that reads
+`${oc.env:SOME_KEY}` would be replaced by the value of that variable, and the value recorded. Texts
+from a table are escaped where they are written, and refused where they come unescaped; an
+environment variable is read for the few keys whose YAML says so, and for no other.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from studperf.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig, Node
 
+# A value's place: keys and places in lists, from the root.
 Path = tuple[str | int, ...]
-"""Where a value stands: keys and places in lists, from the root."""
+# OmegaConf's mark for a value that is still to be given. It knows no way to escape it.
 MISSING = "???"
-"""OmegaConf's mark for a value that is still to be given. It knows no way to escape it."""
+# Keys of a run that may name an environment variable.
 _FROM_ENVIRONMENT = ("cloud.project", "cloud.bucket")
-"""Keys of a run that may name an environment variable."""
 _STORAGE = "hydra.sweeper.storage"
 _HIDDEN = "***"
+# Keys that only a root of ours has; `_dummy_` is the key that an entry of a defaults list gets
+# while Hydra resolves it.
 _OF_OUR_ROOT = ("hydra", "cloud", "data", "_dummy_")
-"""Keys by which a root is known as ours; `_dummy_` is that of an entry of a defaults list while Hydra resolves it."""
+# Resolvers of the time and of a run's number; outside of `data` they may stand anywhere.
 _HARMLESS = ("now", "hydra")
-"""Resolvers that tell the time and the number of a run; outside of `data` they may stand anywhere."""
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*(\w+)\s*(?:,\s*([^${}]*?)\s*)?\}")
 _OPENING = re.compile(r"(\\*)\$\{")
 _OPEN = "${"
@@ -37,7 +39,10 @@ _SHOWN = 60
 
 
 def escape(value: Any) -> Any:  # noqa: ANN401 - whatever YAML can hold
-    """Return plain values as they must be written so that OmegaConf reads back exactly these; keys need nothing."""
+    """Return plain values written so that OmegaConf reads back exactly these.
+
+    Keys need no escaping.
+    """
     if isinstance(value, dict):
         return {key: escape(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -51,7 +56,10 @@ def escape_text(text: str) -> str:
 
 
 def is_table_text(path: Path) -> bool:
-    """Return whether a text at this place of the configuration comes from a table: no reference may stand there."""
+    """Return True if a text at this place of the configuration comes from a table.
+
+    No reference may stand there.
+    """
     match path:
         case ("data", "columns", _, "levels", _) | ("data", "columns", _, "cut", "labels", _):
             return True
@@ -64,8 +72,8 @@ def is_table_text(path: Path) -> bool:
     return False
 
 
-def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - whatever YAML held
-    """Go through all values that are neither a mapping nor a list, each with its place."""
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - any YAML
+    """Yield each value that is neither a mapping nor a list, with its place."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from walk(inner, (*path, str(key)))
@@ -102,7 +110,7 @@ def to_raw(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
 
 
 def typed_words(hydra: Any) -> list[str]:  # noqa: ANN401 - a HydraConf, or the same as a DictConfig
-    """Return the words of the command line as they were typed, without following their references."""
+    """Return the words of the command line as typed, without following their references."""
     from omegaconf import OmegaConf
 
     # Going through the list itself would follow them, and a reference may stand for a secret.
@@ -111,7 +119,7 @@ def typed_words(hydra: Any) -> list[str]:  # noqa: ANN401 - a HydraConf, or the 
 
 
 def find_references(raw: dict[str, Any]) -> list[Fault]:
-    """Return a fault for each reference that may not stand where it stands, and for each value that is still missing.
+    """Return a fault for each forbidden reference and for each value that is still missing.
 
     Args:
         raw: plain values in which no reference was followed.
@@ -128,9 +136,10 @@ def find_references(raw: dict[str, Any]) -> list[Fault]:
 
 
 def resolve(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values with every reference followed, once `find_references` had nothing to say of them.
+    """Return plain values with every reference followed.
 
-    A variable's value is put in last, so that no other key can refer to it.
+    `find_references` must have found no fault. A variable's value is put in last, so that no other
+    key can refer to it.
 
     Raises:
         OmegaConfBaseException: a reference leads nowhere.
@@ -158,7 +167,8 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
 def resolve_sweeper(sweeper: DictConfig) -> dict[str, Any]:
     """Return the settings of `hydra.sweeper` as plain values, every reference followed.
 
-    The storage's address is read here alone: to whoever else asks, another key or `--cfg all --resolve`, it is three stars.
+    The storage's address is read here alone: another key that refers to it, or `--cfg all
+    --resolve`, gets three stars.
 
     Raises:
         OmegaConfBaseException: a reference leads nowhere.
@@ -175,9 +185,10 @@ def resolve_sweeper(sweeper: DictConfig) -> dict[str, Any]:
 
 
 def guard_environment() -> None:
-    """Make `${oc.env:...}` answer in our configuration for the keys that may ask: Hydra resolves some without asking us.
+    """Make `${oc.env:...}` answer only for the keys that may name a variable.
 
-    In any other configuration of the process, such as one that a user's own model reads, it stays as it was.
+    Hydra resolves some references without asking us. In any other configuration of the process,
+    such as one that a user's own model reads, `${oc.env:...}` stays as it was.
     """
     from omegaconf import OmegaConf
     from omegaconf.resolvers.oc import env
@@ -188,19 +199,22 @@ def guard_environment() -> None:
         _node_: Node,
         _root_: DictConfig,
     ) -> str | None:
-        key = _node_._get_full_key(None)  # noqa: SLF001 - OmegaConf has no public way to ask a node for its key
+        # OmegaConf has no public way to ask a node for its key.
+        key = _node_._get_full_key(None)  # noqa: SLF001 - see above
         is_ours = any(name in _root_ for name in _OF_OUR_ROOT)
         if is_ours and key not in (*_FROM_ENVIRONMENT, _STORAGE):
             raise ValueError(_no_variable(variable))
         value: str | None = env(variable, *default)
         # The address of a database holds its password: see `resolve_sweeper`.
-        return _HIDDEN if is_ours and key == _STORAGE and value else value
+        if is_ours and key == _STORAGE and value:
+            return _HIDDEN
+        return value
 
     OmegaConf.register_new_resolver("oc.env", environment, replace=True)
 
 
 def _why_refused(path: Path, text: str) -> str | None:
-    """Return why a text with `${` may not stand at a place; None where it may."""
+    """Return why a text with `${` may not stand at a place, or None if it may."""
     shown = f"{text[:_SHOWN]}..." if len(text) > _SHOWN else text
     references = _references_in(text)
     if references is None:
@@ -228,18 +242,24 @@ def _why_refused(path: Path, text: str) -> str | None:
 def _no_variable(what: str) -> str:
     allowed = ", ".join((*_FROM_ENVIRONMENT, _STORAGE))
     return (
-        f"{what}: an environment variable can be named in {allowed} alone, as what stands here is written down; "
+        f"{what}: an environment variable can be named in {allowed} alone, "
+        "as what stands here is written down; "
         "let the shell fill it in if it is no secret: key=$VARIABLE"
     )
 
 
 def _read_variable(found: re.Match[str]) -> str | None:
-    default = found[2]
-    return os.environ.get(found[1], None if default in (None, "null") else default)
+    variable, default = found[1], found[2]
+    if default == "null":
+        default = None
+    return os.environ.get(variable, default)
 
 
 def _references_in(text: str) -> list[tuple[str | None, str]] | None:
-    """Return each reference of a text: its resolver, None for one to another key, and its text; None if it can't be read."""
+    """Return the references of a text, or None if it can't be parsed.
+
+    Each is its resolver (None for a reference to another key) and its text.
+    """
     from omegaconf.errors import GrammarParseError
     from omegaconf.grammar_parser import parse
 

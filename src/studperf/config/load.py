@@ -43,11 +43,14 @@ _TRAINER_GIVEN = frozenset(
 
 
 def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunConfig:
-    """The first line of every entry: checks a composed configuration whole.
+    """Check a composed configuration as a whole and return it.
+
+    Every entry point begins with it.
 
     Args:
         cfg: composed by Hydra, or the plain values that a run recorded.
-        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so only our models are accepted.
+        is_trusted: False for what came with a run folder: a `_target_` names code to be run, so
+            only our models are accepted.
 
     Returns:
         The configuration as frozen plain values; past this line there is no DictConfig.
@@ -58,8 +61,11 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     from studperf.config.run import RunConfig
     from studperf.config.secrets import find_secrets
 
-    plain = _to_plain(cfg) if is_trusted else _fill(_to_plain(cfg), _to_plain(compose()))
+    plain = _to_plain(cfg)
+    if not is_trusted:
+        plain = _fill(plain, _to_plain(compose()))
     _name_model(plain, cfg)
+
     if secrets := list(find_secrets(plain)):
         raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
     faults, config = _check(plain, RunConfig)
@@ -71,7 +77,10 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
 
 
 def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """A run's values, with the default of each key that did not exist yet when it was recorded; its data, model and trainer as they are."""
+    """Return a run's values, with defaults for keys that are newer than its record.
+
+    Its data, model and trainer stay as they are.
+    """
     new = {key: value for key, value in defaults.items() if key not in recorded}
     for key, value in recorded.items():
         default = defaults.get(key)
@@ -87,7 +96,10 @@ def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None:
-    """Put the model's name in the place of `auto`; of a run recorded without one, the name that it had then."""
+    """Put the model's name in the place of `auto`.
+
+    A run that was recorded without a name gets the one that it had then.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     from studperf.config.interpolation import typed_words
@@ -105,7 +117,7 @@ def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None
 
 
 def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:
-    """Every fault of `hydra.sweeper`, and the checked settings of a study where there is none."""
+    """Return all faults of `hydra.sweeper`, and the settings of a study if there are none."""
     from pydantic import ValidationError
 
     from studperf.config.code.signature import check_node
@@ -118,10 +130,12 @@ def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | 
         if key not in ("_target_", "_recursive_", "_convert_")
     }
     faults: list[Fault] = []
+    given = frozenset({"seed", "search_space"})
     for name in ("sampler", "pruner"):
         if isinstance(node := plain.get(name), dict):
-            plain[name], found = check_node(node, name, given=frozenset({"seed", "search_space"}))
+            plain[name], found = check_node(node, name, given=given)
             faults += found
+
     try:
         config = SweepConfig.model_validate(plain)
     except ValidationError as error:
@@ -131,7 +145,10 @@ def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | 
 
 
 def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False) -> DictConfig:
-    """Composes `conf/train.yaml` with overrides, outside of `@hydra.main`; with Hydra's own part where it is wanted."""
+    """Compose `conf/train.yaml` with overrides, outside of `@hydra.main`.
+
+    Hydra's own part is left out unless it is asked for.
+    """
     from hydra import compose as hydra_compose
 
     from studperf.config.naming import put_name, take_hydra_off
@@ -145,7 +162,9 @@ def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False)
 
 
 def load_overrides(overrides: Sequence[str]) -> RunConfig:
-    """Composes and loads; all faults of the overrides are listed at once, where Hydra would stop at the first.
+    """Compose overrides and load the result.
+
+    All faults of the overrides are listed at once, where Hydra would stop at the first.
 
     Raises:
         ConfigError: lists every fault, or says that the overrides name several configurations.
@@ -165,7 +184,9 @@ def load_overrides(overrides: Sequence[str]) -> RunConfig:
 def accept_overrides(
     overrides: Sequence[str], *, check_study: CheckStudy | None = None
 ) -> list[str]:
-    """The overrides as Hydra takes them, once all of them, each value of a sweep included, were seen to be without fault.
+    """Return the overrides as Hydra takes them, after checking every one of them.
+
+    Each value of a sweep is checked too.
 
     Args:
         overrides: words of the command line.
@@ -181,7 +202,9 @@ def accept_overrides(
 def accept_command(
     words: Sequence[str], *, is_multirun: bool, check_study: CheckStudy | None = None
 ) -> list[str]:
-    """Return the words of a command line as `hydra.main` takes them, once all of them were seen to be without fault.
+    """Return the words of a command line as `hydra.main` takes them, after checking them.
+
+    Each value of a sweep is checked too.
 
     Args:
         words: of the command line, without its flags.
@@ -205,18 +228,19 @@ def _read_line(
     from studperf.config.secrets import secret_words
 
     words = list(overrides)
-    if secrets := secret_words(words):  # alone: what is said of other faults repeats what was typed
+    # These faults are listed alone: the messages of other faults repeat what was typed.
+    if secrets := secret_words(words):
         raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
+
     bare = [word.lstrip("+") for word in words]
-    if any(
-        word.startswith("data.source.path=") and word != "data.source.path=null" for word in bare
-    ):
-        # A table asked for by name must be there; the simulator steps in only for the one that the YAML names.
-        words += (
-            []
-            if any("data.source.otherwise=" in word for word in words)
-            else ["data.source.otherwise=fail"]
-        )
+    paths = [word for word in bare if word.startswith("data.source.path=")]
+    names_table = any(path != "data.source.path=null" for path in paths)
+    says_otherwise = any("data.source.otherwise=" in word for word in words)
+    # A table asked for by name must be there; the simulator steps in only for the one that the
+    # YAML names.
+    if names_table and not says_otherwise:
+        words.append("data.source.otherwise=fail")
+
     line = read_line(
         words,
         check=_faults_of,
@@ -229,7 +253,7 @@ def _read_line(
 
 
 def compose_first(words: Sequence[str]) -> DictConfig:
-    """Composes accepted words with the first value of each that is swept, and with Hydra's own part."""
+    """Compose accepted words with the first value of each sweep, and with Hydra's own part."""
     from studperf.config.line.overrides import first_values
 
     with _hydra():
@@ -238,9 +262,10 @@ def compose_first(words: Sequence[str]) -> DictConfig:
 
 
 def register_resolvers() -> None:
-    """Makes `${own_conf:}` known to YAML: ./conf where there is one, so that an installed studperf finds a user's own groups.
+    """Register the resolvers of our YAML files.
 
-    `${oc.env:...}` answers from now on for those keys alone that may name a variable.
+    `${own_conf:}` is ./conf if there is one, so that an installed studperf finds a user's own
+    groups. `${oc.env:...}` answers from now on only for the keys that may name a variable.
     """
     from omegaconf import OmegaConf
 
@@ -286,7 +311,9 @@ def _to_plain(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve_references(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values with every reference followed, once `find_references` had nothing to say of them.
+    """Return plain values with every reference followed.
+
+    `find_references` must have found no fault.
 
     Raises:
         ConfigError: a reference leads nowhere.
@@ -306,7 +333,10 @@ def _faults_of(cfg: DictConfig) -> list[Fault]:
     from studperf.config.run import RunConfig
 
     raw = to_raw(cfg)
-    return find_references(raw) or _check(resolve_references(raw), RunConfig)[0]
+    if found := find_references(raw):
+        return found
+    faults, _ = _check(resolve_references(raw), RunConfig)
+    return faults
 
 
 def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:
@@ -316,7 +346,8 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
     from studperf.config.faults import Fault
 
     faults: list[Fault] = []
-    for name, given in (("model", frozenset({"features"})), ("trainer", _TRAINER_GIVEN)):
+    given_to = {"model": frozenset({"features"}), "trainer": _TRAINER_GIVEN}
+    for name, given in given_to.items():
         if isinstance(node := plain.get(name), dict):
             plain[name], found = check_node(node, name, given=given)
             faults += found
@@ -329,29 +360,44 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
 
 
 def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block]) -> list[Fault]:
-    """A fault for each key: a union complains once for each of its branches, with the branch's name at the end of the place."""
+    """Return one fault for each key.
+
+    pydantic reports a union once for each of its branches, with the branch's name at the end of the
+    place.
+    """
     from studperf.config.faults import Fault, expectation, explain
 
     by_key: dict[str, list[Any]] = {}
-    # pydantic counts only what is valid: a list whose every part is refused is too short for it as well.
     inner = {error["loc"][:-1] for error in errors}
-    for error in (e for e in errors if e["type"] != "too_short" or e["loc"] not in inner):
+    for error in errors:
+        # pydantic counts only what is valid: it calls a list whose every part is refused too short.
+        if error["type"] == "too_short" and error["loc"] in inner:
+            continue
         loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
             loc = loc[: _depth(loc, plain)]
-        by_key.setdefault(".".join(map(str, loc)) or "the root", []).append(error)
+        key = ".".join(map(str, loc)) or "the root"
+        by_key.setdefault(key, []).append(error)
+
     faults = []
     for where, several in by_key.items():
         if len(several) > 1 and all(error["type"] != "value_error" for error in several):
             wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
             faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
         else:
-            faults.append(explain(several[0], where, _owner(shape, several[0]["loc"])))
+            owner = _owner(shape, several[0]["loc"])
+            faults.append(explain(several[0], where, owner))
     return faults
 
 
-def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ...]:  # noqa: ANN401 - whatever YAML held
-    """A place without the names by which pydantic tells the blocks of `cloud` apart: they are no keys."""
+def _without_tags(
+    loc: tuple[int | str, ...],
+    plain: Any,  # noqa: ANN401 - any YAML
+) -> tuple[int | str, ...]:
+    """Return a place without the tags that tell the blocks of `cloud` apart.
+
+    pydantic puts them there; they are no keys.
+    """
     match loc:
         case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
             return ("cloud", *rest)
@@ -359,12 +405,12 @@ def _without_tags(loc: tuple[int | str, ...], plain: Any) -> tuple[int | str, ..
 
 
 def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
-    """How far a place leads along keys that are really there."""
+    """Return how many parts of a place lead along keys that exist."""
     for i, part in enumerate(loc):
         if (isinstance(plain, dict) and part in plain) or (
             isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)
         ):
-            plain = plain[part]  # type: ignore[index]  # a list wants a whole number, and says so by TypeError
+            plain = plain[part]  # type: ignore[index]  # checked above
         else:
             return i
     return len(loc)
@@ -374,11 +420,11 @@ def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
     from studperf.config.faults import Fault
 
     wanted = {"model": "studperf.models.", "trainer": "lightning.pytorch.Trainer"}
-    targets = {
-        name: str(node.get("_target_"))
-        for name in wanted
-        if isinstance(node := plain.get(name), dict)
-    }
+    targets = {}
+    for name in wanted:
+        node = plain.get(name)
+        if isinstance(node, dict):
+            targets[name] = str(node.get("_target_"))
     is_ours = {
         "model": targets["model"].startswith(wanted["model"]),
         "trainer": targets["trainer"] == wanted["trainer"],
@@ -418,7 +464,10 @@ def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
 
 
 def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
-    """The block that a fault's key stands in, found by walking the shape along the key."""
+    """Return the block that holds a fault's key, or None if it is none of ours.
+
+    It is found by walking the shape along the key.
+    """
     owner = shape
     for part in loc[:-1]:
         fields = getattr(owner, "model_fields", {})

@@ -1,4 +1,4 @@
-"""What a run's model is called: the name by which the configuration chose it."""
+"""The name of a run's model: the name by which the configuration chose it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def name_of_choice(choice: str, target: str, words: Iterable[str]) -> str:
     Args:
         choice: NAME of `model=NAME`; of a file in a folder of its own, `folder/name`.
         target: the `_target_` that the configuration ended with.
-        words: of the command line; one that sets `model._target_` leaves nothing of the choice but its hyperparameters.
+        words: of the command line; one that sets `model._target_` leaves nothing of the choice but
+            its hyperparameters.
     """
     keys = [word.partition("=")[0].lstrip("+") for word in words]
     if "model._target_" in keys and not target.startswith(_OURS):
@@ -34,12 +35,15 @@ def name_of_choice(choice: str, target: str, words: Iterable[str]) -> str:
 
 
 def name_of_target(target: str) -> str:
-    """Return the stem that a model's files share: `mlp` for `studperf.models.mlp.MLP`. Runs recorded without a name go by it."""
+    """Return the stem that a model's files share: `mlp` for `studperf.models.mlp.MLP`.
+
+    Runs that were recorded without a name go by it.
+    """
     parts = target.split(".")
     return parts[-2] if len(parts) > 1 else target
 
 
-def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - a HydraConf, or the same as a DictConfig
+def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - HydraConf or DictConfig
     """Put the model's name into a composed configuration that leaves it to the choice.
 
     Args:
@@ -55,7 +59,10 @@ def put_name(cfg: DictConfig, hydra: Any) -> None:  # noqa: ANN401 - a HydraConf
 
 
 def take_hydra_off(cfg: DictConfig) -> DictConfig:
-    """Return a configuration composed with Hydra's own part as one without it, the model's name put in."""
+    """Return a composed configuration without Hydra's own part.
+
+    The model's name is put in.
+    """
     from omegaconf import open_dict
 
     put_name(cfg, cfg.hydra)

@@ -1,4 +1,4 @@
-"""The shape of a run's configuration. Values live in `conf/`; here stands only what each key may hold."""
+"""The shape of a run's configuration: what each key may hold. Values live in `conf/`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from studperf.config.types import (
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
 _N_SEEDS = 2**32
 Seed = Annotated[int, Field(ge=0, lt=_N_SEEDS, strict=True)]
+# A `_target_` and its arguments, checked against the signature of the target.
 Node = dict[str, Any]
-"""A `_target_` and its arguments, checked against the signature that the target has."""
 
 
 class Monitor(Block):
-    """The one number that early stopping, the best checkpoint and sweeps watch."""
+    """The one metric that early stopping, the best checkpoint and sweeps watch."""
 
     metric: Metric
     patience: PositiveInt
@@ -34,12 +34,15 @@ class Monitor(Block):
 
     @property
     def mode(self) -> Literal["min", "max"]:
-        """Whether smaller or larger is better."""
+        """Direction in which the metric improves."""
         return "max" if self.metric == "val/r2" else "min"
 
 
 class Loss(Block):
-    """`delta` belongs to huber, in standard deviations of the target; `quantile` to quantile."""
+    """The training loss.
+
+    `delta` belongs to huber, in standard deviations of the target; `quantile` to quantile.
+    """
 
     name: Literal["mse", "huber", "gaussian_nll", "quantile"]
     delta: PositiveFloat
@@ -47,7 +50,10 @@ class Loss(Block):
 
 
 class Optimizer(Block):
-    """`momentum` belongs to sgd."""
+    """The optimizer of the model's parameters.
+
+    `momentum` belongs to sgd alone.
+    """
 
     name: Literal["adamw", "adam", "sgd"]
     lr: PositiveFloat
@@ -56,21 +62,27 @@ class Optimizer(Block):
 
 
 class Scheduler(Block):
-    """Learning rate over the run: a linear rise over `warmup` of all steps, then constant or a cosine down to zero."""
+    """The learning rate over the run.
+
+    It rises linearly over `warmup` of all steps, then stays, or falls along a cosine to zero.
+    """
 
     name: Literal["none", "cosine"]
     warmup: Probability
 
 
 class Encode(Block):
-    """How columns become tensors."""
+    """Encoding of columns as tensors."""
 
     numbers: Literal["standard", "quantile"]
     categories: Literal["codes", "onehot"]
 
 
 class Wandb(Block):
-    """Weights & Biases. The key itself stays in the environment or in ~/.netrc, never here."""
+    """Settings of Weights & Biases.
+
+    The API key itself stays in the environment or in ~/.netrc, never here.
+    """
 
     mode: Literal["auto", "online", "offline", "disabled"]
     project: Annotated[
@@ -88,17 +100,20 @@ class Wandb(Block):
 
 
 class Tracking(Block):
-    """Where a run is reported beside its own folder."""
+    """Trackers that a run is reported to, beside its own folder."""
 
     wandb: Wandb
 
 
 class RunConfig(Block):
-    """All that a run is asked to do; what `load` hands on."""
+    """Everything that a run is asked to do, as `load` returns it."""
 
     seed: Seed
     model_name: Annotated[str, of_form(r"[\w.+-]{1,64}", "1 to 64 letters, digits or . + - _")]
-    """What tables, pages and folders call the model; `config.load` puts the config's choice in the place of `auto`."""
+    """The model's name in tables, pages and folders.
+
+    `config.load` puts the name that was chosen in the place of `auto`.
+    """
     runs: Annotated[str, Field(min_length=1)]
     resume: str | None
     repeat: PositiveInt
@@ -124,6 +139,7 @@ class RunConfig(Block):
     def _check_last_seed(self) -> Self:
         if self.seed + self.repeat > _N_SEEDS:
             raise ValueError(
-                f"seed + repeat must be at most {_N_SEEDS}: the last run has the seed {self.seed + self.repeat - 1}"
+                f"seed + repeat must be at most {_N_SEEDS}: "
+                f"the last run has the seed {self.seed + self.repeat - 1}"
             )
         return self

@@ -1,4 +1,7 @@
-"""Knows what a secret looks like, and keeps it out of the configuration, of messages and of logs: these are recorded and uploaded."""
+"""Recognition of secrets, to keep them out of configurations, messages and logs.
+
+All of these are recorded and uploaded.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from studperf.config.interpolation import is_table_text, name_of, walk
 _KEYS = ("WANDB_API_KEY",)
 _ENVIRONMENT = "hydra.job.env_set"
 _STORAGE = "hydra.sweeper.storage"
+# This block holds names of Secret Manager's, by which a job finds the secrets themselves.
 _BY_NAME = "cloud.secrets"
-"""Here stand names of Secret Manager's, by which a job finds the secrets themselves."""
 _COLUMNS = "data.columns"
 _HIDDEN = "***"
+# Shorter values are no keys, and would be found everywhere.
 _MIN_LENGTH = 8
-"""Shorter values are no keys, and would be found everywhere."""
 
 _NAME = (
     r"(?:pass(?:word|wd|phrase)|secret|token|credentials?|authorization|signature"
@@ -37,16 +40,18 @@ _VARIABLE_SOUNDS_SECRET = re.compile(
 _SOUNDS_SECRET_INSIDE = re.compile(
     r"(\w*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS))['\"]?\s*:", re.IGNORECASE
 )
-_SAID_INSIDE = re.compile(
+# `password=...` in a query, a connection string or a block; the second group is the secret.
+_NAMED_VALUE = re.compile(
     rf"(\w*{_NAME}['\"]?\s*(?:=|:(?!//))\s*['\"]?(?:bearer\s+|basic\s+)?)([^\s,;&#}}\]'\"]+)",
     re.IGNORECASE,
 )
-"""`password=...` in a query, a connection string or a block; the second group is the secret."""
-_MORE_SAID = (
+# fsspec's name of an access key, in a block; short names that mean a key in a query.
+_SHORT_NAMED_VALUES = (
     re.compile(r"([{,]\s*['\"]?key['\"]?\s*:\s*['\"]?)([^\s,;&#}\]'\"]+)", re.IGNORECASE),
     re.compile(r"([?&](?:key|code|auth)=)([^\s&#'\"]+)", re.IGNORECASE),
 )
-"""fsspec's name of an access key, in a block; short names that mean a key in a query."""
+# Secrets that are starred in a message. Fewer forms than are refused, as a column may be called
+# `token`, and a message begin with `token: `.
 _SHOWN = (
     re.compile(
         rf"(\w*{_NAME}['\"]?\s*=\s*['\"]?(?:bearer\s+|basic\s+)?)([^\s,;&#}}\]'\"]+)", re.IGNORECASE
@@ -54,33 +59,37 @@ _SHOWN = (
     re.compile(rf"([{{,]\s*\w*{_NAME}\s*:\s*['\"]?)([^\s,;&#}}\]'\"]+)", re.IGNORECASE),
     re.compile(rf"(['\"]\w*{_NAME}['\"]\s*:\s*['\"])([^\s,;&#}}\]'\"]+)", re.IGNORECASE),
     re.compile(r"(authorization:\s*(?:bearer|basic)?\s*)(\S+)", re.IGNORECASE),
-    _MORE_SAID[1],
+    _SHORT_NAMED_VALUES[1],
 )
-"""What is starred in a message: less than is refused, as a column may be called `token`, and a message begin with `token: `."""
+# The user in an address; its password may hold a slash, though it should not.
 _USER = re.compile(r"([a-zA-Z][\w+.-]*)(://)([^\s/]*|[^\s/:@]+:(?!\d{1,5}/)[^\s@]*)@")
-"""The user in an address; its password may hold a slash, though it should not."""
+# Schemes in which a container's name stands where others have the user.
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
-"""Schemes in which a container's name stands where others have the user."""
+# Schemes in which a user without a password is a token; a database, or ssh, asks for the password
+# elsewhere.
 _SCHEMES_OF_TOKENS = ("http", "https", "ftp", "ftps", "s3", "gs", "gcs", "az", "git+https")
-"""Schemes in which a user without a password is a token; a database, or ssh, asks for the password elsewhere."""
+# Keys that are known by their form: of AWS, GitHub, GitLab, Slack, OpenAI, Hugging Face, Google;
+# JSON web tokens; PEM.
 _TOKEN = re.compile(
     r"\b(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|hf_\w{20,}|AIza[\w-]{30,}|ya29\.[\w-]{20,}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
-"""Keys that can be told by their form: of AWS, GitHub, GitLab, Slack, OpenAI, Hugging Face, Google; JSON web tokens; PEM."""
+# Values that are no secret whatever their name says: `model.d_token=choice(64,128)`.
 _NO_SECRET = re.compile(
     r"(?:null|none|true|false|\*+|\.\.\.|<\w+>|(?:choice|range|interval|int|float|tag|log|shuffle|sort"
     r"|by|step|start|stop|[\d.,eE+\-()\[\] =])*)",
     re.IGNORECASE,
 )
-"""A value that is no secret whatever its name says: `model.d_token=choice(64,128)`."""
+# A variable's value that is a word, a number or a path, and may stand anywhere.
 _NO_KEY = re.compile(r"[a-z]+|[\d.]+|[./~].*", re.DOTALL)
-"""A variable's value that is a word, a number or a path, and may stand anywhere."""
 
 
 def mask(text: str) -> str:
-    """Return a text with every secret in it starred: users in addresses, tokens in queries, what stands behind `password=`."""
+    """Return a text with every secret in it replaced by stars.
+
+    Secrets are users in addresses, tokens in queries, and what follows `password=`.
+    """
     text = _USER.sub(_star_user, text)
     for pattern in _SHOWN:
         text = pattern.sub(_star_value, text)
@@ -95,12 +104,17 @@ def _star_user(found: re.Match[str]) -> str:
 
 
 def _star_value(found: re.Match[str]) -> str:
-    return found[0] if _NO_SECRET.fullmatch(found[2]) else f"{found[1]}{_HIDDEN}"
+    if _NO_SECRET.fullmatch(found[2]):
+        return found[0]
+    return f"{found[1]}{_HIDDEN}"
 
 
 def secret_words(words: Sequence[str]) -> list[Fault]:
-    """Return a fault for each word of a command line that holds a secret; none of them repeats it."""
-    held = _held()
+    """Return a fault for each word of a command line that holds a secret.
+
+    No fault repeats the secret.
+    """
+    held = _kept_keys()
     faults = []
     for word in words:
         name, is_given, value = word.partition("=")
@@ -129,21 +143,22 @@ def _why_secret_word(name: str, value: str, held: Mapping[str, str]) -> str | No
     return _why_secret(name, value, held)
 
 
-def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401 - whatever YAML holds
+def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401 - any YAML
     """Return a fault for each place of a composed configuration that holds a secret.
 
     Args:
         plain: the values.
         name: where they stand.
     """
-    held = _held()
+    held = _kept_keys()
     above = tuple(name.split(".")) if name else ()
     for path, text in walk(plain, above):
         if not isinstance(text, str):
             continue
         place = _without_places(name_of(path))
-        # What a table holds may look like anything; a value that is kept secret here is one nevertheless.
-        what = _why_held(text, held) if is_table_text(path) else _why_secret(place, text, held)
+        # A table's text may look like anything; the value of a key that is kept here is a secret
+        # nevertheless.
+        what = _why_kept(text, held) if is_table_text(path) else _why_secret(place, text, held)
         if what is not None:
             yield Fault(place, what)
 
@@ -153,8 +168,8 @@ def _without_places(name: str) -> str:
 
 
 def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
-    """Return why what stands at a key is a secret, and the way out; None where it is none."""
-    if what := _why_held(value, held):
+    """Return why a value is a secret, and the way out, or None if it is none."""
+    if what := _why_kept(value, held):
         return what
     is_by_name = name == _BY_NAME or name.startswith(f"{_BY_NAME}.")
     is_column = name == _COLUMNS or name.startswith(f"{_COLUMNS}.")
@@ -169,7 +184,10 @@ def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
         return f"holds an access key, {_way_out(name)}"
     if is_by_name or is_column:
         return None
-    said = [found for pattern in (_SAID_INSIDE, *_MORE_SAID) for found in pattern.findall(value)]
+
+    said: list[tuple[str, str]] = []
+    for pattern in (_NAMED_VALUE, *_SHORT_NAMED_VALUES):
+        said += pattern.findall(value)
     if any(not _NO_SECRET.fullmatch(secret) for _, secret in said):
         return f"holds a password, a token or a signature, {_way_out(name)}"
     return None
@@ -180,19 +198,24 @@ def _way_out(name: str) -> str:
     why = "and a run's configuration is written down"
     if name.startswith("data."):
         return (
-            f"{why}; bring the table to this machine first, with the credentials where that tool keeps them "
+            f"{why}; bring the table to this machine first, "
+            "with the credentials where that tool keeps them "
             "(environment, ~/.netrc, dvc remote modify --local)"
         )
     if name.startswith("cloud."):
         return f"{why}; put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME"
     return (
         f"{why}; set it before the command, as a variable that the library itself reads, "
-        "or leave it in a keyring; for a job: cloud.secrets.VARIABLE=NAME, its name in Secret Manager"
+        "or leave it in a keyring; for a job: cloud.secrets.VARIABLE=NAME, "
+        "its name in Secret Manager"
     )
 
 
 def _has_user_secret(text: str) -> bool:
-    """Return whether a text holds an address with a password, or with a user that can only be a token."""
+    """Return True if a text holds an address with a secret user part.
+
+    That is one with a password, or a user that can only be a token.
+    """
     for scheme, _, user in _USER.findall(text):
         if ":" in user:
             return True
@@ -201,7 +224,7 @@ def _has_user_secret(text: str) -> bool:
     return False
 
 
-def _why_held(text: str, held: Mapping[str, str]) -> str | None:
+def _why_kept(text: str, held: Mapping[str, str]) -> str | None:
     for name, value in held.items():
         if value in text:
             return (
@@ -211,8 +234,8 @@ def _why_held(text: str, held: Mapping[str, str]) -> str | None:
     return None
 
 
-def _held() -> dict[str, str]:
-    """Return where a key is kept, and the key."""
+def _kept_keys() -> dict[str, str]:
+    """Return the keys that this machine keeps, each under the place that it is kept in."""
     given = os.environ.get("NETRC")
     path = Path(given) if given else Path.home() / ".netrc"
     state = path.stat().st_mtime_ns if path.is_file() else 0
@@ -231,7 +254,9 @@ def _password_of(address: str) -> str | None:
         password = urlsplit(address).password
     except ValueError:
         return None
-    return None if password is None or _NO_KEY.fullmatch(password) else password
+    if password is None or _NO_KEY.fullmatch(password):
+        return None
+    return password
 
 
 @functools.lru_cache(maxsize=1)

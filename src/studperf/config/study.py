@@ -1,4 +1,7 @@
-"""The shape of `hydra.sweeper`: what a study is asked to do. Values live in `conf/hydra/sweeper/` and in `sweeps/`."""
+"""The shape of `hydra.sweeper`: what a study is asked to do.
+
+Values live in `conf/hydra/sweeper/` and in `sweeps/`.
+"""
 
 from __future__ import annotations
 
@@ -10,50 +13,50 @@ from studperf.config.dataset import Block
 from studperf.config.run import Node
 from studperf.config.types import NonNegativeInt, Number, PositiveFloat, PositiveInt, of_form
 
+# A trial's result that a study can optimise or bound: a metric of its best epoch, or a cost of its
+# model.
 Outcome = Literal[
     "val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"
 ]
-"""What a trial ends with: a metric of its best epoch, or what its model costs."""
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+# The name of a study, and of its folder.
 Name = Annotated[
     str,
-    BeforeValidator(
-        lambda name: str(name) if type(name) is int else name
-    ),  # 2026 is a name as good as any
+    # 2026 is a name as good as any.
+    BeforeValidator(lambda name: str(name) if type(name) is int else name),
     of_form(
         r"\w[\w.+-]*",
         "made of letters, digits and . _ + - alone, and begin with a letter, a digit or _",
     ),
 ]
-"""Of a study, and of its folder."""
+# Hydra's sweep grammar, or a plain value.
 Domain = str | int | float | bool | None
-"""Hydra's sweep grammar, or a plain value."""
 
 
 _MULTIRUN = "hydra_plugins.studperf_sweeper.MultirunSweeper"
 
 
 def is_plain_multirun(target: object) -> bool:
-    """Return whether a sweeper's `_target_` goes through all values in order, without a study."""
+    """Return True if a sweeper's `_target_` runs all values in order, without a study."""
     return str(target).startswith("hydra._internal") or str(target) == _MULTIRUN
 
 
 class Conditional(Block):
-    """Keys that are varied only where the keys of `when` have these values."""
+    """Parameters that are varied only where the keys of `when` have these values."""
 
     when: dict[str, Domain] = Field(min_length=1)
     params: dict[str, Domain]
 
 
 class Winner(Block):
-    """How the winner is chosen: `top` candidates are refitted on `seeds` fresh seeds each."""
+    """Choice of a study's winner: `top` candidates are refitted on `seeds` fresh seeds each."""
 
     top: NonNegativeInt
     seeds: PositiveInt
 
 
 class SweepConfig(Block):
-    """A study: its space, its total, and who decides what is tried next."""
+    """A study: its search space, its number of trials, and the sampler that picks them."""
 
     study: Name | None
     storage: str | None
@@ -78,5 +81,5 @@ class SweepConfig(Block):
     conditional: tuple[Conditional, ...]
 
     def maximised(self, outcome: str) -> bool:
-        """Whether more is better."""
+        """Return True if larger values of an outcome are better."""
         return outcome == "val/r2"

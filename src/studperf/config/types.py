@@ -1,4 +1,4 @@
-"""Types with ranges, for the keys of the configuration and for the constructors that a YAML node names.
+"""Types with ranges, for keys of the configuration and for constructors that a YAML node names.
 
 All are strict: YAML knows numbers, so text or a boolean where a number belongs is a mistake.
 """
@@ -14,8 +14,8 @@ NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+# A dropout rate: from 0 up to, but not, 1.
 Probability = Annotated[float, Field(ge=0, lt=1, strict=True)]
-"""A dropout rate: from 0 up to, but not, 1."""
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
@@ -26,18 +26,25 @@ def _check_order(ends: tuple[float, float]) -> tuple[float, float]:
 
 
 def of_form(pattern: str, what: str, *, is_shown: bool = True) -> AfterValidator:
-    """For text of a form that is told in words. What may be a secret, pasted where its name belongs, is not repeated."""
+    """Return a validator for text of a form that is described in words.
+
+    With `is_shown=False` the message does not repeat the text, which may be a secret that was
+    pasted where its name belongs.
+    """
 
     def check(text: str) -> str:
         if re.fullmatch(pattern, text) is None:
-            raise ValueError(f"must be {what}" + (f", got {text!r}" if is_shown else ""))
+            got = f", got {text!r}" if is_shown else ""
+            raise ValueError(f"must be {what}{got}")
         return text
 
     return AfterValidator(check)
 
 
 def check_encoding(name: str) -> str:
-    """Return the name of an encoding of text; Python's codecs hold others, such as `undefined` and `rot13`.
+    """Return the name of a text encoding, if Python has one of that name.
+
+    Python's codecs hold others too, such as `undefined` and `rot13`.
 
     Raises:
         ValueError: no text is read by it.
@@ -61,5 +68,5 @@ def _as_several(value: Any) -> Any:  # noqa: ANN401 - checked next
     return (value,) if isinstance(value, int) else value
 
 
+# Widths of layers, first to last; a single number is a single layer.
 Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_several)]
-"""Of layers, one after the other; a single number is a single layer."""

@@ -1,1 +1,1 @@
-"""What a run knows about itself, on disk."""
+"""A run's own folder and its record."""

@@ -1,11 +1,10 @@
-"""The files of a run's folder: their names, and how they are written and read."""
+"""The files of a run's folder: their names, how they are written and how they are read."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
@@ -15,9 +14,6 @@ from studperf.config.document import write_document
 from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.errors import RunError
-
-if TYPE_CHECKING:
-    pass  # brings torch, and reading a record needs none
 
 RECORD = "record.json"
 
@@ -35,18 +31,20 @@ HISTORY = "history.csv"
 
 LOG_FILE = "log.txt"
 
+# docker/train.Dockerfile sets this variable in an image.
 COMMIT = "STUDPERF_COMMIT"
-"""Set in an image by docker/train.Dockerfile."""
 
+# W&B's own folder goes on changing after a run, so its files are not hashed.
 WANDB = "wandb"
 
+# Below `runs`: a folder for each study.
 STUDIES = "sweeps"
-"""Below `runs`: a folder for each study."""
-"""The folder that is W&B's own: it goes on changing after a run, so its files are not hashed."""
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
-    """The rows of `predictions.parquet`: row, split, actual, predicted, and a column for each baseline.
+    """Return the rows of `predictions.parquet`.
+
+    Its columns are row, split, actual, predicted, and one for each baseline.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -60,7 +58,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 
 def read_encoder(folder: Path) -> Encoder:
-    """What the run's training rows taught.
+    """Return the encoder that was fitted to the run's training rows.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -74,7 +72,7 @@ def read_encoder(folder: Path) -> Encoder:
 
 
 def make_folder(runs: Path, name: str) -> Path:
-    """A new folder `runs/<name>`; a number is added when the name is taken.
+    """Make the folder `runs/<name>`, with a number added if the name is taken.
 
     Raises:
         RunError: the folder can't be made there.
@@ -96,14 +94,20 @@ def make_folder(runs: Path, name: str) -> Path:
 
 
 def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_json: str) -> None:
-    """`config.yaml`, `overrides.yaml` and `encoder.json`: with them alone the run can be repeated or resumed."""
+    """Write `config.yaml`, `overrides.yaml` and `encoder.json` into a run's folder.
+
+    With these alone the run can be repeated or resumed.
+    """
     write_atomically(folder / "config.yaml", write_document(config.model_dump(mode="json")))
     write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
     write_atomically(folder / ENCODER, encoder_json)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces a file in one step: a reader, or a kill, sees the old text or the new one."""
+    """Replace a file in one step.
+
+    A reader sees the old text or the new one, even if the process is killed.
+    """
     # One name, so that what a kill leaves behind is overwritten by the next write.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -118,5 +122,5 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's content."""
+    """Return the sha256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

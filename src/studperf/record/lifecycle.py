@@ -1,4 +1,4 @@
-"""A record from its opening to its end: begun, kept true while the run goes on, opened again."""
+"""A record from its opening to its end, over interruptions and resumed runs."""
 
 from __future__ import annotations
 
@@ -40,14 +40,16 @@ def open_run(
     *,
     is_kept: bool = True,
 ) -> tuple[RunRecord, Path]:
-    """A record and its folder: a new one, or, where `folder` holds a run already, that run to go on with.
+    """Open a run, and return its record and its folder.
 
-    Unless `is_kept` nothing is written: the record belongs to one of the further processes of a run.
+    A `folder` that holds a run already is gone on with. Unless `is_kept` nothing is written: the
+    record belongs to one of the further processes of a run.
 
     Raises:
         RunError: the folder can't be made, or its run began with other rows.
     """
-    split, left_out = rows.split, dict(left_out_signal(rows.table(rows.sample), config.data))
+    split = rows.split
+    left_out = dict(left_out_signal(rows.table(rows.sample), config.data))
     data = describe_data(
         rows, split, rows.origin, left_out=left_out, leaks=leaks, n_sampled=rows.n_sampled
     )
@@ -59,29 +61,34 @@ def open_run(
     elif not is_kept:
         return record, Path(config.runs) / name
     else:
-        # A folder without a record is what a run leaves that was killed as it began: it is begun there again.
+        # A run that was killed as it began leaves a folder without a record: it begins there again.
         if folder is None or not folder.is_dir():
-            folder = make_folder(folder.parent if folder else Path(config.runs), name)
+            parent = folder.parent if folder else Path(config.runs)
+            folder = make_folder(parent, name)
         record.name = folder.name
         write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
         seen = np.concatenate([split.train, split.val])
-        pd.DataFrame({"hash": rows.hashes(seen)}).to_parquet(folder / SEEN_ROWS, index=False)
+        hashes = pd.DataFrame({"hash": rows.hashes(seen)})
+        hashes.to_parquet(folder / SEEN_ROWS, index=False)
     if is_kept:
         record.save(folder)
     return record, folder
 
 
 class _Formatter(logging.Formatter):
-    """Lines of `log.txt`, which people read in a terminal."""
+    """Formatter of the lines of `log.txt`, which people read in a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, with no secret in it, and no character that would steer a terminal."""
+        """Return a line with secrets masked and characters that steer a terminal escaped."""
         return as_shown(mask(super().format(record)))
 
 
 @contextmanager
 def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
-    """Whatever ends the work inside, the record says it: finished, interrupted, or failed with the reason; `log.txt` says more."""
+    """Record how the work inside ends: finished, interrupted, or failed with the reason.
+
+    `log.txt` has the details.
+    """
     handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
@@ -115,7 +122,7 @@ def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
 
 
 def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord:
-    """The record of a run to go on with, once the rows are seen to be the same.
+    """Return the record of a run to go on with, after checking that its rows are the same.
 
     Raises:
         RunError: the run goes on in another process, or the rows are not those that it began with.
@@ -140,33 +147,46 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
     ):
         if old != new:
             raise RunError(
-                f"{folder}: can't go on, the {what} was {old} and is now {new}. Bring the old rows back, or start a new run."
+                f"{folder}: can't go on, the {what} was {old} and is now {new}. "
+                "Bring the old rows back, or start a new run."
             )
-    record.status, record.ended, record.error, record.process = "running", None, None, fresh.process
+
+    record.status = "running"
+    record.ended = None
+    record.error = None
+    record.process = fresh.process
     if (folder / LAST).is_file():
         record.history = _kept_history(folder / LAST)
     else:  # begun in a stack, which keeps no checkpoint to go on from
-        record.history, record.n_stacked = [], 1
+        record.history = []
+        record.n_stacked = 1
     record.resumed_at.append(len(record.history))
     return record
 
 
 def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
-    """The epochs that a checkpoint knows: a run that was stopped after it has recorded later ones, which are trained again."""
+    """Return the epochs that a checkpoint knows.
+
+    A run that was stopped after it has recorded later epochs, which are trained again.
+    """
     import torch
 
-    states = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"].values()
-    history: list[dict[str, Any]] = next(state["history"] for state in states if "history" in state)
+    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    states = kept["callbacks"].values()
+    histories = (state["history"] for state in states if "history" in state)
+    history: list[dict[str, Any]] = next(histories)
     return history
 
 
 @contextmanager
 def timed(record: RunRecord, what: str) -> Iterator[None]:
-    """Adds the seconds that the work inside took to the record; a resumed run's add up."""
+    """Add the seconds that the work inside takes to the record.
+
+    Those of a resumed run add up.
+    """
     started = time.monotonic()
     try:
         yield
     finally:
-        record.timings_s[what] = round(
-            record.timings_s.get(what, 0.0) + time.monotonic() - started, 3
-        )
+        earlier = record.timings_s.get(what, 0.0)
+        record.timings_s[what] = round(earlier + time.monotonic() - started, 3)

@@ -1,4 +1,4 @@
-"""All that a run knows about itself: one JSON file, true at any moment, complete without any server."""
+"""A run's record: one JSON file, true at any moment, complete without any server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def describe_data(
     target = table.dataset.target
     warnings = [str(warning) for warning in table.warnings]
     warnings += [leak.warning for leak in leaks if not leak.is_refused]
-    allowed = {name: leak.evidence for leak in leaks if leak.is_refused for name in leak.columns}
+    allowed: dict[str, str] = {}
+    for leak in leaks:
+        if leak.is_refused:
+            allowed.update(dict.fromkeys(leak.columns, leak.evidence))
     return DataFacts(
         name=origin.name,
         path=origin.path,
@@ -78,7 +81,10 @@ def describe_data(
 
 
 class RunRecord(Part):
-    """The record of one run. `save` replaces the file in one step, so a killed run leaves a true one."""
+    """The record of one run.
+
+    `save` replaces the file in one step, so that a killed run leaves a true record.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -99,7 +105,10 @@ class RunRecord(Part):
     data: DataFacts
     n_parameters: int
     n_stacked: int = 1
-    """Runs that were trained together as one stack, this one included; the seconds of `fit` are theirs together."""
+    """Runs that were trained together as one stack, this one included.
+
+    The seconds of `fit` are those of all of them together.
+    """
     monitor: str
     history: list[dict[str, float | int]] = Field(default_factory=list)
     best_epoch: int | None = None
@@ -124,7 +133,7 @@ class RunRecord(Part):
         *,
         n_parameters: int,
     ) -> Self:
-        """The record of a run about to begin."""
+        """Return the record of a run that is about to begin."""
         return cls(
             name=name,
             started=now(),
@@ -142,12 +151,14 @@ class RunRecord(Part):
         )
 
     def save(self, folder: Path) -> None:
-        """Writes `record.json`, whole or not at all."""
+        """Write `record.json`, whole or not at all."""
         write_atomically(folder / RECORD, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads a run folder's record; a run that was going on when its process was killed is interrupted.
+        """Read the record of a run's folder.
+
+        A run whose process was killed while it went on counts as interrupted.
 
         Raises:
             RunError: the folder is not a run, or its record is of another format.
@@ -165,31 +176,27 @@ class RunRecord(Part):
             raise RunError(
                 f"{path}: is not a record that this version of studperf reads: {what}"
             ) from error
-        if (
-            record.status == "running"
-            and record.process is not None
-            and record.process.is_alive is False
-        ):
-            record.status, record.error = (
-                "interrupted",
-                f"killed: process {record.process.pid}, which ran it, is gone",
-            )
+        process = record.process
+        if record.status == "running" and process is not None and process.is_alive is False:
+            record.status = "interrupted"
+            record.error = f"killed: process {process.pid}, which ran it, is gone"
         return record
 
     def finish(self, folder: Path) -> None:
-        """Marks the run as finished and hashes what it left."""
-        self.status, self.ended, self.error = "finished", now(), None
-        left = (
-            path.relative_to(folder)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != RECORD
-        )
-        self.files = {
-            str(name): sha256_of(folder / name) for name in left if name.parts[0] != WANDB
-        }
+        """Mark the run as finished, and hash the files that it left."""
+        self.status = "finished"
+        self.ended = now()
+        self.error = None
+
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = [path.relative_to(folder) for path in files if path.name != RECORD]
+        hashed = [name for name in names if name.parts[0] != WANDB]
+        self.files = {str(name): sha256_of(folder / name) for name in hashed}
         self.save(folder)
 
     def leave(self, folder: Path, status: Status, error: str) -> None:
-        """Marks the run as not finished, with the reason."""
-        self.status, self.ended, self.error = status, now(), mask(error)
+        """Mark the run as not finished, with the reason."""
+        self.status = status
+        self.ended = now()
+        self.error = mask(error)
         self.save(folder)

@@ -6,14 +6,11 @@ import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from studperf.scoring.metrics import Interval
-
-if TYPE_CHECKING:
-    pass  # brings torch, and reading a record needs none
 
 Status = Literal["running", "finished", "interrupted", "failed", "pruned"]
 
@@ -23,21 +20,21 @@ VerdictKind = Literal[
 
 
 class Part(BaseModel):
-    """A block of the record."""
+    """A block of a run's record."""
 
     # JSON knows no NaN; as text it stays valid JSON and comes back as it was.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Git(Part):
-    """Where the code stood."""
+    """The commit that the code was at, and whether the checkout differed from it."""
 
     commit: str
     is_dirty: bool
 
 
 class DataFacts(Part):
-    """Which rows the run saw, and what was noticed about them."""
+    """The rows that a run saw, and what was noticed about them."""
 
     name: str
     path: str | None
@@ -62,7 +59,7 @@ class DataFacts(Part):
 
 
 class Hardware(Part):
-    """What the run ran on."""
+    """The machine that a run ran on."""
 
     platform: str
     cpu: str
@@ -72,28 +69,38 @@ class Hardware(Part):
 
 
 class Process(Part):
-    """Who runs a run: by it a reader tells a run that goes on from one whose process was killed."""
+    """The process of a run.
+
+    With it a reader tells a run that goes on from one whose process was killed.
+    """
 
     host: str
     pid: int
     started: str | None
-    """When the process began, as the system says it; None where it can't be asked. A number may come back, with another start."""
+    """The process's start as the system writes it; None where it can't be asked.
+
+    A process number may come back, with another start.
+    """
 
     @classmethod
     def this(cls) -> Self:
-        """The process that asks."""
-        return cls(host=socket.gethostname(), pid=os.getpid(), started=_process_start(os.getpid()))
+        """Return the current process."""
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), pid=pid, started=_process_start(pid))
 
     @property
     def is_alive(self) -> bool | None:
-        """None where it can't be known: the process ran on another machine, or the system does not say."""
+        """True if the process still runs, or None if that can't be known.
+
+        It is not known of another machine, nor where the system gives no start times.
+        """
         if self.started is None or self.host != socket.gethostname():
             return None
         return _process_start(self.pid) == self.started
 
 
 class Tracked(Part):
-    """Where W&B has the run. Never a key."""
+    """A run's address at W&B, never its key."""
 
     mode: Literal["online", "offline", "disabled"]
     """How the run was tracked in the end: a server that can't be reached makes it offline."""
@@ -117,7 +124,7 @@ class Scores(Part):
 
 
 class Slice(Part):
-    """Errors among the rows with one level of one column."""
+    """Errors over the rows with one level of one column."""
 
     column: str
     level: str
@@ -128,70 +135,74 @@ class Slice(Part):
 
 
 class Conformal(Part):
-    """The band around a prediction that holds the truth with probability `level`, learnt on val, tried on the scored split."""
+    """A band around predictions that holds the truth with probability `level`.
+
+    It is calibrated on val and tried on the scored split.
+    """
 
     level: float
     half_width: float
     coverage: float
     n_val: int | None = None
     likely: tuple[float, float] | None = None
-    """Between which shares of new rows it holds, as far as so few val rows can promise."""
+    """Lowest and highest share of new rows that it likely holds, given so few val rows."""
 
 
 class Verdict(Part):
-    """The run's judgement in words."""
+    """The run's judgement as a sentence."""
 
     kind: VerdictKind
     line: str
     baseline: str | None = None
     """The baseline that the line speaks of; None where it speaks of none."""
     n_rows_needed: int | None = None
-    """Scored rows that would tell, about, where these can't."""
+    """About how many scored rows would decide it, where these can't."""
 
 
 class BaselineStanding(Part):
-    """A baseline's error on training rows that were held out from it."""
+    """A baseline's error on training rows that were held out from its fit."""
 
     rmse: Interval
     behind: Interval | None
-    """RMSE minus that of the strongest baseline, paired; None for the strongest itself."""
+    """RMSE minus that of the strongest baseline, paired, or None for the strongest itself."""
     is_tied: bool
-    """The held-out rows can't part it from the strongest."""
+    """True if the held-out rows can't tell it apart from the strongest."""
 
 
 class BaselineChoice(Part):
-    """How the baselines did in cross-validation on the training rows, by which the strongest is chosen."""
+    """The choice of the strongest baseline by cross-validation on the training rows."""
 
     standings: dict[str, BaselineStanding]
-    """The strongest first."""
+    """Each baseline's standing, the strongest first."""
     n_fits: int
     n_rows: int
 
 
 class CutShort(Part):
-    """Training that ended while val was still getting better, and not by early stopping."""
+    """A training that ended while val was still getting better, without early stopping."""
 
     metric: str
     best_epoch: int
     """Counted from 1, as people read it."""
     n_epochs: int
     gain: float
-    """By how much the metric's error fell over the last epochs, as a share of what it was."""
+    """Fall of the metric's error over the last epochs, as a share of what it was."""
     n_gained: int
-    """The epochs over which it did."""
+    """Number of epochs over which the error fell by `gain`."""
     way_out: str
 
     @property
     def line(self) -> str:
-        """In words."""
+        """The finding as a sentence."""
         return (
-            f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, and {self.metric} was still getting "
-            f"better, by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
+            f"Training was cut short: epoch {self.best_epoch} of {self.n_epochs} was the best, "
+            f"and {self.metric} was still getting better, "
+            f"by {100 * self.gain:.2g} % over the last {self.n_gained}; try {self.way_out}."
         )
 
 
 class Judgement(Part):
-    """What the scored split says."""
+    """The scores of a run, its baselines and the verdict."""
 
     scored_on: Literal["test", "val"]
     scores: Scores
@@ -212,18 +223,26 @@ class Judgement(Part):
 
 
 def _process_start(pid: int) -> str | None:
-    """When a process began, in the system's own words; None if there is no such process, or no way to ask."""
+    """Return when a process began, as the system writes it.
+
+    None if there is no such process, or no way to ask.
+    """
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").is_file():
         try:
-            # The name in parentheses may hold spaces; the state comes first after it, the start time 19 fields later.
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            text = stat.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
+        # The name in parentheses may hold spaces. The state comes first after it, the start time 19
+        # fields later.
+        fields = text.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     try:
-        asked = subprocess.run(  # noqa: S603
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        asked = subprocess.run(  # noqa: S603 - a fixed command and a number
+            ["ps", "-o", "lstart=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError:
         return None

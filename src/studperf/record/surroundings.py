@@ -1,4 +1,4 @@
-"""What surrounds a run: commit, lock file, versions, hardware, the time."""
+"""A run's surroundings: commit, lock file, versions, hardware, the time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import platform
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from studperf.config.git import read_commit
 from studperf.config.paths import project_root
 from studperf.record.files import COMMIT
 from studperf.record.shape import Git, Hardware
-
-if TYPE_CHECKING:
-    pass  # brings torch, and reading a record needs none
 
 _PACKAGES = (
     "studperf",
@@ -34,22 +30,28 @@ _PACKAGES = (
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_git() -> Git | None:
-    """The checkout's commit, or in an image the one that it was built for; None for an installed package or without git."""
+    """Return the checkout's commit, or in an image the commit that it was built for.
+
+    None for an installed package or without git.
+    """
     if (read := read_commit()) is not None:
         return Git(commit=read[0], is_dirty=read[1])
     built_for = os.environ.get(COMMIT, "")
-    return (
-        Git(commit=built_for, is_dirty=False) if re.fullmatch("[0-9a-f]{40}", built_for) else None
-    )
+    if not re.fullmatch("[0-9a-f]{40}", built_for):
+        return None
+    return Git(commit=built_for, is_dirty=False)
 
 
 def read_lock_hash() -> str | None:
-    """sha256 of the names and versions in `uv.lock`; None for an installed package."""
+    """Return the sha256 of the names and versions in `uv.lock`.
+
+    None for an installed package.
+    """
     lock = project_root() / "uv.lock"
     if not lock.is_file():
         return None
@@ -59,7 +61,7 @@ def read_lock_hash() -> str | None:
 
 
 def read_versions() -> dict[str, str]:
-    """Of Python and the packages that can change a result."""
+    """Return the versions of Python and of the packages that can change a result."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -70,7 +72,7 @@ def read_versions() -> dict[str, str]:
 
 
 def read_hardware(accelerator: str, n_threads: int) -> Hardware:
-    """What the run runs on."""
+    """Return the hardware that the run runs on."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -1,4 +1,7 @@
-"""What follows the fit, for a run alone and for one of a stack: judgement and pictures, then the bundle."""
+"""The steps after the fit: judgement and plots, then the bundle.
+
+They are the same for a run alone and for one of a stack.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def judge_and_draw(
         config: of the run.
         record: of the run.
         folder: of the run.
-        console: told of baselines that take long.
+        console: shows which baselines take long.
         reference: the baselines' predictions, where an earlier run on the same rows made them.
 
     Returns:
@@ -57,7 +60,9 @@ def export_if_asked(
     tracker: Tracker,
     console: Console,
 ) -> None:
-    """Write the run's bundle where `export` asks for it: always, or for runs that are live at W&B.
+    """Write the run's bundle if `export` asks for it.
+
+    It may ask always, or for runs that are live at W&B.
 
     Raises:
         ExportError: the graph does not give what torch gives, or can't be made.

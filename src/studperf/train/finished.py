@@ -1,4 +1,4 @@
-"""A run that has finished, read back from its folder."""
+"""A finished run, read back from its folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _N_TRIED = 100_000
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's model, ready to predict."""
+    """A finished run with its model, ready to predict."""
 
     folder: Path
     record: RunRecord
@@ -33,18 +33,20 @@ class FinishedRun:
 
     @classmethod
     def load(cls, folder: Path) -> FinishedRun:
-        """Reads a run folder.
+        """Read a run's folder.
 
         Raises:
-            RunError: the folder is no run, the run has not finished, or its weights are not those of the record.
+            RunError: the folder is no run, the run has not finished, or its weights are not those
+                of the record.
         """
         from studperf.record.files import read_encoder
         from studperf.record.record import RunRecord
 
-        record = RunRecord.load(folder)  # refused, if it is, before torch is imported
+        record = RunRecord.load(folder)  # refuses what is no run, before torch is imported
         if record.status != "finished" or record.judgement is None:
             raise RunError(
-                f"{folder}: is {record.status}; go on with it first: python -m studperf.train resume={folder}"
+                f"{folder}: is {record.status}; go on with it first: "
+                f"python -m studperf.train resume={folder}"
             )
         config = load(record.config, is_trusted=False)
 
@@ -55,23 +57,27 @@ class FinishedRun:
 
         encoder = read_encoder(folder)
         module = build_module(config, encoder.features, torch.zeros(2).numpy())
-        # The order of a sum depends on the number of threads, and the recorded numbers are to be found to the last bit.
+        # The order of a sum depends on the number of threads, and the recorded numbers are to be
+        # found to the last bit.
         torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
         sha256 = load_best(module, folder)
         if sha256 != record.weights_sha256:
             raise RunError(
-                f"{folder}: the weights have sha256 {sha256}, the record says {record.weights_sha256}: the file was changed"
+                f"{folder}: the weights have sha256 {sha256}, "
+                f"the record says {record.weights_sha256}: the file was changed"
             )
         return cls(folder, record, config, encoder, module)
 
     def predict(self, table: Table) -> FloatArray:
-        """(N,) in the target's unit."""
+        """Return the predictions, (N,), in the target's unit."""
         from studperf.data.tensors import encode_table
 
         return self.module.predict_rows(encode_table(table, self.encoder))
 
     def read_scored(self) -> list[Table]:
-        """The rows that the run was scored on, and val, read again from where they came; of large parts the first rows.
+        """Return the rows that the run was scored on, and val, read from their source again.
+
+        Of large parts these are the first rows.
 
         Raises:
             RunError: the rows are others now, or fall into other parts.
@@ -80,29 +86,33 @@ class FinishedRun:
 
         facts = self.record.data
         with open_good_rows(self.config.data) as rows:
-            if (rows.origin.md5, rows.origin.is_simulated) != (facts.md5, facts.is_simulated):
-                was, now = (
-                    f"md5 {md5}" if md5 else "simulated rows"
-                    for md5 in (facts.md5, rows.origin.md5)
-                )
+            origin = rows.origin
+            if origin.md5 != facts.md5 or origin.is_simulated != facts.is_simulated:
+                was = _name_rows(facts.md5)
+                now = _name_rows(origin.md5)
                 raise RunError(
-                    f"{self.folder}: the run was trained on {was}, and {facts.path or 'its source'} now gives {now}; bring the rows back"
+                    f"{self.folder}: the run was trained on {was}, "
+                    f"and {facts.path or 'its source'} now gives {now}; bring the rows back"
                 )
             if rows.split.sha256 != facts.split_sha256:
                 raise RunError(
-                    f"{self.folder}: these rows split differently than when the run was recorded ({rows.split.sha256})"
+                    f"{self.folder}: these rows split differently than when the run was recorded "
+                    f"({rows.split.sha256})"
                 )
             return scored_tables(rows, self.record)
 
 
+def _name_rows(md5: str | None) -> str:
+    """Return a message's name of rows: their md5, or that they are simulated."""
+    return f"md5 {md5}" if md5 else "simulated rows"
+
+
 def scored_tables(rows: Rows, record: RunRecord) -> list[Table]:
-    """Val and, where it was opened, test, in their order: the rows whose predictions are known; of large parts the first `_N_TRIED`."""
-    names = [
-        "val",
-        *(
-            ["test"]
-            if record.judgement is not None and record.judgement.scored_on == "test"
-            else []
-        ),
-    ]
-    return [rows.table(vars(rows.split)[name][:_N_TRIED]) for name in names]
+    """Return val and, if it was opened, test, with their rows in the order of predictions.
+
+    Of large parts these are the first `_N_TRIED` rows.
+    """
+    parts = [rows.split.val]
+    if record.judgement is not None and record.judgement.scored_on == "test":
+        parts.append(rows.split.test)
+    return [rows.table(part[:_N_TRIED]) for part in parts]

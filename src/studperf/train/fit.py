@@ -1,4 +1,4 @@
-"""One fit: the Trainer, what it keeps on disk as it goes, and what the terminal shows."""
+"""One fit: the Trainer, the checkpoints that it keeps, and what the terminal shows."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ from studperf.train.checkpoints import EpochBar, Keeper, LocalCheckpoints
 from studperf.train.datamodule import TableDataModule
 from studperf.train.module import ScoreModule
 
-# Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two cores, 64-32 MLP: 193 against 180 us a
-# step; four times the CPU when the cores are busy). TabM and FT-Transformer on 8,000 rows are above it.
+# Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two
+# cores, 64-32 MLP: 193 against 180 us a step; four times the CPU when the cores are busy). TabM and
+# FT-Transformer on 8,000 rows are above it.
 ONE_THREAD_FLOPS = 1e8
+# The Trainer's arguments with which steps can be made by the chunk, the default first.
 _CHUNKED: dict[str, tuple[Any, ...]] = {
     "precision": ("32-true", "32", 32, None),
     "accumulate_grad_batches": (1,),
@@ -47,14 +49,15 @@ _CHUNKED: dict[str, tuple[Any, ...]] = {
     "num_nodes": (1,),
     "strategy": ("auto",),
 }
-"""The Trainer's arguments with which steps can be made by the chunk, the default first."""
+# Training was cut short if the best epoch is among the last twentieth of all (at least the very
+# last one), and the error fell by at least these shares over the last fifth, or the last half, of
+# the epochs. A learning rate that has come to rest gains less; one that a schedule takes to 0 gains
+# little in its last fifth even where training has hardly begun.
 _LAST_EPOCHS = 20
-"""Training is cut short where the best epoch is among the last twentieth of all, the very last one at least,"""
 _LATE_GAINS = {5: 0.001, 2: 0.003}
-"""and the error fell by at least these shares over the last fifth, or the last half, of the epochs. A
-rate that has come to rest gains less; one that a schedule takes to 0 gains little in its last fifth
-even where training has hardly begun."""
-_NO_MATTER = frozenset(
+# Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act
+# upon, step by step.
+_SAME_FOR_CHUNKS = frozenset(
     (
         "_target_",
         "max_epochs",
@@ -66,7 +69,6 @@ _NO_MATTER = frozenset(
         "benchmark",
     )
 )
-"""Arguments that hold for a chunk of steps as for each of them. Any other one is lightning's to act upon, step by step."""
 _STEP_HOOKS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward"),
     *("on_after_backward", "on_before_optimizer_step"),
@@ -83,10 +85,11 @@ def fit(
     callbacks: Sequence[Callback] = (),
     environment: ClusterEnvironment | None = None,
 ) -> None:
-    """Trains, or goes on from the last checkpoint where there is one, and loads the best weights into the module.
+    """Train, or go on from the last checkpoint, and load the best weights into the module.
 
-    Of several processes each trains on its share; the first one alone writes, and has the best weights in the end.
-    Callbacks beside our own find the epoch's row in `record.history` at `on_train_epoch_end`. The environment knows of other machines.
+    Of several processes each trains on its share; the first one alone writes, and has the best
+    weights in the end. Callbacks beside our own find the epoch's row in `record.history` at
+    `on_train_epoch_end`. The environment knows of other machines.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; what is older than a second is kept.
@@ -97,6 +100,7 @@ def fit(
     if not last.is_file():
         record.history = []
     monitor = config.monitor
+
     # Not strict: the metric is always there, but for an epoch that trainer.max_steps cuts short.
     early = EarlyStopping(
         monitor.metric,
@@ -109,20 +113,24 @@ def fit(
     keeper = Keeper(record, folder, monitor)
     bar = [EpochBar(console, keeper)] if config.progress else []
     reason = why_stepwise(config, callbacks)
-    data.is_chunked, data.prepare = reason is None, module.flatten
+    data.is_chunked = reason is None
+    data.prepare = module.flatten
     if data.is_chunked:
         module.take_chunks(len(data.train_batches()))
-    LOG.info(
-        "lightning is called for many steps at once"
-        if reason is None
-        else f"lightning is called for each step: {reason}"
-    )
+    if reason is None:
+        LOG.info("lightning is called for many steps at once")
+    else:
+        LOG.info("lightning is called for each step: %s", reason)
+
+    ours = [early, keeper, *bar]
     trainer = build_trainer(
-        config, folder, [early, keeper, *bar, *callbacks], environment, clips=reason is not None
+        config, folder, [*ours, *callbacks], environment, clips=reason is not None
     )
+
     with _quiet_lightning():
         record.hardware = read_hardware(trainer.strategy.root_device.type, n_threads)
         _run_trainer(trainer, module, data, last if last.is_file() else None)
+
     if not trainer.is_global_zero:
         return
     record.is_stopped_early = early.stopped_epoch > 0
@@ -130,7 +138,7 @@ def fit(
 
 
 def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder: Path) -> None:
-    """Loads the weights of the best epoch into the module, and records which they are.
+    """Load the weights of the best epoch into the module, and record which they are.
 
     Raises:
         RunError: no epoch came to its end.
@@ -138,7 +146,8 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
     """
     if not record.history:
         raise RunError(
-            "No epoch came to its end, so there is nothing to judge. Raise trainer.max_steps or trainer.max_time, or drop it."
+            "No epoch came to its end, so there is nothing to judge. "
+            "Raise trainer.max_steps or trainer.max_time, or drop it."
         )
     monitor = config.monitor
     record.best_epoch = _best_epoch(record, monitor.metric, monitor.mode)
@@ -148,7 +157,10 @@ def take_best(module: ScoreModule, config: RunConfig, record: RunRecord, folder:
 
 
 def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
-    """Return what says that training ended too early: the last epochs were the best, and early stopping did not end it."""
+    """Return the finding that training ended too early, or None if it did not.
+
+    It did if the last epochs were the best, and early stopping did not end it.
+    """
     n_epochs, best = len(record.history), record.best_epoch
     if record.is_stopped_early or best is None:
         return None
@@ -187,26 +199,31 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
     max_epochs = int(config.trainer["max_epochs"])
     if n_epochs >= max_epochs:
         return f"trainer.max_epochs={2 * max_epochs}"
-    limits = [key for key in ("max_steps", "max_time") if config.trainer.get(key) not in (None, -1)]
-    return f"a larger {' or '.join(f'trainer.{key}' for key in limits) or 'trainer.max_epochs'}"
+    unlimited = (None, -1)
+    limits = ("max_steps", "max_time")
+    limiting = [key for key in limits if config.trainer.get(key) not in unlimited]
+    names = " or ".join(f"trainer.{key}" for key in limiting)
+    return f"a larger {names or 'trainer.max_epochs'}"
 
 
 def why_stepwise(config: RunConfig, callbacks: Sequence[Callback]) -> str | None:
-    """Why lightning must be called for every single step; None where it may be called for a chunk of them.
+    """Return why lightning must be called for every single step, or None if it need not be.
 
-    A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning then sees no single batch.
+    A chunk makes the same steps, to the last bit, and costs a fraction of the time; but lightning
+    then sees no single batch.
     """
     trainer = config.trainer
     for name, values in _CHUNKED.items():
         value = trainer.get(name, values[0])
-        if value not in values and not (
-            name == "devices" and isinstance(value, list) and len(value) == 1
-        ):
+        is_one_device = name == "devices" and isinstance(value, list) and len(value) == 1
+        if value not in values and not is_one_device:
             return f"trainer.{name}={value}"
-    if others := sorted(
-        name for name in trainer.keys() - _CHUNKED.keys() - _NO_MATTER if trainer[name] is not None
-    ):
-        return f"trainer.{others[0]} is set"
+
+    others = trainer.keys() - _CHUNKED.keys() - _SAME_FOR_CHUNKS
+    given = sorted(name for name in others if trainer[name] is not None)
+    if given:
+        return f"trainer.{given[0]} is set"
+
     for callback in callbacks:
         hooks = [
             name
@@ -225,10 +242,8 @@ def _run_trainer(
     try:
         # Our checkpoints hold tensors and plain values only, so that loading one can't run code.
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except (
-        KeyboardInterrupt,
-        SystemExit,
-    ) as error:  # lightning 2.6 turns Ctrl-C into SystemExit(1)
+    # lightning 2.6 turns Ctrl-C into SystemExit(1).
+    except (KeyboardInterrupt, SystemExit) as error:
         signal.signal(signal.SIGINT, handler)
         raise Interrupted(
             f"interrupted; go on with: python -m studperf.train resume={trainer.default_root_dir}"
@@ -236,21 +251,27 @@ def _run_trainer(
 
 
 def _best_epoch(record: RunRecord, metric: str, mode: str) -> int:
-    """The epoch whose weights `ModelCheckpoint` kept: the first of the best, values that are no numbers left aside.
+    """Return the epoch whose weights `ModelCheckpoint` kept: the first of the best.
+
+    Values that are no numbers are left aside.
 
     Raises:
         DivergedError: no epoch gave a finite value.
     """
     finite = [
-        (float(row[metric]), i)
-        for i, row in enumerate(record.history)
+        (float(row[metric]), epoch)
+        for epoch, row in enumerate(record.history)
         if math.isfinite(row[metric])
     ]
     if not finite:
         raise DivergedError(
-            f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, or set trainer.gradient_clip_val."
+            f"Training diverged: {metric} was never a finite number. Lower optimizer.lr, "
+            "or set trainer.gradient_clip_val."
         )
-    return min(finite, key=lambda pair: (pair[0] if mode == "min" else -pair[0], pair[1]))[1]
+    if mode == "max":
+        finite = [(-value, epoch) for value, epoch in finite]
+    _, best = min(finite)
+    return best
 
 
 def build_trainer(
@@ -261,7 +282,7 @@ def build_trainer(
     *,
     clips: bool = True,
 ) -> pl.Trainer:
-    """The Trainer that the configuration describes, with our callbacks.
+    """Build the Trainer that the configuration describes, with our callbacks.
 
     Args:
         config: its trainer is read.
@@ -271,14 +292,18 @@ def build_trainer(
         clips: whether the Trainer clips gradients; a module that makes its steps itself does.
 
     Raises:
-        ConfigError: lightning refused the arguments, for instance a GPU where there is none, or lacks a package for them.
+        ConfigError: lightning refused the arguments, for instance a GPU where there is none, or
+            lacks a package for them.
     """
     module, _, name = str(config.trainer["_target_"]).rpartition(".")
-    dropped = (
-        {"_target_"} if clips else {"_target_", "gradient_clip_val", "gradient_clip_algorithm"}
-    )
+    dropped = {"_target_"}
+    if not clips:
+        dropped |= {"gradient_clip_val", "gradient_clip_algorithm"}
     arguments = {key: value for key, value in config.trainer.items() if key not in dropped}
-    plugins = [LocalCheckpoints(), *([] if environment is None else [environment])]
+
+    plugins: list[Any] = [LocalCheckpoints()]
+    if environment is not None:
+        plugins.append(environment)
     try:
         with _quiet_lightning():
             trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
@@ -291,39 +316,52 @@ def build_trainer(
             )
     except (MisconfigurationException, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
-    # With deterministic algorithms torch fills fresh tensors with NaN, to betray who reads what was never written: a fifth of a step on a GPU.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+    # With deterministic algorithms torch fills fresh tensors with NaN, to expose a read of what was
+    # never written. That costs a fifth of a step on a GPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # no stub
     if not isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
-        # `import lightning` sets this for fork safety; with a CUDA build of torch and no driver it costs 110 us in every optimizer step.
+        # `import lightning` sets this for fork safety. With a CUDA build of torch and no driver it
+        # costs 110 us in every optimizer step.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     return trainer
 
 
 def set_threads(config: RunConfig, module: ScoreModule, rows: Batch) -> int:
-    """Sets torch's threads: as asked, or by the arithmetic of one forward pass. Returns their number."""
-    n_threads = (
-        config.threads
-        if isinstance(config.threads, int)
-        else choose_threads(module, rows, config.batch_size)
-    )
+    """Set the number of torch's threads, and return it.
+
+    It is as asked, or follows from the arithmetic of one forward pass.
+    """
+    if isinstance(config.threads, int):
+        n_threads = config.threads
+    else:
+        n_threads = choose_threads(module, rows, config.batch_size)
     torch.set_num_threads(n_threads)
     return n_threads
 
 
 def choose_threads(module: ScoreModule, rows: Batch, batch_size: int) -> int:
-    """One thread if a batch's forward pass takes fewer than `ONE_THREAD_FLOPS`, else one a core."""
-    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of parameters: a copy that asks for none.
+    """Return one thread for a cheap forward pass, else one for each core.
+
+    Cheap is a batch that takes fewer operations than `ONE_THREAD_FLOPS`.
+    """
+    # torch 2.15's counter hooks into whatever asks for a gradient, and fails on views of
+    # parameters: hence a copy that asks for none.
     probe = copy.deepcopy(module.model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe(rows[0][:batch_size], rows[1][:batch_size])
-    n_cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    )
-    return 1 if counter.get_total_flops() < ONE_THREAD_FLOPS else n_cores
+    if counter.get_total_flops() < ONE_THREAD_FLOPS:
+        return 1
+    # Not every system says on which cores a process may run.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_best(module: ScoreModule, folder: Path) -> str:
-    """Puts the best epoch's weights into the module, on the CPU and in single precision; returns their sha256.
+    """Load the best epoch's weights into the module and return their sha256.
+
+    The module ends on the CPU, in single precision.
 
     Raises:
         RunError: the checkpoint is missing, damaged, or of another model.
@@ -340,20 +378,23 @@ def load_best(module: ScoreModule, folder: Path) -> str:
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
-    """Of names, shapes and values, in the order of names."""
+    """Return the sha256 of names, shapes and values, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        digest.update(
-            f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + tensor.numpy().tobytes()
-        )
+        heading = f"{name}{tuple(tensor.shape)}{tensor.dtype}"
+        digest.update(heading.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Lightning's banners and advice are about DataLoaders and loggers that we do not use; its errors stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    """Silence lightning's banners and advice, but not its errors.
+
+    They are about DataLoaders and loggers that we do not use.
+    """
+    names = ("lightning.pytorch", "lightning.fabric")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Rows that a process has prepared already, kept for the next run on the same ones."""
+"""Prepared rows of a process, kept for the next run on the same ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The plan of a multirun: every run that it is to make, written down before the first one begins.
+"""The plan of a multirun: every run that it is to make, written before the first one begins.
 
-Who goes on with an interrupted multirun finds there the runs that were never begun.
+With it a resumed multirun finds the runs that were never begun.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from studperf.config.run import RunConfig
 
 PLAN = "plan.yaml"
+# Holds the words and the configuration of the runs of `repeat=`.
 REPEAT = "repeat.yaml"
-"""Of the runs of `repeat=`: their words, and their configuration."""
 _OUR_MODELS = "studperf.models."
 _NAMES_CODE = "_target_"
 _INTERPOLATES = "${"
@@ -45,7 +45,7 @@ class Planned:
 
     @property
     def plain_words(self) -> list[str]:
-        """Its words as a record has them."""
+        """The run's words as a record has them."""
         return [word.lstrip("+") for word in self.words]
 
     def find_begun(self, folder: Path) -> list[Path]:
@@ -56,19 +56,21 @@ class Planned:
         return sorted(record.parent for record in records)
 
     def compose(self, folder: Path) -> RunConfig:
-        """Return its configuration, composed from its words as on the first day.
+        """Return the run's configuration, composed from its words as on the first day.
 
         Args:
             folder: the multirun's, which messages name.
 
         Raises:
-            RunError: its words name code, or what the environment holds: these are for a person to type, not for a file to bring.
+            RunError: its words name code, or what the environment holds: these are for a person to
+                type, not for a file to bring.
             ConfigError: the configuration is refused, or can't be composed any more.
         """
         config = _compose_words(self.words)
         if config is None:
             raise RunError(
-                f"{folder / PLAN}: run {self.number} was asked for with a word that is not taken from a file; "
+                f"{folder / PLAN}: run {self.number} was asked for with a word that is not taken "
+                "from a file; "
                 f"start it yourself: python -m studperf.train {' '.join(self.plain_words)}"
             )
         return config
@@ -96,7 +98,7 @@ class Plan:
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """Read the plan of a multirun's folder; None where none was written.
+        """Read the plan of a multirun's folder, or None if none was written.
 
         Raises:
             RunError: it can't be read.
@@ -117,8 +119,9 @@ class Plan:
             ) from error
         if not sweeps:
             raise RunError(f"{path}: is no plan of a multirun: it names no run")
-        described = zip(sweeps, repeats, strict=True)
-        runs = (Planned(i, tuple(words), n) for i, (words, n) in enumerate(described))
+        runs: list[Planned] = []
+        for words, n_runs in zip(sweeps, repeats, strict=True):
+            runs.append(Planned(len(runs), tuple(words), n_runs))
         return cls(tuple(runs))
 
     def save(self, folder: Path) -> None:
@@ -133,9 +136,12 @@ class Plan:
 
 
 class WritePlan(Callback):
-    """Hydra's hook by which a multirun writes its plan; a study has its own place for what it will try."""
+    """Callback of Hydra's by which a multirun writes its plan.
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - Hydra's signature
+    A study has its own place for what it will try.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - Hydra's
         """Write the plan below the multirun's folder, before its first run is composed."""
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -154,10 +160,11 @@ class WritePlan(Callback):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the runs of a folder have come.
+    """Progress of the runs of a folder.
 
     Args:
-        n_planned: how many there are to be; None for a multirun of an earlier version, which wrote no plan.
+        n_planned: how many there are to be; None for a multirun of an earlier version, which wrote
+            no plan.
         not_begun: number and own words, or the seed, of each that has not begun.
     """
 
@@ -166,7 +173,7 @@ class Progress:
 
 
 def find_progress(folder: Path) -> Progress:
-    """Return what the plan of a folder of several runs says, held against the runs that lie there.
+    """Return how far the runs of a folder of several have come, held against its plan.
 
     Raises:
         RunError: the plan can't be read.
@@ -180,6 +187,7 @@ def find_progress(folder: Path) -> Progress:
     plan = Plan.load(folder)
     if plan is None:
         return Progress(None)
+
     common = set.intersection(*(set(run.plain_words) for run in plan.runs))
     not_begun: list[str] = []
     for run in plan.runs:
@@ -192,8 +200,9 @@ def find_progress(folder: Path) -> Progress:
 def load_recorded(recorded: dict[str, Any], words: Sequence[str]) -> RunConfig:
     """Return the configuration of a run to go on with.
 
-    A model that is not ours is taken where the words that the run began with still give the same configuration, word by word, by way
-    of the user's own ./conf: then it is that folder which names the code, not the run's.
+    A model that is not ours is taken where the words that the run began with still give the same
+    configuration, word by word, by way of the user's own ./conf: then it is that folder which names
+    the code, not the run's.
 
     Raises:
         ConfigError: it is refused.
@@ -210,7 +219,10 @@ def load_recorded(recorded: dict[str, Any], words: Sequence[str]) -> RunConfig:
 
 
 def _compose_words(words: Sequence[str]) -> RunConfig | None:
-    """The configuration that words read from a file give; None where one of them may not come from there."""
+    """Return the configuration that words read from a file compose to.
+
+    None if one of them may not come from a file.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -224,11 +236,15 @@ def _compose_words(words: Sequence[str]) -> RunConfig | None:
 
 
 def _as_set(word: str) -> str:
-    """A value with `++`, which sets a key whether or not the YAML holds it; a choice of a group as it is."""
+    """Return a word with `++`, which sets a key whether or not the YAML holds it.
+
+    A choice of a group stays as it is.
+    """
     from studperf.config.line.overrides import group_names
 
     key = word.partition("=")[0]
-    is_choice = key.split("@")[0] in group_names() or "/" in key or key.startswith("~")
+    group = key.split("@")[0]
+    is_choice = group in group_names() or "/" in key or key.startswith("~")
     return word if is_choice else f"++{word}"
 
 
@@ -252,7 +268,7 @@ def _seeds_of_repeat(folder: Path) -> range:
 
 
 def holds_several(folder: Path) -> bool:
-    """Return whether a folder is that of several runs, begun or not."""
+    """Return True if a folder is that of several runs, begun or not."""
     from studperf.record.files import RECORD
 
     plans = [folder / REPEAT, folder / PLAN]

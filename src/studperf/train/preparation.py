@@ -1,4 +1,4 @@
-"""The way of the rows from a source up to a model, the same for every run."""
+"""The preparation of rows for a model, from their source on, the same for every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain of one run: from a checked configuration to a judged and recorded model."""
+"""One run, from a checked configuration to a judged and recorded model."""
 
 from __future__ import annotations
 
@@ -33,20 +33,27 @@ def run(
     console: Console | None = None,
     is_trial: bool = False,
 ) -> RunRecord:
-    """The whole way from a table to a judged run; everything that trains alone goes through here.
+    """Train, judge and record one run.
+
+    Every run that trains alone goes through here.
 
     Args:
         config: checked by `load`; `repeat` and `engine` are for `run_many`.
         overrides: the words of the command line, for the record.
-        folder: where the run lies: one to go on in, or one to make; a new one below `config.runs` by default.
-        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by then.
-        console: where the run is shown; the terminal by default.
-        is_trial: one of many runs of a study: the rows are prepared once a process, nothing is printed, and it ends with its predictions
-            for val. It is not judged or drawn, and the test split stays closed.
+        folder: the run's folder: one to go on in, or one to make; by default a new one below
+            `config.runs`.
+        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by
+            then.
+        console: the place to show the run; the terminal by default.
+        is_trial: True for a run of a study. Its rows are prepared once a process, nothing is
+            printed, and it ends with its predictions for val. It is not judged or drawn, and the
+            test split stays closed.
 
     Raises:
-        DataError: the table was refused, or (LeakError) a feature gives the target away; nothing was written.
-        TooLargeError: memory does not suffice for the model; where it did not even suffice to build it, nothing was written.
+        DataError: the table was refused, or (LeakError) a feature gives the target away; nothing
+            was written.
+        TooLargeError: memory does not suffice for the model; where it did not even suffice to build
+            it, nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
     with importing():
@@ -64,13 +71,19 @@ def run(
         from studperf.train.preparation import prepare
 
     choose_mode(config.tracking.wandb.mode)
-    # What lightning refuses, it refuses before there is a folder. Of a run's several processes, the first one speaks and writes.
+    # Built here so that lightning refuses its arguments before there is a folder.
+    # Of a run's several processes, only the first one prints and writes.
     environment = _find_environment(config)
     is_first = build_trainer(config, Path(config.runs), [], environment).is_global_zero
     if console is None or is_trial or not is_first:
         console = make_console(is_quiet=is_trial or not is_first)
-    with (prepare_again if is_trial else prepare)(config, console) as ready:
-        config, rows, encoder, data = ready.config, ready.rows, ready.encoder, ready.data
+
+    prepare_rows = prepare_again if is_trial else prepare
+    with prepare_rows(config, console) as ready:
+        config = ready.config
+        rows = ready.rows
+        encoder = ready.encoder
+        data = ready.data
         module = build_module(config, encoder.features, rows.target(rows.split.train))
         record, folder = open_run(
             config,
@@ -82,24 +95,18 @@ def run(
             folder,
             is_kept=is_first,
         )
+
         if not is_first:
-            with contextlib.suppress(Interrupted):  # which the first process tells
+            with contextlib.suppress(Interrupted):  # the first process reports it
                 fit(module, data, config, record, folder, console, callbacks, environment)
             return record
+
         with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
             with recorded(record, folder), enough_memory(config):
                 report.show_start(record, folder, console)
+                hooks = [LogEpochs(tracker, record), *callbacks]
                 with timed(record, "fit"):
-                    fit(
-                        module,
-                        data,
-                        config,
-                        record,
-                        folder,
-                        console,
-                        [LogEpochs(tracker, record), *callbacks],
-                        environment,
-                    )
+                    fit(module, data, config, record, folder, console, hooks, environment)
                 if is_trial:
                     predict_val(module, data, rows, folder)
                     return record
@@ -111,12 +118,15 @@ def run(
 
 
 def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
-    """What knows the other machines of a run on Vertex AI; None for a run of one machine, and where lightning knows by itself.
+    """Return lightning's cluster environment for a run on several machines of Vertex AI.
+
+    None for a run of one machine, and where lightning knows by itself.
 
     Raises:
         CloudError: CLUSTER_SPEC is broken.
     """
-    if config.trainer.get("num_nodes", 1) == 1 or not os.environ.get("CLUSTER_SPEC"):
+    is_one_machine = config.trainer.get("num_nodes", 1) == 1
+    if is_one_machine or not os.environ.get("CLUSTER_SPEC"):
         return None
     from studperf.cloud.container.environment import VertexEnvironment
 

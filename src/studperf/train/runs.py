@@ -1,4 +1,4 @@
-"""Several runs: one after another, or those of one architecture together as a stack."""
+"""Several runs: one after another, or together as a stack of one architecture."""
 
 from __future__ import annotations
 
@@ -35,23 +35,24 @@ from studperf.train.stack.trace import NotStackableError
 
 
 def repeat_jobs(config: RunConfig, words: Sequence[str], parent: Path, stem: str) -> list[Job]:
-    """The runs that a configuration asks for, each with its own seed, in the folders `parent/<stem><seed>`."""
+    """Return the runs that a configuration asks for, each with its own seed.
+
+    Their folders are `parent/<stem><seed>`.
+    """
     if config.repeat == 1:
         return [Job(config, words, parent / f"{stem}{config.seed}")]
     kept = [word for word in words if not word.startswith(("repeat=", "seed="))]
-    seeds = range(config.seed, config.seed + config.repeat)
-    return [
-        Job(
-            config.model_copy(update={"seed": s, "repeat": 1}),
-            [*kept, f"seed={s}"],
-            parent / f"{stem}{s}",
-        )
-        for s in seeds
-    ]
+    jobs = []
+    for seed in range(config.seed, config.seed + config.repeat):
+        own = config.model_copy(update={"seed": seed, "repeat": 1})
+        jobs.append(Job(own, [*kept, f"seed={seed}"], parent / f"{stem}{seed}"))
+    return jobs
 
 
 def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job]]:
-    """A new folder for the runs of `repeat=`, with what is needed to go on in it later.
+    """Make a new folder for the runs of `repeat=`, and return it with its runs.
+
+    It holds what is needed to go on in it later.
 
     Raises:
         RunError: the folder can't be made.
@@ -68,16 +69,18 @@ def open_repeat(config: RunConfig, words: Sequence[str]) -> tuple[Path, list[Job
 
 
 def drop_empty(folder: Path) -> None:
-    """Takes the folder of `repeat=` away again where each of its runs was refused before it began."""
+    """Remove the folder of `repeat=` if each of its runs was refused before it began."""
     if not any(folder.glob(f"*/{RECORD}")):
         (folder / REPEAT).unlink()
         folder.rmdir()
 
 
 def find_jobs(folder: Path) -> list[Job]:
-    """The runs of a folder of several to go on with: all of a `repeat=`, and of a multirun those that have not finished.
+    """Return the runs of a folder of several that are to be gone on with.
 
-    Of a multirun these are also the ones that never began; one of an earlier version wrote no plan, and is known by what lies there.
+    Of a `repeat=` these are all runs. Of a multirun they are those that have not finished, and
+    those that never began; a multirun of an earlier version wrote no plan, and is known by what
+    lies there.
 
     Raises:
         ConfigError: the configuration that lies there is refused.
@@ -87,9 +90,9 @@ def find_jobs(folder: Path) -> list[Job]:
         saved = yaml.safe_load((folder / REPEAT).read_text(encoding="utf-8"))
         config = load_recorded(saved["config"], saved["overrides"])
         return repeat_jobs(config, saved["overrides"], folder, "seed")
-    begun = {
-        path.parent: RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))
-    }
+
+    paths = sorted(folder.glob(f"*/{RECORD}"))
+    begun = {path.parent: RunRecord.load(path.parent) for path in paths}
     jobs = [
         Job(load_recorded(record.config, record.overrides), record.overrides, below)
         for below, record in begun.items()
@@ -99,7 +102,10 @@ def find_jobs(folder: Path) -> list[Job]:
 
 
 def _planned_jobs(folder: Path) -> list[Job]:
-    """The runs of a multirun's plan, but for those of which all seeds have begun: these are known by their records."""
+    """Return the runs of a multirun's plan, but for those whose seeds have all begun.
+
+    These are known by their records.
+    """
     plan = Plan.load(folder)
     jobs: list[Job] = []
     for planned in plan.runs if plan is not None else ():
@@ -111,16 +117,18 @@ def _planned_jobs(folder: Path) -> list[Job]:
 
 
 def multirun_stem(number: int, config: RunConfig) -> str:
-    """Return how the folder names of a multirun's run begin; its seed follows."""
+    """Return the beginning of the folder names of a multirun's run, which its seed ends."""
     return f"{number}_{config.model_name}_seed"
 
 
 def run_many(
     jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
 ) -> list[Result]:
-    """Does each job as `run_one` would do it; with `engine=stacked`, those that can be stacked are trained together.
+    """Run jobs one after another, or together as stacks.
 
-    As trials of a study, they end with their predictions for val, see `train.run`. A job whose folder holds a finished run is done already. One that fails does not stop the others.
+    Each job is run as `run_one` would; `engine=stacked` trains those together that can be. As
+    trials of a study, jobs end with their predictions for val, see `train.run`. A job whose folder
+    holds a finished run is done already. One that fails does not stop the others.
 
     Returns:
         For each job its record, or the error that it ended with.
@@ -129,27 +137,21 @@ def run_many(
         Interrupted: by Ctrl-C or SIGTERM; the message says how to go on.
     """
     results: dict[int, Result] = {}
-    told: set[str] = set()
+    # Reasons against a stack that were printed already.
+    shown: set[str] = set()
     groups: dict[str, list[int]] = {}
     for i, job in enumerate(jobs):
-        old = (
-            RunRecord.load(job.folder)
-            if job.folder is not None and (job.folder / RECORD).is_file()
-            else None
-        )
-        if old is not None and old.status == "finished":
-            results[i] = old
+        finished = _read_finished(job)
+        if finished is not None:
+            results[i] = finished
         else:
             groups.setdefault(_group_key(job, i), []).append(i)
+
     try:
         for group in groups.values():
-            results.update(
-                zip(
-                    group,
-                    _run_group([jobs[i] for i in group], run_one, console, told, is_trial=is_trial),
-                    strict=True,
-                )
-            )
+            members = [jobs[i] for i in group]
+            done = _run_group(members, run_one, console, shown, is_trial=is_trial)
+            results.update(zip(group, done, strict=True))
     except Interrupted as error:
         parents = {job.folder.parent for job in jobs if job.folder is not None}
         if len(jobs) == 1 or len(parents) != 1:
@@ -160,22 +162,38 @@ def run_many(
     return [results[i] for i in range(len(jobs))]
 
 
+def _read_finished(job: Job) -> RunRecord | None:
+    """Return the record of a job that has finished already, or None if it has not."""
+    if job.folder is None or not (job.folder / RECORD).is_file():
+        return None
+    record = RunRecord.load(job.folder)
+    return record if record.status == "finished" else None
+
+
 def _group_key(job: Job, number: int) -> str:
-    """Equal for jobs to be trained together; one that has a checkpoint goes on from there, alone."""
-    is_alone = job.config.engine == "ordinary" or (
-        job.folder is not None and (job.folder / LAST).is_file()
-    )
-    return str(number) if is_alone else stack_key(job.config)
+    """Return a key that is equal for jobs to be trained together.
+
+    A job that has a checkpoint goes on from there, alone.
+    """
+    has_checkpoint = job.folder is not None and (job.folder / LAST).is_file()
+    if job.config.engine == "ordinary" or has_checkpoint:
+        return str(number)
+    return stack_key(job.config)
 
 
 def _run_group(
-    jobs: Sequence[Job], run_one: RunOne, console: Console, told: set[str], *, is_trial: bool
+    jobs: Sequence[Job],
+    run_one: RunOne,
+    console: Console,
+    shown: set[str],
+    *,
+    is_trial: bool,
 ) -> list[Result]:
-    """The results of jobs that differ in nothing that would part them."""
+    """Return the results of jobs that may be trained together."""
     config = jobs[0].config
-    obstacle = (
-        find_obstacle(config) if len(jobs) > 1 else "a run alone has nothing to be stacked with"
-    )
+    obstacle: str | None = "a run alone has nothing to be stacked with"
+    if len(jobs) > 1:
+        obstacle = find_obstacle(config)
     try:
         if obstacle is None:
             return _run_stacks(jobs, console, is_trial=is_trial)
@@ -183,8 +201,9 @@ def _run_group(
         obstacle = f"model {config.model_name} can't be stacked: {error}"
     except _caught(is_trial=is_trial) as error:
         return [error] * len(jobs)
-    if config.engine == "stacked" and obstacle not in told:
-        told.add(str(obstacle))
+
+    if config.engine == "stacked" and obstacle not in shown:
+        shown.add(str(obstacle))
         console.print(
             f"engine=stacked: trained one after another instead: {obstacle}",
             style="yellow",
@@ -203,15 +222,20 @@ def _run_alone(job: Job, run_one: RunOne, *, is_trial: bool) -> Result:
 
 
 def _caught(*, is_trial: bool) -> type[Exception]:
-    """What does not stop the others: of a trial, out of memory and whatever else it does; of a run, what we foresaw."""
+    """Return the class of errors that do not stop the other runs.
+
+    Of a trial it is every error, out of memory included; of a run, those that we foresaw.
+    """
     return Exception if is_trial else StudperfError
 
 
 def _run_stacks(jobs: Sequence[Job], console: Console, *, is_trial: bool) -> list[Result]:
     results: list[Result] = []
     reference: Reference | None = None
-    with (prepare_again if is_trial else prepare)(jobs[0].config, console) as ready:
-        size = stack_size(jobs[0].config.batch_size, len(ready.rows.split.train))
+    config = jobs[0].config
+    prepare_rows = prepare_again if is_trial else prepare
+    with prepare_rows(config, console) as ready:
+        size = stack_size(config.batch_size, len(ready.rows.split.train))
         for start in range(0, len(jobs), size):
             done, reference = _run_stack(
                 jobs[start : start + size], ready, reference, console, is_trial=is_trial
@@ -228,28 +252,42 @@ def _run_stack(
     *,
     is_trial: bool,
 ) -> tuple[list[Result], Reference | None]:
-    """One stack: opened, trained, and each member judged."""
-    config, target = jobs[0].config, ready.rows.target(ready.rows.split.train)
-    if (device := build_trainer(config, Path(config.runs), []).strategy.root_device.type) != "cpu":
+    """Train one stack and judge each of its members."""
+    config = jobs[0].config
+    target = ready.rows.target(ready.rows.split.train)
+    trainer = build_trainer(config, Path(config.runs), [])
+    device = trainer.strategy.root_device.type
+    if device != "cpu":
         raise NotStackableError(
             f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)"
         )
     modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
     with enough_memory(config):
         stack = Stack(modules, ready.data.table.part("train"))
+
     members: list[Member] = []
     results: list[Result] = []
     with _recorded_together(members), enough_memory(config):
         for job, module in zip(jobs, modules, strict=True):
-            at = (ready.rows, ready.leaks, ready.encoder, module.n_parameters, job.folder)
-            members.append(Member(job.config, module, *open_run(job.config, job.overrides, *at)))
+            record, folder = open_run(
+                job.config,
+                job.overrides,
+                ready.rows,
+                ready.leaks,
+                ready.encoder,
+                module.n_parameters,
+                job.folder,
+            )
+            members.append(Member(job.config, module, record, folder))
+
         report.show_stack([(member.record, member.folder) for member in members], console)
         started = time.monotonic()
         fit_stack(stack, members, ready.data, console)
         for member in members:
-            member.record.timings_s["fit"] = round(
-                member.record.timings_s.get("fit", 0.0) + time.monotonic() - started, 3
-            )
+            timings = member.record.timings_s
+            earlier = timings.get("fit", 0.0)
+            timings["fit"] = round(earlier + time.monotonic() - started, 3)
+
         for member in members:
             try:
                 reference = _conclude(member, ready, reference, console, is_trial=is_trial)
@@ -267,7 +305,10 @@ def _conclude(
     *,
     is_trial: bool,
 ) -> Reference | None:
-    """Best weights, judgement, plots, bundle and tracking of one member; whatever ends it, its own record says so."""
+    """Load a member's best weights, then judge, draw, bundle and track it.
+
+    Whatever ends this, the member's own record says so.
+    """
     record, folder = member.record, member.folder
     with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
         with recorded(record, folder):
@@ -293,7 +334,10 @@ def _conclude(
 
 @contextmanager
 def _recorded_together(members: Sequence[Member]) -> Iterator[None]:
-    """Whatever ends the work inside, the records of the members that were not concluded say it."""
+    """Record what ends the work inside.
+
+    It goes into the records of all members that were not concluded.
+    """
     try:
         yield
     except KeyboardInterrupt as error:

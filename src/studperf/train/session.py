@@ -1,4 +1,6 @@
-"""Trains one model on one table, judges it against baselines and records it all; or several, one after another or together.
+"""Train one model on one table, judge it against baselines and record it all.
+
+Several runs are trained one after another, or together.
 
 python -m studperf.train model=mlp trainer.max_epochs=30
 python -m studperf.train -m model=linear,mlp,tabm seed=0,1,2
@@ -42,20 +44,27 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """What a command knows of its runs, while they run and at its end.
+    """The runs of one command: their folders, the runs that wait, and the errors.
 
-    The jobs of a multirun may run in processes of their own, on a launcher's. They hand back what they return, and change nothing here.
+    The jobs of a multirun may run in processes of their own, on a launcher's. They hand back what
+    they return, and change nothing here.
     """
 
     folders: set[Path] = field(default_factory=set)
-    """Of several runs: a multirun's, or a repeated run's."""
+    """The folder of a multirun, or of a repeated run."""
     waiting: list[Job] = field(default_factory=list)
     """Runs of a multirun that wait for the others, to be trained together."""
     errors: list[StudperfError] = field(default_factory=list)
-    """What runs were refused for, or ended with. Hydra would print each with a heading of its own."""
+    """Errors that runs were refused for or ended with.
+
+    They are kept, as Hydra would print each with a heading of its own.
+    """
 
     def run_job(self, cfg: DictConfig) -> list[Job | StudperfError]:
-        """Do what a composed configuration asks for; what is left of it goes to the command, by `end_jobs` in a multirun."""
+        """Run what a composed configuration asks for, and return what is left of it.
+
+        In a multirun that goes to the command by way of `end_jobs`.
+        """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
@@ -69,20 +78,26 @@ class Session:
             fault = describe_own_fault(error, str(cfg.model.get("_target_")))
             if fault is None:
                 raise
-            told = ModelCodeError(fault)
-            told.__cause__ = error
-            left = [told]
+            explained = ModelCodeError(fault)
+            explained.__cause__ = error
+            left = [explained]
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             self.take(left)
         return left
 
     def begin_multirun(self, folder: str) -> None:
-        """Note the folder of a multirun, whose runs are summed up at the end, however it ends."""
+        """Note the folder of a multirun.
+
+        Its runs are summed up at the end, however it ends.
+        """
         check_output("hydra.sweep.dir", Path(folder))
         self.folders.add(Path(folder))
 
     def end_jobs(self, results: Sequence[JobReturn]) -> None:
-        """Take what the jobs of a multirun returned; one that ended with an error of ours has it in the place of its value."""
+        """Take what the jobs of a multirun returned.
+
+        A job that ended with an error of ours has it in the place of its value.
+        """
         from hydra.core.utils import JobStatus
 
         for result in results:
@@ -106,12 +121,14 @@ class Session:
                 show_summary(folder, make_console())
 
     def messages(self) -> list[str]:
-        """Return the errors' messages; a fault that all runs share is told once."""
+        """Return the errors' messages, without repeating one that several runs share."""
         return list(dict.fromkeys(map(str, self.errors)))
 
 
 def resume(folder: Path) -> RunRecord:
-    """Go on with a run that was killed, interrupted or failed; a finished one is left as it is.
+    """Resume a run that was killed, interrupted or failed.
+
+    A finished one is left as it is.
 
     Raises:
         RunError: the folder is no run.
@@ -119,7 +136,7 @@ def resume(folder: Path) -> RunRecord:
     from studperf.record.record import RunRecord
     from studperf.train.plan import load_recorded
 
-    record = RunRecord.load(folder)  # says what is missing, before torch is imported
+    record = RunRecord.load(folder)  # refuses what is no run, before torch is imported
     if record.status == "finished":
         make_console().print(
             f"{folder} has finished; there is nothing to go on with.", soft_wrap=True, markup=False
@@ -130,7 +147,7 @@ def resume(folder: Path) -> RunRecord:
 
 
 def resume_several(folder: Path, session: Session) -> list[StudperfError]:
-    """Go on with each run of a folder of several that has not finished, begun or not.
+    """Resume each run of a folder of several that has not finished, begun or not.
 
     Returns:
         The errors that runs ended with.
@@ -149,7 +166,7 @@ def resume_several(folder: Path, session: Session) -> list[StudperfError]:
 
 
 def _resume_any(folder: Path, session: Session) -> list[Job | StudperfError]:
-    """Go on with a run, or with those of a folder of several."""
+    """Resume a run, or those of a folder of several."""
     from studperf.record.files import RECORD
     from studperf.train.plan import holds_several
 
@@ -167,7 +184,11 @@ def _run_jobs(jobs: Sequence[Job]) -> list[StudperfError]:
 
 
 def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfError]:
-    """Do what a composed configuration asks for; returns the runs that wait for others, and what some of several ended with."""
+    """Run what a composed configuration asks for.
+
+    Returns:
+        The runs that wait for others, and the errors that some of several ended with.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -178,6 +199,7 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
         raise ConfigError(
             f"cloud: a job is asked for on the command line: cloud={config.cloud.name}"
         )
+
     hydra = HydraConfig.get()
     words = [word.lstrip("+") for word in typed_words(hydra)]
     if config.resume is not None:
@@ -186,18 +208,20 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
                 f"resume goes on with the run's own configuration; drop {' '.join(others)}"
             )
         return _resume_any(Path(config.resume), session)
+
     check_output("runs", Path(config.runs))
     from studperf.data.source import find_source
 
-    find_source(config.data)  # a table that is not there is told before torch is imported
+    find_source(config.data)  # refuses a table that is not there, before torch is imported
     if hydra.mode == RunMode.MULTIRUN:
-        if config.trainer.get("devices") not in (1, None) or "ddp" in str(
-            config.trainer.get("strategy")
-        ):
+        has_devices = config.trainer.get("devices") not in (1, None)
+        if has_devices or "ddp" in str(config.trainer.get("strategy")):
             raise ConfigError(
-                "-m trains one run after another on one device; start runs of several processes one by one, without -m"
+                "-m trains one run after another on one device; "
+                "start runs of several processes one by one, without -m"
             )
         return _run_in_multirun(config, words, hydra)
+
     if config.repeat > 1:
         from studperf.train.runs import drop_empty, open_repeat
 
@@ -218,8 +242,9 @@ def _run_in_multirun(
 
     stem = multirun_stem(int(hydra.job.num), config)
     jobs = repeat_jobs(config, words, Path(hydra.sweep.dir), stem)
-    # Another sweeper wants each run's result before it chooses the next; the plain one knows all of them from the start.
-    # Of a launcher's jobs each has a process of its own, and stacks its own seeds alone.
+    # Another sweeper wants each run's result before it chooses the next; the plain one knows all of
+    # them from the start. Each job of a launcher has a process of its own, and stacks its own seeds
+    # alone.
     is_here = str(hydra.launcher._target_).endswith(".BasicLauncher")
     if config.engine == "stacked" and is_here and is_plain_multirun(hydra.sweeper._target_):
         return [*jobs]
@@ -235,14 +260,14 @@ def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
 def _run_several(
     jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
 ) -> list[Result]:
-    """Do each job, see `train.runs.run_many`, which brings torch and so is imported late."""
+    """Run several jobs with `train.runs.run_many`, which is imported late as it brings torch."""
     from studperf.train.runs import run_many
 
     return run_many(jobs, run_one, console, is_trial=is_trial)
 
 
 def main() -> int | None:
-    """The command."""
+    """Run the command."""
     from studperf.cloud.container.quoting import is_for_cloud
 
     sweeps.hand_over(Runner(run, _run_several), make_console)

@@ -1,4 +1,7 @@
-"""A fault in a model file of the user's own, told by its file, line and source line instead of by a traceback through the libraries."""
+"""Descriptions of errors in a user's own model file.
+
+They name the file, the line and its source instead of a traceback through the libraries.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from pathlib import Path
 
 from studperf.config.code.signature import module_file
 
+# Lines of an error's own message that are shown: torch appends pages to some.
 _MAX_LINES = 4
-"""Of an error's own message: torch appends pages to some."""
 
 
 def describe_own_fault(error: BaseException, target: str) -> str | None:
@@ -27,7 +30,9 @@ def describe_own_fault(error: BaseException, target: str) -> str | None:
         return None
     for link in _chain(error):
         if isinstance(link, SyntaxError) and link.filename and Path(link.filename) == file:
-            return _describe(link, file, link.lineno, (link.text or "").strip(), "")
+            source = (link.text or "").strip()
+            return _describe(link, file, link.lineno, source, "")
+
         frames = [
             frame
             for frame in traceback.extract_tb(link.__traceback__)
@@ -35,12 +40,13 @@ def describe_own_fault(error: BaseException, target: str) -> str | None:
         ]
         if frames:
             last = frames[-1]
-            return _describe(link, file, last.lineno, (last.line or "").strip(), last.name)
+            source = (last.line or "").strip()
+            return _describe(link, file, last.lineno, source, last.name)
     return None
 
 
 def is_raised_on_purpose(error: BaseException) -> bool:
-    """Return whether the statement that raised an error is a `raise`."""
+    """Return True if the statement that raised an error is a `raise`."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and (frames[-1].line or "").startswith("raise")
 
@@ -49,12 +55,20 @@ def _describe(error: BaseException, file: Path, line: int | None, source: str, n
     where = f", in {name}" if name and name != "<module>" else ""
     message = str(error.msg if isinstance(error, SyntaxError) else error).strip()
     kept = message.splitlines()[:_MAX_LINES]
-    what = "\n    ".join([f"{type(error).__name__}: {kept[0] if kept else ''}".rstrip(), *kept[1:]])
-    return f"the model's own code failed\n  {file}, line {line}{where}\n    {source}\n  {what}\n--debug shows the whole traceback"
+    first = kept[0] if kept else ""
+    headline = f"{type(error).__name__}: {first}".rstrip()
+    what = "\n    ".join([headline, *kept[1:]])
+    return (
+        "the model's own code failed\n"
+        f"  {file}, line {line}{where}\n"
+        f"    {source}\n"
+        f"  {what}\n"
+        "--debug shows the whole traceback"
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it came from."""
+    """Yield an error and those that it came from."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -1,6 +1,7 @@
-"""Reads a constructor's signature from source text, so that a node is checked before anything heavy is imported.
+"""Reading of a constructor's signature from source text, without importing its module.
 
-`import lightning` takes seconds; parsing the one file that defines `Trainer` takes milliseconds.
+A node of the configuration is checked before anything heavy is loaded: `import lightning` takes
+seconds, parsing the one file that defines `Trainer` takes milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ _VOCABULARY: dict[str, Any] = {
         name: getattr(typing, name)
         for name in ("Any", "Literal", "Optional", "Union", "List", "Dict", "Tuple")
     },
-    **{kind.__name__: kind for kind in (int, float, bool, str, list, dict, tuple)},
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "list": list,
+    "dict": dict,
+    "tuple": tuple,
     **{
         name: getattr(types, name)
         for name in vars(types)
@@ -34,12 +41,15 @@ _VOCABULARY: dict[str, Any] = {
 
 
 class TargetNotFoundError(Exception):
-    """No class or function stands at the dotted path."""
+    """Raised when a dotted path leads to no class or function."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Parameters of a constructor. An annotation we can't read statically is None: only its name is checked."""
+    """Parameters of a constructor.
+
+    An annotation that can't be read statically is None; then only the argument's name is checked.
+    """
 
     annotations: dict[str, Any] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
@@ -50,7 +60,9 @@ class Signature:
 def check_node(
     node: dict[str, Any], where: str, *, given: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """The node with its arguments as their types want them, and every fault: unknown, missing and ill-typed arguments.
+    """Return a node with its arguments converted to their types, and all of its faults.
+
+    Faults are unknown, missing and ill-typed arguments.
 
     Args:
         node: the `_target_` and its keyword arguments, plain values.
@@ -71,28 +83,30 @@ def check_node(
     except TargetNotFoundError as error:
         return node, [Fault(f"{where}._target_", str(error))]
     settable = [name for name in signature.annotations if name not in given]
-    checked, faults = dict(node), []
+
+    checked = dict(node)
+    faults = []
     for name, value in node.items():
         if name in given:
             faults.append(Fault(f"{where}.{name}", "is set by studperf itself; drop it"))
         elif name not in ("_target_", *signature.annotations) and not signature.is_open:
-            faults.append(
-                Fault(
-                    f"{where}.{name}",
-                    unknown_key(
-                        name, ["_target_", *settable] if str(name).startswith("_") else settable
-                    ),
-                )
-            )
+            # Only a name with an underscore can have been meant as `_target_`.
+            known = ["_target_", *settable] if str(name).startswith("_") else settable
+            faults.append(Fault(f"{where}.{name}", unknown_key(name, known)))
         elif (annotation := signature.annotations.get(name)) is not None:
             checked[name], found = _check_value(value, annotation, f"{where}.{name}")
             faults += found
+
     missing = sorted(signature.required - node.keys() - given)
     faults += [Fault(f"{where}.{name}", f"is missing: {target} needs it") for name in missing]
     return checked, faults
 
 
-def _check_value(value: Any, annotation: Any, where: str) -> tuple[Any, list[Fault]]:  # noqa: ANN401
+def _check_value(
+    value: Any,  # noqa: ANN401 - any YAML
+    annotation: Any,  # noqa: ANN401 - any type
+    where: str,
+) -> tuple[Any, list[Fault]]:
     try:
         typed = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
@@ -108,7 +122,7 @@ def _check_value(value: Any, annotation: Any, where: str) -> tuple[Any, list[Fau
 
 @cache
 def read_signature(target: str) -> Signature:
-    """The signature of the class or function at a dotted path, without importing it.
+    """Return the signature of the class or function at a dotted path, without importing it.
 
     Raises:
         TargetNotFoundError: nothing stands there; the message names the nearest thing that does.
@@ -117,7 +131,7 @@ def read_signature(target: str) -> Signature:
 
 
 def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
-    """The definition at a dotted path, and the module it stands in."""
+    """Return the definition at a dotted path, and the module that holds it."""
     parts = target.split(".")
     for n_module in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:n_module])
@@ -158,22 +172,25 @@ def _find_in_module(module: str, name: str) -> tuple[ast.ClassDef | ast.Function
             for alias in statement.names:
                 if (alias.asname or alias.name) == name:
                     return _find_in_module(_absolute(statement, module, file), alias.name)
-    raise TargetNotFoundError(
-        f"{module!r} defines no {name!r}; {unknown_key(name, [n for n in names if n[0] != '_'])}"
-    )
+    public = [known for known in names if known[0] != "_"]
+    raise TargetNotFoundError(f"{module!r} defines no {name!r}; {unknown_key(name, public)}")
 
 
 def _absolute(statement: ast.ImportFrom, module: str, file: Path) -> str:
     if not statement.level:
         return statement.module or ""
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    package = module.split(".")
+    if file.name != "__init__.py":
+        package = package[:-1]
     base = package[: len(package) - statement.level + 1]
-    return ".".join([*base, *([statement.module] if statement.module else [])])
+    if statement.module:
+        base.append(statement.module)
+    return ".".join(base)
 
 
 @cache
 def module_file(module: str) -> Path | None:
-    """Return the file of a module, without importing it; None where there is none.
+    """Return the file of a module without importing it, or None if there is none.
 
     Only the top-level package is looked up by Python: a dotted look-up would import it.
     """
@@ -217,22 +234,20 @@ def _read_arguments(function: ast.FunctionDef, *, n_bound: int) -> Signature:
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     n_required = len(positional) - len(arguments.defaults)
-    keyword_required = [
-        a.arg
-        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        if default is None
-    ]
+    required = {argument.arg for argument in positional[n_bound:n_required]}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is None:
+            required.add(argument.arg)
+
+    settable = [*positional[n_bound:], *arguments.kwonlyargs]
     return Signature(
-        annotations={
-            a.arg: _read_annotation(a.annotation)
-            for a in [*positional[n_bound:], *arguments.kwonlyargs]
-        },
-        required=frozenset([a.arg for a in positional[n_bound:n_required]] + keyword_required),
+        annotations={argument.arg: _read_annotation(argument.annotation) for argument in settable},
+        required=frozenset(required),
         is_open=arguments.kwarg is not None,
     )
 
 
-def _read_annotation(node: ast.expr | None) -> Any:  # noqa: ANN401 - a type, or None where it can't be read
+def _read_annotation(node: ast.expr | None) -> Any:  # noqa: ANN401 - a type, or None
     try:
         return None if node is None else _as_type(node)
     except (KeyError, TypeError, SyntaxError):

@@ -1,1 +1,1 @@
-"""The command line: its words, and all their faults at once."""
+"""The command line: reading its words and finding all of their faults at once."""

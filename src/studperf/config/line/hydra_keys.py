@@ -1,7 +1,8 @@
-"""Hydra's own keys (`hydra.*`): which of them are heeded here, and which key does the work of the others.
+"""Hydra's own keys (`hydra.*`): the ones that are heeded, and what to use instead of the others.
 
-studperf gives each run a folder, a record and a log of its own, so many of Hydra's keys would change nothing. A key that changes
-nothing is refused with the way out; none is accepted and then ignored.
+studperf gives each run a folder, a record and a log of its own, so many of Hydra's keys would
+change nothing. A key that changes nothing is refused with the way out; none is accepted and then
+ignored.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _FOLDERS = (
     "runs=FOLDER says below which one, and of a multirun hydra.sweep.dir=FOLDER"
 )
 _LOGS = "changes nothing here: all that is logged is in log.txt of the run's folder"
+# The reason why a key is refused, and the key to use instead; the longest name that fits counts.
 _INSTEAD = {
     "defaults": _SET_BY_HYDRA,
     "searchpath": "say --config-dir FOLDER, or put your groups into ./conf/",
@@ -35,25 +37,31 @@ _INSTEAD = {
     "verbose": f"{_LOGS}; --debug shows tracebacks",
     "job_logging": _LOGS,
     "hydra_logging": _LOGS,
-    "job.chdir": "a run stays in the folder in which it was started; runs=FOLDER says where it lies",
-    "job.name": "names nothing here; tracking.wandb.name names a run at W&B, hydra.sweeper.study a study",
+    "job.chdir": (
+        "a run stays in the folder in which it was started; runs=FOLDER says where it lies"
+    ),
+    "job.name": (
+        "names nothing here; tracking.wandb.name names a run at W&B, hydra.sweeper.study a study"
+    ),
     "job.config": "names no folder here; overrides.yaml in the run's folder has the words",
-    "job.env_copy": "would write the variables' values to disk; what is started here has this shell's variables anyway",
+    "job.env_copy": (
+        "would write the variables' values to disk; "
+        "what is started here has this shell's variables anyway"
+    ),
     "job": _SET_BY_HYDRA,
     "help": "what --help says is not changed by the command line",
     "hydra_help": "what --hydra-help says is not changed by the command line",
     "overrides": _SET_BY_HYDRA,
     "runtime": _SET_BY_HYDRA,
 }
-"""What to say of a key that is refused; the longest name that fits counts."""
 _HEEDED = ("mode", "sweep.dir", "launcher", "sweeper", "callbacks", "job.env_set")
+# Keys that each composition fills in anew, so that a difference says nothing.
 _COMPUTED = ("overrides", "runtime", "job.override_dirname", "job.name")
-"""Keys that each composition fills in anew, so that a difference says nothing."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A word of the command line that is about Hydra: `hydra.job.chdir=true` or `hydra/launcher=joblib`."""
+    """A command-line word about Hydra: `hydra.job.chdir=true` or `hydra/launcher=joblib`."""
 
     key: str
     value: str
@@ -61,7 +69,10 @@ class Given:
 
 
 def find_refused_words(given: Iterable[Given]) -> list[Fault]:
-    """Find the words that can't even be composed, or should not be: Hydra 1.3.8 answers some of them with a traceback."""
+    """Find the words that can't be composed, or should not be.
+
+    Hydra 1.3.8 answers some of them with a traceback.
+    """
     faults = []
     for word in given:
         name = word.key.removeprefix("hydra.")
@@ -81,9 +92,11 @@ def find_hydra_faults(
 
     Args:
         given: Hydra's words of the command line.
-        cfg: what the command line composes to, with Hydra's own part; a YAML of the user's may have set keys as well.
+        cfg: what the command line composes to, with Hydra's own part; a YAML of the user's may have
+            set keys as well.
         base: what an empty command line composes to.
-        is_multirun: whether -m stands on the command line; None where that is not known, as outside of a command.
+        is_multirun: whether -m stands on the command line; None where that is not known, as outside
+            of a command.
     """
     words = {word.key: word.value for word in given}
     faults = list(_find_changed(cfg.hydra, base.hydra))
@@ -98,7 +111,10 @@ def find_hydra_faults(
 
 
 def _find_changed(hydra: DictConfig, base: DictConfig) -> Iterator[Fault]:
-    """Find the keys that differ from Hydra's usual ones, each told at the name that `_INSTEAD` has for it."""
+    """Find the keys that differ from Hydra's defaults.
+
+    Each fault stands at the name that `_INSTEAD` has for the key.
+    """
     wanted = OmegaConf.to_container(hydra, resolve=False)
     usual = OmegaConf.to_container(base, resolve=False)
     for name in _differing("", wanted, usual):
@@ -106,7 +122,7 @@ def _find_changed(hydra: DictConfig, base: DictConfig) -> Iterator[Fault]:
             yield Fault(f"hydra.{_name_of(name)}", _instead(name))
 
 
-def _differing(prefix: str, wanted: Any, usual: Any) -> Iterator[str]:  # noqa: ANN401 - whatever YAML held
+def _differing(prefix: str, wanted: Any, usual: Any) -> Iterator[str]:  # noqa: ANN401 - any YAML
     if isinstance(wanted, dict) and isinstance(usual, dict):
         for key in {**usual, **wanted}:
             name = f"{prefix}.{key}" if prefix else str(key)
@@ -125,37 +141,45 @@ def _find_unused_in_multirun(cfg: DictConfig, base: DictConfig) -> Iterator[Faul
         if has_launcher and cfg.get("engine") == "stacked" and cfg.get("repeat") == 1:
             yield Fault(
                 "engine",
-                "stacked trains the runs of a multirun together, in this process, and a launcher trains each by itself; "
-                "drop hydra/launcher, or give each run several seeds to be trained together: repeat=8",
+                "stacked trains the runs of a multirun together, in this process, "
+                "and a launcher trains each by itself; "
+                "drop hydra/launcher, or give each run several seeds to be trained together: "
+                "repeat=8",
             )
         return
     mode = sweeper.get("mode")
     if has_launcher and mode == "worker":
         yield Fault(
             "hydra/launcher",
-            "is not asked by the workers of a study; hydra.sweeper.mode=batch trains its trials by this launcher, "
+            "is not asked by the workers of a study; hydra.sweeper.mode=batch trains its trials "
+            "by this launcher, "
             "and hydra.sweeper.n_jobs=2 starts two workers here",
         )
     if _sweep_dir(cfg) != _sweep_dir(base):
         yield Fault(
             "hydra.sweep.dir",
-            "is for a multirun without a study; a study lies in runs/sweeps/NAME: runs=FOLDER hydra.sweeper.study=NAME",
+            "is for a multirun without a study; a study lies in runs/sweeps/NAME: "
+            "runs=FOLDER hydra.sweeper.study=NAME",
         )
     if mode == "worker" and cfg.hydra.job.get("env_set"):
         yield Fault(
             "hydra.job.env_set",
-            "is for runs and launchers; a study's workers have the variables of the shell that starts them",
+            "is for runs and launchers; a study's workers have the variables of the shell that "
+            "starts them",
         )
 
 
 def _sweep_dir(cfg: DictConfig) -> object:
-    """As it was written: the usual one holds the time."""
+    """Return the sweep folder unresolved.
+
+    The default one holds the time, so that two resolved ones would never be equal.
+    """
     sweep = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     return sweep.get("dir") if isinstance(sweep, dict) else None
 
 
 def _find_unused_in_run(words: dict[str, str], cfg: DictConfig) -> Iterator[Fault]:
-    """Find what is for several runs, where one is asked for."""
+    """Find the keys for several runs where only one run is asked for."""
     for key in words:
         name = key.removeprefix("hydra/").removeprefix("hydra.").split("/")[0]
         if _below(name, ("sweep.dir", "launcher", "sweeper")):
@@ -171,7 +195,7 @@ def _below(name: str, prefixes: Iterable[str]) -> bool:
 
 
 def _name_of(name: str) -> str:
-    """The longest part of a dotted name that `_INSTEAD` knows; the whole name where it knows none."""
+    """Return the longest part of a dotted name that `_INSTEAD` has, or else the whole name."""
     known = [key for key in _INSTEAD if _below(name, [key])]
     longest = max(known, key=len, default=name)
     return name if longest in ("job", "run", "sweep") else longest

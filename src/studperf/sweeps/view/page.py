@@ -193,7 +193,8 @@ def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> s
     objective = saved.objectives[0]
     shares = saved.importances()
     varied = {name for t in complete for name in t.params}
-    names = sorted(varied, key=lambda name: -shares.get(name, 0.0))
+    # By name too, so that equal shares have one order in every process.
+    names = sorted(varied, key=lambda name: (-shares.get(name, 0.0), name))
     parts = []
     if shares:
         caption = "The share of each in what makes good trials good (PED-ANOVA)."
@@ -203,8 +204,9 @@ def _parameters(saved: Saved, complete: list[FrozenTrial], *, is_max: bool) -> s
 
     if len(names) > 1:
         first, second = names[:2]
-        contour = charts.contour_chart(complete, first, second, is_max=is_max)
+        # In a study of models a parameter of one may never meet one of another.
         if any(first in t.params and second in t.params for t in complete):
+            contour = charts.contour_chart(complete, first, second, is_max=is_max)
             caption = "The darker the better; dots are trials."
             parts.append(figure("The two that mattered most", caption, contour))
 
