@@ -16,7 +16,7 @@ from studperf.scoring.metrics import FloatArray
 
 MIN_ROWS = 20
 _MIN_EXPECTED = 8.0
-"""Repeated values that chance would bring. If none is seen, its probability is exp(-8), 1 in 3,000."""
+"""Repeated values that chance would bring. None at all has a probability of exp(-8), 1 in 3,000."""
 _FEW = 1 / 20
 _MIN_LEVELS = 8
 _MIN_SHARE = 0.02

@@ -67,7 +67,7 @@ class FlagCode(ColumnCode):
 
 
 class CategoryCode(ColumnCode):
-    """Code of one category: a level's place in `levels`; an unseen level becomes `other`, if set."""
+    """Code of one category: a level's place in `levels`; an unseen one becomes `other`, if set."""
 
     levels: tuple[str, ...]
     other: str | None
@@ -138,7 +138,7 @@ class Encoder(Block):
         return next(kind for kind in kinds if largest <= np.iinfo(kind).max)
 
     def transform(self, table: Table) -> Encoded:
-        """Return the encoded rows of a table that passed the dataset's check; no target is needed."""
+        """Return the encoded rows of a table that passed the dataset's check, target or not."""
         frame, n_rows = table.frame, len(table)
         names = [code.name for code in (*self.numbers, *self.flags)]
         values = {name: frame[name].to_numpy(dtype=np.float64) for name in names}

@@ -157,7 +157,7 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
 
 
 def _find_marks(raw: pd.DataFrame, source: dict[str, Any]) -> Marks:
-    """Return how the file writes numbers, and put marks other than a decimal point into `source`."""
+    """Return how the file writes numbers, and put marks other than a plain point into `source`."""
     texts = (raw[name].dropna().astype(str) for name in raw.columns if _is_text(raw[name]))
     known = (text[~text.isin(("", *_MISSING_WORDS))] for text in texts)
     marks = find_marks((text for text in known if len(text)), source.get("delimiter", ","))

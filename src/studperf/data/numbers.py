@@ -18,7 +18,7 @@ LARGEST_WHOLE = 2.0**63
 SMALLEST = 1e-30
 """A spread below it is lost when it is squared."""
 LEAST_RELATIVE_SPREAD = 1e-5
-"""A target's least spread, against its size: of float32's seven digits two must tell values apart."""
+"""A target's least spread, against its size: two of float32's seven digits tell values apart."""
 _WIDE_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " "})
 _N_TRIED = 2_000
 _MARKED = re.compile("[0-9][, '\u00a0\u202f\u2009][0-9]")
