@@ -257,7 +257,8 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
     if encode.numbers == "quantile":
         levels = np.linspace(0, 1, min(_N_QUANTILES, len(known)))
         quantiles = tuple(np.quantile(known, levels).tolist())
-    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
+    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown
+    # up.
     std = _deviation(known, mean) if high > low else 1.0
     if not std:  # the squares of values below 1e-154 vanish
         std = high - low

@@ -1,4 +1,4 @@
-"""Findings about a table's columns: counts and first examples that add up over chunks, and messages."""
+"""Findings about a table's columns: counts and examples that add up over chunks, and messages."""
 
 from __future__ import annotations
 

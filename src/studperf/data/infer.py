@@ -183,7 +183,8 @@ def _read_target(target: str, values: pd.Series, marks: Marks) -> FloatArray:
     if len(known) < _MOSTLY * values.notna().sum() or not len(known):
         example = f", as {show(values.dropna().iloc[0])}" if values.notna().any() else ""
         raise DataError(
-            f"target={target}: is not a column of numbers{example}, so there is nothing to regress on"
+            f"target={target}: is not a column of numbers{example}, "
+            "so there is nothing to regress on"
         )
     if not np.isfinite(known).all():
         row = int(np.flatnonzero(np.isinf(numbers))[0]) + 1

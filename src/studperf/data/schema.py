@@ -156,7 +156,7 @@ def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, 
 
 
 def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[str, Facts]]:
-    """Return the typed columns and the facts of each; columns that the dataset omits are left out."""
+    """Return typed columns and the facts of each; columns that the dataset omits are left out."""
     typed: dict[str, pd.Series] = {}
     facts: dict[str, Facts] = {}
     target = dataset.target

@@ -327,7 +327,7 @@ def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
     """Return the names in a CSV's header, and the number of lines it takes.
 
     Raises:
-        DataError: there is no header, it names a column twice, or it is parted by another delimiter.
+        DataError: there is no header, it names a column twice, or another delimiter parts it.
     """
     if not text.strip():
         raise DataError(f"{path}: is empty; a table has a header, and rows below it")
