@@ -239,7 +239,12 @@ class StreamedTable:
             category_style=encode.categories,
         )
 
-    def _fit_column(self, rows: np.ndarray, encode: Encode, name: str) -> Any:  # noqa: ANN401 - code
+    def _fit_column(
+        self,
+        rows: np.ndarray,
+        encode: Encode,
+        name: str,
+    ) -> Any:  # noqa: ANN401 - the code of the column's kind
         column = self.dataset.columns[name]
         values = self.spool.column(name, rows)
         match column.kind:
