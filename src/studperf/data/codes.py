@@ -32,20 +32,23 @@ _SEED = 20_002
 # word: `school`, but not `school_size`. English, German, French, Spanish, Italian, Portuguese.
 _CODE_WORDS = frozenset(
     (
-        *("id", "ids", "uid", "guid", "key", "code", "codes", "cod", "kod", "zip", "zipcode", "postcode", "postal", "plz", "cap"),
-        *("fips", "sic", "naics", "isic", "nuts", "insee", "ags", "serial", "idx", "kennung", "kennziffer", "schluessel"),
-        *("schlüssel", "codigo", "código", "clave", "cle", "clé", "codice", "matricule", "matricula", "matrícula"),
+        *("id", "ids", "uid", "guid", "key", "code", "codes", "cod", "kod", "zip", "zipcode"),
+        *("postcode", "postal", "plz", "cap", "fips", "sic", "naics", "isic", "nuts", "insee"),
+        *("ags", "serial", "idx", "kennung", "kennziffer", "schluessel", "schlüssel", "codigo"),
+        *("código", "clave", "cle", "clé", "codice", "matricule", "matricula", "matrícula"),
     )
 )  # fmt: skip
 _CODED_WORDS = frozenset(
     (
-        *("no", "nr", "nummer", "numero", "número", "index"),
-        *("school", "schule", "ecole", "école", "escuela", "scuola", "escola", "district", "bezirk", "distrito", "distretto"),
-        *("region", "région", "regione", "región", "county", "kreis", "state", "province", "provincia", "country", "land", "pays"),
-        *("department", "dept", "département", "branch", "filiale", "store", "shop", "station", "site", "plant", "firm", "firma"),
-        *("company", "person", "patient", "subject", "customer", "kunde", "client", "cliente", "user", "teacher", "lehrer"),
-        *("household", "hhid", "cluster", "batch", "block", "vendor", "seller", "agent", "route", "category", "typ", "occupation"),
-        *("industry", "sector", "race", "religion", "nationality"),
+        *("no", "nr", "nummer", "numero", "número", "index", "school", "schule", "ecole", "école"),
+        *("escuela", "scuola", "escola", "district", "bezirk", "distrito", "distretto", "region"),
+        *("région", "regione", "región", "county", "kreis", "state", "province", "provincia"),
+        *("country", "land", "pays", "department", "dept", "département", "branch", "filiale"),
+        *("store", "shop", "station", "site", "plant", "firm", "firma", "company", "person"),
+        *("patient", "subject", "customer", "kunde", "client", "cliente", "user", "teacher"),
+        *("lehrer", "household", "hhid", "cluster", "batch", "block", "vendor", "seller", "agent"),
+        *("route", "category", "typ", "occupation", "industry", "sector"),
+        *("race", "religion", "nationality"),
     )
 )  # fmt: skip
 _RUNNING = frozenset(("id", "key", "no", "nr", "nummer", "numero", "número", "index"))
@@ -246,7 +249,8 @@ def _trend(means: FloatArray, counts: np.ndarray) -> float:
     x = np.linspace(-1, 1, len(means))
     design = np.stack([np.ones_like(x), x, x**2], axis=1)
     weights = np.sqrt(counts)
-    fitted = design @ np.linalg.lstsq(design * weights[:, None], means * weights, rcond=None)[0]
+    solved, *_ = np.linalg.lstsq(design * weights[:, None], means * weights, rcond=None)
+    fitted = design @ solved
     return float(counts @ (fitted - np.average(fitted, weights=counts)) ** 2)
 
 

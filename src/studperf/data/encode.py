@@ -252,7 +252,8 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
     known = values
     if absent.any():
         known = values[~absent] if fill is None else np.where(absent, fill, values)
-    mean, low, high = float(known.mean()), float(known.min()), float(known.max())
+    mean = float(known.mean())
+    low, high = float(known.min()), float(known.max())
     quantiles = None
     if encode.numbers == "quantile":
         levels = np.linspace(0, 1, min(_N_QUANTILES, len(known)))
@@ -277,7 +278,8 @@ def _deviation(values: np.ndarray, mean: float) -> float:
         block = (values[start : min(start + step, n_even)] - mean).reshape(-1, _N_SUMMED)
         sums += np.vecdot(block, block).tolist()
     rest = values[n_even:] - mean
-    return math.sqrt(math.fsum([*sums, float(rest @ rest)]) / len(values))
+    sums.append(float(rest @ rest))
+    return math.sqrt(math.fsum(sums) / len(values))
 
 
 def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:

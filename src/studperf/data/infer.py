@@ -158,9 +158,13 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
 
 def _find_marks(raw: pd.DataFrame, source: dict[str, Any]) -> Marks:
     """Return how the file writes numbers, and put marks other than a plain point into `source`."""
-    texts = (raw[name].dropna().astype(str) for name in raw.columns if _is_text(raw[name]))
-    known = (text[~text.isin(("", *_MISSING_WORDS))] for text in texts)
-    marks = find_marks((text for text in known if len(text)), source.get("delimiter", ","))
+    columns = []
+    for name in raw.columns:
+        if _is_text(raw[name]):
+            text = raw[name].dropna().astype(str)
+            columns.append(text[~text.isin(("", *_MISSING_WORDS))])
+    filled = (text for text in columns if len(text))
+    marks = find_marks(filled, source.get("delimiter", ","))
     if marks.decimal != ".":
         source["decimal"] = marks.decimal
     if marks.thousands is not None:
@@ -519,7 +523,8 @@ def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
 
 
 def _find_leaks(draft: Draft, raw: pd.DataFrame, names: list[str]) -> list[Leak]:
-    plain = draft.as_plain() | {"columns": {name: draft.columns[name] for name in names}}
+    plain = draft.as_plain()
+    plain["columns"] = {name: draft.columns[name] for name in names}
     table, findings = inspect_table(raw[[*names, draft.target]], Dataset.model_validate(plain))
     for finding in findings:
         if finding.level == "error" and finding.where == draft.target:

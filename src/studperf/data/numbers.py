@@ -83,7 +83,8 @@ def _with_points(values: pd.Series, marks: Marks) -> pd.Series:
         text = text.where(~is_grouped, text.str.replace(marks.thousands, "", regex=False))
     if marks.decimal == ",":
         # A point is no decimal mark here: 1.5 must not be read as one and a half.
-        text = text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
+        text = text.str.replace(".", "?", regex=False)
+        text = text.str.replace(",", ".", regex=False)
     return text
 
 

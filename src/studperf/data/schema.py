@@ -34,7 +34,10 @@ __all__ = [
     "type_rows",
 ]
 
-_FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0, "n": 0.0, "y": 1.0}
+_FLAGS = {
+    **dict.fromkeys(("0", "false", "no", "n"), 0.0),
+    **dict.fromkeys(("1", "true", "yes", "y"), 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -242,8 +245,9 @@ def as_levels(values: pd.Series) -> pd.Series:
     """Return values as names of levels; 3 and 3.0 are the same level."""
     # A missing value turns a column of integers into floats: they are written as integers again.
     if pd.api.types.is_float_dtype(values):
-        whole = values.dropna()
-        if (whole == whole.round()).all() and (whole.abs() < LARGEST_WHOLE).all():
+        known = values.dropna()
+        is_whole = (known == known.round()).all()
+        if is_whole and (known.abs() < LARGEST_WHOLE).all():
             values = values.astype("Int64")
     return values.astype(object).where(values.notna(), None).map(_as_level)
 

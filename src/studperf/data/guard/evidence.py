@@ -119,7 +119,8 @@ def _judge_in_trend(values: pd.Series, target: FloatArray) -> Evidence | None:
     if len(values) < MIN_ROWS or not pd.api.types.is_numeric_dtype(values):
         return None
     numbers = values.to_numpy(dtype=float)
-    if min(len(np.unique(numbers)), len(np.unique(target))) < _MIN_DISTINCT:
+    n_distinct = min(len(np.unique(numbers)), len(np.unique(target)))
+    if n_distinct < _MIN_DISTINCT:
         return None
     pairs = [(numbers, target)]
     if (numbers > 0).all() and (target > 0).all():
@@ -172,7 +173,8 @@ def _judge_missing(present: np.ndarray, target: FloatArray) -> Evidence | None:
         found = _judge_levels(codes, target)
     else:
         # A wage is missing where no hour was worked: that may be known before, a person has to say.
-        is_mass = min(len(np.unique(target[codes == code])) for code in (0, 1)) == 1
+        n_values = [len(np.unique(target[codes == code])) for code in (0, 1)]
+        is_mass = min(n_values) == 1
         found = Evidence("exact", steps, is_refused=not is_mass)
     if found is None:
         return None
@@ -260,7 +262,8 @@ def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
     step = int(np.argmin(n_wrong)) + 1
     n_near = max(_MIN_DISTINCT, int(_NEAR_SHARE * len(flags)))
     below, above = flags[max(0, step - n_near) : step], flags[step : step + n_near]
-    purities = [max(side.mean(), 1 - side.mean()) for side in (below, above) if len(side)]
+    shares = [side.mean() for side in (below, above) if len(side)]
+    purities = [max(share, 1 - share) for share in shares]
     is_turned = round(float(below.mean())) != round(float(above.mean()))
     return is_turned and min(purities) >= _SHARP_PURITY
 
@@ -300,7 +303,8 @@ def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.
         is_wrong = tree.predict(target[test]) != codes[test]
         n_wrong += np.bincount(codes[test][is_wrong], minlength=len(levels))
         recall = np.mean((n_rows - n_wrong) / n_rows)
-        score = float((recall - 1 / len(levels)) / (1 - 1 / len(levels)))
+        chance = 1 / len(levels)
+        score = float((recall - chance) / (1 - chance))
         if score < needed:
             break
     return score

@@ -74,7 +74,9 @@ def find_pairs(
         return []
     rows = slice(0, _N_PAIR_ROWS)
     target = target[rows]
-    table = np.column_stack([columns[name][rows] for name in names]) if names else np.empty((0, 0))
+    table = np.empty((0, 0))
+    if names:
+        table = np.column_stack([columns[name][rows] for name in names])
     goals = {"the target": target}
     if (target > 0).all():
         goals["the target's logarithm"] = np.log(target)
@@ -148,7 +150,8 @@ def is_rounded(made: FloatArray, target: FloatArray) -> bool:
     steps = np.diff(np.unique(y))
     if len(y) < MIN_ROWS or not len(steps) or not x.var():
         return False
-    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / float(x.var())
+    covariance = float(((x - x.mean()) * (y - y.mean())).mean())
+    slope = covariance / float(x.var())
     rest = y - y.mean() - slope * (x - x.mean())
     # Of a target with six digits no two need be a last digit apart: then this says no.
     last_digit = float(steps.min())
@@ -233,7 +236,14 @@ class _Halves:
         spread = np.where(spread > 0, spread, 1)
         x = (table - table[::2].mean(axis=0)) / spread
         y = target - target[::2].mean()
-        return cls(x[::2].T @ x[::2], x[::2].T @ y[::2], x[1::2], y[1::2], spread)
+        taught, goal = x[::2], y[::2]
+        return cls(
+            gram=taught.T @ taught,
+            moments=taught.T @ goal,
+            tried=x[1::2],
+            sought=y[1::2],
+            spread=spread,
+        )
 
     def fit(self, kept: Sequence[int]) -> tuple[FloatArray, float]:
         """Return least-squares weights of some columns, and their R2 on the other half."""

@@ -60,7 +60,8 @@ def left_out_signal(table: Table, dataset: Dataset) -> list[tuple[str, float]]:
     is_known = np.isfinite(target)
     rows = np.flatnonzero(is_known)
     if len(rows) > _MAX_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, _MAX_ROWS, replace=False))
+        rng = np.random.default_rng(0)
+        rows = np.sort(rng.choice(rows, _MAX_ROWS, replace=False))
     frame, target = table.frame.iloc[rows], target[rows]
     shares = []
     for name, column in dataset.columns.items():
@@ -91,7 +92,8 @@ def _views(values: pd.Series) -> Iterator[_View]:
     if not pd.api.types.is_numeric_dtype(values):
         # Cells of whole pages would take minutes.
         values = values.map(lambda cell: cell[:_N_CHARACTERS] if isinstance(cell, str) else cell)
-    numbers = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    numbers = pd.to_numeric(values, errors="coerce")
+    numbers = numbers.replace([np.inf, -np.inf], np.nan)
     if n_known == 0:
         return
     if _are_numbers(numbers, n_known):
@@ -107,8 +109,8 @@ def _views(values: pd.Series) -> Iterator[_View]:
         yield from _views_of_levels(dates.dt.day_of_week)
         yield from _views_of_levels(dates.dt.hour)
         return
-    inside = text.str.extract(_NUMBER, expand=False).str.replace(",", ".", regex=False)
-    found = pd.to_numeric(inside, errors="coerce")
+    inside = text.str.extract(_NUMBER, expand=False)
+    found = pd.to_numeric(inside.str.replace(",", ".", regex=False), errors="coerce")
     if _are_numbers(found, n_known):
         yield from _views_of_numbers(found)
     yield from _views_of_levels(text.str.extract(r"^\W*([^\W\d_]+)", expand=False))

@@ -226,7 +226,8 @@ def _is_text(kind: pa.DataType) -> bool:
 def _is_whole(values: pa.Array) -> bool:
     known = values.drop_null().to_numpy(zero_copy_only=False)
     known = known[known == known]  # noqa: PLR0124 - not NaN
-    return bool((known == known.round()).all() and (np.abs(known) < LARGEST_WHOLE).all())
+    is_whole = (known == known.round()).all()
+    return bool(is_whole and (np.abs(known) < LARGEST_WHOLE).all())
 
 
 def _whole_text(values: pa.Array) -> pa.Array:

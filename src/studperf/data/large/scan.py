@@ -78,7 +78,8 @@ def scan(
     if piece.n_rows:
         _add_hashes(piece, dataset)
     if len(piece.left_out):
-        kept = np.delete(np.arange(piece.n_rows + len(piece.left_out)), piece.left_out)
+        places = np.arange(piece.n_rows + len(piece.left_out))
+        kept = np.delete(places, piece.left_out)
         for facts in piece.facts.values():
             facts.renumber(kept)
     return piece

@@ -279,8 +279,8 @@ class StreamedTable:
         if self.has_target:
             names.append(self.dataset.target.column)
 
-        def write(numbered: tuple[int, pa.RecordBatch]) -> None:
-            start, block = numbered
+        def write(placed: tuple[int, pa.RecordBatch]) -> None:
+            start, block = placed
             rows = slice(start, start + block.num_rows)
             columns = {name: block.column(name).to_numpy() for name in names}
             numbers = {code.name: columns[code.name] for code in encoder.numbers}
@@ -290,7 +290,8 @@ class StreamedTable:
             encoder.write({**numbers, **flags}, codes, missing, Encoded(x_num[rows], x_cat[rows]))
             target[rows] = columns.get(self.dataset.target.column, 0)
 
-        for _ in in_order(write, zip(self.spool.starts, self.spool.blocks(names), strict=False)):
+        numbered = zip(self.spool.starts, self.spool.blocks(names), strict=False)
+        for _ in in_order(write, numbered):
             pass  # the work writes; its results are nothing
 
         rows = {}
@@ -397,7 +398,8 @@ def _find_copies(table: StreamedTable) -> Copies:
     in_used = pd.Series(hashes).duplicated().to_numpy()
     if _OTHERS not in table.spool.schema.names:
         return Copies(_cells_at(table, in_used))
-    in_all = pd.Series(combine(hashes, table.spool.column(_OTHERS))).duplicated().to_numpy()
+    whole = combine(hashes, table.spool.column(_OTHERS))
+    in_all = pd.Series(whole).duplicated().to_numpy()
     return Copies(_cells_at(table, in_all), _cells_at(table, in_used & ~in_all))
 
 
@@ -416,7 +418,8 @@ def _repeated(table: StreamedTable, name: str) -> Cells:
     equal = (values.duplicated(keep=False) & values.notna()).to_numpy()
     seen = index[equal]
     first = tuple(table.places(seen[:3]).tolist())
-    return Cells(len(seen), first, tuple(show(value) for value in values[equal].iloc[:3]))
+    shown = tuple(show(value) for value in values[equal].iloc[:3])
+    return Cells(len(seen), first, shown)
 
 
 def _as_floats(flags: np.ndarray) -> FloatArray:
