@@ -41,7 +41,7 @@ _N_SHOWN = 200
 
 
 def check(words: Sequence[str]) -> None:
-    """Tells every fault, warning and leak.
+    """Print every fault, warning and leak of a table.
 
     Raises:
         DataError: there is a fault or a leak.
@@ -68,19 +68,15 @@ def check(words: Sequence[str]) -> None:
                 text = leak.warning
             console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
         leaks = "no leak" if not n_suspects else f"no leak beyond doubt, {n_suspects} suspected"
-        where = (
-            f" in a sample of {rows.n_sampled:,} training rows"
-            if rows.n_sampled is not None
-            else ""
-        )
-        console.print(
-            f"Good: {len(rows)} rows, {len(config.data.feature_names)} features, no fault and {leaks}{where}.",
-            style="green",
-        )
+        where = ""
+        if rows.n_sampled is not None:
+            where = f" in a sample of {rows.n_sampled:,} training rows"
+        size = f"{len(rows)} rows, {len(config.data.feature_names)} features"
+        console.print(f"Good: {size}, no fault and {leaks}{where}.", style="green")
 
 
 def report(words: Sequence[str]) -> None:
-    """Writes the page about a table.
+    """Write the page about a table.
 
     Raises:
         DataError: the table has faults; they are listed.
@@ -90,25 +86,25 @@ def report(words: Sequence[str]) -> None:
     from studperf.data.split import split_table
     from studperf.report.pages.table import write_report
 
-    own, others = _take(words, ("out", "against", "remote"))
+    own, others = _part_words(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
-    check_output("out", Path(own.get("out", f"reports/{config.data.name}")))
+    folder = Path(own.get("out", f"reports/{config.data.name}"))
+    check_output("out", folder)
     if "against" in own:
-        _report_change(config.data, own, console)
+        _report_change(config.data, own, folder, console)
         return
     if "remote" in own:
         raise ConfigError("remote: is for --against REV, whose table may lie there")
     raw, origin = read_source(config.data)
     console.print(origin.line, soft_wrap=True)
     table = check_table(raw, config.data)
-    folder = Path(own.get("out", f"reports/{config.data.name}"))
     with console.status("drawing"):
         pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
 
 
-def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> None:
+def _report_change(dataset: Dataset, own: dict[str, str], out: Path, console: Console) -> None:
     import tempfile
 
     from studperf.data.versions.find import read_current, read_version
@@ -123,14 +119,12 @@ def _report_change(dataset: Dataset, own: dict[str, str], console: Console) -> N
     with console.status("comparing"):
         headline, blocks = describe_change(old, new, dataset)
     show(console, title, headline, blocks)
-    path = write(
-        Path(own.get("out", f"reports/{dataset.name}")), to_markdown(title, headline, blocks)
-    )
+    path = write(out, to_markdown(title, headline, blocks))
     console.print(f"Wrote {path}", soft_wrap=True)
 
 
 def infer(words: Sequence[str]) -> None:
-    """Writes a dataset's YAML from a file.
+    """Draft a dataset's YAML from a file.
 
     Raises:
         DataError: the file can't be read or has no such target.
@@ -141,17 +135,20 @@ def infer(words: Sequence[str]) -> None:
     from studperf.data.infer import to_yaml
 
     files = [word for word in words if "=" not in word]
-    own, others = _take([word for word in words if "=" in word], ("target", "name", "out", "force"))
+    settings = [word for word in words if "=" in word]
+    own, others = _part_words(settings, ("target", "name", "out", "force"))
     if len(files) != 1 or others or "target" not in own:
         got = f"; got {' '.join(words)}" if words else ""
         raise ConfigError(
-            f"say: python -m studperf.data infer FILE target=COLUMN [name=NAME] [out=YAML] [force=true]{got}"
+            "say: python -m studperf.data infer FILE target=COLUMN "
+            f"[name=NAME] [out=YAML] [force=true]{got}"
         )
     if "out" in own:
         check_output("out", Path(own["out"]))
     draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
     out = Path(own["out"]) if "out" in own else _dataset_folder() / f"{draft.name}.yaml"
     _write(out, to_yaml(draft), force=is_on(own, "force"))
+
     console = make_console()
     table = Table(title=f"{draft.name}: target {draft.target}", title_justify="left")
     for heading in ("column", "kind", "what was seen"):
@@ -161,6 +158,7 @@ def infer(words: Sequence[str]) -> None:
         style = {"leak": "red", "id": "dim", "unused": "dim"}.get(column["kind"])
         table.add_row(one_line(name), column["kind"], brief(seen), style=style)
     console.print(table)
+
     if len(draft.columns) > _N_SHOWN:
         console.print(f"and {len(draft.columns) - _N_SHOWN:,} more columns, in the file")
     for note in draft.notes:
@@ -180,13 +178,14 @@ def _dataset_folder() -> Path:
 
 
 def _ask(draft: Draft, console: Console) -> None:
-    """Print the questions that the file could not answer, each with the line to write if the guess is wrong."""
+    """Print the questions that the file can't answer, with the lines to write for other answers."""
     from studperf.data.infer import alternative_line
 
     for question in list(draft.questions.values())[:_N_SHOWN]:
         kind = draft.columns[question.column]["kind"]
         console.print(
-            f"asks: {one_line(question.column)}: {question.text}. Taken as {kind}; if it is not, write\n"
+            f"asks: {one_line(question.column)}: {question.text}. "
+            f"Taken as {kind}; if it is not, write\n"
             f"      {brief(alternative_line(question), 300)}",
             style="yellow",
             soft_wrap=True,
@@ -194,22 +193,19 @@ def _ask(draft: Draft, console: Console) -> None:
 
 
 def simulate(words: Sequence[str]) -> None:
-    """Writes a simulated table.
+    """Write a simulated table to a file.
 
     Raises:
         ConfigError: no `out`, or a value out of range.
     """
     from studperf.data.simulate import simulate as draw
 
-    own, others = _take(words, ("out", "rows", "seed", "noise_sd", "force"))
+    own, others = _part_words(words, ("out", "rows", "seed", "noise_sd", "force"))
     if "out" not in own:
         raise ConfigError("say where to: out=FILE.csv or out=FILE.parquet")
     is_forced = is_on(own, "force")
-    plan = [
-        f"data.source.simulate.{key}={own[key]}"
-        for key in ("rows", "seed", "noise_sd")
-        if key in own
-    ]
+    keys = [key for key in ("rows", "seed", "noise_sd") if key in own]
+    plan = [f"data.source.simulate.{key}={own[key]}" for key in keys]
     config = load_overrides([*others, *plan])
     out = Path(own["out"])
     if out.exists() and not is_forced:
@@ -225,15 +221,15 @@ def simulate(words: Sequence[str]) -> None:
 
 
 def fetch(words: Sequence[str]) -> None:
-    """Brings the version of the table that `data.dvc` names.
+    """Download the version of the table that `data.dvc` names.
 
     Raises:
-        DataError: says what is in the way.
+        DataError: names what is in the way.
     """
     from studperf.data.dvc.transfer import fetch as bring
     from studperf.data.dvc.transfer import find_place
 
-    own = _only(words, "fetch", ("dvc", "remote", "force"))
+    own = _read_own(words, "fetch", ("dvc", "remote", "force"))
     bring(
         find_place(own.get("dvc")),
         make_console(),
@@ -243,30 +239,33 @@ def fetch(words: Sequence[str]) -> None:
 
 
 def push(words: Sequence[str]) -> None:
-    """Stores the version of the table that `data.dvc` names at DVC's remote.
+    """Upload the version of the table that `data.dvc` names to DVC's remote.
 
     Raises:
-        DataError: says what is in the way.
+        DataError: names what is in the way.
     """
     from studperf.data.dvc.transfer import find_place
     from studperf.data.dvc.transfer import push as store
 
-    own = _only(words, "push", ("dvc", "remote"))
+    own = _read_own(words, "push", ("dvc", "remote"))
     store(find_place(own.get("dvc")), make_console(), remote=own.get("remote"))
 
 
-def _only(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, str]:
-    """A command's own `key=value` words, where it takes no others."""
-    own, others = _take(words, keys)
+def _read_own(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, str]:
+    """Return the `key=value` words of a command that takes no others.
+
+    Raises:
+        ConfigError: there is another word, or one has no value, or two.
+    """
+    own, others = _part_words(words, keys)
     if others:
-        raise ConfigError(
-            f"{others[0]}: {command} takes {', '.join(f'{key}=' for key in keys)} and nothing else"
-        )
+        known = ", ".join(f"{key}=" for key in keys)
+        raise ConfigError(f"{others[0]}: {command} takes {known} and nothing else")
     return own
 
 
-def _take(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Parts a command's own `key=value` words from the configuration's overrides.
+def _part_words(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Part a command's own `key=value` words from the configuration's overrides.
 
     Raises:
         ConfigError: one of its own has no value, or two.
@@ -295,20 +294,22 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def main() -> None:
-    """The command."""
+    """Run the command that the command line names."""
     sys.argv[1:] = _as_words(sys.argv[1:])
     run_command_of(_COMMANDS, _USAGE, [_AGAINST])
 
 
 def _as_words(arguments: Sequence[str]) -> list[str]:
-    """`--against REV` and `--against=REV` as the word against=REV."""
+    """Return the arguments with `--against REV` and `--against=REV` as the word against=REV."""
     rest = iter(arguments)
     words = []
     for word in rest:
         if word == _AGAINST:
             words.append(f"against={next(rest, '')}")
+        elif word.startswith(f"{_AGAINST}="):
+            words.append(word.removeprefix("--"))
         else:
-            words.append(word.removeprefix("--") if word.startswith(f"{_AGAINST}=") else word)
+            words.append(word)
     return words
 
 

@@ -1,4 +1,4 @@
-"""Tells whole numbers that name something (a school, a region, a row) from numbers that measure or count."""
+"""Tell whole numbers that name something (a school, a region, a row) from those that measure."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from studperf.scoring.metrics import FloatArray
 
 MIN_ROWS = 20
 _MIN_EXPECTED = 8.0
-"""Values that chance would repeat. So many, and none seen: a chance of exp(-8), 1 in 3,000."""
+"""Repeated values that chance would bring. None at all has a probability of exp(-8), 1 in 3,000."""
 _FEW = 1 / 20
 _MIN_LEVELS = 8
 _MIN_SHARE = 0.02
 _ORDER_P = 0.05
 _NO_ORDER_P = 0.2
-"""Without a name that says so, a column is called codes only where its order is as good as a random one: on 60 tables it took a count
-and a class size for codes at 0.05."""
+"""Needed of a column whose name is not that of a code. At 0.05 a count and a class size passed for
+codes, on 60 tables."""
 _GROUPS_P = 1e-4
 _N_SHUFFLES = 199
 _MAX_LEVELS = 2_000
 _SEED = 20_002
-# Words for what a code is, wherever they stand in a name; and for things that have codes, as a name's last word: `school`, but not
-# `school_size`. English, German, French, Spanish, Italian, Portuguese.
+# Words for a code, wherever they stand in a name; and for things that have codes, as a name's last
+# word: `school`, but not `school_size`. English, German, French, Spanish, Italian, Portuguese.
 _CODE_WORDS = frozenset(
     (
-        *("id", "ids", "uid", "guid", "key", "code", "codes", "cod", "kod", "zip", "zipcode", "postcode", "postal", "plz", "cap"),
-        *("fips", "sic", "naics", "isic", "nuts", "insee", "ags", "serial", "idx", "kennung", "kennziffer", "schluessel"),
-        *("schlüssel", "codigo", "código", "clave", "cle", "clé", "codice", "matricule", "matricula", "matrícula"),
+        *("id", "ids", "uid", "guid", "key", "code", "codes", "cod", "kod", "zip", "zipcode"),
+        *("postcode", "postal", "plz", "cap", "fips", "sic", "naics", "isic", "nuts", "insee"),
+        *("ags", "serial", "idx", "kennung", "kennziffer", "schluessel", "schlüssel", "codigo"),
+        *("código", "clave", "cle", "clé", "codice", "matricule", "matricula", "matrícula"),
     )
 )  # fmt: skip
 _CODED_WORDS = frozenset(
     (
-        *("no", "nr", "nummer", "numero", "número", "index"),
-        *("school", "schule", "ecole", "école", "escuela", "scuola", "escola", "district", "bezirk", "distrito", "distretto"),
-        *("region", "région", "regione", "región", "county", "kreis", "state", "province", "provincia", "country", "land", "pays"),
-        *("department", "dept", "département", "branch", "filiale", "store", "shop", "station", "site", "plant", "firm", "firma"),
-        *("company", "person", "patient", "subject", "customer", "kunde", "client", "cliente", "user", "teacher", "lehrer"),
-        *("household", "hhid", "cluster", "batch", "block", "vendor", "seller", "agent", "route", "category", "typ", "occupation"),
-        *("industry", "sector", "race", "religion", "nationality"),
+        *("no", "nr", "nummer", "numero", "número", "index", "school", "schule", "ecole", "école"),
+        *("escuela", "scuola", "escola", "district", "bezirk", "distrito", "distretto", "region"),
+        *("région", "regione", "región", "county", "kreis", "state", "province", "provincia"),
+        *("country", "land", "pays", "department", "dept", "département", "branch", "filiale"),
+        *("store", "shop", "station", "site", "plant", "firm", "firma", "company", "person"),
+        *("patient", "subject", "customer", "kunde", "client", "cliente", "user", "teacher"),
+        *("lehrer", "household", "hhid", "cluster", "batch", "block", "vendor", "seller", "agent"),
+        *("route", "category", "typ", "occupation", "industry", "sector"),
+        *("race", "religion", "nationality"),
     )
 )  # fmt: skip
 _RUNNING = frozenset(("id", "key", "no", "nr", "nummer", "numero", "número", "index"))
@@ -54,12 +57,12 @@ _CODE_ENDS = ("code", "fips", "zip", "plz", "codigo")
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What speaks for a column of whole numbers being names, and not amounts.
+    """The suspicion that a column of whole numbers holds names, and not amounts.
 
     Args:
         what: row numbers, or codes that several rows share.
         evidence: as part of a sentence.
-        is_strong: the values themselves say so; otherwise the column's name does.
+        is_strong: it rests on the values themselves; otherwise on the column's name.
         is_ordered: the target follows the order of the numbers, as it would of amounts.
     """
 
@@ -70,7 +73,7 @@ class Suspicion:
 
 
 def find_suspicion(name: str, values: FloatArray, target: FloatArray) -> Suspicion | None:
-    """Return what speaks for a column being codes or row numbers; None where nothing does.
+    """Return the suspicion that a column holds codes or row numbers; None if there is none.
 
     Args:
         name: of the column.
@@ -83,7 +86,8 @@ def find_suspicion(name: str, values: FloatArray, target: FloatArray) -> Suspici
     levels, places, counts = np.unique(values[known], return_inverse=True, return_counts=True)
     if len(levels) <= 2:  # noqa: PLR2004 - two values order nothing
         return None
-    if (evidence := _row_number_evidence(values[known], levels)) is not None:
+    evidence = _row_number_evidence(values[known], levels)
+    if evidence is not None:
         is_ordered = not names_rows(name) and _are_related(values[known], target[known])
         return Suspicion("rows", evidence, is_strong=True, is_ordered=is_ordered)
     if levels[0] < 0:
@@ -97,30 +101,37 @@ def _find_codes(
     counts: np.ndarray,
     target: FloatArray,
 ) -> Suspicion | None:
-    """Return what speaks for codes: values that differ in the target but not in their order, or the column's name."""
+    """Return the suspicion of codes, by the column's name or by its values.
+
+    Values speak for codes if the target differs among them, but not in their order.
+    """
     seen = f"{len(counts)} different whole numbers"
-    named_so = f"{seen}, and the name of a code"
+    by_name = Suspicion("codes", f"{seen}, and the name of a code", is_strong=False)
     if len(counts) > len(places) / 2:
-        return Suspicion("codes", named_so, is_strong=False) if named == "code" else None
+        return by_name if named == "code" else None
     p_order = _order_p(places, counts, target)
-    if p_order is not None and p_order > (_NO_ORDER_P if named is None else _ORDER_P):
+    p_needed = _NO_ORDER_P if named is None else _ORDER_P
+    if p_order is not None and p_order > p_needed:
         evidence = f"{seen}, among which the target differs, but not in their order"
         return Suspicion("codes", evidence, is_strong=True)
     if named is None:
         return None
     if p_order is None:
-        return Suspicion("codes", named_so, is_strong=False)
-    evidence = f"{named_so}, though the target follows their order"
+        return by_name
+    evidence = f"{by_name.evidence}, though the target follows their order"
     return Suspicion("codes", evidence, is_strong=False, is_ordered=named != "code")
 
 
 def is_whole(values: FloatArray) -> bool:
-    """Whether all numbers are whole."""
+    """Return True if all numbers are whole."""
     return bool((values == np.round(values)).all())
 
 
 def named_as(name: str) -> Literal["code", "thing"] | None:
-    """Return whether a name is that of a code (`zip`, `school_id`, `PLZ`), or of a thing that has codes (`school`, not `school_size`)."""
+    """Return whether a name is that of a code, or of a thing that has codes; None if of neither.
+
+    Codes: `zip`, `school_id`, `PLZ`. Things: `school`, but not `school_size`.
+    """
     words = _words_of(name)
     if _CODE_WORDS.intersection(words) or any(word.endswith(_CODE_ENDS) for word in words):
         return "code"
@@ -130,7 +141,7 @@ def named_as(name: str) -> Literal["code", "thing"] | None:
 
 
 def names_rows(name: str) -> bool:
-    """Whether a name is that of a running number: `no`, `KundenNr`, `customer_id`."""
+    """Return True if a name is that of a running number: `no`, `KundenNr`, `customer_id`."""
     words = _words_of(name)
     return bool(words) and words[-1] in _RUNNING
 
@@ -141,7 +152,7 @@ def _words_of(name: str) -> list[str]:
 
 
 def _are_related(values: FloatArray, target: FloatArray) -> bool:
-    """Whether the target rises or falls with the values, by ranks, beyond three standard errors."""
+    """Return True if the rank correlation with the target is beyond three standard errors."""
     is_known = np.isfinite(target)
     if is_known.sum() < MIN_ROWS or np.ptp(target[is_known]) == 0:
         return False
@@ -151,16 +162,21 @@ def _are_related(values: FloatArray, target: FloatArray) -> bool:
 
 
 def _row_number_evidence(values: FloatArray, levels: FloatArray) -> str | None:
-    """Whole numbers of which chance would have repeated some, and none or hardly any is: they were dealt out."""
-    n_rows, n_repeated = len(values), len(values) - len(levels)
+    """Return the evidence that whole numbers count rows; None if there is none.
+
+    Chance would have repeated some of them: where hardly any is repeated, they were dealt out.
+    """
+    n_rows = len(values)
+    n_repeated = n_rows - len(levels)
     span = float(levels[-1] - levels[0]) + 1
+    # As in the birthday problem: the pairs of rows, each equal with chance 1 / span.
     n_expected = n_rows * (n_rows - 1) / (2 * span)
     most = min(n_expected * _FEW, n_rows * _FEW)
     if n_expected >= _MIN_EXPECTED and n_repeated <= most:
-        repeated = "none of them twice" if not n_repeated else f"only {n_repeated} of them again"
-        return (
-            f"{len(levels)} whole numbers between {levels[0]:.0f} and {levels[-1]:.0f}, {repeated}"
-        )
+        repeated = f"only {n_repeated} of them again" if n_repeated else "none of them twice"
+        ends = f"{levels[0]:.0f} and {levels[-1]:.0f}"
+        return f"{len(levels)} whole numbers between {ends}, {repeated}"
+
     steps = np.diff(values)
     if n_repeated or not ((steps > 0).all() or (steps < 0).all()):
         return None
@@ -171,10 +187,14 @@ def _row_number_evidence(values: FloatArray, levels: FloatArray) -> str | None:
 
 
 def _order_p(places: np.ndarray, counts: np.ndarray, target: FloatArray) -> float | None:
-    """Return how often a random order of the numbers would go with the target as well as theirs; None where they don't differ in it.
+    """Return how often a random order of the levels fits the target as well as their own.
 
-    The order is held against 199 random ones, by two measures of the levels' means: how far neighbours lie apart, and how much of them
-    a parabola explains. Ranks of the target are looked at, so that a few large values do not decide.
+    The order is held against 199 random ones, by two measures of the levels' means: how far
+    neighbours lie apart, and how much of them a parabola explains. Ranks of the target are looked
+    at, so that a few large values do not decide.
+
+    Returns:
+        A p-value; None if the levels are too few or too many, or do not differ in the target.
     """
     from scipy.special import fdtrc  # scipy.stats takes three seconds to import
 
@@ -183,27 +203,32 @@ def _order_p(places: np.ndarray, counts: np.ndarray, target: FloatArray) -> floa
         places = np.unique(places[is_known], return_inverse=True)[1]
         counts = np.bincount(places)
         target = target[is_known]
+
     n_rows, n_levels = len(target), len(counts)
-    n_filled = n_rows**2 / float(
-        counts @ counts
-    )  # levels of one size that would spread the rows as widely
+    # Levels of one size that would spread the rows as widely.
+    n_filled = n_rows**2 / float(counts @ counts)
     is_unfit = n_filled < _MIN_LEVELS or n_levels > min(_MAX_LEVELS, n_rows / 2)
     if is_unfit or np.ptp(target) == 0:
         return None
+
+    # One-way analysis of variance: do the levels differ in the target at all?
     ranks = pd.Series(target).rank().to_numpy()
     ranks = ranks - ranks.mean()
     means = np.bincount(places, ranks) / counts
     between = float(counts @ means**2)
-    within = float(ranks @ ranks) - between
+    whole = float(ranks @ ranks)
+    within = whole - between
     freedom = n_rows - n_levels
     if within <= 0:
         return None
     f = between / (n_levels - 1) / (within / freedom)
-    share = 1 - within / freedom / (float(ranks @ ranks) / (n_rows - 1))
+    share = 1 - within / freedom / (whole / (n_rows - 1))
     if share < _MIN_SHARE or float(fdtrc(n_levels - 1, freedom, f)) > _GROUPS_P:
         return None
+
     rng = np.random.default_rng(_SEED)
-    distance, trend = _distance(means, counts), _trend(means, counts)
+    distance = _distance(means, counts)
+    trend = _trend(means, counts)
     n_nearer = n_steeper = 0
     for _ in range(_N_SHUFFLES):
         order = rng.permutation(n_levels)
@@ -214,24 +239,26 @@ def _order_p(places: np.ndarray, counts: np.ndarray, target: FloatArray) -> floa
 
 
 def _distance(means: FloatArray, counts: np.ndarray) -> float:
+    """Return the mean squared difference between neighbouring levels' means."""
     weights = counts[1:] * counts[:-1] / (counts[1:] + counts[:-1])
     return float(weights @ np.diff(means) ** 2 / weights.sum())
 
 
 def _trend(means: FloatArray, counts: np.ndarray) -> float:
-    """The share of the means' spread that a parabola over the levels' places explains."""
+    """Return how much of the means' spread a parabola over the levels' places explains."""
     x = np.linspace(-1, 1, len(means))
     design = np.stack([np.ones_like(x), x, x**2], axis=1)
     weights = np.sqrt(counts)
-    fitted = design @ np.linalg.lstsq(design * weights[:, None], means * weights, rcond=None)[0]
+    solved, *_ = np.linalg.lstsq(design * weights[:, None], means * weights, rcond=None)
+    fitted = design @ solved
     return float(counts @ (fitted - np.average(fitted, weights=counts)) ** 2)
 
 
 def judge_codes(table: Table) -> Iterator[Finding]:
-    """Warn of numbers whose values say that they are codes or row numbers; `why` in the dataset answers for a column.
+    """Yield a warning for each number whose values look like codes or row numbers.
 
     Args:
-        table: rows in the file's order.
+        table: rows in the file's order; columns whose `why` is given in the dataset are skipped.
     """
     target = table.target
     for name in table.dataset.of_kind("number"):
@@ -244,5 +271,8 @@ def judge_codes(table: Table) -> Iterator[Finding]:
             other, noun = "{kind: id}", "row numbers"
         else:
             other, noun = "{kind: category, unseen: other, rare: 5}", "codes"
-        what = f"{noun}? It has {found.evidence}. If so, write `{name}: {other}`; if it is a number, say so: why: an amount"
+        what = (
+            f"{noun}? It has {found.evidence}. If so, write `{name}: {other}`; "
+            "if it is a number, say so: why: an amount"
+        )
         yield Finding("warning", name, what)

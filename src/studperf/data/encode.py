@@ -1,4 +1,4 @@
-"""Turns typed columns into tensors' arrays, by what the training rows taught, and nothing else."""
+"""Encode typed columns as arrays for tensors; the encoder learns from the training rows alone."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from studperf.data.schema import Finding, Table
 from studperf.errors import DataError
 
 _N_QUANTILES = 1000
-_N_BLOCK = 8192  # rows whose columns stay in a core's cache; of fewer, threads would wait for each other's turn in Python
-_N_SUMMED = (
-    4096  # values of which a deviation's squares are summed at a time; it decides the last bit
-)
+# Rows whose columns stay in a core's cache; with fewer, threads would wait for each other's turn in
+# Python.
+_N_BLOCK = 8192
+# Values of which a deviation's squares are summed at a time; it decides the last bit.
+_N_SUMMED = 4096
 CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
 OTHER = "other"
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a model must know of its input: the number of numeric features, and the levels of each categorical column."""
+    """Sizes of a model's input: its numeric features, and the levels of each categorical column."""
 
     n_numbers: int
     cardinalities: tuple[int, ...] = ()
@@ -42,14 +43,14 @@ class Encoded:
 
 
 class ColumnCode(Block):
-    """What all codes have: a name and, where missing values are filled, what with."""
+    """Base of all column codes: a name and, if missing values are filled, the value for them."""
 
     name: str
     fill: float | str | None
 
 
 class NumberCode(ColumnCode):
-    """One number: standardised, or through its quantiles to a normal."""
+    """Code of one number: standardised, or mapped through its quantiles to a normal."""
 
     mean: float
     std: float
@@ -60,13 +61,13 @@ class NumberCode(ColumnCode):
 
 
 class FlagCode(ColumnCode):
-    """One flag: 0 or 1 as it is."""
+    """Code of one flag: 0 or 1 as it is."""
 
     fill: float | None
 
 
 class CategoryCode(ColumnCode):
-    """One category: a level's place in `levels` is its code. An unseen level becomes `other`, where there is one."""
+    """Code of one category: a level's place in `levels`; an unseen one becomes `other`, if set."""
 
     levels: tuple[str, ...]
     other: str | None
@@ -74,7 +75,10 @@ class CategoryCode(ColumnCode):
 
 
 class Encoder(Block):
-    """What the training rows taught. Plain JSON (`model_dump_json`, `model_validate_json`), exact in both directions."""
+    """Codes of all columns, learnt from the training rows.
+
+    It is stored as plain JSON (`model_dump_json`, `model_validate_json`), exact in both directions.
+    """
 
     numbers: tuple[NumberCode, ...]
     flags: tuple[FlagCode, ...]
@@ -83,72 +87,68 @@ class Encoder(Block):
 
     @classmethod
     def fit(cls, train: Table, encode: Encode) -> Self:
-        """Learns means, quantiles, fill values and levels from the training rows."""
-        dataset, frame = train.dataset, train.frame
+        """Learn means, quantiles, fill values and levels from the training rows."""
+        columns = train.dataset.columns
+        numbers, flags, categories = [], [], []
+        for name in train.dataset.of_kind("number"):
+            values = train.frame[name].to_numpy(dtype=np.float64)
+            numbers.append(fit_number(name, values, columns[name], encode))
+        for name in train.dataset.of_kind("flag"):
+            values = train.frame[name].to_numpy(dtype=np.float64)
+            flags.append(fit_flag(name, values, columns[name]))
+        for name in train.dataset.of_kind("category"):
+            counts = _count_levels(train.frame[name])
+            categories.append(fit_category(name, counts, columns[name]))
         return cls(
-            numbers=tuple(
-                fit_number(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n], encode)
-                for n in dataset.of_kind("number")
-            ),
-            flags=tuple(
-                fit_flag(n, frame[n].to_numpy(dtype=np.float64), dataset.columns[n])
-                for n in dataset.of_kind("flag")
-            ),
-            categories=tuple(
-                fit_category(n, _count_levels(frame[n]), dataset.columns[n])
-                for n in dataset.of_kind("category")
-            ),
+            numbers=tuple(numbers),
+            flags=tuple(flags),
+            categories=tuple(categories),
             category_style=encode.categories,
         )
 
     @property
     def features(self) -> FeatureSpec:
         """The sizes that a model is built for."""
-        cardinalities = tuple(len(code.levels) for code in self.categories)
+        n_numbers = len(self.number_names)
         if self.category_style == "onehot":
-            return FeatureSpec(len(self.number_names))
-        return FeatureSpec(len(self.number_names), cardinalities)
+            return FeatureSpec(n_numbers)
+        return FeatureSpec(n_numbers, tuple(len(code.levels) for code in self.categories))
 
     @property
     def filled(self) -> tuple[ColumnCode, ...]:
-        """Columns that get a was-missing flag beside them."""
-        return tuple(
-            code for code in (*self.numbers, *self.flags, *self.categories) if code.fill is not None
-        )
+        """Codes of columns that get a was-missing flag beside them."""
+        codes = (*self.numbers, *self.flags, *self.categories)
+        return tuple(code for code in codes if code.fill is not None)
 
     @property
     def number_names(self) -> tuple[str, ...]:
         """Names of the columns of `x_num`, in order."""
-        names = [code.name for code in (*self.numbers, *self.flags)] + [
-            f"{code.name}__missing" for code in self.filled
-        ]
+        names = [code.name for code in (*self.numbers, *self.flags)]
+        names += [f"{code.name}__missing" for code in self.filled]
         if self.category_style == "onehot":
-            names += [f"{code.name}={level}" for code in self.categories for level in code.levels]
+            for code in self.categories:
+                names += [f"{code.name}={level}" for level in code.levels]
         return tuple(names)
 
     @property
     def code_type(self) -> type[np.integer[Any]]:
         """The smallest integer type that holds every category's codes and that torch knows."""
         largest = max((len(code.levels) for code in self.categories), default=0) - 1
-        return next(
-            kind
-            for kind in (np.uint8, np.int16, np.int32, np.int64)
-            if largest <= np.iinfo(kind).max
-        )
+        kinds = (np.uint8, np.int16, np.int32, np.int64)
+        return next(kind for kind in kinds if largest <= np.iinfo(kind).max)
 
     def transform(self, table: Table) -> Encoded:
-        """Encodes rows of any table that passed the dataset's check; the target is not looked at."""
+        """Return the encoded rows of a table that passed the dataset's check, target or not."""
         frame, n_rows = table.frame, len(table)
-        values = {
-            code.name: frame[code.name].to_numpy(dtype=np.float64)
-            for code in (*self.numbers, *self.flags)
-        }
+        names = [code.name for code in (*self.numbers, *self.flags)]
+        values = {name: frame[name].to_numpy(dtype=np.float64) for name in names}
         missing = {code.name: frame[code.name].isna().to_numpy() for code in self.categories}
         codes = {code.name: _encode_category(frame[code.name], code) for code in self.categories}
         x_num = np.empty((n_rows, len(self.number_names)), dtype=np.float32)
         x_cat = np.empty((n_rows, len(self.features.cardinalities)), dtype=np.int64)
-        self.write(values, codes, missing, Encoded(x_num, x_cat))
-        return Encoded(x_num, x_cat)
+        out = Encoded(x_num, x_cat)
+        self.write(values, codes, missing, out)
+        return out
 
     def write(
         self,
@@ -157,24 +157,24 @@ class Encoder(Block):
         missing: Mapping[str, np.ndarray],
         out: Encoded,
     ) -> None:
-        """Encodes typed columns into rows that are there already.
+        """Encode typed columns into arrays that are there already.
 
         Args:
             values: of numbers and flags, (N,) float64, NaN where there is none.
             codes: of categories, (N,) each level's place, filled where the code fills.
-            missing: of categories, (N,) whether there was no value.
+            missing: of categories, (N,) True where there was no value.
             out: (N, F) and (N, C).
         """
         for start in range(0, len(out.x_num), _N_BLOCK):
             rows = slice(start, start + _N_BLOCK)
-            self._write(
-                _take(values, rows),
-                _take(codes, rows),
-                _take(missing, rows),
+            self._write_block(
+                _slice_rows(values, rows),
+                _slice_rows(codes, rows),
+                _slice_rows(missing, rows),
                 Encoded(out.x_num[rows], out.x_cat[rows]),
             )
 
-    def _write(
+    def _write_block(
         self,
         values: Mapping[str, np.ndarray],
         codes: Mapping[str, np.ndarray],
@@ -184,14 +184,12 @@ class Encoder(Block):
         # Column by column through float64: what is written is rounded once.
         columns = [_encode_number(values[code.name], code) for code in self.numbers]
         columns += [_filled(values[code.name], code.fill) for code in self.flags]
-        columns += [
-            missing[code.name] if isinstance(code, CategoryCode) else np.isnan(values[code.name])
-            for code in self.filled
-        ]
+        for code in self.filled:
+            is_category = isinstance(code, CategoryCode)
+            columns.append(missing[code.name] if is_category else np.isnan(values[code.name]))
         if self.category_style == "onehot":
-            columns += [
-                codes[code.name] == i for code in self.categories for i in range(len(code.levels))
-            ]
+            for code in self.categories:
+                columns += [codes[code.name] == i for i in range(len(code.levels))]
         else:
             for i, code in enumerate(self.categories):
                 out.x_cat[:, i] = codes[code.name]
@@ -199,59 +197,69 @@ class Encoder(Block):
             out.x_num[:, i] = column
 
     def extrapolated(self, tables: Table | Iterable[Table]) -> list[Finding]:
-        """A warning for each number outside of what training saw, counted over a table or over all of several."""
+        """Return a warning for each number with values beyond the training range.
+
+        They are counted over one table, or over all of several.
+        """
         n_outside = dict.fromkeys((code.name for code in self.numbers), 0)
         for table in [tables] if isinstance(tables, Table) else tables:
             for code in self.numbers:
                 values = table.frame[code.name].to_numpy(dtype=float)
-                n_outside[code.name] += int(((values < code.low) | (values > code.high)).sum())
-        what = "{} values outside of the training range {:g} to {:g}: predictions there are extrapolation"
-        return [
-            Finding("warning", code.name, what.format(n, code.low, code.high))
-            for code in self.numbers
-            if (n := n_outside[code.name])
-        ]
+                is_outside = (values < code.low) | (values > code.high)
+                n_outside[code.name] += int(is_outside.sum())
+        findings = []
+        for code in self.numbers:
+            n = n_outside[code.name]
+            if n:
+                what = (
+                    f"{n} values outside of the training range {code.low:g} to {code.high:g}: "
+                    "predictions there are extrapolation"
+                )
+                findings.append(Finding("warning", code.name, what))
+        return findings
 
 
 def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
-    """(N, F + levels) float64 for learners that take one matrix: numbers beside one-hot categories."""
+    """Return one matrix (N, F + levels) float64: numbers beside one-hot categories."""
     one_hot = [
         encoded.x_cat[:, i, None] == np.arange(n) for i, n in enumerate(features.cardinalities)
     ]
     return np.concatenate([encoded.x_num.astype(np.float64), *one_hot], axis=1)
 
 
-def _take(columns: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
+def _slice_rows(columns: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
     return {name: column[rows] for name, column in columns.items()}
 
 
 def _refuse_empty(name: str) -> NoReturn:
     raise DataError(
-        f"{name}: no training row has a value, so there is nothing to learn from it; give it kind unused"
+        f"{name}: no training row has a value, so there is nothing to learn from it; "
+        "give it kind unused"
     )
 
 
 def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -> NumberCode:
-    """What the training rows of a number teach.
+    """Return the code of a number, learnt from its training rows.
 
     Args:
         name: of the column.
         values: (N,) float64, NaN where there is none.
-        column: says how to fill.
-        encode: says how numbers are encoded.
+        column: names the value to fill with.
+        encode: names the way in which numbers are encoded.
     """
     absent = np.isnan(values)
     fill = _fit_fill(name, values, absent, column)
     known = values
     if absent.any():
         known = values[~absent] if fill is None else np.where(absent, fill, values)
-    mean, low, high = float(known.mean()), float(known.min()), float(known.max())
+    mean = float(known.mean())
+    low, high = float(known.min()), float(known.max())
     quantiles = None
     if encode.numbers == "quantile":
-        quantiles = tuple(
-            np.quantile(known, np.linspace(0, 1, min(_N_QUANTILES, len(known)))).tolist()
-        )
-    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown up.
+        levels = np.linspace(0, 1, min(_N_QUANTILES, len(known)))
+        quantiles = tuple(np.quantile(known, levels).tolist())
+    # Of equal values numpy's deviation can be 1e-17, by which one that differs later would be blown
+    # up.
     std = _deviation(known, mean) if high > low else 1.0
     if not std:  # the squares of values below 1e-154 vanish
         std = high - low
@@ -261,18 +269,21 @@ def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) ->
 
 
 def _deviation(values: np.ndarray, mean: float) -> float:
-    """Standard deviation, block by block: numpy's own writes a copy of all values, which takes twice the time."""
-    n_even, step = len(values) // _N_SUMMED * _N_SUMMED, 8 * _N_SUMMED
+    """Return the standard deviation, summed block by block."""
+    # numpy's own writes a copy of all values, which takes twice the time.
+    n_even = len(values) // _N_SUMMED * _N_SUMMED
+    step = 8 * _N_SUMMED
     sums: list[float] = []
     for start in range(0, n_even, step):
         block = (values[start : min(start + step, n_even)] - mean).reshape(-1, _N_SUMMED)
         sums += np.vecdot(block, block).tolist()
     rest = values[n_even:] - mean
-    return math.sqrt(math.fsum([*sums, float(rest @ rest)]) / len(values))
+    sums.append(float(rest @ rest))
+    return math.sqrt(math.fsum(sums) / len(values))
 
 
 def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:
-    """What the training rows of a flag teach; `values` as for a number."""
+    """Return the code of a flag, learnt from its training rows; arguments as for `fit_number`."""
     return FlagCode(name=name, fill=_fit_fill(name, values, np.isnan(values), column))
 
 
@@ -295,7 +306,13 @@ def _count_levels(values: pd.Series) -> dict[str, int]:
 
 
 def fit_category(name: str, counts: Mapping[str, int], column: Column) -> CategoryCode:
-    """What the training rows of a category teach: `counts` tells how many have each level, those without one left aside."""
+    """Return the code of a category, learnt from its training rows.
+
+    Args:
+        name: of the column.
+        counts: rows of each level; rows without a value are left out.
+        column: names levels, the value to fill with, and the treatment of rare and unseen levels.
+    """
     if not counts:
         _refuse_empty(name)
     levels = list(column.levels) if column.levels is not None else sorted(counts)
@@ -303,21 +320,21 @@ def fit_category(name: str, counts: Mapping[str, int], column: Column) -> Catego
         levels = [level for level in levels if counts[level] >= column.rare]
         if not levels:
             raise DataError(
-                f"{name}: no level comes in {column.rare} training rows or more, as rare asks; give it a smaller number, or kind unused"
+                f"{name}: no level comes in {column.rare} training rows or more, as rare asks; "
+                "give it a smaller number, or kind unused"
             )
     most_frequent = min(counts, key=lambda level: (-counts[level], level))
-    fill = (
-        None
-        if column.fill is None
-        else most_frequent
-        if column.fill == "mode"
-        else _level(column.fill)
-    )
+    fill = None
+    if column.fill == "mode":
+        fill = most_frequent
+    elif column.fill is not None:
+        fill = _level(column.fill)
     if fill is not None and fill not in levels:
         levels.append(fill)
     other = None
     if column.unseen == "other":
-        # A level of its own only if training rows teach it; an untaught one would predict from its random start.
+        # A level of its own only if training rows teach it; an untaught one would predict from its
+        # random start.
         taught = not counts.keys() <= set(levels)
         other = OTHER if taught or OTHER in levels else most_frequent
         if other not in levels:
@@ -330,7 +347,9 @@ def _level(value: float | str) -> str:
 
 
 def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
-    return values if fill is None else np.where(np.isnan(values), fill, values)
+    if fill is None:
+        return values
+    return np.where(np.isnan(values), fill, values)
 
 
 def _encode_number(values: np.ndarray, code: NumberCode) -> np.ndarray:
@@ -339,8 +358,11 @@ def _encode_number(values: np.ndarray, code: NumberCode) -> np.ndarray:
         return (known - code.mean) / code.std
     knots = np.asarray(code.quantiles)
     ranks = np.linspace(0, 1, len(knots))
-    # Mean of the ranks from both sides, as scikit-learn does: repeated values share the middle of their ranks.
-    rank = (np.interp(known, knots, ranks) - np.interp(-known, -knots[::-1], -ranks[::-1])) / 2
+    # Mean of the ranks from both sides, as scikit-learn does: repeated values share the middle of
+    # their ranks.
+    from_below = np.interp(known, knots, ranks)
+    from_above = np.interp(-known, -knots[::-1], -ranks[::-1])
+    rank = (from_below - from_above) / 2
     return np.asarray(ndtri(np.clip(rank, CLIP, 1 - CLIP)))
 
 
@@ -356,12 +378,13 @@ def _encode_category(values: pd.Series, code: CategoryCode) -> np.ndarray:
 
 
 def refuse_untaught(name: str, levels: Iterable[str]) -> NoReturn:
-    """Levels of a category that the encoder has no code for.
+    """Refuse levels of a category for which the encoder has no code.
 
     Raises:
         DataError: always.
     """
     strange = ", ".join(sorted(levels)[:3])
     raise DataError(
-        f"{name}: levels that no training row has: {strange}. Name them in `levels`, or set unseen: other."
+        f"{name}: levels that no training row has: {strange}. "
+        "Name them in `levels`, or set unseen: other."
     )

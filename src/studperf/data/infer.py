@@ -1,4 +1,4 @@
-"""Writes the first version of a dataset's YAML from a file, with ids, constants and leaks marked."""
+"""Draft a dataset's YAML from a file, with ids, constants and leaks marked."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ from studperf.data.source import PARQUET, parse_bytes, read_first_bytes, read_he
 from studperf.errors import ConfigError, DataError, as_shown
 from studperf.scoring.metrics import FloatArray
 
-# Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it is an answer like any other.
+# Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it
+# is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
 _FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
 _FEATURES = ("number", "category", "flag")
 _DELIMITERS = (",", ";", "\t", "|")
 _MOSTLY = 0.8
-_TIME = r"(?:[T ,]+\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?)?"
+_TIME = (
+    r"(?:[T ,]+\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[AaPp]\.?[Mm]\.?)?"
+    r"(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?)?"
+)
 _MONTH = r"[^\W\d_]{3,10}\.?"
 _DATE_FORMS = "|".join(
     day + _TIME
@@ -65,7 +69,7 @@ _N_READ_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Question:
-    """What a person must say about a column, and the line to write if the guess is wrong."""
+    """A question about a column, with the entry to write if the guess is wrong."""
 
     column: str
     text: str
@@ -74,11 +78,11 @@ class Question:
 
 @dataclass
 class Draft:
-    """A dataset in the making.
+    """A draft of a dataset.
 
     Args:
-        questions: by column, where what was written is a guess.
-        notes: what was not done, and why.
+        questions: by column, where the draft's entry is a guess.
+        notes: limits of the draft, such as tests that were left out, with the reason.
     """
 
     name: str
@@ -90,7 +94,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
-        """What the YAML says."""
+        """Return the draft as the plain values of its YAML."""
         plain: dict[str, Any] = {
             "name": self.name,
             "source": self.source,
@@ -104,13 +108,13 @@ class Draft:
 
     @property
     def has_features(self) -> bool:
-        """Whether any column could teach a model."""
+        """True if at least one column could teach a model."""
         return any(column["kind"] in _FEATURES for column in self.columns.values())
 
 
 @dataclass(frozen=True)
 class _Guess:
-    """What a column is taken for, and the question that it leaves open."""
+    """A column's entry in the draft, and the question that it leaves open."""
 
     column: dict[str, Any]
     question: str | None = None
@@ -118,7 +122,7 @@ class _Guess:
 
 
 def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
-    """A draft from the file's own values.
+    """Return a draft made from the file's own values.
 
     Raises:
         DataError: the file can't be read, or has no such target column of numbers.
@@ -132,7 +136,9 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     if len(missing) > 1:
         source["missing"] = sorted(missing)
     draft = Draft(name or _stem(path), source, target)
-    draft.notes += [note] if note is not None else []
+    if note is not None:
+        draft.notes.append(note)
+
     values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
     numbers = _read_target(target, values[target], marks)
     draft.drop_missing_target = bool(values[target].isna().any())
@@ -144,6 +150,7 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
         draft.columns[column] = guess.column
         if guess.question is not None and guess.otherwise is not None:
             draft.questions[column] = Question(column, guess.question, guess.otherwise)
+
     _mark_leaks(draft, raw)
     if not draft.has_features:
         raise DataError(
@@ -153,10 +160,14 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
 
 
 def _find_marks(raw: pd.DataFrame, source: dict[str, Any]) -> Marks:
-    """How the file's numbers are written; what differs from a plain decimal point is put into the source."""
-    texts = (raw[name].dropna().astype(str) for name in raw.columns if _is_text(raw[name]))
-    known = (text[~text.isin(("", *_MISSING_WORDS))] for text in texts)
-    marks = find_marks((text for text in known if len(text)), source.get("delimiter", ","))
+    """Return how the file writes numbers, and put marks other than a plain point into `source`."""
+    columns = []
+    for name in raw.columns:
+        if _is_text(raw[name]):
+            text = raw[name].dropna().astype(str)
+            columns.append(text[~text.isin(("", *_MISSING_WORDS))])
+    filled = (text for text in columns if len(text))
+    marks = find_marks(filled, source.get("delimiter", ","))
     if marks.decimal != ".":
         source["decimal"] = marks.decimal
     if marks.thousands is not None:
@@ -169,34 +180,39 @@ def _is_text(values: pd.Series) -> bool:
 
 
 def _read_target(target: str, values: pd.Series, marks: Marks) -> FloatArray:
-    """(N,) numbers, NaN where there is none.
+    """Return the target (N,), NaN where there is none.
 
     Raises:
-        DataError: they can't be learnt.
+        DataError: it is no column of finite numbers.
     """
     numbers = read_numbers(values, marks).to_numpy()
     known = numbers[~np.isnan(numbers)]
     if len(known) < _MOSTLY * values.notna().sum() or not len(known):
         example = f", as {show(values.dropna().iloc[0])}" if values.notna().any() else ""
         raise DataError(
-            f"target={target}: is not a column of numbers{example}, so there is nothing to regress on"
+            f"target={target}: is not a column of numbers{example}, "
+            "so there is nothing to regress on"
         )
     if not np.isfinite(known).all():
         row = int(np.flatnonzero(np.isinf(numbers))[0]) + 1
         raise DataError(
-            f"target={target}: {np.isinf(known).sum()} values are infinite, or larger than any number can be (row {row}); correct them, or leave the rows out"
+            f"target={target}: {np.isinf(known).sum()} values are infinite, "
+            f"or larger than any number can be (row {row}); correct them, or leave the rows out"
         )
     return numbers
 
 
 def to_yaml(draft: Draft) -> str:
-    """The draft as YAML: a line a column, checked to load."""
+    """Return the draft as YAML, one line a column, checked to load as it was written."""
     plain = draft.as_plain()
     Dataset.model_validate(plain)
+    path = write_inline(draft.source["path"])
     head = (
-        f"# Drafted from {write_inline(draft.source['path'])} by `python -m studperf.data infer`. Read every line: units, ranges and kinds are guesses.\n"
+        f"# Drafted from {path} by `python -m studperf.data infer`. "
+        "Read every line: units, ranges and kinds are guesses.\n"
         "# `typical` and `step` matter to a simulation alone.\n"
     )
+
     lines = [f"name: {write_inline(plain['name'])}", "source:"]
     lines += [f"  {key}: {write_inline(value)}" for key, value in plain["source"].items()]
     lines += [f"target: {write_inline(plain['target'])}", "columns:"]
@@ -205,13 +221,15 @@ def to_yaml(draft: Draft) -> str:
     if draft.drop_missing_target:
         lines.append("drop_missing_target: true   # some rows have no target")
     text = head + "\n".join(lines) + "\n"
+
     try:
         is_same = read_dataset(text) == plain
     except (ConfigError, yaml.YAMLError):
         is_same = False
     if not is_same:
         raise DataError(
-            "the draft does not survive being written as YAML; a column's name is too strange, rename it"
+            "the draft does not survive being written as YAML; "
+            "a column's name is too strange, rename it"
         )
     return text
 
@@ -226,22 +244,23 @@ def _column_line(draft: Draft, name: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """A text for the rest of a line."""
+    """Return a text that may stand in a comment: it is kept on one line."""
     return as_shown(text).replace("\n", "\\n")
 
 
 def alternative_line(question: Question) -> str:
-    """The line to write where a guess is wrong."""
+    """Return the YAML line to write if a guess is wrong."""
     return f"{write_key(question.column)}: {write_inline(question.otherwise)}"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
-    """The file's table, with the delimiter and encoding that it takes; of a large file the first rows, and a note that says so."""
-    # From above this folder, another folder would read it as another file.
-    plain: dict[str, Any] = {
-        "path": str(path.resolve() if ".." in path.parts else path),
-        "otherwise": "fail",
-    }
+    """Return the `source` entry of a file, its table, and a note if these are the first rows alone.
+
+    The entry names the delimiter and the encoding where they differ from the default.
+    """
+    # Read from another folder, a relative path upwards would be another file.
+    lasting = path.resolve() if ".." in path.parts else path
+    plain: dict[str, Any] = {"path": str(lasting), "otherwise": "fail"}
     check_file(path)
     if path.suffix in PARQUET:
         raw, is_whole = read_head(path, _N_READ_ROWS)
@@ -262,7 +281,7 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
 
 
 def _missing_words(raw: pd.DataFrame, marks: Marks) -> set[str]:
-    """Words that stand for a missing value, seen in columns that otherwise hold numbers."""
+    """Return the words for a missing value that occur in columns of numbers."""
     words: set[str] = set()
     for name in raw.columns:
         if not _is_text(raw[name]):
@@ -278,7 +297,7 @@ def _missing_words(raw: pd.DataFrame, marks: Marks) -> set[str]:
 
 
 class _Reader:
-    """Guesses what columns hold.
+    """Guess the kinds of a file's columns from their values.
 
     Args:
         marks: how the file writes numbers.
@@ -289,18 +308,23 @@ class _Reader:
         self.marks, self.target = marks, target
 
     def describe(self, name: str, values: pd.Series) -> _Guess:
-        """What one column is taken for."""
+        """Return the guessed entry of one column."""
         known = values.dropna()
-        if (what := _no_values(known)) is not None:
-            return _unused(what)
+        why = _why_without_use(known)
+        if why is not None:
+            return _unused(why)
+
         numbers = read_numbers(known, self.marks)
         text = known.astype(str)
         n_levels = known.nunique()
-        is_code = bool(numbers.notna().all()) and _is_code(text)
-        if bool(numbers.notna().all()) and not is_code:
+        are_numbers = bool(numbers.notna().all())
+        is_code = are_numbers and _is_code(text)
+        if are_numbers and not is_code:
             return self._describe_numbers(name, values, numbers, n_levels)
-        if (what := _no_levels(text)) is not None:
-            return _unused(what)
+
+        why = _why_not_levels(text)
+        if why is not None:
+            return _unused(why)
         is_of_numbers = not is_code and numbers.notna().mean() >= _MOSTLY
         is_mixed = is_of_numbers and n_levels > min(_FEW_LEVELS, len(known) / 2)
         if is_mixed:
@@ -308,14 +332,18 @@ class _Reader:
         has_gaps = bool(values.isna().any())
         if n_levels == len(known) >= MIN_ROWS and not has_gaps:
             return _Guess({"kind": "id"})
+
         levels = sorted(as_levels(known).unique())
         fill = {"fill": "mode"} if has_gaps else {}
         if len(levels) == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
             return _Guess({"kind": "flag", **fill})
         has_units = n_levels > MAX_LEVELS and _share(text, _WITH_UNIT) >= _MOSTLY
         if has_units and not is_code:
-            what = f"numbers with a sign or a unit, such as {show(str(known.iloc[0]))}; leave the numbers alone in the file"
-            return _unused(what)
+            example = show(str(known.iloc[0]))
+            return _unused(
+                f"numbers with a sign or a unit, such as {example}; "
+                "leave the numbers alone in the file"
+            )
         return _describe_levels(text, levels, fill, is_code=is_code)
 
     def _describe_numbers(
@@ -325,48 +353,47 @@ class _Reader:
         finite = numbers[np.isfinite(numbers)]
         if len(finite) < len(numbers):
             row = int(numbers.index[np.isinf(numbers)][0]) + 1
-            what = f"{len(numbers) - len(finite)} values are infinite, or larger than any number can be (row {row}); correct them, or name their text in missing"
-            return _unused(what)
+            return _unused(
+                f"{len(numbers) - len(finite)} values are infinite, "
+                f"or larger than any number can be (row {row}); "
+                "correct them, or name their text in missing"
+            )
+
         low, high = float(numbers.min()), float(numbers.max())
         if max(abs(low), abs(high)) > LARGEST:
             return _unused(f"numbers beyond {LARGEST:g}; give them in a larger unit")
         if low == high:
             return _unused("constant, as far as a number keeps its digits")
-        fill = {"fill": "median" if n_levels > 2 else "mode"} if has_gaps else {}  # noqa: PLR2004 - not a flag
+
+        fill = {}
+        if has_gaps:
+            fill["fill"] = "median" if n_levels > 2 else "mode"  # noqa: PLR2004 - not a flag
         if {f"{level:g}" for level in numbers.unique()[:3]} == {"0", "1"}:
             return _Guess({"kind": "flag", **fill})
-        is_steps = bool((numbers == numbers.round()).all())
-        number = {
-            "kind": "number",
-            "typical": [_tidy(low), _tidy(high)],
-            **({"step": 1} if is_steps else {}),
-            **fill,
-        }
+        is_whole = bool((numbers == numbers.round()).all())
+        number: dict[str, Any] = {"kind": "number", "typical": [_tidy(low), _tidy(high)]}
+        if is_whole:
+            number["step"] = 1
+        number |= fill
+
         full = np.full(len(values), np.nan)
         full[values.notna().to_numpy()] = numbers.to_numpy()
         suspicion = find_suspicion(name, full, self.target)
         if suspicion is not None:
             return _guess_code(suspicion, number, values, n_levels)
-        if is_steps and n_levels == len(values) >= MIN_ROWS and names_rows(name):
-            return _Guess(
-                {"kind": "id"},
-                "its values are all different, and its name is that of an id",
-                number,
-            )
-        if (
-            self.marks.decimal == ","
-            and _is_text(values)
-            and is_ambiguous(values.dropna(), self.marks)
-        ):
+        if is_whole and n_levels == len(values) >= MIN_ROWS and names_rows(name):
+            asked = "its values are all different, and its name is that of an id"
+            return _Guess({"kind": "id"}, asked, number)
+        may_be_thousands = self.marks.decimal == "," and _is_text(values)
+        if may_be_thousands and is_ambiguous(values.dropna(), self.marks):
             asked = f"{show(str(values.dropna().iloc[0]))} is read with a decimal comma"
-            return _Guess(
-                number, asked, {"kind": "unused", "why": "thousands; write them without commas"}
-            )
+            otherwise = {"kind": "unused", "why": "thousands; write them without commas"}
+            return _Guess(number, asked, otherwise)
         return _Guess(number)
 
 
 def _is_code(text: pd.Series) -> bool:
-    """Digits that are no amount: a zero comes first, or there are more of them than a number keeps."""
+    """Return True if digits are a code: one starts with 0 or is longer than a number's digits."""
     has_code = False
     for cell in text:
         if not (cell.isascii() and cell.isdigit()):
@@ -376,25 +403,27 @@ def _is_code(text: pd.Series) -> bool:
 
 
 def _share(text: pd.Series, pattern: re.Pattern[str]) -> float:
-    """The share of texts that are of a form; pandas would compile the pattern anew for each column."""
+    """Return the share of texts that match a pattern as a whole."""
+    # pandas would compile the pattern anew for each column.
     return sum(pattern.fullmatch(cell) is not None for cell in text) / len(text)
 
 
 def _guess_code(
     suspicion: Suspicion, number: dict[str, Any], values: pd.Series, n_levels: int
 ) -> _Guess:
-    """What whole numbers are taken for that may be names."""
+    """Return the guess for whole numbers that may be names: an id, a category or a number."""
     has_gaps = bool(values.isna().any())
     if suspicion.what == "rows":
         asked = f"row numbers? It has {suspicion.evidence}"
-        rows = (
-            {"kind": "id"} if n_levels == len(values) else {"kind": "unused", "why": "row numbers"}
-        )
+        rows = {"kind": "unused", "why": "row numbers"}
+        if n_levels == len(values):
+            rows = {"kind": "id"}
         low, high = number["typical"]
         if suspicion.is_ordered:  # a rank, or a year: it may be worth something
             return _Guess(number, f"{asked}, and the target follows them", rows)
         is_plain = low in (0, 1) and high - low + 1 == n_levels == len(values)
         return _Guess(rows, None if is_plain else asked, number)
+
     asked = f"codes? It has {suspicion.evidence}"
     if n_levels == len(values):
         return _Guess({"kind": "id"}, asked, number)
@@ -409,7 +438,10 @@ def _guess_code(
 def _describe_levels(
     text: pd.Series, levels: list[str], fill: dict[str, Any], *, is_code: bool
 ) -> _Guess:
-    """A category: its levels by name where they are few, else those that are frequent enough to be learnt."""
+    """Return the guess for a category.
+
+    Few levels are named one by one; of many, those that are frequent enough to be learnt are kept.
+    """
     if len(levels) <= min(MAX_LEVELS, len(text) / 2):
         return _Guess({"kind": "category", "levels": levels, **fill})
     counts = text.value_counts().to_numpy()
@@ -429,8 +461,8 @@ def _unused(why: str) -> _Guess:
     return _Guess({"kind": "unused", "why": why})
 
 
-def _no_values(known: pd.Series) -> str | None:
-    """What a column is that holds nothing to tell rows apart by, or nothing that is looked into."""
+def _why_without_use(known: pd.Series) -> str | None:
+    """Return why a column is unused that is empty, constant or of dates; None for other columns."""
     if not len(known):
         return "no values"
     if pd.api.types.is_datetime64_any_dtype(known):
@@ -445,8 +477,8 @@ def _no_values(known: pd.Series) -> str | None:
 _DATES = "dates; a number made of them, such as days since the first, can be a feature"
 
 
-def _no_levels(text: pd.Series) -> str | None:
-    """What texts are that can be no levels."""
+def _why_not_levels(text: pd.Series) -> str | None:
+    """Return why texts can't be levels of a category; None if they can."""
     n_characters = text.str.len()
     if n_characters.max() > _LONGEST_LEVEL:
         return f"long texts, of up to {n_characters.max():,} characters"
@@ -471,7 +503,9 @@ _EXACT_DIGITS = 15
 
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
-    """Mark the columns that give the target away; of very many, those that can be tested in some seconds.
+    """Mark the columns that give the target away.
+
+    Of very many columns only those are tested that a few seconds allow; a note says so.
 
     Raises:
         DataError: the target can't be learnt.
@@ -485,7 +519,8 @@ def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
         tested = names[start : start + _TESTED_AT_ONCE]
         if start and time.monotonic() - begun > _LEAK_TESTS_S:
             draft.notes.append(
-                f"{len(names) - start:,} of {len(names):,} features were not tested for leaks, as that takes long here; `check` tests all"
+                f"{len(names) - start:,} of {len(names):,} features were not tested for leaks, "
+                "as that takes long here; `check` tests all"
             )
             return
         for leak in _find_leaks(draft, raw, tested):
@@ -494,7 +529,8 @@ def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
 
 
 def _find_leaks(draft: Draft, raw: pd.DataFrame, names: list[str]) -> list[Leak]:
-    plain = draft.as_plain() | {"columns": {name: draft.columns[name] for name in names}}
+    plain = draft.as_plain()
+    plain["columns"] = {name: draft.columns[name] for name in names}
     table, findings = inspect_table(raw[[*names, draft.target]], Dataset.model_validate(plain))
     for finding in findings:
         if finding.level == "error" and finding.where == draft.target:

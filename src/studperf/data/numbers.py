@@ -1,4 +1,4 @@
-"""Numbers as text files write them: with a decimal point or comma, with or without a mark between thousands."""
+"""Numbers in text files: with a decimal point or comma, with or without marks between thousands."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ import pandas as pd
 from studperf.config.dataset import Source
 
 LARGEST = 1e30
-"""Beyond it squares leave float32, in which networks compute, and sums of squares soon leave float64."""
+"""Above it squares leave float32, in which networks compute, and sums of squares soon float64."""
 LARGEST_WHOLE = 2.0**63
 """From here on a whole number does not fit into int64."""
 SMALLEST = 1e-30
 """A spread below it is lost when it is squared."""
 LEAST_RELATIVE_SPREAD = 1e-5
-"""Of a target, against its size: float32 keeps seven digits, of which two are to tell values apart."""
+"""A target's least spread, against its size: two of float32's seven digits tell values apart."""
 _WIDE_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " "})
 _N_TRIED = 2_000
 _MARKED = re.compile("[0-9][, '\u00a0\u202f\u2009][0-9]")
 _MOSTLY = 0.8
+_EITHER = r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*"
+"""A comma before three digits: decimal, or between thousands."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """How numbers are written."""
+    """Decimal mark and mark between thousands, as a file writes numbers."""
 
     decimal: str = "."
     thousands: str | None = None
 
 
-# In the order in which they are preferred, where several read the same columns; `find_marks` moves one of them.
+# In the order in which they are preferred, where several read the same columns; `find_marks` moves
+# one of them.
 _KNOWN = (
     Marks(),
     Marks(","),
@@ -47,17 +50,17 @@ _KNOWN = (
 
 
 def to_numbers(values: pd.Series, source: Source) -> pd.Series:
-    """Return (N,) float64, NaN for what is no number as the source writes them.
+    """Return (N,) float64, NaN for cells that are no numbers as the source writes them.
 
     Args:
         values: text, or what a Parquet file holds, which knows no marks.
-        source: says how numbers are written.
+        source: names the marks of numbers.
     """
     return read_numbers(values, Marks(source.decimal, source.thousands))
 
 
 def read_numbers(values: pd.Series, marks: Marks) -> pd.Series:
-    """Return (N,) float64, NaN for what is no number with these marks."""
+    """Return (N,) float64, NaN for cells that are no numbers with these marks."""
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
         return values.astype(np.float64)
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -71,7 +74,7 @@ def read_numbers(values: pd.Series, marks: Marks) -> pd.Series:
 
 
 def _with_points(values: pd.Series, marks: Marks) -> pd.Series:
-    """Return the texts as Python writes numbers; what is written otherwise becomes a text that is none."""
+    """Return the texts as Python writes numbers; other texts do not become numbers by it."""
     text = values.astype(str)
     if marks.thousands == " ":
         text = text.map(lambda cell: cell.translate(_WIDE_SPACES))
@@ -80,7 +83,8 @@ def _with_points(values: pd.Series, marks: Marks) -> pd.Series:
         text = text.where(~is_grouped, text.str.replace(marks.thousands, "", regex=False))
     if marks.decimal == ",":
         # A point is no decimal mark here: 1.5 must not be read as one and a half.
-        text = text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
+        text = text.str.replace(".", "?", regex=False)
+        text = text.str.replace(",", ".", regex=False)
     return text
 
 
@@ -90,11 +94,12 @@ def _grouped(marks: Marks) -> str:
 
 
 def find_marks(columns: Iterable[pd.Series], delimiter: str) -> Marks:
-    """Return the marks by which the most of these columns of text are numbers; in doubt, the first of those known.
+    """Return the marks by which most of these columns of text are numbers; in doubt, the plainest.
 
     Args:
         columns: each without its missing cells; of long ones the first cells are tried.
-        delimiter: of the file. Where it is a comma, `1,234` is a thousand; otherwise the comma is free to be a decimal one.
+        delimiter: of the file. If it is a comma, `1,234` is a thousand; otherwise the comma is
+            free to be a decimal one.
     """
     cells = [column.iloc[:_N_TRIED] for column in columns]
     if not any(_MARKED.search("\n".join(column)) for column in cells):
@@ -112,9 +117,8 @@ def find_marks(columns: Iterable[pd.Series], delimiter: str) -> Marks:
 
 
 def is_ambiguous(column: pd.Series, marks: Marks) -> bool:
-    """Whether a column's only marks could be of either kind: 1,234 is a thousand, or a little more than one."""
-    if marks.thousands is not None:
+    """Return True if a column's commas could be of either kind: 1,234 as a thousand or as 1.234."""
+    if marks.thousands is not None or marks.decimal != ",":
         return False
-    marked = column[column.str.contains(marks.decimal, regex=False)]
-    groups = rf"\s*[+-]?[1-9]\d{{0,2}}{re.escape(marks.decimal)}\d{{3}}\s*"
-    return marks.decimal == "," and len(marked) > 1 and bool(marked.str.fullmatch(groups).all())
+    marked = column[column.str.contains(",", regex=False)]
+    return len(marked) > 1 and bool(marked.str.fullmatch(_EITHER).all())

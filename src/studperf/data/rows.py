@@ -1,4 +1,7 @@
-"""A dataset's rows, checked and split: a small table in memory, a large one in chunks. What trains and judges asks here, and only here."""
+"""A dataset's rows, checked and split: a small table lies in memory, a large one is read in chunks.
+
+Everything that trains or judges takes its rows from here.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ from studperf.data.split import Split, split_rows, split_table
 from studperf.data.tensors import EncodedTable, encode_parts
 from studperf.scoring.metrics import FloatArray
 
-# Above these a table is streamed: there the way through pandas takes 3 s of CPU and 600 MB, the other 0.5 s and 300 MB.
+# Above these sizes a table is streamed. At this size pandas takes 3 s of CPU and 600 MB, reading in
+# chunks 0.5 s and 300 MB.
 LARGE_CSV_BYTES = 32 << 20
 LARGE_GZIP_BYTES = LARGE_CSV_BYTES // 6
 LARGE_N_ROWS = 250_000
@@ -60,11 +64,11 @@ class Rows(Protocol):
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What a record should say of the rows."""
+        """Warnings about the rows, for the run's record."""
 
     @property
     def n_sampled(self) -> int | None:
-        """Training rows in `sample`; None if it holds them all."""
+        """Number of training rows in `sample`; None if it holds them all."""
 
     @property
     def split(self) -> Split:
@@ -72,29 +76,32 @@ class Rows(Protocol):
 
     @property
     def sample(self) -> np.ndarray:
-        """Row numbers of the training rows by which leaks are looked for and baselines are fitted."""
+        """Row numbers of the training rows that leak tests and baselines see."""
 
     def table(self, index: np.ndarray, columns: Iterable[str] | None = None) -> Table:
-        """Typed rows, in this order; with a choice of columns those and the target."""
+        """Return typed rows, in this order; with a choice of columns, those and the target."""
 
     def target(self, index: np.ndarray) -> FloatArray:
-        """(n,) of these rows, in its own unit."""
+        """Return the target (n,) of these rows, in its own unit."""
 
     def numbers(self, index: np.ndarray) -> np.ndarray:
-        """(n,) numbers of these rows in the file, from 1 below its header; rows that were left out count too."""
+        """Return the numbers (n,) of these rows in the file, from 1 below its header.
+
+        Rows that were left out of the table count too.
+        """
 
     def hashes(self, index: np.ndarray) -> Hashes:
-        """(n,) of the features of these rows."""
+        """Return the hashes (n,) of the features of these rows."""
 
     def fit(self, encode: Encode) -> Encoder:
-        """What the training rows teach."""
+        """Return the encoder that the training rows teach."""
 
     def encode(self, encoder: Encoder) -> EncodedTable:
-        """The parts as tensors."""
+        """Return the encoded rows of all parts."""
 
 
 class SmallRows:
-    """A table that lies in memory."""
+    """Rows of a table that lies in memory."""
 
     n_sampled = None
 
@@ -108,7 +115,7 @@ class SmallRows:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What a record should say of the rows."""
+        """Warnings about the rows, for the run's record."""
         return self._table.warnings
 
     @cached_property
@@ -118,41 +125,41 @@ class SmallRows:
 
     @property
     def sample(self) -> np.ndarray:
-        """All training rows."""
+        """Row numbers of all training rows."""
         return self.split.train
 
     @cached_property
     def parts(self) -> dict[str, Table]:
-        """The parts' rows."""
+        """The table of each part, by the part's name."""
         return split_rows(self._table, self.split)
 
     def table(self, index: np.ndarray, columns: Iterable[str] | None = None) -> Table:  # noqa: ARG002 - all are there
-        """Typed rows, in this order."""
+        """Return typed rows, in this order."""
         return self._table.rows(index)
 
     def target(self, index: np.ndarray) -> FloatArray:
-        """(n,) of these rows, in its own unit."""
+        """Return the target (n,) of these rows, in its own unit."""
         return np.asarray(self._table.target[index])
 
     def numbers(self, index: np.ndarray) -> np.ndarray:
-        """(n,) numbers of these rows in the file, from 1."""
+        """Return the numbers (n,) of these rows in the file, from 1."""
         return np.asarray(self._table.frame.index[index]) + 1
 
     def hashes(self, index: np.ndarray) -> Hashes:
-        """(n,) of the features of these rows."""
+        """Return the hashes (n,) of the features of these rows."""
         return hash_features(self._table.rows(index))
 
     def fit(self, encode: Encode) -> Encoder:
-        """What the training rows teach."""
+        """Return the encoder that the training rows teach."""
         return Encoder.fit(self.parts["train"], encode)
 
     def encode(self, encoder: Encoder) -> EncodedTable:
-        """The parts as tensors, one after the other."""
+        """Return the encoded rows, part after part."""
         return encode_parts(self.parts, encoder)
 
 
 class LargeRows:
-    """A table that was streamed."""
+    """Rows of a table that was read in chunks and lies on disk."""
 
     def __init__(self, table: StreamedTable, origin: Provenance, findings: list[Finding]) -> None:
         self.dataset, self.origin, self.findings = table.dataset, origin, findings
@@ -164,15 +171,16 @@ class LargeRows:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What a record should say of the rows."""
+        """Warnings about the rows, for the run's record."""
         if self.n_sampled is None:
             return self._table.warnings
-        what = f"leak tests and baselines saw {self.n_sampled:,} of {len(self.split.train):,} training rows"
+        seen = f"{self.n_sampled:,} of {len(self.split.train):,} training rows"
+        what = f"leak tests and baselines saw {seen}"
         return (*self._table.warnings, Finding("warning", "table", what))
 
     @property
     def n_sampled(self) -> int | None:
-        """Training rows in `sample`; None if it holds them all."""
+        """Number of training rows in `sample`; None if it holds them all."""
         return N_SAMPLED if len(self.split.train) > N_SAMPLED else None
 
     @cached_property
@@ -182,44 +190,48 @@ class LargeRows:
 
     @cached_property
     def sample(self) -> np.ndarray:
-        """Training rows drawn once, by a seed of their own."""
+        """Row numbers of training rows, drawn once by a seed of their own."""
         train = self.split.train
         if self.n_sampled is None:
             return train
-        return train[np.random.default_rng(_SEED).choice(len(train), self.n_sampled, replace=False)]
+        rng = np.random.default_rng(_SEED)
+        return train[rng.choice(len(train), self.n_sampled, replace=False)]
 
     def table(self, index: np.ndarray, columns: Iterable[str] | None = None) -> Table:
-        """Typed rows, in this order; with a choice of columns those and the target. Columns of kind leak are not kept."""
+        """Return typed rows, in this order; with a choice of columns, those and the target.
+
+        Columns of kind leak are not kept.
+        """
         return self._table.rows(index, columns)
 
     def target(self, index: np.ndarray) -> FloatArray:
-        """(n,) of these rows, in its own unit."""
+        """Return the target (n,) of these rows, in its own unit."""
         return np.asarray(self._table.column(self.dataset.target.column)[index])
 
     def numbers(self, index: np.ndarray) -> np.ndarray:
-        """(n,) numbers of these rows in the file, from 1."""
+        """Return the numbers (n,) of these rows in the file, from 1."""
         return self._table.places(index) + 1
 
     def hashes(self, index: np.ndarray) -> Hashes:
-        """(n,) of the features of these rows."""
+        """Return the hashes (n,) of the features of these rows."""
         return self._table.hashes(index)
 
     def fit(self, encode: Encode) -> Encoder:
-        """What the training rows teach."""
+        """Return the encoder that the training rows teach."""
         return self._table.fit(self.split.train, encode)
 
     def encode(self, encoder: Encoder) -> EncodedTable:
-        """All rows as tensors, in the file's order."""
+        """Return all rows encoded, in the file's order."""
         return self._table.encode(encoder, {**vars(self.split), "sample": self.sample})
 
 
 @contextmanager
 def open_rows(dataset: Dataset, console: Console | None = None) -> Iterator[Rows]:
-    """The dataset's rows, as they are: `findings` tells what is wrong with them.
+    """Open the dataset's rows as they are; their `findings` list what is wrong with them.
 
     Args:
         dataset: names the file.
-        console: shows a bar while a large file is read, and the first line of output.
+        console: shows a progress bar for a large file, and where the table comes from.
 
     Raises:
         DataError: the file can't be read, or is not the version that `data.dvc` names.
@@ -237,7 +249,7 @@ def open_rows(dataset: Dataset, console: Console | None = None) -> Iterator[Rows
 
 
 def is_streamed(dataset: Dataset) -> bool:
-    """Whether the dataset's table is too large to be read at once, or is asked to lie on disk.
+    """Return True if the table is too large to be read at once, or is asked to lie on disk.
 
     Raises:
         DataError: there is no file, and the dataset does not allow to simulate.
@@ -249,7 +261,7 @@ def is_streamed(dataset: Dataset) -> bool:
 def stream_source(
     dataset: Dataset, console: Console | None = None, *, for_training: bool = True
 ) -> tuple[StreamedTable, Provenance, list[Finding]]:
-    """The dataset's table, read in chunks, and all findings.
+    """Return the dataset's table, read in chunks, with its origin and all findings.
 
     Raises:
         DataError: the file can't be read, or is not the version that `data.dvc` names.
@@ -259,11 +271,8 @@ def stream_source(
         source = open_source(path, dataset)
         table, findings = stream_table(source, dataset, for_training=for_training, tick=tick)
     if path is None:
-        return (
-            table,
-            Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False),
-            findings,
-        )
+        origin = Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
+        return table, origin, findings
     try:
         return table, trace(path, str(source.md5), dataset), findings
     except BaseException:
@@ -277,7 +286,7 @@ def _show(origin: Provenance, console: Console | None) -> None:
 
 
 def guard_sample(rows: Rows) -> tuple[Leak, ...]:
-    """Refuses features that give the target away; returns the leaks that are allowed.
+    """Refuse features that give the target away, and return the leaks that are allowed.
 
     Raises:
         LeakError: names each such feature with the evidence.
@@ -287,10 +296,10 @@ def guard_sample(rows: Rows) -> tuple[Leak, ...]:
 
 @contextmanager
 def open_good_rows(dataset: Dataset, console: Console | None = None) -> Iterator[Rows]:
-    """As `open_rows`, but for rows that are as the dataset describes them.
+    """Open the dataset's rows, and raise if any of them is at fault.
 
     Raises:
-        DataError: they are not; every fault is listed.
+        DataError: lists every fault.
     """
     with open_rows(dataset, console) as rows:
         raise_faults(rows.findings, dataset)
@@ -298,7 +307,10 @@ def open_good_rows(dataset: Dataset, console: Console | None = None) -> Iterator
 
 
 def is_large(path: Path) -> bool:
-    """Whether a file is streamed; one that can't be read is not, and is refused in the words for small files."""
+    """Return True if a file is so large that it is streamed.
+
+    A file that can't be read is not: reading it whole gives the better error message.
+    """
     if not path.is_file():
         return False
     try:
@@ -313,7 +325,9 @@ def is_large(path: Path) -> bool:
 
 
 def open_source(path: Path | None, dataset: Dataset) -> ChunkSource:
-    """The chunks of a file, or of simulated rows."""
+    """Return the source of a file's chunks, or of simulated rows without a file."""
     if path is None:
         return open_frame(simulate(dataset), dataset)
-    return open_parquet(path, dataset) if path.suffix in PARQUET else CsvSource(path, dataset)
+    if path.suffix in PARQUET:
+        return open_parquet(path, dataset)
+    return CsvSource(path, dataset)

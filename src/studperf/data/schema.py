@@ -1,4 +1,4 @@
-"""Holds a raw table against its dataset, lists every fault, and gives the columns their types."""
+"""Check a raw table against its dataset, list every fault, and give the columns their types."""
 
 from __future__ import annotations
 
@@ -34,14 +34,19 @@ __all__ = [
     "type_rows",
 ]
 
-_FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0, "n": 0.0, "y": 1.0}
+_FLAGS = {
+    **dict.fromkeys(("0", "false", "no", "n"), 0.0),
+    **dict.fromkeys(("1", "true", "yes", "y"), 1.0),
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A checked table: numbers and flags as float64, categories as text, missing values as NaN or None, target float64 if there.
+    """A checked table with typed columns.
 
-    The index of `frame` holds each row's place in the file, from 0: rows that were left out leave gaps in it.
+    Numbers, flags and the target (if there is one) are float64, categories text; missing values
+    are NaN or None. The index of `frame` holds each row's place in the file, from 0: rows that
+    were left out leave gaps in it.
     """
 
     frame: pd.DataFrame
@@ -54,31 +59,32 @@ class Table:
 
     @property
     def has_target(self) -> bool:
-        """Whether the rows can be scored."""
+        """True if the target is there, so that the rows can be scored."""
         return self.dataset.target.column in self.frame
 
     @property
     def target(self) -> np.ndarray:
-        """(N,) target, in its own unit."""
+        """The target (N,), in its own unit."""
         return self.frame[self.dataset.target.column].to_numpy(dtype=np.float64)
 
     def rows(self, index: np.ndarray) -> Table:
-        """The table of these rows, in this order."""
+        """Return the table of these rows, in this order."""
         return Table(self.frame.iloc[index], self.dataset, self.warnings)
 
 
 def check_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True) -> Table:
-    """A typed table, or one error that lists every fault.
+    """Return the typed table, or raise one error that lists every fault.
 
     Rows count from 1 below the header.
 
     Args:
         raw: as read: text, or the types of a Parquet file.
-        dataset: what the table should be.
-        for_training: a table to train on needs its target, all named columns and a target that varies; one to predict for does not.
+        dataset: describes what the table should be.
+        for_training: a table to train on needs all named columns and a target that varies; one to
+            predict for does not.
 
     Raises:
-        DataError: every column at fault, with rows, values, what was expected and the way out.
+        DataError: names every column at fault, with rows, values, what was expected, the way out.
     """
     table, findings = inspect_table(raw, dataset, for_training=for_training)
     raise_faults(findings, dataset)
@@ -86,27 +92,25 @@ def check_table(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = Tru
 
 
 def raise_faults(findings: list[Finding], dataset: Dataset) -> None:
-    """Lists the errors among findings, where there are any.
+    """Raise one error that lists all errors among the findings, if there are any.
 
     Raises:
-        DataError: there are.
+        DataError: at least one finding is an error.
     """
-    if errors := [str(finding) for finding in findings if finding.level == "error"]:
-        raise DataError(
-            listing(f"The table is not what dataset {dataset.name!r} describes", errors)
-        )
+    errors = [str(finding) for finding in findings if finding.level == "error"]
+    if errors:
+        title = f"The table is not what dataset {dataset.name!r} describes"
+        raise DataError(listing(title, errors))
 
 
 def inspect_table(
     raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True
 ) -> tuple[Table, list[Finding]]:
-    """The table as far as it can be typed, and all findings; `check_table` without the raising."""
+    """Return the table as far as it can be typed, and all findings, without raising."""
     findings = list(judge_header(raw, dataset, for_training=for_training))
-    raw, dropped = (
-        drop_targetless(raw.reset_index(drop=True), dataset)
-        if for_training
-        else (raw.reset_index(drop=True), Cells())
-    )
+    raw, dropped = raw.reset_index(drop=True), Cells()
+    if for_training:
+        raw, dropped = drop_targetless(raw, dataset)
     findings += judge_dropped(dropped, dataset)
     if raw.empty:
         findings.append(no_rows())
@@ -138,12 +142,15 @@ def _find_copies(frame: pd.DataFrame, dataset: Dataset) -> Copies:
 
 
 def no_rows() -> Finding:
-    """What is said of a header alone."""
+    """Return the finding on a table that is a header alone."""
     return Finding("error", "table", "has a header but no rows")
 
 
 def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, Cells]:
-    """The rows with a target, where the dataset asks for them alone, and those left out; the rows keep their index."""
+    """Return the rows with a target, if the dataset asks for these alone, and the others' cells.
+
+    The rows keep their index, so that messages can still name their places in the file.
+    """
     name = dataset.target.column
     if not dataset.drop_missing_target or name not in raw:
         return raw, Cells()
@@ -152,7 +159,7 @@ def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, 
 
 
 def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[str, Facts]]:
-    """Typed columns, and what was seen in each; the columns that a dataset does not name are left out."""
+    """Return typed columns and the facts of each; columns that the dataset omits are left out."""
     typed: dict[str, pd.Series] = {}
     facts: dict[str, Facts] = {}
     target = dataset.target
@@ -196,14 +203,14 @@ def _type_numbers(
     facts = Facts(len(values), Cells.where(missing))
     facts.bad = Cells.where(numbers.isna() & ~missing, values)
     facts.infinite = Cells.where(numbers.abs() == np.inf)
+    is_finite = np.isfinite(numbers)
     if ends is not None:
-        facts.outside = Cells.where(
-            ((numbers < ends[0]) | (numbers > ends[1])) & np.isfinite(numbers), numbers
-        )
-    finite = numbers[np.isfinite(numbers)]
+        is_outside = (numbers < ends[0]) | (numbers > ends[1])
+        facts.outside = Cells.where(is_outside & is_finite, numbers)
+    finite = numbers[is_finite]
     if len(finite):
         facts.low, facts.high = float(finite.min()), float(finite.max())
-        facts.huge = Cells.where((numbers.abs() > LARGEST) & np.isfinite(numbers), numbers)
+        facts.huge = Cells.where((numbers.abs() > LARGEST) & is_finite, numbers)
     facts.note_values(numbers)
     return numbers, facts
 
@@ -211,23 +218,17 @@ def _type_numbers(
 def _type_flags(values: pd.Series, dataset: Dataset) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
     flags = as_flags(values).where(~missing)
-    facts = Facts(
-        len(values), Cells.where(missing), bad=Cells.where(flags.isna() & ~missing, values)
-    )
+    facts = Facts(len(values), Cells.where(missing))
+    facts.bad = Cells.where(flags.isna() & ~missing, values)
     facts.note_values(flags)
     return flags, facts
 
 
 def as_flags(values: pd.Series) -> pd.Series:
-    """0 and 1 by any of their spellings, NaN for all else."""
-    return (
-        values.astype(str)
-        .str.strip()
-        .str.lower()
-        .str.removesuffix(".0")
-        .map(_FLAGS)
-        .astype(np.float64)
-    )
+    """Return 0 or 1 by any of their spellings, NaN for all else."""
+    spellings = values.astype(str).str.strip().str.lower()
+    # Beside a missing value pandas turns the integers 0 and 1 into 0.0 and 1.0.
+    return spellings.str.removesuffix(".0").map(_FLAGS).astype(np.float64)
 
 
 def _type_levels(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
@@ -241,10 +242,12 @@ def _type_levels(values: pd.Series, column: Column, dataset: Dataset) -> tuple[p
 
 
 def as_levels(values: pd.Series) -> pd.Series:
-    """Values as level names; 3 and 3.0 are the same level, as a missing value turns a column of integers into floats."""
+    """Return values as names of levels; 3 and 3.0 are the same level."""
+    # A missing value turns a column of integers into floats: they are written as integers again.
     if pd.api.types.is_float_dtype(values):
-        whole = values.dropna()
-        if (whole == whole.round()).all() and (whole.abs() < LARGEST_WHOLE).all():
+        known = values.dropna()
+        is_whole = (known == known.round()).all()
+        if is_whole and (known.abs() < LARGEST_WHOLE).all():
             values = values.astype("Int64")
     return values.astype(object).where(values.notna(), None).map(_as_level)
 

@@ -1,4 +1,4 @@
-"""Where the table comes from: a CSV or Parquet file whose md5 is known, or the simulator."""
+"""The source of a table: a CSV or Parquet file whose md5 is known, or the simulator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ _N_FAULTS = 10
 _GZIP_FRAME = 18  # bytes of a gzip file that holds nothing
 PARQUET = ENDINGS
 LARGEST_UNPACKED = 1 << 30
-"""Bytes that a gzip file read at once may hold; larger ones are read in chunks, unless they are packed a thousandfold."""
+"""Bytes that a gzip file read at once may hold.
+
+Larger ones are read in chunks, unless they are packed a thousandfold.
+"""
 LONGEST_NAME = 200
 _N_SHOWN = 60
 """Characters of a column's name; YAML reads a key of at most 1,024 on one line."""
@@ -42,7 +45,7 @@ GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of a table's origin, for the record."""
+    """A table's origin, for the record."""
 
     name: str
     path: str | None
@@ -53,31 +56,31 @@ class Provenance:
 
     @property
     def line(self) -> str:
-        """The first line of output."""
+        """The line of output that names the origin."""
         if self.is_simulated:
             return f"Data: SIMULATED, drawn from the law of dataset {self.name!r}"
-        return (
-            f"Data: {self.path} (md5 {self.md5}{', as data.dvc says' if self.is_tracked else ''})"
-        )
+        tracked = ", as data.dvc says" if self.is_tracked else ""
+        return f"Data: {self.path} (md5 {self.md5}{tracked})"
 
 
 def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
-    """The dataset's raw table: every cell of a CSV is text, a Parquet file keeps its types.
+    """Return the dataset's raw table and its origin.
+
+    Every cell of a CSV is text, a Parquet file keeps its types.
 
     Raises:
         DataError: the file can't be read, or is not the version that `data.dvc` names.
     """
     path = find_source(dataset)
     if path is None:
-        return simulate(dataset), Provenance(
-            dataset.name, None, None, is_simulated=True, is_tracked=False
-        )
+        origin = Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
+        return simulate(dataset), origin
     frame = read_file(path, dataset.source)
     return frame, trace(path, md5_of(path), dataset)
 
 
 def find_source(dataset: Dataset) -> Path | None:
-    """The dataset's file; None where its rows are to be simulated.
+    """Return the dataset's file; None if its rows are to be simulated.
 
     Raises:
         DataError: there is no file, and the dataset does not allow to simulate.
@@ -96,31 +99,28 @@ def find_source(dataset: Dataset) -> Path | None:
         return path
     if source.otherwise == "fail" or source.simulate is None:
         raise DataError(
-            f"{source.path}: no such file, and data.source.otherwise=fail. Set data.source.path=FILE."
+            f"{source.path}: no such file, and data.source.otherwise=fail. "
+            "Set data.source.path=FILE."
         )
     return None
 
 
 def trace(path: Path, md5: str, dataset: Dataset) -> Provenance:
-    """The provenance of a file with this md5.
+    """Return the origin of a file with this md5.
 
     Raises:
         DataError: it is not the version that `data.dvc` names.
     """
-    return Provenance(
-        dataset.name,
-        str(dataset.source.path),
-        md5,
-        is_simulated=False,
-        is_tracked=_matches_dvc(path, md5),
-    )
+    is_tracked = _matches_dvc(path, md5)
+    written = str(dataset.source.path)
+    return Provenance(dataset.name, written, md5, is_simulated=False, is_tracked=is_tracked)
 
 
 def read_file(path: Path, source: Source) -> pd.DataFrame:
-    """A CSV (plain or gzip) with every cell as text, or a Parquet file with its types.
+    """Return the table of a CSV (plain or gzip), every cell as text, or of a Parquet file.
 
     Raises:
-        DataError: says what the file is instead, and the way out.
+        DataError: names what the file is instead, and the way out.
     """
     with readable(path):
         if path.suffix in PARQUET:
@@ -142,7 +142,7 @@ def read_head(path: Path, n_rows: int | None) -> tuple[pd.DataFrame, bool]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Says in words why a file can't be read.
+    """Turn the errors of the work inside into one that explains why the file can't be read.
 
     Raises:
         DataError: the work inside failed with a fault of the file.
@@ -171,13 +171,16 @@ def read_bytes(path: Path) -> bytes:
     raw = _unpack(path, LARGEST_UNPACKED)
     if len(raw) > LARGEST_UNPACKED and is_gzip(path):
         raise DataError(
-            f"{path}: unpacks to more than {LARGEST_UNPACKED >> 20:,} MiB. Unpack it to a file, which is read in pieces: gunzip"
+            f"{path}: unpacks to more than {LARGEST_UNPACKED >> 20:,} MiB. "
+            "Unpack it to a file, which is read in pieces: gunzip"
         )
     return raw
 
 
 def read_first_bytes(path: Path, n_bytes: int, n_rows: int) -> tuple[bytes, bool]:
-    """Return the first whole lines of a text file, about so many, unpacked where it is gzip, and whether they are all.
+    """Return a text file's first whole lines, about so many, and whether they are all.
+
+    A gzip file is unpacked.
 
     Raises:
         DataError: the file can't be read, or a gzip file is damaged.
@@ -206,16 +209,18 @@ def end_of_rows(text: bytes) -> int:
 
 
 def count_byte(text: bytes, byte: bytes, n_bytes: int) -> int:
-    """As `bytes.count` would in the first bytes; where the byte comes often, in a third of the time."""
+    """Return how often a byte occurs in the first `n_bytes` of a text."""
+    # `bytes.count` takes three times as long where the byte comes often.
     return int(np.count_nonzero(np.frombuffer(text, np.uint8, n_bytes) == ord(byte)))
 
 
 def unpacked_size(path: Path) -> int:
-    """Return how many bytes of text a file holds, as a gzip file's last four bytes tell it (of more than 4 GiB, the rest)."""
+    """Return how many bytes of text a file holds, unpacked where it is gzip."""
     n_bytes = path.stat().st_size
     with path.open("rb") as file:
         if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC or n_bytes < _GZIP_FRAME:
             return n_bytes
+        # A gzip file ends in its unpacked size, modulo 4 GiB.
         file.seek(-4, os.SEEK_END)
         return int.from_bytes(file.read(4), "little")
 
@@ -246,7 +251,7 @@ def parse_bytes(raw: bytes, path: Path, source: Source) -> pd.DataFrame:
     """Return the table of a CSV's bytes, every cell as text.
 
     Raises:
-        DataError: says what they are instead, and the way out.
+        DataError: names what they are instead, and the way out.
     """
     with readable(path):
         return _read_csv(_decode(raw, path, source), path, source)
@@ -259,18 +264,17 @@ def _decode(raw: bytes, path: Path, source: Source) -> str:
     except LookupError as error:
         raise unknown_encoding(source) from error
     except UnicodeDecodeError as error:
-        refuse_encoding(
-            path, source.encoding, raw[: error.start].count(b"\n") + 1, raw[error.start], error
-        )
+        line = raw[: error.start].count(b"\n") + 1
+        refuse_encoding(path, source.encoding, line, raw[error.start], error)
 
 
 def is_utf8(encoding: str) -> bool:
-    """Whether it is one of UTF-8's names."""
+    """Return True if an encoding's name is one of UTF-8's."""
     return encoding.lower() in ("utf-8", "utf8")
 
 
 def refuse_gzip(path: Path, error: Exception) -> NoReturn:
-    """A gzip file that can't be unpacked.
+    """Refuse a gzip file that can't be unpacked.
 
     Raises:
         DataError: always.
@@ -281,10 +285,10 @@ def refuse_gzip(path: Path, error: Exception) -> NoReturn:
 
 
 def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
-    """Files that are no text, by their first bytes.
+    """Refuse a file that is no text, by its first bytes.
 
     Raises:
-        DataError: says what the file is.
+        DataError: names what the file is.
     """
     if raw[:4] == b"PK\x03\x04":
         raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
@@ -292,24 +296,25 @@ def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
         raise DataError(f"{path}: is a Parquet file; give it the ending .parquet")
     if b"\x00" in raw[:_CHUNK] and not source.encoding.lower().startswith("utf-16"):
         raise DataError(
-            f"{path}: holds NUL bytes, so it is not text; give a CSV, or set data.source.encoding=utf-16"
+            f"{path}: holds NUL bytes, so it is not text; "
+            "give a CSV, or set data.source.encoding=utf-16"
         )
 
 
 def unknown_encoding(source: Source) -> DataError:
-    """What is said of an encoding without a meaning."""
+    """Return the error for an encoding that Python does not know."""
     return DataError(f"data.source.encoding: Python knows no encoding {source.encoding!r}")
 
 
 def refuse_encoding(path: Path, encoding: str, line: int, byte: int, error: Exception) -> NoReturn:
-    """A byte that does not belong into the encoding.
+    """Refuse a text with a byte that does not belong to its encoding.
 
     Raises:
         DataError: always.
     """
     raise DataError(
-        f"{path}: is not {encoding} at line {line} (byte 0x{byte:02x}). Save it as UTF-8, or name its encoding, "
-        "for example data.source.encoding=latin-1"
+        f"{path}: is not {encoding} at line {line} (byte 0x{byte:02x}). "
+        "Save it as UTF-8, or name its encoding, for example data.source.encoding=latin-1"
     ) from error
 
 
@@ -319,10 +324,10 @@ def _read_csv(text: str, path: Path, source: Source) -> pd.DataFrame:
 
 
 def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
-    """The names in a CSV's header, and the number of lines it takes.
+    """Return the names in a CSV's header, and the number of lines it takes.
 
     Raises:
-        DataError: there is no header, it names a column twice, or it is parted by another delimiter.
+        DataError: there is no header, it names a column twice, or another delimiter parts it.
     """
     if not text.strip():
         raise DataError(f"{path}: is empty; a table has a header, and rows below it")
@@ -344,7 +349,8 @@ def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
         for word, other in DELIMITERS.items():
             if other in header[0] and other != source.delimiter:
                 raise DataError(
-                    f"{path}: is parted by {word}s, not by {source.delimiter!r}. Set data.source.delimiter={word}"
+                    f"{path}: is parted by {word}s, not by {source.delimiter!r}. "
+                    f"Set data.source.delimiter={word}"
                 )
     check_names(header, path)
     return header, reader.line_num
@@ -358,11 +364,12 @@ def check_names(names: Sequence[str], path: Path) -> None:
     """
     faults = []
     counts = Counter(names)
-    if repeated := sorted(name for name, n in counts.items() if n > 1 and name):
-        shown = _some([show(name) for name in repeated])
+    repeated = sorted(name for name, n in counts.items() if n > 1 and name)
+    if repeated:
+        shown = _join_first([show(name) for name in repeated])
         faults.append(f"the header names {shown} more than once; rename one of them")
     if counts[""] > 1:
-        places = _some([str(i) for i, name in enumerate(names, start=1) if not name])
+        places = _join_first([str(i) for i, name in enumerate(names, start=1) if not name])
         faults.append(f"columns {places} have no name; give each a name in the header")
     for place, name in enumerate(names, start=1):
         if len(name) > LONGEST_NAME:
@@ -371,29 +378,31 @@ def check_names(names: Sequence[str], path: Path) -> None:
             what = f"column {place} has a name of more than {LONGEST_NAME} characters, {start}..."
             faults.append(f"{what}. Does the file lack a header, or does a quote never end?")
         elif name != one_line(name):
-            what = f"column {place} has a line end or another control character in its name, {show(name)}"
-            faults.append(f"{what}; rename it in the file")
+            what = "a line end or another control character in its name"
+            faults.append(f"column {place} has {what}, {show(name)}; rename it in the file")
     if len(faults) == 1:
         raise DataError(f"{path}: {faults[0]}")
     if faults:
-        raise DataError(
-            listing(f"{path}: columns can't be told apart by their names", faults[:_N_FAULTS])
-        )
+        title = f"{path}: columns can't be told apart by their names"
+        raise DataError(listing(title, faults[:_N_FAULTS]))
 
 
-def _some(texts: Sequence[str]) -> str:
+def _join_first(texts: Sequence[str]) -> str:
     shown = ", ".join(texts[:_N_FAULTS])
-    return shown if len(texts) <= _N_FAULTS else f"{shown} and {len(texts) - _N_FAULTS} more"
+    if len(texts) <= _N_FAULTS:
+        return shown
+    return f"{shown} and {len(texts) - _N_FAULTS} more"
 
 
 def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd.DataFrame:
-    """A header and rows, every cell as text.
+    """Return the table of a header and rows, every cell as text.
 
     Raises:
         DataError: a row has more or fewer cells than the header has names, or a quote never ends.
     """
     try:
-        # Literal "None" and "NA" are levels of students' answers; only what the dataset says is missing is missing.
+        # Literal "None" and "NA" are levels of students' answers; only what the dataset says is
+        # missing is missing.
         frame = pd.read_csv(
             io.StringIO(text), sep=source.delimiter, dtype=str, keep_default_na=False, na_values=[]
         )
@@ -404,38 +413,40 @@ def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd
     if frame.shape[1] == len(names):
         frame.columns = pd.Index(list(names))  # pandas calls one without a name `Unnamed: 0`
     # Pandas fills up a row that ends too early, so that its last cell is empty.
-    if (frame.iloc[:, -1] == "").any() and (
-        short := _short_row(text, source, len(names))
-    ) is not None:
-        row, n_cells = short
-        raise not_regular(
-            path, f"row {row} has {n_cells} cell{'s' if n_cells > 1 else ''}", len(names)
-        )
+    if (frame.iloc[:, -1] == "").any():
+        short = _find_short_row(text, source, len(names))
+        if short is not None:
+            row, n_cells = short
+            noun = "cells" if n_cells > 1 else "cell"
+            raise not_regular(path, f"row {row} has {n_cells} {noun}", len(names))
     return frame
 
 
-def _short_row(text: str, source: Source, n_columns: int) -> tuple[int, int] | None:
-    """The first row, counted from 1, with fewer cells than there are columns, and how many it has."""
+def _find_short_row(text: str, source: Source, n_columns: int) -> tuple[int, int] | None:
+    """Return the first row with fewer cells than columns, counted from 1, and its cells' number."""
+    reader = csv.reader(io.StringIO(text), delimiter=source.delimiter)
+    rows = (cells for cells in reader if cells)  # a blank line is no row
     try:
-        rows = (
-            cells for cells in csv.reader(io.StringIO(text), delimiter=source.delimiter) if cells
-        )  # a blank line is no row
         next(rows)
-        return next(
-            ((i, len(cells)) for i, cells in enumerate(rows, start=1) if len(cells) < n_columns),
-            None,
-        )
+        for row, cells in enumerate(rows, start=1):
+            if len(cells) < n_columns:
+                return row, len(cells)
     except csv.Error:  # a cell beyond what the module reads
-        return None
+        pass
+    return None
 
 
 def not_regular(path: Path, what: str, n_columns: int) -> DataError:
-    """What is said of a CSV whose rows can't be told apart."""
+    """Return the error for a CSV whose rows can't be told apart."""
     return DataError(f"{path}: is not a regular table: {what}. Every row needs {n_columns} cells.")
 
 
 def _matches_dvc(path: Path, md5: str) -> bool:
-    """Whether a `.dvc` file tracks this file; refuses a file that is not the tracked version."""
+    """Return True if a `.dvc` file tracks this version of the file.
+
+    Raises:
+        DataError: a `.dvc` file tracks another version of it.
+    """
     path = as_written(path)
     for folder in path.parents:
         for dvc_file in (path.with_name(path.name + ".dvc"), folder / "data.dvc"):
@@ -446,14 +457,18 @@ def _matches_dvc(path: Path, md5: str) -> bool:
                     continue
                 if tracked.md5 != md5:
                     raise DataError(
-                        f"{path}: has md5 {md5}, but {dvc_file.name} expects {tracked.md5}. Bring the tracked version back with "
-                        f"'python -m studperf.data fetch force=true', or accept the change with 'dvc commit {dvc_file.name}'."
+                        f"{path}: has md5 {md5}, but {dvc_file.name} expects {tracked.md5}. "
+                        "Bring the tracked version back with "
+                        "'python -m studperf.data fetch force=true', "
+                        f"or accept the change with 'dvc commit {dvc_file.name}'."
                     )
                 return True
     return False
 
 
 def first_line(error: Exception) -> str:
-    """Of an error's message."""
+    """Return the first line of an error's message; its type's name if it has none."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0].rstrip(".")

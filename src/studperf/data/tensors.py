@@ -1,4 +1,4 @@
-"""The encoded table: one set of tensors, and which of its rows each part has."""
+"""The encoded table: one set of tensors, and the rows of each part."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from studperf.scoring.metrics import FloatArray
 
 @dataclass(frozen=True)
 class EncodedTable:
-    """Tensors of all rows. A part is a choice of rows, so that no row lies in memory twice.
+    """Tensors of all rows, and each part's choice of them, so that no row lies in memory twice.
 
     Args:
         x_num: (N, F) float32.
         x_cat: (N, C) of any integer type.
         target: (N,) float32, in its own unit; zeros where there is none.
-        rows: part -> its rows (n,) int64, in the order of the split: `train`, `val`, `test`, and, of the training rows, the `sample` by
-            which baselines are fitted.
-        on_disk: the tensors are maps of files: reading rows in their order is cheap, here and there is not.
+        rows: part -> its rows (n,) int64, in the order of the split: `train`, `val`, `test`, and
+            the `sample` of training rows by which baselines are fitted.
+        on_disk: the tensors are maps of files: reading rows in order is cheap, at random it is not.
     """
 
     x_num: Tensor
@@ -36,40 +36,45 @@ class EncodedTable:
 
     @property
     def tensors(self) -> Batch:
-        """All rows."""
+        """The tensors of all rows."""
         return self.x_num, self.x_cat, self.target
 
     @property
     def n_bytes(self) -> int:
-        """Of the tensors."""
+        """Size of the tensors in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors)
 
     def part(self, name: str) -> Batch:
-        """A copy of one part's rows."""
+        """Return a copy of one part's rows."""
         return gather(self.tensors, self.rows[name])
 
 
 def gather(tensors: Batch, rows: Tensor) -> Batch:
-    """A copy of these rows; codes become int64, as an embedding wants them."""
+    """Return a copy of these rows; codes become int64, as an embedding wants them."""
     x_num, x_cat, target = tensors
     return x_num[rows], x_cat[rows].long(), target[rows]
 
 
 def encode_parts(parts: Mapping[str, Table], encoder: Encoder) -> EncodedTable:
-    """Encodes a table that lies in memory, part after part."""
+    """Return the encoded rows of a table that lies in memory, part after part."""
     encoded = [encoder.transform(part) for part in parts.values()]
-    ends = np.cumsum([0, *(len(part) for part in parts.values())])
-    rows = {name: torch.arange(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(parts)}
+    rows = {}
+    start = 0
+    for name, part in parts.items():
+        rows[name] = torch.arange(start, start + len(part))
+        start += len(part)
+    if "train" in rows:
+        rows["sample"] = rows["train"]
     return EncodedTable(
         x_num=torch.from_numpy(np.concatenate([part.x_num for part in encoded])),
         x_cat=torch.from_numpy(np.concatenate([part.x_cat for part in encoded])),
         target=torch.cat([_target_of(part) for part in parts.values()]),
-        rows=rows | {"sample": rows["train"]} if "train" in rows else rows,
+        rows=rows,
     )
 
 
 def encode_table(table: Table, encoder: Encoder) -> Batch:
-    """The tensors of a small table, in its order."""
+    """Return the tensors of a small table, in its order."""
     return encode_parts({"all": table}, encoder).part("all")
 
 

@@ -1,8 +1,8 @@
 """Evidence that one column gives the target away, tested on rows whose targets were held back.
 
-Rows that repeat one another are learnt by heart: where all rows of a town share a tax and a target, the
-one can be read back from the other, and yet says nothing of a town that was not seen. So each test
-holds back every row of a target's value, or of a column's value, at once.
+Rows that repeat one another are learnt by heart: where all rows of a town share a tax and a target,
+the one can be read back from the other, and yet says nothing of a town that was not seen. So each
+test holds back every row of a target's value, or of a column's value, at once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MEANS_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Evidence:
-    """How a column was seen to give the target away, and whether that is beyond doubt."""
+    """Evidence that a column gives the target away, and whether it is beyond doubt."""
 
     test: Test
     text: str
@@ -72,7 +72,7 @@ class Evidence:
 def judge_column(
     values: pd.Series, target: FloatArray, *, is_trend: bool = False
 ) -> Evidence | None:
-    """Return the strongest evidence against a column: its values', or that of where they are missing.
+    """Return the strongest evidence against a column, by its values or by where they are missing.
 
     Args:
         values: (N,) typed: numbers, or levels as text.
@@ -92,6 +92,7 @@ def judge_column(
 
 
 def _judge_values(values: pd.Series, target: FloatArray) -> Evidence | None:
+    """Return the strongest evidence of a column's values, by the tests that fit their kind."""
     codes, levels = pd.factorize(values, sort=True)
     n_levels = len(levels)
     if len(values) < MIN_ROWS or n_levels < 2 or np.ptp(target) == 0:  # noqa: PLR2004 - a constant
@@ -114,11 +115,12 @@ def _judge_values(values: pd.Series, target: FloatArray) -> Evidence | None:
 
 
 def _judge_in_trend(values: pd.Series, target: FloatArray) -> Evidence | None:
-    """Return evidence of what no common trend explains: that a column is a plain function of the target."""
+    """Return evidence that no common trend explains: a column is a plain function of the target."""
     if len(values) < MIN_ROWS or not pd.api.types.is_numeric_dtype(values):
         return None
     numbers = values.to_numpy(dtype=float)
-    if min(len(np.unique(numbers)), len(np.unique(target))) < _MIN_DISTINCT:
+    n_distinct = min(len(np.unique(numbers)), len(np.unique(target)))
+    if n_distinct < _MIN_DISTINCT:
         return None
     pairs = [(numbers, target)]
     if (numbers > 0).all() and (target > 0).all():
@@ -131,7 +133,7 @@ def _judge_in_trend(values: pd.Series, target: FloatArray) -> Evidence | None:
 
 
 def is_a_trend(numbers: Iterable[FloatArray], target: FloatArray) -> bool:
-    """Whether the target follows the order of the rows because they follow one another in time.
+    """Return True if the target follows the order of the rows because they are ordered in time.
 
     Then whatever else rises or falls with time goes along with it, and gives nothing away. A file
     that someone sorted by its target is no trend: its other columns jump from row to row.
@@ -171,7 +173,8 @@ def _judge_missing(present: np.ndarray, target: FloatArray) -> Evidence | None:
         found = _judge_levels(codes, target)
     else:
         # A wage is missing where no hour was worked: that may be known before, a person has to say.
-        is_mass = min(len(np.unique(target[codes == code])) for code in (0, 1)) == 1
+        n_values = [len(np.unique(target[codes == code])) for code in (0, 1)]
+        is_mass = min(n_values) == 1
         found = Evidence("exact", steps, is_refused=not is_mass)
     if found is None:
         return None
@@ -204,7 +207,7 @@ def _find_steps(codes: np.ndarray, n_levels: int, target: FloatArray) -> str | N
 
 
 def _is_independent(runs: np.ndarray, target: FloatArray) -> bool:
-    """Whether an unbroken run means more than that rows repeat one another.
+    """Return True if an unbroken run means more than that rows repeat one another.
 
     Where all rows of a town share a level and a target, each town is an unbroken run whatever its
     level. Counted are therefore distinct targets, not rows.
@@ -227,6 +230,7 @@ def _is_independent(runs: np.ndarray, target: FloatArray) -> bool:
 
 
 def _judge_levels(codes: np.ndarray, target: FloatArray) -> Evidence | None:
+    """Return the evidence that levels can be read back from the target, if they can."""
     n_levels = int((np.bincount(codes) >= _MIN_LEVEL_ROWS).sum())
     is_sharp = n_levels == 2 and _is_sharp(codes, target)  # noqa: PLR2004 - a flag
     needed = _SHARP_REVERSE if is_sharp else _SUSPECT_REVERSE
@@ -242,7 +246,7 @@ def _judge_levels(codes: np.ndarray, target: FloatArray) -> Evidence | None:
 
 
 def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
-    """Whether a flag turns over from one target to the next, with errors that lie anywhere.
+    """Return True if a flag turns over from one target to the next, with errors that lie anywhere.
 
     An honest flag's levels overlap about the step; a cut of the target, some of whose labels are
     wrong, is as pure beside the step as far from it.
@@ -258,7 +262,8 @@ def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
     step = int(np.argmin(n_wrong)) + 1
     n_near = max(_MIN_DISTINCT, int(_NEAR_SHARE * len(flags)))
     below, above = flags[max(0, step - n_near) : step], flags[step : step + n_near]
-    purities = [max(side.mean(), 1 - side.mean()) for side in (below, above) if len(side)]
+    shares = [side.mean() for side in (below, above) if len(side)]
+    purities = [max(share, 1 - share) for share in shares]
     is_turned = round(float(below.mean())) != round(float(above.mean()))
     return is_turned and min(purities) >= _SHARP_PURITY
 
@@ -266,8 +271,8 @@ def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
 def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.inf) -> float:
     """Return how well a level is read back from targets that were held back.
 
-    Cross-validated balanced accuracy, 0 at chance and 1 when perfect. Rows of one target stay in one
-    fold, so that a place whose rows share both target and level is not learnt by heart.
+    Cross-validated balanced accuracy, 0 at chance and 1 when perfect. Rows of one target stay in
+    one fold, so that a place whose rows share both target and level is not learnt by heart.
 
     Args:
         codes: (N,) levels as integers; levels too rare to be cross-validated are left aside.
@@ -298,7 +303,8 @@ def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.
         is_wrong = tree.predict(target[test]) != codes[test]
         n_wrong += np.bincount(codes[test][is_wrong], minlength=len(levels))
         recall = np.mean((n_rows - n_wrong) / n_rows)
-        score = float((recall - 1 / len(levels)) / (1 - 1 / len(levels)))
+        chance = 1 / len(levels)
+        score = float((recall - chance) / (1 - chance))
         if score < needed:
             break
     return score
@@ -312,6 +318,7 @@ def _folds(values: FloatArray) -> np.ndarray:
 
 
 def _judge_numbers(values: FloatArray, target: FloatArray) -> Evidence | None:
+    """Return the strongest evidence that numbers are the target, a curve or a mean of it."""
     if _is_monotone(values, target):
         text = "it rises or falls with the target without exception: a function of the target"
         return Evidence("exact", text, is_refused=True)
@@ -352,7 +359,7 @@ def share_within(
         values: (N,) NaN where missing.
         target: (N,) finite.
         codes: (N,) levels of another column.
-        order: (N,) where each row stands in the file; a level whose target follows it is left aside.
+        order: (N,) each row's place in the file; a level whose target follows it is left aside.
     """
     n_agreeing = n_tested = 0
     # The largest level first: nearly every honest column fails there.
@@ -374,10 +381,13 @@ def share_within(
         elif n_tested > len(values) / 2:
             return 0.0
     share = n_agreeing / len(values)
-    return share if share >= _MIN_PARTS_SHARE and n_agreeing > n_tested / 2 else 0.0
+    if share >= _MIN_PARTS_SHARE and n_agreeing > n_tested / 2:
+        return share
+    return 0.0
 
 
 def _is_monotone(values: FloatArray, target: FloatArray) -> bool:
+    """Return True if the values rise or fall with the target; equal targets need equal values."""
     order = np.lexsort((values, target))
     steps = np.diff(values[order])
     is_tied = np.diff(target[order]) == 0
@@ -415,7 +425,8 @@ def curve_r2(given: FloatArray, sought: FloatArray) -> float:
     means = np.bincount(inverse, weights=sought) / counts
     guess = np.full(len(distinct), np.nan)
     guess[1:-1] = (means[:-2] + means[2:]) / 2
-    rest = (sought - guess[inverse])[(inverse > 0) & (inverse < len(distinct) - 1)]
+    is_inside = (inverse > 0) & (inverse < len(distinct) - 1)
+    rest = (sought - guess[inverse])[is_inside]
     whole = float(((sought - sought.mean()) ** 2).sum())
     return 1 - float(rest @ rest) / whole if whole else 0.0
 
@@ -441,8 +452,8 @@ def _isotonic_r2(values: FloatArray, target: FloatArray) -> float:
 def _share_of_means(values: FloatArray, target: FloatArray) -> tuple[int, float]:
     """Return how many values are the mean target of the rows that share them, and their share.
 
-    Looked at are values that several rows of different targets share: what a target-encoded category
-    looks like.
+    Looked at are values that several rows of different targets share: what a target-encoded
+    category looks like.
     """
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     means = np.bincount(inverse, weights=target) / counts

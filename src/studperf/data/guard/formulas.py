@@ -1,7 +1,7 @@
-"""Formulas that give the target away: two numbers as sum, difference, product or quotient, or a total.
+"""Formulas that give the target away: a sum, difference, product or quotient of two, or a total.
 
-Only formulas without anything to fit, or fitted on one half of the rows and tried on the other, so that
-what they reach is no luck.
+Only formulas without anything to fit, or fitted on one half of the rows and tried on the other, so
+that what they reach is no luck.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from studperf.data.guard.evidence import MIN_ROWS
 from studperf.scoring.metrics import FloatArray
 
 MAX_PAIRED = 200
-"""Columns; the search for pairs costs their square, 3 s here."""
+"""Most columns that are searched: the search for pairs costs their square, 3 s for so many."""
 _N_PAIR_ROWS = 1000
 _N_TOTAL_ROWS = 5000
 _PAIR_R2 = 0.999
@@ -24,8 +24,8 @@ _TOTAL_R2 = 0.99999
 _TREND_R2 = 1 - 1e-7
 """What rises with time adds up to anything else that does, to four digits."""
 _ROUNDED_SHARE = 0.95
-# What a pair leaves unexplained, as a share of what its better half leaves: with 0.1, people above 16
-# and any small number are no pair.
+# What a pair leaves unexplained, as a share of what its better half leaves: with 0.1, people above
+# 16 and any small number are no pair.
 _PAIR_GAIN = 0.05
 _MAX_MISSING = 0.2
 _N_TOTALS = 5
@@ -42,15 +42,27 @@ class Formula:
     text: str
     r2: float
     is_sum: bool
-    """Whether the target is the plain sum of them, each part at least 0."""
+    """True if the target is the plain sum of them, each part at least 0."""
     is_exact: bool = True
-    """Whether it is made but for rounding."""
+    """True if the formula misses the target by rounding alone."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The best formula of one column with an earlier one."""
+
+    first: int
+    """The earlier column's place."""
+    formula: str
+    goal: str
+    r2: float
+    is_rounded: bool
 
 
 def find_pairs(
     columns: Mapping[str, FloatArray], target: FloatArray, *, is_trend: bool = False
 ) -> list[Formula]:
-    """Return pairs of columns that make the target, for each column the best one with an earlier one.
+    """Return pairs of columns that make the target: for each the best one with an earlier column.
 
     Args:
         columns: (N,) each, NaN where missing.
@@ -62,7 +74,9 @@ def find_pairs(
         return []
     rows = slice(0, _N_PAIR_ROWS)
     target = target[rows]
-    table = np.column_stack([columns[name][rows] for name in names]) if names else np.empty((0, 0))
+    table = np.empty((0, 0))
+    if names:
+        table = np.column_stack([columns[name][rows] for name in names])
     goals = {"the target": target}
     if (target > 0).all():
         goals["the target's logarithm"] = np.log(target)
@@ -71,24 +85,21 @@ def find_pairs(
         best = _best_pair(table, later, goals)
         if best is None:
             continue
-        first, formula, goal, r2, is_rounded = best
-        pair = (names[first], names[later])
-        parts = table[:, [first, later]]
-        is_sum = formula == "{0} + {1}" and not (parts < 0).any()
-        text = f"{formula.format(*pair)} gives {goal}, R2 {r2:.4f}"
+        pair = (names[best.first], names[later])
+        parts = table[:, [best.first, later]]
+        is_sum = best.formula == "{0} + {1}" and not (parts < 0).any()
+        text = f"{best.formula.format(*pair)} gives {best.goal}, R2 {best.r2:.4f}"
         wanted_r2 = _TREND_R2 if is_trend else _EXACT_R2
-        is_exact = r2 >= wanted_r2 or is_rounded
+        is_exact = best.r2 >= wanted_r2 or best.is_rounded
         if is_exact or not is_trend:
-            found.append(Formula(pair, text, r2, is_sum, is_exact))
+            found.append(Formula(pair, text, best.r2, is_sum, is_exact))
     return found
 
 
-def _best_pair(
-    table: FloatArray, later: int, goals: Mapping[str, FloatArray]
-) -> tuple[int, str, str, float, bool] | None:
-    """Return the best pair of a column: an earlier column, formula, goal, R2, whether but for rounding."""
+def _best_pair(table: FloatArray, later: int, goals: Mapping[str, FloatArray]) -> _Pair | None:
+    """Return the best pair that the column at `later` makes with one before it, if there is any."""
     one, others = table[:, [later]], table[:, :later]
-    best: tuple[int, str, str, float, bool] | None = None
+    best: _Pair | None = None
     for goal, wanted in goals.items():
         alone = np.maximum(squared_correlations(others, wanted), squared_correlations(one, wanted))
         for formula, made in _combine(others, one, are_logs=goal != "the target"):
@@ -96,8 +107,9 @@ def _best_pair(
             is_pair = (r2 >= _PAIR_R2) & (1 - r2 <= _PAIR_GAIN * (1 - alone))
             r2 = np.where(is_pair, r2, 0)
             first = int(np.argmax(r2))
-            if r2[first] > (best[3] if best else 0):
-                best = first, formula, goal, float(r2[first]), is_rounded(made[:, first], wanted)
+            if r2[first] > (best.r2 if best else 0):
+                is_near = is_rounded(made[:, first], wanted)
+                best = _Pair(first, formula, goal, float(r2[first]), is_near)
     return best
 
 
@@ -116,7 +128,10 @@ def _combine(
 
 
 def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
-    """Return (C,) of columns (N, C) with the target (N,), over rows with a value; 0 for too few."""
+    """Return the squared correlations (C,) of columns (N, C) with the target (N,).
+
+    Rows without a value are left aside; where too few are left, the result is 0.
+    """
     is_known = np.isfinite(columns)
     n_known = np.maximum(is_known.sum(axis=0), 1)
     x = np.where(is_known, columns, 0)
@@ -129,13 +144,14 @@ def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def is_rounded(made: FloatArray, target: FloatArray) -> bool:
-    """Whether a formula's line misses nearly every target by less than the target's last digit."""
+    """Return True if a formula's line misses nearly every target by less than its last digit."""
     is_known = np.isfinite(made)
     x, y = made[is_known], target[is_known]
     steps = np.diff(np.unique(y))
     if len(y) < MIN_ROWS or not len(steps) or not x.var():
         return False
-    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / float(x.var())
+    covariance = float(((x - x.mean()) * (y - y.mean())).mean())
+    slope = covariance / float(x.var())
     rest = y - y.mean() - slope * (x - x.mean())
     # Of a target with six digits no two need be a last digit apart: then this says no.
     last_digit = float(steps.min())
@@ -171,6 +187,7 @@ def _find_total(
     target: FloatArray,
     wanted: float,
 ) -> Formula | None:
+    """Return one total among the named columns, with as few of them as it needs."""
     names = list(names)
     if len(names) < 2 or len(names) > MAX_PAIRED:  # noqa: PLR2004 - one is no total
         return None
@@ -204,7 +221,7 @@ def _find_total(
 
 @dataclass(frozen=True)
 class _Halves:
-    """Standardised columns of every other row, which teach weights, and of the rows between, which try them."""
+    """Standardised columns, halved: every other row teaches weights, the rows between try them."""
 
     gram: FloatArray
     moments: FloatArray
@@ -219,7 +236,14 @@ class _Halves:
         spread = np.where(spread > 0, spread, 1)
         x = (table - table[::2].mean(axis=0)) / spread
         y = target - target[::2].mean()
-        return cls(x[::2].T @ x[::2], x[::2].T @ y[::2], x[1::2], y[1::2], spread)
+        taught, goal = x[::2], y[::2]
+        return cls(
+            gram=taught.T @ taught,
+            moments=taught.T @ goal,
+            tried=x[1::2],
+            sought=y[1::2],
+            spread=spread,
+        )
 
     def fit(self, kept: Sequence[int]) -> tuple[FloatArray, float]:
         """Return least-squares weights of some columns, and their R2 on the other half."""
@@ -235,15 +259,18 @@ class _Halves:
 
 def _write_sum(names: Sequence[str], weights: FloatArray) -> str:
     """Return the weighted sum as people write it."""
-    words = ""
+    text = ""
     for name, weight in zip(names, weights, strict=True):
         sign = "-" if weight < 0 else "+"
         size = abs(weight)
         factor = "" if abs(size - 1) < 0.01 else f"{size:.3g} "  # noqa: PLR2004 - about 1
-        words += (
-            f" {sign} {factor}{name}" if words else f"{'-' if weight < 0 else ''}{factor}{name}"
-        )
-    return words
+        if text:
+            text += f" {sign} {factor}{name}"
+        elif weight < 0:
+            text = f"-{factor}{name}"
+        else:
+            text = f"{factor}{name}"
+    return text
 
 
 def _is_enough(target: FloatArray) -> bool:

@@ -1,7 +1,7 @@
 """Find columns that give the target away, and refuse to train on those where that is beyond doubt.
 
-A leak is what gives the answer away and would not be there at prediction time. No test knows the second.
-So a column is refused where nothing honest looks like it (the target in another unit, cut in bands, or
+A leak gives the answer away and would not be there at prediction time. No test knows the second. So
+a column is refused where nothing honest looks like it (the target in another unit, cut in bands, or
 made of two columns), and named as suspect where an honest one might.
 """
 
@@ -47,7 +47,7 @@ class Leak:
     partners: tuple[str, ...] = ()
     """Columns without which it would not."""
     is_refused: bool = True
-    """False where an honest column might look like this: it is told, not refused."""
+    """False where an honest column might look like this: it is named in a warning, not refused."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -55,15 +55,16 @@ class Leak:
         return (self.column, *self.partners)
 
     def __str__(self) -> str:
-        """As a line of a message."""
+        """Return the leak as one line of a message."""
         return f"{' and '.join(self.columns)}: {self.evidence}"
 
     @property
     def warning(self) -> str:
-        """What a record and a terminal say of a column that is suspect and was not refused."""
+        """The warning about a column that is suspect and was not refused."""
         lines = ", ".join(f"`{yaml_name(name)}: {{kind: leak}}`" for name in self.columns)
         return (
-            f"{' and '.join(self.columns)}: may give the target away: {self.evidence}. Where it is not known yet when a row is "
+            f"{' and '.join(self.columns)}: may give the target away: {self.evidence}. "
+            "Where it is not known yet when a row is "
             f"predicted, write {lines}; {allow(self.columns)} keeps it without this line"
         )
 
@@ -85,13 +86,12 @@ def guard(table: Table) -> tuple[Leak, ...]:
     leaks = examine(table)
     refused = [leak for leak in leaks if leak.is_refused and not allowed & set(leak.columns)]
     if refused:
-        names = tuple(dict.fromkeys(name for leak in refused for name in leak.columns))
+        title = f"These features give {dataset.target.column!r} away"
+        faults = listing(title, [f"{leak}. {_way_out(leak)}" for leak in refused])
+        names = dict.fromkeys(name for leak in refused for name in leak.columns)
         raise LeakError(
-            listing(
-                f"These features give {dataset.target.column!r} away",
-                [f"{leak}. {_way_out(leak)}" for leak in refused],
-            )
-            + "\nA score reached with them says nothing about rows whose target is not known yet. "
+            f"{faults}\n"
+            "A score reached with them says nothing about rows whose target is not known yet. "
             f"To keep them on purpose: {allow(names)}"
         )
     return tuple(leak for leak in leaks if leak.is_refused or not allowed & set(leak.columns))
@@ -106,15 +106,21 @@ def _way_out(leak: Leak) -> str:
 
 def yaml_name(name: str) -> str:
     """Return a column's name as a dataset's YAML writes it."""
-    return name if _PLAIN_NAME.fullmatch(name) else "'" + name.replace("'", "''") + "'"
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    doubled = name.replace("'", "''")
+    return f"'{doubled}'"
 
 
 def allow(names: Iterable[str]) -> str:
     """Return the override that lets columns through."""
     quoted = []
     for name in names:
-        is_plain = _PLAIN_NAME.fullmatch(name) is not None
-        quoted.append(name if is_plain else "'" + name.replace("'", "\\'") + "'")
+        if _PLAIN_NAME.fullmatch(name):
+            quoted.append(name)
+        else:
+            escaped = name.replace("'", "\\'")
+            quoted.append(f"'{escaped}'")
     return f"data.allow_leaks=[{','.join(quoted)}]"
 
 
@@ -134,7 +140,7 @@ def examine(table: Table) -> list[Leak]:
 def find_leaks(
     table: Table, columns: Iterable[str] | None = None, *, with_suspects: bool = False
 ) -> list[Leak]:
-    """Test each feature, and whether a value is missing, against the target.
+    """Return the features that give the target away alone, by their values or their gaps.
 
     Args:
         table: checked rows; those without a target are left aside.
@@ -155,7 +161,7 @@ def find_leaks(
 
 
 def follows_rows(table: Table) -> bool:
-    """Whether the target follows the file's order because the rows follow one another in time."""
+    """Return True if the target follows the file's order because the rows are ordered in time."""
     is_known = np.isfinite(table.target)
     frame = table.frame[is_known]
     order = np.argsort(frame.index.to_numpy(), kind="stable")
@@ -164,7 +170,7 @@ def follows_rows(table: Table) -> bool:
 
 
 def find_within_levels(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
-    """Return numbers that are a function of the target among the rows of each level of another column.
+    """Return numbers that are a function of the target within each level of another column.
 
     A price without inflation is one within a year, a weight in two units within a unit.
 
@@ -237,6 +243,7 @@ def find_formulas(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
 
 
 def _as_leak(formula: Formula, features: Container[str]) -> Leak | None:
+    """Return the leak that a formula shows; None if what is left of it in the features is none."""
     test: Test = "pair" if len(formula.columns) == 2 else "total"  # noqa: PLR2004 - a pair
     inside = tuple(name for name in formula.columns if name in features)
     outside = [name for name in formula.columns if name not in features]
@@ -251,7 +258,7 @@ def _as_leak(formula: Formula, features: Container[str]) -> Leak | None:
 
 
 def _read_left_out(table: Table, frame: pd.DataFrame, target: FloatArray) -> dict[str, FloatArray]:
-    """Return the columns left out that hold numbers and do not give the target away alone."""
+    """Return the columns that were left out, hold numbers and do not give the target away alone."""
     columns = {}
     for name, column in table.dataset.columns.items():
         if name in table.dataset.feature_names or column.kind == "id" or name not in frame:

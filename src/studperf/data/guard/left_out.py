@@ -1,8 +1,8 @@
 """Find columns that were left out of the features though they carry signal, whatever they hold.
 
-A column that a model can't take as it is may still say much: a category of hundreds of levels, a date, a
-number with its unit behind it. Each is looked at in several ways, and counts only by what it says of
-rows that taught it nothing.
+A column that a model can't take as it is may still say much: a category of hundreds of levels, a
+date, a number with its unit behind it. Each is looked at in several ways, and counts only by what
+it says of rows that taught it nothing.
 """
 
 from __future__ import annotations
@@ -49,17 +49,19 @@ class _View:
 def left_out_signal(table: Table, dataset: Dataset) -> list[tuple[str, float]]:
     """Return columns that are no feature though they explain the target, strongest first.
 
-    Each with the share of variance that it explains alone. Columns of kind leak and id are not looked at.
+    Each comes with the share of variance that it explains alone. Columns of kind leak and id are
+    not looked at.
 
     Args:
         table: the training rows, of which 20,000 are looked at.
-        dataset: says which columns are features.
+        dataset: names the features.
     """
     target = table.target
     is_known = np.isfinite(target)
     rows = np.flatnonzero(is_known)
     if len(rows) > _MAX_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, _MAX_ROWS, replace=False))
+        rng = np.random.default_rng(0)
+        rows = np.sort(rng.choice(rows, _MAX_ROWS, replace=False))
     frame, target = table.frame.iloc[rows], target[rows]
     shares = []
     for name, column in dataset.columns.items():
@@ -90,10 +92,11 @@ def _views(values: pd.Series) -> Iterator[_View]:
     if not pd.api.types.is_numeric_dtype(values):
         # Cells of whole pages would take minutes.
         values = values.map(lambda cell: cell[:_N_CHARACTERS] if isinstance(cell, str) else cell)
-    numbers = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    numbers = pd.to_numeric(values, errors="coerce")
+    numbers = numbers.replace([np.inf, -np.inf], np.nan)
     if n_known == 0:
         return
-    if numbers.notna().sum() >= _MOSTLY * n_known and numbers.nunique() > 2:  # noqa: PLR2004 - a flag has levels
+    if _are_numbers(numbers, n_known):
         yield from _views_of_numbers(numbers)
         return
     text = as_levels(values)
@@ -106,11 +109,17 @@ def _views(values: pd.Series) -> Iterator[_View]:
         yield from _views_of_levels(dates.dt.day_of_week)
         yield from _views_of_levels(dates.dt.hour)
         return
-    inside = text.str.extract(_NUMBER, expand=False).str.replace(",", ".", regex=False)
-    found = pd.to_numeric(inside, errors="coerce")
-    if found.notna().sum() >= _MOSTLY * n_known and found.nunique() > 2:  # noqa: PLR2004 - a flag has levels
+    inside = text.str.extract(_NUMBER, expand=False)
+    found = pd.to_numeric(inside.str.replace(",", ".", regex=False), errors="coerce")
+    if _are_numbers(found, n_known):
         yield from _views_of_numbers(found)
     yield from _views_of_levels(text.str.extract(r"^\W*([^\W\d_]+)", expand=False))
+
+
+def _are_numbers(numbers: pd.Series, n_known: int) -> bool:
+    """Return True if most cells are numbers of three values or more; two are taken as levels."""
+    is_most = bool(numbers.notna().sum() >= _MOSTLY * n_known)
+    return is_most and numbers.nunique() > 2  # noqa: PLR2004 - a flag has levels
 
 
 def _views_of_numbers(numbers: pd.Series) -> Iterator[_View]:
@@ -140,10 +149,8 @@ def _read_dates(text: pd.Series, n_known: int) -> pd.Series | None:
     is_day_first = bool(tried.str.match(r"\d{1,2}\.\d{1,2}\.").mean() >= _MOSTLY)
     if _to_dates(tried, is_day_first=is_day_first).notna().mean() < _MOSTLY:
         return None
-    dates = text.map(
-        dict(zip(distinct, _to_dates(distinct, is_day_first=is_day_first), strict=True))
-    )
-    dates = pd.to_datetime(dates, utc=True)
+    read = _to_dates(distinct, is_day_first=is_day_first)
+    dates = pd.to_datetime(text.map(dict(zip(distinct, read, strict=True))), utc=True)
     return dates if dates.notna().sum() >= _MOSTLY * n_known else None
 
 
@@ -152,7 +159,7 @@ def _to_dates(text: pd.Series, *, is_day_first: bool) -> pd.Series:
 
 
 def _share_of_view(view: _View, target: FloatArray) -> float:
-    """Return the share that a view explains, if rows that were held back are better predicted by it."""
+    """Return the share that a view explains, if it predicts rows better that were held back."""
     counts = np.bincount(view.codes)
     n_levels = int((counts > 0).sum())
     by_levels = _held_back_share(_guess_by_levels(view.codes, target), target)
@@ -195,16 +202,20 @@ def _guess_by_levels(codes: np.ndarray, target: FloatArray) -> FloatArray:
 
 
 def _guess_by_line(numbers: FloatArray, target: FloatArray) -> FloatArray:
-    """Return a straight line's guess, fitted on the other folds; the mean where there is no number."""
-    folds, is_known = _folds(len(target)), np.isfinite(numbers)
+    """Return a straight line's guess, fitted on the other folds; the mean if there is no number."""
+    folds = _folds(len(target))
+    is_known = np.isfinite(numbers)
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
-        test, train = folds == fold, (folds != fold) & is_known
-        x, y = numbers[train], target[train]
-        spread = float(x.var()) if len(x) else 0.0
-        slope = float(((x - x.mean()) * y).mean()) / spread if spread else 0.0
-        line = y.mean() + slope * (numbers[test] - x.mean()) if len(x) else numbers[test]
-        guess[test] = np.where(is_known[test], line, target[folds != fold].mean())
+        test = folds == fold
+        known = test & is_known
+        guess[test] = target[~test].mean()
+        guess[known] = numbers[known]
+        x, y = numbers[~test & is_known], target[~test & is_known]
+        if len(x):
+            spread = float(x.var())
+            slope = float(((x - x.mean()) * y).mean()) / spread if spread else 0.0
+            guess[known] = y.mean() + slope * (numbers[known] - x.mean())
     return guess
 
 

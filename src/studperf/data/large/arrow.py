@@ -1,4 +1,4 @@
-"""Parquet files and frames as chunks."""
+"""Parquet files and frames, read chunk by chunk."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class ArrowChunk:
     dataset: Dataset
 
     def typed(self) -> dict[str, pa.Array]:
-        """Cast, where a cast can't change what the cell says."""
-        dataset, columns = self.dataset, {}
+        """Return typed columns; a cast that could change a cell's meaning raises instead."""
+        dataset = self.dataset
+        columns = {}
         numbers = (*dataset.of_kind("number"), dataset.target.column)
         for name in self.table.column_names:
             values = self.table.column(name).combine_chunks()
@@ -45,7 +46,7 @@ class ArrowChunk:
         return columns
 
     def raw(self) -> pd.DataFrame:
-        """With pandas' types."""
+        """Return the rows with pandas' types."""
         frame: pd.DataFrame = self.table.to_pandas()
         return frame
 
@@ -59,7 +60,8 @@ class ArrowSource:
         batches: the columns that are read, from the first row on.
         n_rows: of all batches.
         path: of the file, for its md5.
-        whole: float columns read as levels, and whether all their values are whole numbers, as `schema.as_levels` asks.
+        whole: float columns read as levels -> True if all their values are whole numbers, as
+            `schema.as_levels` asks.
     """
 
     def __init__(
@@ -76,17 +78,22 @@ class ArrowSource:
         self.done = 0.0
         self.md5: str | None = None
         self._types = {field.name: field.type for field in schema}
-        self._n_rows, self._path, self._whole, self._dataset = n_rows, path, whole, dataset
+        self._n_rows = n_rows
+        self._path = path
+        self._whole = whole
+        self._dataset = dataset
         self._batches = iter(batches)
         self._first = next(self._batches, None)
 
     def type_of(self, name: str) -> pa.DataType:
-        """The file's own."""
+        """Return the type that the file gives a column, of a dictionary that of its values."""
         kind = self._types[name]
-        return kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_dictionary(kind):
+            return kind.value_type
+        return kind
 
     def head(self) -> pd.DataFrame:
-        """The first rows; columns that are not read are empty in them."""
+        """Return the first rows; columns that are not read are empty in them."""
         columns = {name: pa.array([], kind) for name, kind in self._types.items()}
         if self._first is not None:
             first = self._first.slice(0, _N_HEAD_ROWS)
@@ -96,19 +103,21 @@ class ArrowSource:
         return frame
 
     def __iter__(self) -> Iterator[ArrowChunk]:
-        """Batch by batch, while another thread hashes the file."""
-        n_read, first, self._first = 0, self._first, None
+        """Yield batch by batch, while another thread hashes the file."""
+        n_read = 0
+        first, self._first = self._first, None
         with ThreadPoolExecutor(1) as pool:
             md5 = pool.submit(md5_of, self._path) if self._path is not None else None
-            for batch in [first] if first is not None else []:
-                n_read += batch.num_rows
-                yield self._chunk(batch)
-            del first
+            if first is not None:
+                n_read += first.num_rows
+                yield self._chunk(first)
+            del first  # no batch stays in memory longer than its turn
             for batch in self._batches:
                 n_read += batch.num_rows
                 self.done = n_read / max(1, self._n_rows)
                 yield self._chunk(batch)
-            self.md5 = md5.result() if md5 is not None else None
+            if md5 is not None:
+                self.md5 = md5.result()
         self.done = 1.0
 
     def _chunk(self, batch: pa.RecordBatch) -> ArrowChunk:
@@ -116,63 +125,56 @@ class ArrowSource:
         for name, is_whole in self._whole.items():
             values = table.column(name).combine_chunks()
             place = table.column_names.index(name)
-            table = table.set_column(
-                place, name, _whole_text(values) if is_whole else _broken_text(values)
-            )
+            text = _whole_text(values) if is_whole else _broken_text(values)
+            table = table.set_column(place, name, text)
         return ArrowChunk(table, self._dataset)
 
 
 def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
-    """A Parquet file, of which the columns of kind leak are not read."""
+    """Return the chunks of a Parquet file, of which columns of kind leak are not read."""
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
     check_names(schema.names, path)
-    texts = [
-        name
-        for name in dataset.of_kind("category", "flag")
-        if name in schema.names and _is_text(schema.field(name).type)
-    ]
+    levels = [name for name in dataset.of_kind("category", "flag") if name in schema.names]
+    texts = [name for name in levels if _is_text(schema.field(name).type)]
     file = pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
+
     index = index_columns(schema)
-    fields = [
-        pa.field(field.name, single_type(field.type)) for field in schema if field.name not in index
-    ]
-    schema = pa.schema(fields)
-    read = [
-        name
-        for name in schema.names
-        if name not in dataset.columns or dataset.columns[name].kind != "leak"
-    ]
+    fields = [field for field in schema if field.name not in index]
+    schema = pa.schema([pa.field(field.name, single_type(field.type)) for field in fields])
+    leaks = {name for name, column in dataset.columns.items() if column.kind == "leak"}
+    read = [name for name in schema.names if name not in leaks]
     batches = map(_to_single_values, file.iter_batches(N_ROWS, columns=read))
-    floats = [
-        name
-        for name in dataset.of_kind("category")
-        if name in read and pa.types.is_floating(schema.field(name).type)
-    ]
-    whole = {
-        name: all(_is_whole(batch.column(0)) for batch in file.iter_batches(N_ROWS, columns=[name]))
-        for name in floats
-    }
+
+    whole = {}
+    for name in _float_categories(schema, dataset):
+        values = (batch.column(0) for batch in file.iter_batches(N_ROWS, columns=[name]))
+        whole[name] = all(_is_whole(chunk) for chunk in values)
     return ArrowSource(
         schema, batches, dataset, n_rows=file.metadata.num_rows, path=path, whole=whole
     )
 
 
+def _float_categories(schema: pa.Schema, dataset: Dataset) -> list[str]:
+    """Return the categories whose levels the table holds as floats."""
+    names = [name for name in dataset.of_kind("category") if name in schema.names]
+    return [name for name in names if pa.types.is_floating(schema.field(name).type)]
+
+
 def _to_single_values(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if not batch.num_rows:
+        return batch
     table = to_single_values(pa.Table.from_batches([batch]))
-    return table.combine_chunks().to_batches()[0] if batch.num_rows else batch
+    return table.combine_chunks().to_batches()[0]
 
 
 def open_frame(frame: pd.DataFrame, dataset: Dataset) -> ArrowSource:
-    """A frame, for instance a simulated one."""
+    """Return the chunks of a frame, for instance a simulated one."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     schema = table.schema.remove_metadata()
-    floats = [
-        name
-        for name in dataset.of_kind("category")
-        if name in schema.names and pa.types.is_floating(schema.field(name).type)
-    ]
-    whole = {name: all(_is_whole(chunk) for chunk in table.column(name).chunks) for name in floats}
+    whole = {}
+    for name in _float_categories(schema, dataset):
+        whole[name] = all(_is_whole(chunk) for chunk in table.column(name).chunks)
     batches = table.replace_schema_metadata().to_batches(N_ROWS)
     return ArrowSource(schema, batches, dataset, n_rows=len(frame), path=None, whole=whole)
 
@@ -186,29 +188,22 @@ def _as_number(values: pa.Array) -> pa.Array:
 def _as_text_codes(values: pa.Array, dataset: Dataset) -> pa.DictionaryArray:
     if not pa.types.is_dictionary(values.type):
         kind = values.type
-        if not (
-            _is_text(kind)
-            or pa.types.is_integer(kind)
-            or pa.types.is_floating(kind)
-            or pa.types.is_boolean(kind)
-        ):
+        is_simple = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if not (is_simple or _is_text(kind) or pa.types.is_boolean(kind)):
             raise pa.ArrowInvalid(f"not a level: {kind}")
         values = _without_nan(values).dictionary_encode()
-    indices, levels = values.indices, values.dictionary
-    if _is_text(levels.type):
-        is_missing = np.array(
-            [level in dataset.source.missing for level in levels.to_pylist()], dtype=bool
-        )
+    indices = values.indices
+    levels = values.dictionary.to_pylist()
+    if _is_text(values.dictionary.type):
+        is_missing = np.array([level in dataset.source.missing for level in levels], dtype=bool)
         if is_missing.any():
-            is_missing = pa.array(is_missing).take(indices)
-            indices = pc.if_else(is_missing, pa.scalar(None, indices.type), indices)
-    return pa.DictionaryArray.from_arrays(
-        indices, pa.array(map(str, levels.to_pylist()), pa.string())
-    )
+            mask = pa.array(is_missing).take(indices)
+            indices = pc.if_else(mask, pa.scalar(None, indices.type), indices)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(map(str, levels), pa.string()))
 
 
 def _without_missing(values: pa.Array, dataset: Dataset) -> pa.Array:
-    """Null where the dataset says that a text means missing."""
+    """Return the values with null for texts that mean missing in the dataset."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not _is_text(values.type):
@@ -218,12 +213,10 @@ def _without_missing(values: pa.Array, dataset: Dataset) -> pa.Array:
 
 
 def _without_nan(values: pa.Array) -> pa.Array:
-    """Null where pandas would write NaN."""
-    return (
-        pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-        if pa.types.is_floating(values.type)
-        else values
-    )
+    """Return the values with null for NaN, which is how pandas writes a missing number."""
+    if not pa.types.is_floating(values.type):
+        return values
+    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -233,7 +226,8 @@ def _is_text(kind: pa.DataType) -> bool:
 def _is_whole(values: pa.Array) -> bool:
     known = values.drop_null().to_numpy(zero_copy_only=False)
     known = known[known == known]  # noqa: PLR0124 - not NaN
-    return bool((known == known.round()).all() and (np.abs(known) < LARGEST_WHOLE).all())
+    is_whole = (known == known.round()).all()
+    return bool(is_whole and (np.abs(known) < LARGEST_WHOLE).all())
 
 
 def _whole_text(values: pa.Array) -> pa.Array:
@@ -241,7 +235,6 @@ def _whole_text(values: pa.Array) -> pa.Array:
 
 
 def _broken_text(values: pa.Array) -> pa.Array:
-    return pa.array(
-        [None if value != value else str(value) for value in values.to_pandas()],  # noqa: PLR0124 - NaN
-        pa.string(),
-    )
+    series = values.to_pandas()
+    texts = [None if value != value else str(value) for value in series]  # noqa: PLR0124 - NaN
+    return pa.array(texts, pa.string())

@@ -1,7 +1,8 @@
-"""A large table, chunk by chunk: a CSV cut at line ends, a Parquet file's batches, or slices of a frame.
+"""Chunks of a large table: a CSV cut at line ends, a Parquet file's batches, or slices of a frame.
 
-A chunk can be had in two ways: with the types that the dataset expects, which is fast and refuses whatever does not fit; or raw, as
-`source.read_file` would have read these rows, from which `schema` tells what is wrong.
+A chunk can be read in two ways: with the types that the dataset expects, which is fast and refuses
+whatever does not fit; or raw, as `source.read_file` would have read these rows, from which `schema`
+finds what is wrong.
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ from studperf.data.source import (
 from studperf.errors import DataError
 
 N_BYTES = 8 << 20
-_N_PARSED = (
-    1 << 20
-)  # text that stays in a core's cache while its columns are parsed one after the other
+# Text that stays in a core's cache while its columns are parsed one after the other.
+_N_PARSED = 1 << 20
 _N_HEAD_BYTES = 1 << 18
 MAX_QUOTED = 256 << 20
 
@@ -50,36 +50,42 @@ class Chunk(Protocol):
     """Some rows that follow one another."""
 
     def typed(self) -> dict[str, pa.Array]:
-        """The rows by column: numbers and the target float64, categories and flags dictionaries of text, others as they were written.
+        """Return the rows by column, with the types that the dataset expects.
+
+        Numbers and the target are float64, categories and flags dictionaries of text, other columns
+        as they were written.
 
         Raises:
             pyarrow.ArrowInvalid: a cell is not of its column's type.
         """
 
     def raw(self) -> pd.DataFrame:
-        """The rows as they were written."""
+        """Return the rows as they were written."""
 
 
 class ChunkSource(Protocol):
-    """A table to be read chunk by chunk. `md5` is known once all chunks were read; `done` tells how much of it was, from 0 to 1."""
+    """A table that is read chunk by chunk.
+
+    `md5` is known once all chunks were read; `done` is the share that was read, from 0 to 1.
+    """
 
     names: list[str]
     done: float
     md5: str | None
 
     def head(self) -> pd.DataFrame:
-        """The first rows, raw."""
+        """Return the first rows, raw."""
 
     def type_of(self, name: str) -> pa.DataType:
-        """Of a column whose cells are kept as they were written."""
+        """Return the type of a column whose cells are kept as they were written."""
 
     def __iter__(self) -> Iterator[Chunk]:
-        """From the first row on, once."""
+        """Yield all chunks from the first row on; this works once."""
 
 
 @dataclass(frozen=True)
 class CsvChunk:
-    """Whole lines of a CSV: the first `n_bytes` of `text`, which is not cut, for a cut is a copy."""
+    """Whole lines of a CSV: the first `n_bytes` of `text`, which is not cut, as a cut is a copy."""
 
     text: bytes
     n_bytes: int
@@ -87,12 +93,13 @@ class CsvChunk:
     source: CsvSource
 
     def typed(self) -> dict[str, pa.Array]:
-        """By Arrow's parser; its numbers are those of pandas to the last bit."""
+        """Return the columns by Arrow's parser; its numbers are those of pandas to the last bit."""
         if not self.text.isascii():
             self._decode()
         owner = self.source
+        text = pa.BufferReader(pa.py_buffer(self.text).slice(0, self.n_bytes))
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(self.text).slice(0, self.n_bytes)),
+            text,
             read_options=pyarrow.csv.ReadOptions(
                 column_names=owner.names, block_size=_N_PARSED, use_threads=False
             ),
@@ -101,28 +108,22 @@ class CsvChunk:
             ),
             convert_options=owner.convert_options,
         )
-        return {name: _whole(table.column(name)) for name in table.column_names}
+        return {name: _as_one_array(table.column(name)) for name in table.column_names}
 
     def raw(self) -> pd.DataFrame:
-        """By the parser of small files."""
-        header = self.source.header
+        """Return the rows by the parser of small files."""
+        owner = self.source
         text = self._decode()
-        if self.n_lines_above == header.count("\n"):
-            return parse_csv(header + text, self.source.path, self.source.source, self.source.names)
-        # A first row with more cells than the header would be taken for one with row names: a row of empty cells goes before it.
-        filler = header + self.source.source.delimiter * (len(self.source.names) - 1) + "x\n"
-        shift = self.n_lines_above - filler.count("\n")
+        if self.n_lines_above == owner.header.count("\n"):
+            return parse_csv(owner.header + text, owner.path, owner.source, owner.names)
+        # A first row with more cells than the header would be taken for one with row names: a row
+        # of empty cells goes before it.
+        filler = owner.header + owner.source.delimiter * (len(owner.names) - 1) + "x\n"
         try:
-            frame = parse_csv(
-                filler + text, self.source.path, self.source.source, self.source.names
-            )
+            frame = parse_csv(filler + text, owner.path, owner.source, owner.names)
         except DataError as error:
-            shifted = re.sub(
-                r"\b(line|row) (\d+)",
-                lambda found: f"{found[1]} {int(found[2]) + shift}",
-                str(error),
-            )
-            raise DataError(shifted) from error
+            shift = self.n_lines_above - filler.count("\n")
+            raise DataError(_shift_rows(str(error), shift)) from error
         return frame.iloc[1:].reset_index(drop=True)
 
     def _decode(self) -> str:
@@ -130,10 +131,18 @@ class CsvChunk:
         try:
             return text.decode()
         except UnicodeDecodeError as error:
-            n_lines = self.n_lines_above + text[: error.start].count(b"\n")
-            refuse_encoding(
-                self.source.path, self.source.source.encoding, n_lines + 1, text[error.start], error
-            )
+            line = self.n_lines_above + text[: error.start].count(b"\n") + 1
+            encoding = self.source.source.encoding
+            refuse_encoding(self.source.path, encoding, line, text[error.start], error)
+
+
+def _shift_rows(message: str, shift: int) -> str:
+    """Return a message with its line and row numbers counted from the file's beginning."""
+    return re.sub(
+        r"\b(line|row) (\d+)",
+        lambda found: f"{found[1]} {int(found[2]) + shift}",
+        message,
+    )
 
 
 class CsvSource:
@@ -155,46 +164,42 @@ class CsvSource:
         first = next(self._blocks, b"")
         refuse_foreign(first, path, self.source)
         self.names, n_lines = read_header(first.decode(errors="replace"), path, self.source)
-        *header, self._rest = (
-            first.split(b"\n", n_lines) if first.count(b"\n") >= n_lines else (first, b"")
-        )
+        if first.count(b"\n") >= n_lines:
+            *header, self._rest = first.split(b"\n", n_lines)
+        else:  # a header without rows, and without a line end
+            header, self._rest = [first], b""
         self.header = b"\n".join(header).decode(errors="replace") + "\n"
         self.convert_options = self._conversion(dataset)
 
     def _conversion(self, dataset: Dataset) -> pyarrow.csv.ConvertOptions:
         texts = pa.dictionary(pa.int32(), pa.string())
-        types = {
-            name: pa.float64() if name in dataset.of_kind("number") else texts
-            for name in dataset.feature_names
-        }
-        types[dataset.target.column] = pa.float64()
-        read = [
-            name
-            for name in self.names
-            if name in types or (name in dataset.columns and dataset.columns[name].kind != "leak")
-        ]
+        types = dict.fromkeys(dataset.feature_names, texts)
+        types |= dict.fromkeys((*dataset.of_kind("number"), dataset.target.column), pa.float64())
+        kept = [name for name, column in dataset.columns.items() if column.kind != "leak"]
+        read = [name for name in self.names if name in types or name in kept]
         return pyarrow.csv.ConvertOptions(
             column_types={name: types.get(name, pa.string()) for name in read},
             include_columns=read,
             null_values=list(self.source.missing),
             strings_can_be_null=True,
-            decimal_point=self.source.decimal,  # a mark between thousands it does not know: such cells are read the slow way
-            check_utf8=False,  # done for the whole text, the columns that are not read included
+            # A mark between thousands it does not know: such cells are read the slow way.
+            decimal_point=self.source.decimal,
+            # Done for the whole text, the columns that are not read included.
+            check_utf8=False,
         )
 
     def type_of(self, name: str) -> pa.DataType:  # noqa: ARG002 - the same for all
-        """Text."""
+        """Return the type of text, as every cell of a CSV is kept."""
         return pa.string()
 
     def head(self) -> pd.DataFrame:
-        """The first rows that are whole."""
-        rows = self._rest[: end_of_rows(self._rest[:_N_HEAD_BYTES]) or end_of_rows(self._rest)]
-        return parse_csv(
-            self.header + rows.decode(errors="replace"), self.path, self.source, self.names
-        )
+        """Return the first rows that are whole."""
+        end = end_of_rows(self._rest[:_N_HEAD_BYTES]) or end_of_rows(self._rest)
+        rows = self._rest[:end].decode(errors="replace")
+        return parse_csv(self.header + rows, self.path, self.source, self.names)
 
     def __iter__(self) -> Iterator[CsvChunk]:
-        """Cut where a line ends and no quote is open."""
+        """Yield chunks, each cut where a line ends and no quote is open."""
         n_lines = self.header.count("\n")
         rest = self._rest
         self._rest = b""
@@ -203,7 +208,7 @@ class CsvSource:
             if cut:
                 yield CsvChunk(rest, cut, n_lines, self)
                 n_lines += count_byte(rest, b"\n", cut)
-                rest = self._keep(rest[cut:])
+                rest = self._keep_rest(rest[cut:])
             block = next(self._blocks, b"")
             if not block:
                 break
@@ -217,23 +222,29 @@ class CsvSource:
         self.md5 = self._digest.hexdigest()
         self.done = 1.0
 
-    def _keep(self, rest: bytes) -> bytes:
-        """A row that is not whole: of a plain file it is read once more with the next block, for to join the two copies all of it."""
+    def _keep_rest(self, rest: bytes) -> bytes:
+        """Return the incomplete last row, or seek back so that the next block starts with it.
+
+        Joining it to the next block would copy the whole block; only an uncompressed file in UTF-8
+        can be read again.
+        """
         if self._plain is None:
             return rest
         self._plain.give_back(len(rest))
         return b""
 
     def _read_text(self) -> Iterator[bytes]:
-        """The file's text as UTF-8, without a byte order mark."""
+        """Yield the file's text as UTF-8, without a byte order mark."""
         with self.path.open("rb") as file:
             n_bytes = max(1, self.path.stat().st_size)
             is_gzip = file.read(2) == GZIP_MAGIC
             file.seek(0)
             counted = _Counted(file, self, n_bytes)
-            blocks = (
-                _unzip(counted, self.path) if is_gzip else iter(lambda: counted.read(N_BYTES), b"")
-            )
+            blocks: Iterator[bytes]
+            if is_gzip:
+                blocks = _unzip(counted, self.path)
+            else:
+                blocks = iter(lambda: counted.read(N_BYTES), b"")
             if is_utf8(self.source.encoding):
                 self._plain = None if is_gzip else counted
                 for i, block in enumerate(blocks):
@@ -242,33 +253,35 @@ class CsvSource:
                 yield from _transcode(blocks, self.path, self.source)
 
     def note_bytes(self, raw: memoryview, n_bytes: int) -> None:
-        """Counts and hashes what was read of the file."""
+        """Count and hash bytes that were read from the file."""
         self._digest.update(raw)
         self._n_read += len(raw)
         self.done = min(1.0, self._n_read / n_bytes)
 
 
 class _Counted:
-    """A file whose bytes are told to its source as they are read, each once."""
+    """A file that passes its bytes to its source as they are read, each byte once."""
 
     def __init__(self, file: IO[bytes], owner: CsvSource, n_bytes: int) -> None:
-        self.file, self.owner, self.n_bytes = file, owner, n_bytes
-        self._n_told = 0  # of the bytes that come next
+        self.file = file
+        self.owner = owner
+        self.n_bytes = n_bytes
+        self._n_noted = 0  # of the bytes that come next, those that were given back
 
     def read(self, size: int) -> bytes:
         raw = self.file.read(size)
-        self.owner.note_bytes(memoryview(raw)[self._n_told :], self.n_bytes)
-        self._n_told = max(0, self._n_told - len(raw))
+        self.owner.note_bytes(memoryview(raw)[self._n_noted :], self.n_bytes)
+        self._n_noted = max(0, self._n_noted - len(raw))
         return raw
 
     def give_back(self, n_bytes: int) -> None:
         self.file.seek(-n_bytes, os.SEEK_CUR)
-        self._n_told += n_bytes
+        self._n_noted += n_bytes
 
 
 def _unzip(file: _Counted, path: Path) -> Iterator[bytes]:
     try:
-        with gzip.GzipFile(fileobj=file) as unzipped:  # type: ignore[call-overload]  # it only reads
+        with gzip.GzipFile(fileobj=file) as unzipped:  # type: ignore[call-overload] # it only reads
             while block := unzipped.read(N_BYTES):
                 yield block
     except GZIP_ERRORS as error:
@@ -292,5 +305,7 @@ def _transcode(blocks: Iterator[bytes], path: Path, source: Source) -> Iterator[
             yield text.encode()
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _as_one_array(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return column.combine_chunks()

@@ -1,4 +1,4 @@
-"""Parquet files as tables of single values: what holds several values a cell, or bytes, is read as text."""
+"""Parquet files as tables of one plain value a cell; lists, structs and bytes are read as text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 
 ENDINGS = (".parquet", ".pq")
 _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RecursionError)
-"""What pandas' own notes in a file end in, where they were damaged."""
+"""Errors that pandas raises over damaged notes of its own in a file."""
 
 
 def read_parquet(path: Path, n_rows: int | None = None) -> tuple[pd.DataFrame, bool]:
-    """Return the file's table with its types, and whether that is all of it; an index that pandas had written is left out.
+    """Return the file's table with its types, and whether that is all of it.
+
+    An index that pandas had written is left out.
 
     Args:
         path: of the file.
@@ -35,7 +37,7 @@ def read_parquet(path: Path, n_rows: int | None = None) -> tuple[pd.DataFrame, b
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Return a frame whose columns are named by text, in pandas' types where its notes in the file can be read."""
+    """Return a frame whose columns' names are text, typed by pandas' notes if they are whole."""
     index = index_columns(table.schema)
     names = [name for name in table.schema.names if name not in index]
     plain = table.replace_schema_metadata(None)
@@ -53,7 +55,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def index_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns that hold an index of pandas; none where its notes are damaged."""
+    """Return the columns that hold an index of pandas; none if its notes are damaged."""
     try:
         index = (schema.pandas_metadata or {}).get("index_columns", [])
     except _DAMAGED:
@@ -79,7 +81,8 @@ def to_single_values(table: pa.Table) -> pa.Table:
 def single_type(kind: pa.DataType) -> pa.DataType:
     """Return the type as which a column is read.
 
-    Numbers, texts, booleans and dates stay; decimals become float64; lists, structs, maps and bytes become text.
+    Numbers, texts, booleans and dates stay; decimals become float64; lists, structs, maps and bytes
+    become text.
     """
     if pa.types.is_dictionary(kind):
         value = single_type(kind.value_type)

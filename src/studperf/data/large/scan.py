@@ -1,4 +1,4 @@
-"""Types and checks one chunk of a large table, the fast way where nothing is off, by `schema` where something is."""
+"""Type and check one chunk of a large table: fast where nothing is wrong, else cell by cell."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from studperf.data.schema import as_flags, drop_targetless, type_rows
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
-_FLAG_HASHES = hash_numbers(
-    np.array([0.0, 1.0, np.nan])
-)  # FLAG_MISSING is the last one's place too
+# The last one's place is FLAG_MISSING, -1, too.
+_FLAG_HASHES = hash_numbers(np.array([0.0, 1.0, np.nan]))
 
 
 @dataclass
 class Piece:
-    """A chunk's rows, typed, and what was seen in them.
+    """A chunk's typed rows, with the facts of each column.
 
     Args:
-        columns: numbers and target float64 with NaN where there is none; flags int8 and categories int32, -1 where there is none, a
-            category's codes being places in `levels`; other columns as they were written.
+        columns: numbers and target float64 with NaN where there is none; flags int8 and categories
+            int32, -1 where there is none, a category's codes being places in `levels`; other
+            columns as they were written.
         facts: of each column; ids are not compared here.
         features: hashes of the features, those by which a run knows rows that it has seen.
         rows: hashes of features and target.
-        others: hashes of the columns that are neither feature, target, id nor leak; None where there are none.
+        others: hashes of the columns that are neither feature, target, id nor leak; None if there
+            are none.
         ids: hashes of each id column.
         dropped: rows left out because they have no target.
         left_out: places of these in the chunk, all of them.
@@ -52,19 +53,19 @@ class Piece:
     left_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-class _Odd(Exception):  # noqa: N818 - no error: a chunk that is to be looked at in detail
-    """The fast way does not tell what to say of this chunk."""
+class _NeedsFullCheck(Exception):  # noqa: N818 - no error, a detour
+    """Raised where the fast path meets a cell that it can't judge."""
 
 
 def scan(
     chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
 ) -> Piece:
-    """Types and checks a chunk.
+    """Return a chunk's typed rows with the facts of each column.
 
     Args:
-        chunk: rows.
-        dataset: what they should be.
-        type_of: of the columns that are kept as they were written.
+        chunk: rows as the file holds them.
+        dataset: describes what they should be.
+        type_of: returns the type of a column that is kept as it was written.
         for_training: rows without a target are left out where the dataset asks for it.
 
     Raises:
@@ -72,42 +73,41 @@ def scan(
     """
     try:
         piece = _scan_typed(chunk, dataset, for_training=for_training)
-    except (pa.ArrowInvalid, _Odd):
+    except (pa.ArrowInvalid, _NeedsFullCheck):
         piece = _scan_raw(chunk, dataset, type_of, for_training=for_training)
     if piece.n_rows:
-        _hash(piece, dataset)
+        _add_hashes(piece, dataset)
     if len(piece.left_out):
-        kept = np.delete(np.arange(piece.n_rows + len(piece.left_out)), piece.left_out)
+        places = np.arange(piece.n_rows + len(piece.left_out))
+        kept = np.delete(places, piece.left_out)
         for facts in piece.facts.values():
             facts.renumber(kept)
     return piece
 
 
 def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
-    columns, target, features = chunk.typed(), dataset.target.column, set(dataset.feature_names)
+    columns = chunk.typed()
+    target = dataset.target.column
+    features = set(dataset.feature_names)
     dropped, left_out = Cells(), np.zeros(0, np.int64)
-    if (
-        for_training
-        and dataset.drop_missing_target
-        and target in columns
-        and (absent := _is_null(columns[target])).any()
-    ):
-        dropped, left_out = Cells.where(absent), np.flatnonzero(absent)
-        keep = pa.array(~absent)
-        columns = {name: values.filter(keep) for name, values in columns.items()}
+    if for_training and dataset.drop_missing_target and target in columns:
+        absent = _is_null(columns[target])
+        if absent.any():
+            dropped, left_out = Cells.where(absent), np.flatnonzero(absent)
+            keep = pa.array(~absent)
+            columns = {name: values.filter(keep) for name, values in columns.items()}
     n_rows = len(next(iter(columns.values()))) if columns else 0
     piece = Piece(n_rows, dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
+
     for name, values in columns.items():
         column = dataset.columns.get(name)
         if name == target:
             _add_numbers(piece, name, values, dataset.target.range)
         elif name not in features or column is None:
-            piece.columns[name], piece.facts[name] = (
-                values,
-                Facts(len(values), Cells.where(_is_null(values))),
-            )
+            piece.columns[name] = values
+            piece.facts[name] = Facts(len(values), Cells.where(_is_null(values)))
         elif column.kind == "number":
             _add_numbers(piece, name, values, column.range)
         else:
@@ -123,70 +123,83 @@ def _add_numbers(
     piece: Piece, name: str, values: pa.Array, ends: tuple[float, float] | None
 ) -> None:
     numbers = values.to_numpy(zero_copy_only=False)
-    missing = np.isnan(numbers) if values.null_count else np.zeros(len(numbers), dtype=bool)
-    if (n_missing := int(np.count_nonzero(missing))) > values.null_count:
-        raise _Odd  # the text `nan`, which is missing only where the dataset says so
+    missing = np.zeros(len(numbers), dtype=bool)
+    if values.null_count:
+        missing = np.isnan(numbers)
+    n_missing = int(np.count_nonzero(missing))
+    if n_missing > values.null_count:
+        raise _NeedsFullCheck  # the text `nan`, which is missing only where the dataset says so
     known = numbers[~missing] if n_missing else numbers
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    # One NaN is the least and the largest of all.
-    if not (low >= -LARGEST and high <= LARGEST) or (
-        ends is not None and len(known) and not (ends[0] <= low and high <= ends[1])
-    ):
-        raise _Odd
-    some = () if not len(known) else (low,) if low == high else (low, high)
-    piece.columns[name] = numbers
-    facts = Facts(len(numbers), Cells.where(missing), some=some, first=show(float(numbers[0])))
+
+    facts = Facts(len(numbers), Cells.where(missing), first=show(float(numbers[0])))
     if len(known):
+        low, high = float(known.min()), float(known.max())
+        # If one is NaN, so are the least and the largest, and no comparison holds.
+        is_sound = low >= -LARGEST and high <= LARGEST
+        is_inside = ends is None or (ends[0] <= low and high <= ends[1])
+        if not (is_sound and is_inside):
+            raise _NeedsFullCheck
+        facts.some = (low,) if low == high else (low, high)
         facts.low, facts.high = low, high
+    piece.columns[name] = numbers
     piece.facts[name] = facts
 
 
 def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Column) -> None:
     codes = values.indices.fill_null(CODE_MISSING).to_numpy().astype(np.int32)
     missing = codes == CODE_MISSING
-    used = np.flatnonzero(np.bincount(codes + 1, minlength=len(values.dictionary) + 1)[1:])
+    n_entries = len(values.dictionary)
+    # A dictionary may hold levels that no row has. One more place, the last, is CODE_MISSING's.
+    used = np.flatnonzero(np.bincount(codes + 1, minlength=n_entries + 1)[1:])
     levels = values.dictionary.take(pa.array(used)).to_pylist()
-    place = np.full(len(values.dictionary) + 1, CODE_MISSING, dtype=np.int32)
+    place = np.full(n_entries + 1, CODE_MISSING, dtype=np.int32)
     place[used] = np.arange(len(used))
     codes = place[codes]
+
     facts = Facts(len(codes), Cells.where(missing))
+    first: float | str = float("nan")
     if column.kind == "flag":
         flags = _flags_of(tuple(levels))
         if np.isnan(flags).any():
-            raise _Odd
+            raise _NeedsFullCheck
         known = np.array([*flags, FLAG_MISSING], dtype=np.int8)[codes]
         piece.columns[name] = known
         facts.some = tuple(float(value) for value in dict.fromkeys(flags.tolist()))
-        facts.first = show(float("nan") if missing[0] else float(known[0]))
+        if not missing[0]:
+            first = float(known[0])
     else:
-        piece.columns[name], piece.levels[name] = codes, levels
-        facts.some, facts.first = (
-            tuple(levels[:2]),
-            show(float("nan") if missing[0] else levels[codes[0]]),
-        )
+        piece.columns[name] = codes
+        piece.levels[name] = levels
+        facts.some = tuple(levels[:2])
         facts.unseen = _unseen(codes, levels, column)
+        if not missing[0]:
+            first = levels[codes[0]]
+    facts.first = show(first)
     piece.facts[name] = facts
 
 
 @lru_cache(maxsize=16)
 def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
-    """The same few in all chunks."""
+    """Return flags by their spellings; cached, as all chunks have the same few."""
     return as_flags(pd.Series(spellings, dtype=str)).to_numpy()
 
 
 def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
-    if column.levels is None or not (
-        strange := [i for i, level in enumerate(levels) if level not in column.levels]
-    ):
+    if column.levels is None:
+        return Cells()
+    strange = [i for i, level in enumerate(levels) if level not in column.levels]
+    if not strange:
         return Cells()
     cells = Cells.where(np.isin(codes, strange))
-    return Cells(cells.n, cells.rows, tuple(show(levels[codes[row]]) for row in cells.rows))
+    shown = tuple(show(levels[codes[row]]) for row in cells.rows)
+    return Cells(cells.n, cells.rows, shown)
 
 
 def _scan_raw(
     chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
 ) -> Piece:
-    raw, dropped = chunk.raw(), Cells()
+    raw = chunk.raw()
+    dropped = Cells()
     places = np.arange(len(raw))
     if for_training:
         raw, dropped = drop_targetless(raw.reset_index(drop=True), dataset)
@@ -194,6 +207,7 @@ def _scan_raw(
     piece = Piece(len(raw), dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
+
     frame, piece.facts = type_rows(raw, dataset)
     for name in map(str, frame):
         column = dataset.columns.get(name)
@@ -203,39 +217,43 @@ def _scan_raw(
             piece.columns[name] = frame[name].fillna(FLAG_MISSING).to_numpy(dtype=np.int8)
         elif name in dataset.of_kind("category"):
             codes, levels = pd.factorize(frame[name])
-            piece.columns[name], piece.levels[name] = (
-                codes.astype(np.int32),
-                [str(level) for level in levels],
-            )
+            piece.columns[name] = codes.astype(np.int32)
+            piece.levels[name] = [str(level) for level in levels]
         elif column is not None and column.kind != "leak":
             values = pa.array(frame[name], type=type_of(name), from_pandas=True)
-            piece.columns[name] = (
-                values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            )
+            if isinstance(values, pa.ChunkedArray):
+                values = values.combine_chunks()
+            piece.columns[name] = values
             piece.facts[name].repeated = Cells()
     return piece
 
 
-def _hash(piece: Piece, dataset: Dataset) -> None:
+def _add_hashes(piece: Piece, dataset: Dataset) -> None:
+    target = dataset.target.column
     named = [name for name in dataset.feature_names if name in piece.columns]
     known = {name: hash_levels(levels) for name, levels in piece.levels.items()}
     cells = (_hash_cells(piece.columns[name], known.get(name)) for name in named)
     piece.features = join_cells(cells, len(named), piece.n_rows)
     piece.rows = piece.features
-    if dataset.target.column in piece.columns:
-        piece.rows = combine(piece.features, hash_numbers(piece.columns[dataset.target.column]))
+    if target in piece.columns:
+        piece.rows = combine(piece.features, hash_numbers(piece.columns[target]))
     for name, values in piece.columns.items():
-        if name in named or name == dataset.target.column:
+        if name in named or name == target:
             continue
         hashes = hash_values(values)
         if dataset.columns[name].kind == "id":
             piece.ids[name] = hashes
+        elif piece.others is None:
+            piece.others = hashes
         else:
-            piece.others = hashes if piece.others is None else combine(piece.others, hashes)
+            piece.others = combine(piece.others, hashes)
 
 
 def _hash_cells(values: np.ndarray, known: Hashes | None) -> Hashes:
+    """Return the hashes of cells; `known` are those of a category's levels, by code."""
+    if known is None and values.dtype == np.int8:
+        known = _FLAG_HASHES
     if known is None:
-        known = _FLAG_HASHES if values.dtype == np.int8 else None
-    hashes: Hashes = hash_numbers(values) if known is None else known[values]
+        return hash_numbers(values)
+    hashes: Hashes = known[values]
     return hashes

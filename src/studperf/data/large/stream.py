@@ -1,6 +1,7 @@
-"""A large table read in chunks: typed columns on disk, findings in the words of small tables, and tensors made block by block.
+"""A large table read in chunks: typed columns on disk, and tensors made block by block.
 
-Peak memory is that of the tensors, the split's row numbers and a few columns: at no time does the table lie in memory.
+Findings are those of small tables. Peak memory is that of the tensors, the split's row numbers and
+a few columns: at no time does the table lie in memory.
 """
 
 from __future__ import annotations
@@ -73,82 +74,90 @@ class StreamedTable:
         return self.n_rows
 
     def __enter__(self) -> Self:
-        """Nothing; the table is open already."""
+        """Return the table, which is open already."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Gives the disk back."""
+        """Close the table."""
         self.close()
 
     def close(self) -> None:
-        """Gives the disk back."""
+        """Delete the columns on disk."""
         if self._spool is not None:
             self._spool.close()
 
     @property
     def spool(self) -> Spool:
-        """The typed columns."""
+        """The typed columns on disk."""
         if self._spool is None:
             raise ValueError("a table without rows has no columns to read")
         return self._spool
 
     @property
     def has_target(self) -> bool:
-        """Whether the rows can be scored."""
+        """True if the target is there, so that the rows can be scored."""
         return self.dataset.target.column in self.spool.schema.names
 
     def append(self, piece: Piece, type_of: Callable[[str], pa.DataType]) -> None:
-        """Takes in the next rows."""
+        """Append the next rows."""
         columns: dict[str, Any] = {**piece.columns, _FEATURES: piece.features, _ROWS: piece.rows}
-        columns |= {_OTHERS: piece.others} if piece.others is not None else {}
+        if piece.others is not None:
+            columns[_OTHERS] = piece.others
         columns |= {_ID + name: hashes for name, hashes in piece.ids.items()}
         for name, levels in piece.levels.items():
             known = self.levels.setdefault(name, {})
-            place = np.array(
-                [*(known.setdefault(level, len(known)) for level in levels), CODE_MISSING],
-                dtype=np.int32,
-            )
-            columns[name] = place[columns[name]]
+            # The chunk's codes become places in the table's levels; the last is CODE_MISSING's.
+            places = [known.setdefault(level, len(known)) for level in levels]
+            places.append(CODE_MISSING)
+            columns[name] = np.array(places, dtype=np.int32)[columns[name]]
         if self._spool is None:
-            fields = [
-                (name, pa.from_numpy_dtype(v.dtype) if isinstance(v, np.ndarray) else type_of(name))
-                for name, v in columns.items()
-            ]
+            fields = []
+            for name, values in columns.items():
+                if isinstance(values, np.ndarray):
+                    fields.append((name, pa.from_numpy_dtype(values.dtype)))
+                else:
+                    fields.append((name, type_of(name)))
             self._spool = Spool(pa.schema(fields))
         self._spool.append(columns)
         self.n_rows += piece.n_rows
 
     def leave_out(self, places: np.ndarray) -> None:
-        """Remembers rows of the file that the table does not hold, by their places in the file."""
+        """Note rows of the file that the table does not hold, by their places in the file."""
         self._left_out.append(places)
 
     @cached_property
     def _n_kept_above(self) -> np.ndarray:
-        """(n,) for each row left out, how many rows above it were kept; it ascends."""
+        """Number of kept rows above each row left out, (n,), ascending."""
         places = np.concatenate([np.zeros(0, np.int64), *self._left_out])
         return places - np.arange(len(places))
 
     def places(self, index: np.ndarray) -> np.ndarray:
-        """(n,) places of these rows in the file, from 0."""
+        """Return the places (n,) of these rows in the file, from 0."""
         n_left_out_above = np.searchsorted(self._n_kept_above, index, side="right")
         return index + n_left_out_above
 
     @cached_property
     def repeated(self) -> frozenset[str]:
-        """Columns of hashes, of rows or ids, in which one comes more than once: each is sorted, in a thread of its own."""
+        """Columns of hashes, of rows or ids, in which a hash occurs more than once."""
         names = [name for name in self.spool.schema.names if name == _ROWS or name.startswith(_ID)]
+        # Each column is sorted, in a thread of its own.
         found = in_order(lambda name: have_equals(self.known_hashes(name), may_sort=True), names)
         return frozenset(name for name, is_found in zip(names, found, strict=True) if is_found)
 
     def known_hashes(self, name: str) -> Hashes:
-        """(N,) of one column of hashes; cells that are missing are all different."""
+        """Return one column of hashes (N,); missing cells get hashes that all differ."""
         hashes: Hashes = self.spool.column(name)
-        if name != _ROWS and len(absent := np.flatnonzero(hashes == NOTHING)):
-            hashes[absent] = absent
+        if name != _ROWS:
+            absent = np.flatnonzero(hashes == NOTHING)
+            if len(absent):
+                hashes[absent] = absent
         return hashes
 
     def draw_ahead(self) -> None:
-        """Begins to split the table as one without equal rows: that takes as long as to look for them, and both can go on side by side."""
+        """Begin to split the table in a thread, as if no rows were equal.
+
+        Splitting takes as long as the search for equal rows, and both can go on side by side.
+        """
         pool = ThreadPoolExecutor(1)
         self._plain_split = pool.submit(self._split_plainly)
         pool.shutdown(wait=False)
@@ -157,17 +166,15 @@ class StreamedTable:
         return split_groups(np.arange(self.n_rows), self.dataset.split)
 
     def split(self) -> Split:
-        """As `split_table` splits a small table.
+        """Split the table into parts, as `split_table` splits a small one.
 
         Raises:
             DataError: a part would have fewer rows than can be scored.
         """
         if _ROWS not in self.repeated:
-            return (
-                self._plain_split.result()
-                if self._plain_split is not None
-                else self._split_plainly()
-            )
+            if self._plain_split is not None:
+                return self._plain_split.result()
+            return self._split_plainly()
         hashes: Hashes = self.spool.column(_ROWS)
         if _OTHERS in self.spool.schema.names:
             hashes = combine(hashes, self.spool.column(_OTHERS))
@@ -175,55 +182,56 @@ class StreamedTable:
         return split_groups(groups, self.dataset.split)
 
     def rows(self, index: np.ndarray, columns: Iterable[str] | None = None) -> Table:
-        """Typed rows, in this order, with the index of a small table's; all columns but leaks by default."""
+        """Return typed rows, in this order, with the index of a small table's.
+
+        Args:
+            index: (n,) rows of this table.
+            columns: those that are read, beside the target; all but leaks by default.
+        """
         target = self.dataset.target.column
         wanted = {*(columns if columns is not None else self.dataset.columns), target}
-        names = [
-            name
-            for name in (*self.dataset.columns, target)
-            if name in wanted and name in self.spool.schema.names
-        ]
+        stored = wanted.intersection(self.spool.schema.names)
+        names = [name for name in (*self.dataset.columns, target) if name in stored]
         taken = self.spool.rows(names, index)
         frame = pd.DataFrame({name: self._typed(name, taken.column(name)) for name in names})
         frame.index = pd.Index(self.places(index))
         return Table(frame, self.dataset, self.warnings)
 
     def blocks(self) -> Iterator[Table]:
-        """The whole table, one block after the other."""
+        """Yield the whole table, block after block."""
         for start, stop in zip(self.spool.starts, self.spool.starts[1:], strict=False):
             yield self.rows(np.arange(start, stop))
 
     def _typed(self, name: str, values: pa.ChunkedArray) -> pd.Series:
         if name in self.levels:
-            codes = pa.array(values.to_numpy(), mask=values.to_numpy() == CODE_MISSING)
-            values = pa.DictionaryArray.from_arrays(
-                codes, pa.array(self.levels[name], pa.string())
-            ).dictionary_decode()
+            places = values.to_numpy()
+            codes = pa.array(places, mask=places == CODE_MISSING)
+            levels = pa.array(self.levels[name], pa.string())
+            values = pa.DictionaryArray.from_arrays(codes, levels).dictionary_decode()
         elif name in self.dataset.of_kind("flag"):
-            flags = values.to_numpy()
-            return pd.Series(np.where(flags == FLAG_MISSING, np.nan, flags))
+            return pd.Series(_as_floats(values.to_numpy()))
         return pd.Series(values.to_pandas())
 
     def column(self, name: str) -> FloatArray:
-        """(N,) one number, or the target, as float64; NaN where there is none."""
+        """Return one number, or the target, as (N,) float64; NaN where there is none."""
         return self.spool.column(name)
 
     def hashes(self, index: np.ndarray) -> Hashes:
-        """(n,) of the features of these rows."""
+        """Return the hashes (n,) of the features of these rows."""
         return np.asarray(self.spool.column(_FEATURES)[index], dtype=np.uint64)
 
     def fit(self, train: np.ndarray, encode: Encode) -> Encoder:
-        """Learns from the training rows, a column at a time.
+        """Return the encoder that the training rows teach, a column at a time.
 
         Raises:
             DataError: no training row has a value in some column.
         """
         is_train = np.zeros(self.n_rows, dtype=bool)
         is_train[train] = True
-        names, rows = self.dataset.feature_names, np.flatnonzero(is_train)
-        codes = dict(
-            zip(names, in_order(partial(self._fit_column, rows, encode), names), strict=True)
-        )
+        rows = np.flatnonzero(is_train)
+        names = self.dataset.feature_names
+        fitted = in_order(partial(self._fit_column, rows, encode), names)
+        codes = dict(zip(names, fitted, strict=True))
         return Encoder(
             numbers=tuple(codes[name] for name in self.dataset.of_kind("number")),
             flags=tuple(codes[name] for name in self.dataset.of_kind("flag")),
@@ -231,66 +239,64 @@ class StreamedTable:
             category_style=encode.categories,
         )
 
-    def _fit_column(self, rows: np.ndarray, encode: Encode, name: str) -> Any:  # noqa: ANN401 - a code
-        column, values = self.dataset.columns[name], self.spool.column(name, rows)
+    def _fit_column(
+        self,
+        rows: np.ndarray,
+        encode: Encode,
+        name: str,
+    ) -> Any:  # noqa: ANN401 - the code of the column's kind
+        column = self.dataset.columns[name]
+        values = self.spool.column(name, rows)
         match column.kind:
             case "number":
                 return fit_number(name, values, column, encode)
             case "flag":
-                return fit_flag(name, np.where(values == FLAG_MISSING, np.nan, values), column)
+                return fit_flag(name, _as_floats(values), column)
             case _:
-                counts = np.bincount(values + 1, minlength=len(self.levels.get(name, ())) + 1)[
-                    1:
-                ].tolist()
-                return fit_category(
-                    name,
-                    {
-                        level: n
-                        for level, n in zip(self.levels.get(name, ()), counts, strict=True)
-                        if n
-                    },
-                    column,
-                )
+                levels = self.levels.get(name, {})
+                # Missing cells, of code -1, are counted first and left aside.
+                counts = np.bincount(values + 1, minlength=len(levels) + 1)[1:].tolist()
+                rows_of = {level: n for level, n in zip(levels, counts, strict=True) if n}
+                return fit_category(name, rows_of, column)
 
     def encode(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> EncodedTable:
-        """All rows as tensors, in the table's order, and the rows of each part.
+        """Return all rows as tensors, in the table's order, and the rows of each part.
 
         Raises:
-            DataError: a row of a part has a level that no training row has, or the disk is too full.
+            DataError: a part has a level that no training row has, or the disk is too full.
         """
         self._refuse_untaught(encoder, parts)
-        widths = len(encoder.number_names), len(encoder.features.cardinalities)
-        on_disk = belongs_on_disk(
-            self.n_rows * (4 * widths[0] + np.dtype(encoder.code_type).itemsize * widths[1] + 4),
-            self.dataset.memory,
-        )
-        x_num = make_array((self.n_rows, widths[0]), np.float32, on_disk=on_disk)
-        x_cat = make_array((self.n_rows, widths[1]), encoder.code_type, on_disk=on_disk)
+        n_numbers, n_codes = len(encoder.number_names), len(encoder.features.cardinalities)
+        code_bytes = np.dtype(encoder.code_type).itemsize
+        row_bytes = 4 * n_numbers + code_bytes * n_codes + 4
+        on_disk = belongs_on_disk(self.n_rows * row_bytes, self.dataset.memory)
+        x_num = make_array((self.n_rows, n_numbers), np.float32, on_disk=on_disk)
+        x_cat = make_array((self.n_rows, n_codes), encoder.code_type, on_disk=on_disk)
         target = make_array((self.n_rows,), np.float32, on_disk=on_disk)
-        places = {code.name: self._places(encoder, code.name) for code in encoder.categories}
-        names = [code.name for code in (*encoder.numbers, *encoder.flags, *encoder.categories)]
-        names += [self.dataset.target.column] if self.has_target else []
 
-        def write(numbered: tuple[int, pa.RecordBatch]) -> None:
-            start, block = numbered
+        places = {code.name: self._code_of_place(encoder, code.name) for code in encoder.categories}
+        names = [code.name for code in (*encoder.numbers, *encoder.flags, *encoder.categories)]
+        if self.has_target:
+            names.append(self.dataset.target.column)
+
+        def write(placed: tuple[int, pa.RecordBatch]) -> None:
+            start, block = placed
             rows = slice(start, start + block.num_rows)
             columns = {name: block.column(name).to_numpy() for name in names}
             numbers = {code.name: columns[code.name] for code in encoder.numbers}
-            flags = {
-                c.name: np.where(columns[c.name] == FLAG_MISSING, np.nan, columns[c.name])
-                for c in encoder.flags
-            }
+            flags = {code.name: _as_floats(columns[code.name]) for code in encoder.flags}
             codes = {name: place[columns[name]] for name, place in places.items()}
             missing = {name: columns[name] == CODE_MISSING for name in places}
             encoder.write({**numbers, **flags}, codes, missing, Encoded(x_num[rows], x_cat[rows]))
             target[rows] = columns.get(self.dataset.target.column, 0)
 
-        for _ in in_order(write, zip(self.spool.starts, self.spool.blocks(names), strict=False)):
-            pass
-        rows = {
-            name: torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64))
-            for name, index in parts.items()
-        }
+        numbered = zip(self.spool.starts, self.spool.blocks(names), strict=False)
+        for _ in in_order(write, numbered):
+            pass  # the work writes; its results are nothing
+
+        rows = {}
+        for name, index in parts.items():
+            rows[name] = torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64))
         return EncodedTable(
             torch.from_numpy(x_num),
             torch.from_numpy(x_cat),
@@ -299,27 +305,29 @@ class StreamedTable:
             on_disk=on_disk,
         )
 
-    def _places(self, encoder: Encoder, name: str) -> np.ndarray:
-        """Place in this table's levels -> code; the last one is for missing cells, and -1 has no code."""
+    def _code_of_place(self, encoder: Encoder, name: str) -> np.ndarray:
+        """Return the encoder's code for each place in this table's levels of a category.
+
+        The last one is for missing cells; a level without a code has -1.
+        """
         code = next(code for code in encoder.categories if code.name == name)
         known = {level: i for i, level in enumerate(code.levels)}
         other = known[code.other] if code.other is not None else CODE_MISSING
         missing = known[code.fill] if code.fill is not None else other
-        return np.array(
-            [*(known.get(level, other) for level in self.levels.get(name, ())), missing],
-            dtype=np.int64,
-        )
+        codes = [known.get(level, other) for level in self.levels.get(name, ())]
+        return np.array([*codes, missing], dtype=np.int64)
 
     def _refuse_untaught(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> None:
-        strange = {
-            code.name: np.flatnonzero(self._places(encoder, code.name)[:-1] == CODE_MISSING)
-            for code in encoder.categories
-        }
+        strange = {}
+        for code in encoder.categories:
+            code_of_level = self._code_of_place(encoder, code.name)[:-1]
+            strange[code.name] = np.flatnonzero(code_of_level == CODE_MISSING)
         if not any(len(places) for places in strange.values()):
             return
         for index in parts.values():
             for name, places in strange.items():
-                if len(found := np.intersect1d(self.spool.column(name)[index], places)):
+                found = np.intersect1d(self.spool.column(name)[index], places)
+                if len(found):
                     levels = list(self.levels[name])
                     refuse_untaught(name, {levels[place] for place in found})
 
@@ -327,12 +335,13 @@ class StreamedTable:
 def stream_table(
     source: ChunkSource, dataset: Dataset, *, for_training: bool = True, tick: Tick = say_nothing
 ) -> tuple[StreamedTable, list[Finding]]:
-    """A table read chunk by chunk, and all findings, which are those of `schema.inspect_table`.
+    """Return a table read chunk by chunk, and the findings that `schema.inspect_table` would have.
 
     Raises:
         DataError: the rows can't be told apart.
     """
-    table, total = StreamedTable(dataset), _Total()
+    table = StreamedTable(dataset)
+    total = _Total()
     findings = list(judge_header(source.head(), dataset, for_training=for_training))
     try:
         work = partial(scan, dataset=dataset, type_of=source.type_of, for_training=for_training)
@@ -360,7 +369,7 @@ def stream_table(
 
 
 class _Total:
-    """What was seen in all chunks so far."""
+    """Facts of all chunks so far."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Facts] = {}
@@ -389,7 +398,8 @@ def _find_copies(table: StreamedTable) -> Copies:
     in_used = pd.Series(hashes).duplicated().to_numpy()
     if _OTHERS not in table.spool.schema.names:
         return Copies(_cells_at(table, in_used))
-    in_all = pd.Series(combine(hashes, table.spool.column(_OTHERS))).duplicated().to_numpy()
+    whole = combine(hashes, table.spool.column(_OTHERS))
+    in_all = pd.Series(whole).duplicated().to_numpy()
     return Copies(_cells_at(table, in_all), _cells_at(table, in_used & ~in_all))
 
 
@@ -401,20 +411,28 @@ def _cells_at(table: StreamedTable, mask: np.ndarray) -> Cells:
 
 
 def _repeated(table: StreamedTable, name: str) -> Cells:
-    """Ids that come more than once: looked for by their hashes, then compared."""
+    """Return the cells of ids that occur more than once: found by their hashes, then compared."""
     hashes = table.known_hashes(_ID + name)
     index = np.flatnonzero(pd.Series(hashes).duplicated(keep=False))
     values = table.spool.rows([name], index).column(0).to_pandas()
     equal = (values.duplicated(keep=False) & values.notna()).to_numpy()
     seen = index[equal]
     first = tuple(table.places(seen[:3]).tolist())
-    return Cells(len(seen), first, tuple(show(value) for value in values[equal].iloc[:3]))
+    shown = tuple(show(value) for value in values[equal].iloc[:3])
+    return Cells(len(seen), first, shown)
+
+
+def _as_floats(flags: np.ndarray) -> FloatArray:
+    return np.where(flags == FLAG_MISSING, np.nan, flags)
 
 
 def in_order(
     work: Callable[[_Item], _Result], items: Iterable[_Item], *, n_workers: int | None = None
 ) -> Iterator[_Result]:
-    """Results of work in threads, in the order of the items; items are taken as there is room for them, so that few lie in memory."""
+    """Yield the results of work in threads, in the items' order.
+
+    Items are taken as there is room for them, so that few lie in memory.
+    """
     n_workers = n_workers or min(4, os.cpu_count() or 1)
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(n_workers) as pool:
