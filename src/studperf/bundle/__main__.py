@@ -1,4 +1,4 @@
-"""Commands about bundles: verify, show, predict.
+"""The commands about bundles: verify, show, predict.
 
 python -m studperf.bundle predict runs/FOLDER rows.csv
 """
@@ -41,7 +41,7 @@ _THOUSANDS = {"none": None, "point": ".", "comma": ",", "space": " ", "apostroph
 
 
 def verify(words: Sequence[str]) -> None:
-    """Holds every file against the manifest, and what it says against its form.
+    """Check every file against the manifest, and its content against its form.
 
     Raises:
         BundleError: lists every file that is not what was written, or asks for too much.
@@ -58,7 +58,7 @@ def verify(words: Sequence[str]) -> None:
 
 
 def show(words: Sequence[str]) -> None:
-    """Says what the bundle predicts, from which columns, and how well it did."""
+    """Print what the bundle predicts, from which columns, and how well it did."""
     from rich.table import Table
 
     from studperf.bundle import manifest as seals
@@ -108,7 +108,10 @@ def show(words: Sequence[str]) -> None:
 
 
 def _promise(metrics: Metrics) -> str:
-    """Return how many new rows the interval holds, as far as the run's val rows can promise; older bundles say nothing of it."""
+    """Return which share of new rows the interval holds, as far as val rows can promise.
+
+    Older bundles say nothing of it.
+    """
     if metrics.conformal is None or metrics.conformal.likely is None:
         return ""
     low, high = metrics.conformal.likely
@@ -116,7 +119,7 @@ def _promise(metrics: Metrics) -> str:
 
 
 def predict(words: Sequence[str]) -> None:
-    """Predicts the rows of a CSV or a Parquet file.
+    """Predict the rows of a CSV or a Parquet file.
 
     Raises:
         BundleError: the bundle was changed.
@@ -221,7 +224,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     run_command_of(_COMMANDS, _USAGE)
 
 

@@ -1,4 +1,7 @@
-"""What the files of a bundle say, read within limits: a bundle comes from elsewhere, and its seal says only that it is whole."""
+"""The content of a bundle's files, read within limits.
+
+A bundle comes from elsewhere, and its seal says only that it is whole.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _read_width(value: object) -> object:
-    """Return the width of a band; too few rows to learn one make it infinite, which JSON can say as a text alone."""
+    """Return the width of a band, which too few rows make infinite.
+
+    JSON can say that as a text alone.
+    """
     if value == "Infinity":
         return math.inf
     if isinstance(value, int | float) and not abs(value) < math.inf:
@@ -47,7 +53,10 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Metrics(BaseModel):
-    """The part of `metrics.json` that is read here; the file holds the whole judgement, which grows with the versions."""
+    """The part of `metrics.json` that is read here.
+
+    The file holds the whole judgement, which grows with the versions.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -74,10 +83,11 @@ class Metrics(BaseModel):
 
 @dataclass(frozen=True)
 class Content:
-    """All files of a bundle that are read, seen to be without fault.
+    """The files of a bundle that are read, seen to be without fault.
 
     Args:
-        n_at_once: rows that may go through the graph at once, so that it stays within its bounds of memory and time.
+        n_at_once: rows that may go through the graph at once, so that it stays within its bounds of
+            memory and time.
     """
 
     schema: Schema
@@ -123,7 +133,8 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
     """Return the object of a JSON file.
 
     Raises:
-        BundleError: it is no JSON object, nests too deeply, says a key twice, or holds a number that JSON has not.
+        BundleError: it is no JSON object, nests too deeply, says a key twice, or holds a number
+            that JSON has not.
     """
     depth = 0
     for found in _TEXT_OR_BRACKET.finditer(raw):
@@ -176,7 +187,7 @@ def _read_model(raw: bytes, model: type[_Model], name: str) -> _Model:
 
 
 def _compare(graph: Graph, schema: Schema) -> list[str]:
-    """Return what differs between the columns that the schema promises and those that the graph takes."""
+    """Return what differs between the schema's columns and the graph's inputs."""
     wanted = {column.name: _type_of(column) for column in schema.columns}
     given = {value.name: (value.dtype, value.shape) for value in graph.inputs}
     differing = [
@@ -206,7 +217,10 @@ def _check_text(raw: bytes, name: str) -> None:
 
 
 def _check_weights(path: Path) -> None:
-    """Hold the header of a safetensors file against its length; the weights themselves are not read."""
+    """Check the header of a safetensors file against its length.
+
+    The weights themselves are not read.
+    """
     name, size = path.name, path.stat().st_size
     with path.open("rb") as file:
         n_header = int.from_bytes(file.read(8), "little")

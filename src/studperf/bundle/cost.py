@@ -1,7 +1,10 @@
-"""What a graph may cost, known before it runs: the size of every value it makes, as a function of the number of rows.
+"""The cost of a graph, known before it runs.
 
-Each operator that a bundle's graph may hold has a rule here for the shape that it gives. A shape that depends on the values of the
-rows, and an operator without a rule, is refused: a broadcast of two short constants is enough to fill any memory.
+It is the size of every value that the graph makes, as a function of the number of rows.
+
+Each operator that a bundle's graph may hold has a rule here for the shape that it gives. A shape
+that depends on the values of the rows, and an operator without a rule, is refused: a broadcast of
+two short constants is enough to fill any memory.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ _TO_THE_END = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Size:
-    """A number of values: a polynomial in the number of rows, its lowest power first, without trailing zeros."""
+    """A number of values: a polynomial in the number of rows.
+
+    Its lowest power comes first, and there are no trailing zeros.
+    """
 
     powers: tuple[int, ...]
 
@@ -85,7 +91,10 @@ Shape = tuple[Size, ...]
 
 @dataclass(frozen=True)
 class Value:
-    """What is known of a value before the graph runs; `numbers` are its own where it may become a shape."""
+    """The shape of a value, known before the graph runs.
+
+    `numbers` are its own where it may become a shape.
+    """
 
     shape: Shape
     is_text: bool = False
@@ -98,12 +107,12 @@ class Value:
 
 
 class _UnknownError(Exception):
-    """Why a node's shape can't be told; only ever seen in this module."""
+    """The reason why a node's shape can't be told, seen only in this module."""
 
 
 @dataclass
 class Costs:
-    """Sums over the nodes so far."""
+    """Sums of values and multiplications over the nodes so far."""
 
     n_values: Size = ZERO
     work: Size = ZERO
@@ -124,7 +133,8 @@ def rows_at_once(graph: Graph) -> int:
     """Return how many rows may go through the graph at once, a power of two up to `MAX_ROWS`.
 
     Raises:
-        BundleError: a single row costs too much, or what the graph costs can't be told; the operator is named.
+        BundleError: a single row costs too much, or what the graph costs can't be told; the
+            operator is named.
     """
     _, costs = measure(graph)
     n_rows = MAX_ROWS
@@ -293,7 +303,7 @@ def _elementwise(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[
 
 
 def _calculate(kind: str, inputs: Sequence[Value], shape: Shape) -> tuple[Size, ...] | None:
-    """Return the numbers of an operation on two shapes, or parts of shapes; None where they are not known."""
+    """Return the numbers of an operation on two shapes, or None if they are not known."""
     if kind not in ("Add", "Sub", "Mul", "Div") or len(shape) > 1 or len(inputs) != 2:  # noqa: PLR2004 - of two
         return None
     left, right = inputs[0].numbers, inputs[1].numbers
@@ -580,7 +590,10 @@ def _pool(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
 
 
 def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> list[Size]:
-    """Return how many windows fit along each axis; rounding up adds at most one, and is counted always."""
+    """Return how many windows fit along each axis.
+
+    Rounding up adds at most one, and is counted always.
+    """
     if node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise _UnknownError("pads by itself")
     n = len(kernel)

@@ -1,6 +1,9 @@
-"""Reads the ONNX graph of a bundle into plain values, and refuses what a bundle's graph has no need of.
+"""The reading of a bundle's ONNX graph into plain values.
 
-No control flow, no functions, no operators of other domains than ONNX's own two, no data outside of the file.
+It refuses what no bundle's graph has a need of.
+
+No control flow, no functions, no operators of other domains than ONNX's own two, no data outside of
+the file.
 """
 
 from __future__ import annotations
@@ -153,7 +156,10 @@ _MODEL = {
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor of the file: its shape, and its values where they are few and whole, so that they could be a shape."""
+    """A tensor of the file.
+
+    `values` are there if they are few and whole, so that they could be a shape.
+    """
 
     shape: tuple[int, ...]
     is_text: bool
@@ -162,7 +168,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator; of its attributes a number, a list of numbers, bytes, or a `Constant`."""
+    """One operator of the graph.
+
+    An attribute is a number, a list of numbers, bytes, or a `Constant`.
+    """
 
     kind: str
     inputs: tuple[str, ...]
@@ -170,13 +179,16 @@ class Node:
     attributes: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """For a message."""
+        """Name the operator for a message."""
         return f"{self.kind} ({next(filter(None, self.outputs), 'without output')!r})"
 
 
 @dataclass(frozen=True)
 class Input:
-    """A value given from outside, or handed out: None in a shape is a number of rows."""
+    """A value given from outside, or handed out.
+
+    None in a shape is the number of rows.
+    """
 
     name: str
     dtype: int
@@ -185,7 +197,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Graph:
-    """What a bundle's graph does; each node uses inputs, constants, and outputs of nodes before it alone."""
+    """The operators of a bundle's graph, in an order in which they can run.
+
+    Each node uses inputs, constants, and outputs of nodes before it alone.
+    """
 
     inputs: tuple[Input, ...]
     outputs: tuple[Input, ...]
@@ -286,7 +301,10 @@ def _read_tensor(tensor: Mapping[str, Any], where: str) -> Constant:
 
 
 def _count_values(tensor: Mapping[str, Any], item_bytes: int) -> int | None:
-    """Return how many values a tensor holds; None where they are cut off, or stand in two places."""
+    """Return how many values a tensor holds.
+
+    None where they are cut off, or stand in two places.
+    """
     typed = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
     given = [len(tensor[name]) for name in typed if tensor[name]]
     if "raw_data" not in tensor:

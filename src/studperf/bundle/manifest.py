@@ -53,7 +53,7 @@ class FileSeal(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle holds and where it came from."""
+    """The facts and files of a bundle, as `manifest.json` holds them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -70,7 +70,7 @@ class Manifest(BaseModel):
 
 
 def seal(folder: Path, **facts: Any) -> Manifest:  # noqa: ANN401 - the fields of Manifest
-    """Hashes the files of a folder and writes its manifest."""
+    """Hash the files of a folder, and write its manifest."""
     files = {
         name: FileSeal(sha256=_sha256(folder / name), bytes=(folder / name).stat().st_size)
         for name in FILES
@@ -81,7 +81,7 @@ def seal(folder: Path, **facts: Any) -> Manifest:  # noqa: ANN401 - the fields o
 
 
 def find_bundle(path: Path) -> Path:
-    """The bundle that a path means: itself, or that of a run folder.
+    """Return the bundle that a path means: itself, or that of a run folder.
 
     Raises:
         BundleError: there is none.
@@ -100,7 +100,7 @@ def find_bundle(path: Path) -> Path:
 
 
 def verify(folder: Path) -> Manifest:
-    """The manifest of a bundle, once every file was seen to be the one that was written.
+    """Return the manifest of a bundle, once every file was seen to be the one written.
 
     Sizes are looked at before a file is read, and no file is parsed but the manifest.
 
@@ -117,7 +117,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone; it names the files of this format, and those only.
+    """Return the manifest alone, which must name the files of this format and no others.
 
     Raises:
         BundleError: it is missing, damaged, of another format, or names other files.
@@ -155,7 +155,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; of a key that stands twice, two readers could take different values."""
+    """Return an object of JSON, if no key stands twice.
+
+    Of such a key, two readers could take different values.
+    """
     plain = dict(pairs)
     if len(plain) < len(pairs):
         raise ValueError("a key stands twice")
@@ -200,7 +203,9 @@ def _fault_of(path: Path, expected: FileSeal) -> str | None:
 
 
 def read_sealed(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """A file's bytes, once they are seen to be those of the manifest: what is parsed is what was verified.
+    """Return a file's bytes, once they are seen to be those of the manifest.
+
+    So what is parsed is what was verified.
 
     Raises:
         BundleError: the file was changed since.

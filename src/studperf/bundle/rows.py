@@ -1,4 +1,7 @@
-"""Raw cells, as a CSV or a request has them, to the arrays that a bundle's graph takes; all faults are told at once."""
+"""The reading of raw cells into the arrays that a bundle's graph takes.
+
+Cells come from a CSV or a request; all faults are told at once.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ _N_EXAMPLES = 3
 
 
 def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
-    """The graph's inputs, (N, 1) each, and warnings: extrapolation, levels taken as another, columns that are not used.
+    """Return the graph's inputs, (N, 1) each, and warnings.
+
+    Warned of are extrapolation, levels taken as another, and columns that are not used.
 
     Rows count from 1.
 
@@ -58,7 +63,9 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
 def with_points(
     columns: Columns, schema: Schema, decimal: str, thousands: str | None
 ) -> dict[str, Cells]:
-    """Return the columns of a file with its numbers as Python writes them; what is no text stays.
+    """Return the columns of a file with its numbers as Python writes them.
+
+    Cells that are no text stay as they are.
 
     Args:
         columns: by name, as they were written.
@@ -82,7 +89,10 @@ def with_points(
 
 
 def _with_point(cell: str, missing: tuple[str, ...], decimal: str, thousands: str | None) -> str:
-    """Return a number with a point; a cell that is written otherwise comes back as it is, marked lest it be read as one."""
+    """Return a number with a decimal point.
+
+    A cell that is written otherwise comes back as it is, marked lest it be read as a number.
+    """
     if cell in missing:
         return cell
     text = cell
@@ -231,7 +241,7 @@ def _number(value: object) -> float:
 
 
 def _float(number: float | np.number[Any]) -> float:
-    """Return the number as a float; as infinite where it is an integer beyond all floats."""
+    """Return the number as a float, infinite if it is an integer beyond all floats."""
     try:
         return float(number)
     except OverflowError:

@@ -1,4 +1,7 @@
-"""Rows to predict, read from a file: CSV, plain or packed by gzip, or Parquet. Without pandas, as a bundle is served without it."""
+"""Rows to predict, read from a file: CSV, plain or packed by gzip, or Parquet.
+
+This is done without pandas, as a bundle is served without it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def read_table(
 
 
 def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> str:
-    """Return the delimiter by which a CSV's first line holds the most of these names; `first` where several do."""
+    """Return the delimiter by which a CSV's first line holds the most of these names.
+
+    Where several do, it is `first`.
+    """
     wanted = set(names)
     marks = dict.fromkeys([first, *DELIMITERS.values()])
 
@@ -62,7 +68,10 @@ def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> 
 
 
 def read_header(path: Path, encoding: str) -> str:
-    """Return the beginning of a CSV, plain or packed, for `find_delimiter`; empty where it can't be read, which others say."""
+    """Return the beginning of a CSV, plain or packed, for `find_delimiter`.
+
+    It is empty where the file can't be read, which others say.
+    """
     try:
         with path.open("rb") as file:
             is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
@@ -114,7 +123,7 @@ def _read_parquet(path: Path) -> dict[str, Cells]:
 def _read_csv(
     path: Path, raw: bytes, names: Collection[str], encoding: str, delimiter: str | None
 ) -> dict[str, Cells]:
-    """Columns of text."""
+    """Return the columns of a CSV as text."""
     try:
         text = raw.decode(encoding).removeprefix("\ufeff")
         mark = (

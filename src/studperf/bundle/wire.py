@@ -1,8 +1,9 @@
-"""Reads protobuf's wire format, within limits and by a closed description of each message.
+"""A reader of protobuf's wire format, by a closed description of each message.
 
-An ONNX graph from elsewhere is looked through before onnxruntime sees it, on servers that have no `onnx` package. A field that the
-description does not name, a field given twice that may stand once, and bytes after the end are refused: two readers that make
-different things of one file are how a check is passed by.
+An ONNX graph from elsewhere is looked through before onnxruntime sees it, on servers that have no
+`onnx` package. A field that the description does not name, a field given twice that may stand once,
+and bytes after the end are refused: two readers that make different things of one file are how a
+check is passed by.
 """
 
 from __future__ import annotations
@@ -48,13 +49,15 @@ class Field:
 
 
 class Reader:
-    """Reads messages, and counts their fields."""
+    """A reader of messages that counts their fields."""
 
     def __init__(self) -> None:
         self.n_fields = 0
 
     def read(self, raw: memoryview, message: Mapping[int, Field]) -> dict[str, Any]:
-        """Return the values of a message by name; what is not there has no key, but for lists, which are empty.
+        """Return the values of a message by name.
+
+        What is not there has no key, but for lists, which are empty.
 
         Raises:
             BundleError: the bytes are not such a message.

@@ -1,4 +1,7 @@
-"""An encoder as ONNX operators: raw columns in, the model's `x_num` and `x_cat` out, in the arithmetic of `Encoder.transform`."""
+"""An encoder as ONNX operators, from raw columns to the model's inputs.
+
+The operators give `x_num` and `x_cat` in the arithmetic of `Encoder.transform`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True)
 class EncodedNames:
-    """Names of what the encoder's operators give: `x_num` (N, F) float, `x_cat` (N, C) int64, `is_strange` (N,) bool.
+    """Names of the values that the encoder's operators give.
+
+    They are `x_num` (N, F) float, `x_cat` (N, C) int64 and `is_strange` (N,) bool.
 
     A strange row has a cell that no rule of its column can read.
     """
@@ -30,7 +35,7 @@ class EncodedNames:
 
 
 def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
-    """Adds the operators that encode the schema's columns."""
+    """Add the operators that encode the schema's columns."""
     markers = {
         column.name: column.missing or "" for column in schema.columns if column.kind == "category"
     }
@@ -64,7 +69,10 @@ def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
 
 
 def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]) -> str:
-    """(N, F) doubles. Neighbours that are encoded in one way share their operators."""
+    """Add the operators for numbers, which give (N, F) doubles.
+
+    Neighbours that are encoded in one way share their operators.
+    """
     edges = [
         i
         for i in range(1, len(codes))
@@ -104,7 +112,11 @@ def _fill(graph: Graph, x: str, fills: list[float | None]) -> str:
 
 
 def _add_category(graph: Graph, code: CategoryCode, marker: str, strange: list[str]) -> str:
-    """(N, 1) int64 codes; a level that can't be read makes the row strange and counts as the first, so that the model can run."""
+    """Add the operators for a category, which give (N, 1) int64 codes.
+
+    A level that can't be read makes the row strange and counts as the first, so that the model can
+    run.
+    """
     places = {level: i for i, level in enumerate(code.levels)}
     places[marker] = _UNKNOWN if code.fill is None else places[code.fill]
     others = _UNKNOWN if code.other is None else places[code.other]
@@ -127,7 +139,7 @@ def _add_one_hot(graph: Graph, code: str, n_levels: int) -> str:
 
 
 def _add_no_columns(graph: Graph, column: str, dtype: int) -> str:
-    """(N, 0), with as many rows as the column has."""
+    """Add an empty matrix, (N, 0), with as many rows as the column has."""
     n_rows = graph.add("Shape", column, start=0, end=1)
     shape = graph.add("Concat", n_rows, graph.constant([0], np.int64), axis=0)
     return graph.add("ConstantOfShape", shape, value=helper.make_tensor("zero", dtype, [1], [0]))

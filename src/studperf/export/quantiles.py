@@ -1,4 +1,7 @@
-"""The quantile transform as ONNX operators, which has neither a binary search nor an inverse normal distribution."""
+"""The quantile transform as ONNX operators.
+
+ONNX has neither a binary search nor an inverse normal distribution.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 from studperf.data.encode import CLIP, NumberCode
 from studperf.export.graph import Graph
 
-# Rational approximations of the normal quantile, Cephes `ndtri` (Moshier 1989), which is what scipy computes; highest power first.
-# Its third branch begins at 1e-14, beyond CLIP.
+# Rational approximations of the normal quantile, Cephes `ndtri` (Moshier 1989), which is what scipy
+# computes; highest power first. Its third branch begins at 1e-14, beyond CLIP.
 _CENTRE = (
     (
         -59.9633501014107895,
@@ -54,14 +57,17 @@ _TAIL = (
 
 
 def add_quantile_transform(graph: Graph, x: str, codes: Sequence[NumberCode]) -> str:
-    """(N, F) doubles -> (N, F) doubles, each column through its quantiles to a normal."""
+    """Add the operators that map each column, (N, F) doubles, to a normal."""
     rank = _mean_rank(graph, x, [code.quantiles or () for code in codes])
     low, high = graph.constant(CLIP), graph.constant(1 - CLIP)
     return _normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
 
 
 def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
-    """The rank of each value among its column's quantiles, interpolated; repeated quantiles share the middle of their ranks."""
+    """Return the rank of each value among its column's quantiles, interpolated.
+
+    Repeated quantiles share the middle of their ranks.
+    """
     lengths = np.array([len(knots) for knots in quantiles])
     width = (
         1 << int(lengths.max()).bit_length()
@@ -105,7 +111,10 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
 
 
 class _Table:
-    """Knots and ranks of all columns, flat; places are (N, F) integers, counted within a column."""
+    """The knots and ranks of all columns in two flat constants.
+
+    Places are (N, F) integers, counted within a column.
+    """
 
     def __init__(self, graph: Graph, knots: str, ranks: str, starts: np.ndarray) -> None:
         self.graph, self.knots, self.ranks = graph, knots, ranks
@@ -115,7 +124,10 @@ class _Table:
         return self.graph.add("Gather", values, self.graph.add("Add", place, self.starts))
 
     def count(self, x: str, width: int, order: str) -> str:
-        """How many knots of its column stand in this order to each value: a binary search, unrolled."""
+        """Return how many knots of its column stand in this order to each value.
+
+        It is a binary search, unrolled.
+        """
         graph = self.graph
         count = graph.add(
             "Sub", *2 * [graph.add("Cast", graph.add("IsNaN", x), to=7)]
@@ -129,7 +141,7 @@ class _Table:
         return count
 
     def between(self, x: str, place: str, neighbour: str) -> str:
-        """The rank at a place, plus the share of the way to its neighbour."""
+        """Return the rank at a place, plus the share of the way to its neighbour."""
         graph = self.graph
         knot, rank = self.at(self.knots, place), self.at(self.ranks, place)
         gap = graph.add("Sub", self.at(self.knots, neighbour), knot)

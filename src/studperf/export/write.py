@@ -1,4 +1,7 @@
-"""Writes a bundle, whole or not at all, once its graph was seen to give what torch gives."""
+"""The writing of a bundle, whole or not at all.
+
+Its graph must first give what torch gives.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,14 @@ _UNHEARD_OF = "a level that no table holds"
 
 
 def export_run(folder: Path) -> Path:
-    """The bundle of a finished run; the run's rows must still be where they were, as the graph is tried on them.
+    """Write the bundle of a finished run, and return its folder.
+
+    The run's rows must still be where they were, as the graph is tried on them.
 
     Raises:
         RunError: the folder is no finished run, or its rows are others now.
-        ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
+        ExportError: the graph does not give what torch gives, or can't be made; nothing is left
+            behind.
     """
     run = FinishedRun.load(folder)
     return write_bundle(run.module, run.encoder, run.read_scored(), run.record, folder)
@@ -52,7 +58,7 @@ def export_run(folder: Path) -> Path:
 def write_bundle(
     module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path
 ) -> Path:
-    """Writes `bundle/` into a run folder and returns it; a bundle that is there is replaced.
+    """Write `bundle/` into a run folder in place of an older one, and return its path.
 
     Args:
         module: with the best weights.
@@ -62,7 +68,8 @@ def write_bundle(
         folder: of the run.
 
     Raises:
-        ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
+        ExportError: the graph does not give what torch gives, or can't be made; nothing is left
+            behind.
     """
     if record.judgement is None:
         raise ExportError(
@@ -98,7 +105,9 @@ def write_bundle(
 
 
 def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
-    """Return how many rows may go through a graph at once, once it is seen that every reader will take it.
+    """Return how many rows may go through a graph at once.
+
+    A graph that some reader would refuse is refused here.
 
     Raises:
         ExportError: it holds an operator that a bundle can't hold, or one whose cost can't be told.
@@ -116,11 +125,13 @@ def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
 def check_parity(
     graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]
 ) -> dict[str, Any]:
-    """Holds the graph against torch on real rows, and on rows with every missing value and unknown level that has a rule.
+    """Compare the graph with torch on real rows, and on missing and unknown cells.
+
+    Every missing value and unknown level for which the encoder has a rule is tried.
 
     Raises:
-        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large; or the
-            graph holds what no reader takes.
+        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell
+            where the target is large; or the graph holds what no reader takes.
     """
     n_at_once = _hold_to_bounds(graph, module)
     session = open_session(graph)
@@ -148,7 +159,10 @@ def _columns(table: Table, schema: Schema) -> dict[str, Any]:
 
 
 def _edge_rows(table: Table, encoder: Encoder) -> Table:
-    """The first row again and again, each time with one cell missing or unknown, where a rule says how to read it."""
+    """Return copies of the first row, each with one cell missing or unknown.
+
+    Only cells that a rule says how to read are changed.
+    """
     frame = table.frame.iloc[:1]
     others = [code.name for code in encoder.categories if code.other is not None]
     cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled] + [
@@ -176,7 +190,10 @@ def _metrics(record: RunRecord, parity: dict[str, Any]) -> bytes:
 
 
 def _replace(folder: Path, contents: dict[str, bytes], record: RunRecord) -> Path:
-    """Puts a new bundle in the place of an old one; what fails on the way leaves the old one as it was."""
+    """Put a new bundle in the place of an old one.
+
+    What fails on the way leaves the old one as it was.
+    """
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)

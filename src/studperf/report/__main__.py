@@ -1,4 +1,4 @@
-"""Pages about runs, from their records alone.
+"""The command that writes pages about runs, from their records alone.
 
 python -m studperf.report run=runs/FOLDER
 python -m studperf.report runs=runs/
@@ -22,7 +22,7 @@ _KEYS = ("run", "runs", "out", "open")
 
 
 def report_run(folder: Path, out: Path | None) -> list[Path]:
-    """Writes the page and the card of one run; returns them.
+    """Write the page and the card of one run, and return their paths.
 
     Raises:
         RunError: the folder is no run.
@@ -39,7 +39,7 @@ def report_run(folder: Path, out: Path | None) -> list[Path]:
 
 
 def report_runs(folder: Path, out: Path | None) -> list[Path]:
-    """Writes the page over all runs below a folder; returns it.
+    """Write the page over all runs below a folder, and return its path.
 
     Raises:
         RunError: there is none.
@@ -62,7 +62,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return
     given = read_keys(words, _KEYS)

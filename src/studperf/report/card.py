@@ -1,4 +1,4 @@
-"""What must be said of a model before it is used: card in Markdown, from the record alone, no number typed."""
+"""The model card of a run, in Markdown and from its record alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Exclusion:
 
 
 def excluded_columns(record: RunRecord) -> list[Exclusion]:
-    """Every column of the dataset that is no feature."""
+    """Return every column of the dataset that is no feature, with the reason."""
     excluded = []
     for name, column in record.config["data"]["columns"].items():
         if name in record.data.features:
@@ -61,7 +61,7 @@ def excluded_columns(record: RunRecord) -> list[Exclusion]:
 
 
 def intended_use(record: RunRecord) -> list[str]:
-    """What the model is for, and what it is not for."""
+    """Return sentences on what the model is for, and what it is not for."""
     data = record.data
     target = f"{data.target} ({data.unit})" if data.unit else data.target
     what = f"For: an estimate of {target} for one row of a table like {data.name!r}, from {len(data.features)} columns,"
@@ -73,7 +73,7 @@ def intended_use(record: RunRecord) -> list[str]:
 
 
 def limits(record: RunRecord) -> list[str]:
-    """What the model can't do, each with the number that says so."""
+    """Return sentences on what the model can't do, each with the number that says so."""
     data, judgement, figures = record.data, record.judgement, Figures.of(record)
     said = []
     if data.is_simulated:
@@ -120,7 +120,7 @@ def _tell_band(record: RunRecord) -> list[str]:
 
 
 def band_line(record: RunRecord, band: Conformal) -> str:
-    """What the band promises, by how many val rows, and how many of the scored rows it held."""
+    """Return what the conformal band promises, and how many of the scored rows it held."""
     scored_on = record.judgement.scored_on if record.judgement else "test"
     if not math.isfinite(band.half_width):
         return f"No {band.level:.0%} interval: the {record.data.n_val} val rows are too few to promise one."
@@ -137,7 +137,7 @@ def band_line(record: RunRecord, band: Conformal) -> str:
 
 
 def choice_line(choice: BaselineChoice) -> str:
-    """Which baseline is the strongest in cross-validation, and how close the others came."""
+    """Return which baseline is the strongest, and how close the others came, in a line."""
     (strongest, first), *others = choice.standings.items()
     n = decimals_for(first.rmse.value)
     parts = []
@@ -151,7 +151,10 @@ def choice_line(choice: BaselineChoice) -> str:
 
 
 def differing_groups(record: RunRecord, groups: Sequence[Slice]) -> list[Slice]:
-    """Return the groups whose errors differ from those of all rows, surely so although many groups are looked at."""
+    """Return the groups whose errors surely differ from those of all rows.
+
+    The intervals are widened by how many groups are looked at.
+    """
     if record.judgement is None or not groups:
         return []
     overall = record.judgement.scores.mae.value
@@ -185,14 +188,14 @@ def _compare_groups(record: RunRecord, groups: Sequence[Slice]) -> str:
 
 
 def published_slices(record: RunRecord) -> tuple[list[Slice], int]:
-    """Slices with enough rows to be shown, and how many others there are."""
+    """Return the slices with enough rows to be shown, and how many others there are."""
     slices = record.judgement.slices if record.judgement else []
     shown = [part for part in slices if part.n >= MIN_SLICE]
     return shown, len(slices) - len(shown)
 
 
 def predictors(record: RunRecord) -> list[tuple[str, Scores]]:
-    """The model's scores, then those of the baselines on the same rows."""
+    """Return the model's scores by name, then those of the baselines on the same rows."""
     if record.judgement is None:
         return []
     return [
@@ -202,7 +205,7 @@ def predictors(record: RunRecord) -> list[tuple[str, Scores]]:
 
 
 def n_scored(record: RunRecord) -> int:
-    """Rows of the scored split."""
+    """Return the number of rows of the scored split."""
     return (
         record.data.n_val
         if record.judgement is not None and record.judgement.scored_on == "val"
@@ -211,14 +214,14 @@ def n_scored(record: RunRecord) -> int:
 
 
 def reproduce_commands(record: RunRecord) -> list[str]:
-    """The lines that train the same model again."""
+    """Return the command lines that train the same model again."""
     words = " ".join(_quoted(word) for word in record.overrides)
     checkout = [f"git checkout {record.git.commit}"] if record.git else []
     return [*checkout, "make setup", f"python -m studperf.train {words}".rstrip()]
 
 
 def write_card(record: RunRecord) -> str:
-    """The card of a run, as Markdown."""
+    """Return the card of a run, as Markdown."""
     data, judgement = record.data, record.judgement
     lead = (
         judgement.verdict.line
@@ -339,7 +342,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """As text, whatever it holds: Markdown lets HTML through, and a bar or a line's end would break a table."""
+    """Escape what Markdown would read as markup.
+
+    Markdown lets HTML through, and a bar or a line's end would break a table.
+    """
     return (
         re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
         .replace("\r", " ")
@@ -348,7 +354,7 @@ def _text(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Between backticks."""
+    """Return the text so that it can stand between backticks."""
     return text.replace("`", "'").replace("\n", " ").replace("\r", " ")
 
 

@@ -1,4 +1,4 @@
-"""Several runs in one table: what a multirun ends with."""
+"""The tables of several runs with which a multirun ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _N_NAMED = 10
 
 
 def show_summary(folder: Path, console: Console) -> None:
-    """Print the summary of the runs below a multirun's folder, and what is left to be done there."""
+    """Print the summary of the runs below a multirun's folder, and what is left to do."""
     found = find_runs([folder])
     progress = find_progress(folder)
     console.print()
@@ -42,7 +42,10 @@ def show_summary(folder: Path, console: Console) -> None:
 
 
 def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> list[Table]:
-    """Return a table for each group of runs that can be compared, with a row for each model and its settings."""
+    """Return a table for each group of runs that can be compared.
+
+    It has a row for each model and its settings.
+    """
     n_finished = sum(record.status == "finished" for _, record in runs)
     n_planned = progress.n_planned if progress is not None else None
     n_runs = len(runs) if n_planned is None else n_planned
@@ -60,7 +63,7 @@ def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> lis
 
 
 def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
-    """Its models' seeds, mean and spread of RMSE, and verdicts."""
+    """Return a group's table: runs, mean and spread of RMSE, and verdicts of each model."""
     table = Table(title=Text(title), title_justify="left")
     for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
         table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
@@ -90,7 +93,7 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
 
 
 def _unfinished_lines(runs: Sequence[Run], progress: Progress) -> list[str]:
-    """What keeps the runs of a folder from being complete."""
+    """Return lines that name the runs that keep a folder from being complete."""
     by_status: dict[str, list[str]] = {}
     for folder, record in runs:
         if record.status != "finished":

@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: its beginning, its scores, its verdict."""
+"""The terminal's view of a run: its beginning, its scores, its verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STYLES = {
 
 
 def show_start(record: RunRecord, folder: Path, console: Console) -> None:
-    """What is about to be trained, and where it is recorded."""
+    """Print what is about to be trained, and where it is recorded."""
     data = record.data
     rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
     console.print(
@@ -57,7 +57,7 @@ def show_start(record: RunRecord, folder: Path, console: Console) -> None:
 
 
 def show_stack(runs: Sequence[tuple[RunRecord, Path]], console: Console) -> None:
-    """What is about to be trained together, and where it is recorded."""
+    """Print which runs are about to be trained together, and where they are recorded."""
     record, data = runs[0][0], runs[0][0].data
     rows = f"{data.n_train}/{data.n_val}/{data.n_test} train/val/test rows"
     console.print(
@@ -69,14 +69,14 @@ def show_stack(runs: Sequence[tuple[RunRecord, Path]], console: Console) -> None
 
 
 def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:
-    """One of many: its name and verdict in a line."""
+    """Print the name and the verdict of one run of many in a line."""
     if record.judgement is not None:
         _print_verdict(folder.name, record, record.judgement.verdict, console)
     _print_cut(record, console)
 
 
 def show_end(record: RunRecord, folder: Path, console: Console) -> None:
-    """The scores beside the baselines', and the verdict as the last line."""
+    """Print the scores beside the baselines', and the verdict as the last line."""
     judgement = record.judgement
     if judgement is None:
         return
@@ -119,7 +119,7 @@ def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Cons
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
-    """A row for each predictor, the first in bold."""
+    """Return a table with a row for each predictor, the first in bold."""
     table = Table(title=title, title_justify="left")
     with_unit = f" ({unit})" if unit else ""
     table.add_column("", no_wrap=True)
@@ -140,7 +140,11 @@ def _cells(scores: Scores) -> list[str]:
 
 
 def interval_text(interval: Interval, *, digits: int = 2, smallest: float = 0.0) -> str:
-    """`4.95 [4.70, 5.21]`, in as many digits as its size deserves; a size below `smallest`, as an R2 may have, gets no more."""
+    """Return a value with its interval, as `4.95 [4.70, 5.21]`.
+
+    Its digits are as many as its size deserves. A size below `smallest`, as an R2 may have, gets no
+    more digits than that one.
+    """
     ends = [
         end
         for end in (interval.low, interval.high)

@@ -1,4 +1,4 @@
-"""Serves a bundle's predictions.
+"""The command that serves a bundle's predictions.
 
 python -m studperf.serving runs/FOLDER
 """
@@ -27,7 +27,7 @@ _MAX_PORT = 65535
 
 
 def main() -> None:
-    """The command.
+    """Run the command.
 
     Raises:
         ConfigError: the words were not understood.
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def serve(path: Path, *, host: str, port: int) -> None:
-    """Serves until SIGTERM or Ctrl-C; requests that were begun are answered."""
+    """Serve until SIGTERM or Ctrl-C, and answer the requests that were begun."""
     from studperf.bundle import Bundle, find_bundle
 
     signal.signal(

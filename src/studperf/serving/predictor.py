@@ -1,4 +1,7 @@
-"""What may be asked of a bundle, as JSON, and what it answers; the shape of a row is made from the bundle's schema."""
+"""Requests to a bundle, as JSON, and their answers.
+
+The shape of a row is made from the bundle's schema.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ _Whole = Annotated[StrictInt, Field(ge=-_LARGEST, le=_LARGEST)]
 
 
 class RequestError(DataError):
-    """A request that can't be answered; `faults` says where and why, in words for its sender."""
+    """A request that can't be answered.
+
+    `faults` says where and why, in words for its sender.
+    """
 
     def __init__(self, faults: list[str]) -> None:
         shown = faults[:_MAX_FAULTS]
@@ -47,14 +53,14 @@ class _Row(BaseModel):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A bundle behind a strict door."""
+    """A bundle that answers only requests of the right form."""
 
     bundle: Bundle
     request: type[BaseModel]
 
     @classmethod
     def of(cls, bundle: Bundle) -> Predictor:
-        """The door that the bundle's schema describes."""
+        """Make the form of requests from the bundle's schema."""
         fields: dict[str, Any] = {
             f"c{i}": _field(column) for i, column in enumerate(bundle.schema.columns)
         }
@@ -65,7 +71,7 @@ class Predictor:
         )
 
     def answer(self, body: bytes) -> dict[str, Any]:
-        """Predictions for a request.
+        """Return the predictions for a request.
 
         Args:
             body: `{"rows": [{column: value, ...}, ...]}`.
@@ -105,7 +111,7 @@ class Predictor:
         }
 
     def describe(self) -> dict[str, Any]:
-        """The bundle's schema, and which model answers."""
+        """Return the bundle's schema, and which model answers."""
         manifest = self.bundle.manifest
         model = {
             "run": manifest.run,
@@ -128,7 +134,8 @@ def _field(column: InputColumn) -> tuple[Any, Any]:
         "category": Annotated[StrictStr, Field(max_length=_MAX_TEXT)],
     }
     kind = kinds[column.kind]
-    # Columns may be called anything, so that their names are aliases: a field can't be named model_config, nor begin with an underscore.
+    # Columns may be called anything, so that their names are aliases: a field can't be named
+    # model_config, nor begin with an underscore.
     if column.fill is None:
         return (kind, Field(alias=column.name))
     return (kind | None, Field(default=None, alias=column.name))
@@ -152,7 +159,10 @@ _BRANCHES = ("int", "constrained-int", "float", "bool", "literal[0,1]", "constra
 
 
 def _told(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDetails
-    """Its place and what is wrong there; a value that could be of two types has a fault for each, of which the last one says it all."""
+    """Return the place of a fault, and what is wrong there.
+
+    A value that could be of two types has a fault for each, of which the last one says it all.
+    """
     place = [part for part in fault["loc"] if part not in _BRANCHES]
     where = ".".join(str(part)[:60] for part in place) or "the body"
     if fault["type"] == "json_invalid" and "number out of range" in fault["msg"]:

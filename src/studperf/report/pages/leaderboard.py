@@ -19,7 +19,10 @@ _SHORT = {"no better than the mean": "like the mean"}
 
 
 def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> str:
-    """The runs, best first, with intervals, the difference to the best, and the verdict against the baselines."""
+    """Return the table of ranked runs, the best first.
+
+    It shows intervals, the difference to the best, and the verdict against the baselines.
+    """
     show = Figures.of(standings[0].record)
     scale = _bar_scale(standings)
     first = standings[0].judgement
@@ -59,7 +62,10 @@ def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> s
 
 
 def _bar_scale(standings: list[Standing]) -> Scale:
-    """Twice the best run's interval: there the contest is; what lies beyond is drawn at the edge."""
+    """Return the scale of the bars, twice as wide as the best run's interval.
+
+    The contest is there; what lies beyond is drawn at the edge.
+    """
     best = standings[0].judgement.scores.rmse
     width = max(best.high - best.low, 1e-9)
     return Scale(best.low - 0.1 * width, best.high + 1.2 * width, 4, 140)
@@ -104,7 +110,10 @@ def _difference(s: Standing, show: Figures) -> str:
 
 
 def _run_cell(s: Standing, line: Line, folder: Path) -> str:
-    """Model and what was set on the command line, then the name, with a link to the run's own page where there is one."""
+    """Return the cell with a run's model, settings and name.
+
+    The name links to the run's own page where there is one.
+    """
     page, name = s.folder / "report.html", esc(line.name)
     if page.is_file() and page.is_relative_to(folder):
         name = f'<a href="{esc(page.relative_to(folder).as_posix())}">{name}</a>'
@@ -119,7 +128,7 @@ def _run_cell(s: Standing, line: Line, folder: Path) -> str:
 
 
 def by_model(standings: list[Standing], lines: list[Line]) -> str:
-    """Mean and spread of each model's runs, where a model has several."""
+    """Return the mean and spread of each model's runs, if a model has several."""
     groups: dict[str, list[float]] = {}
     for s in standings:
         groups.setdefault(s.record.model, []).append(s.judgement.scores.rmse.value)

@@ -34,7 +34,10 @@ _STATUS_TONES = {"running": "level", "interrupted": "warn", "failed": "bad", "fi
 
 
 def render_run(record: RunRecord, folder: Path) -> str:
-    """One self-contained page; a run that was not judged gets one that says why, with what is known."""
+    """Return one self-contained page about a run.
+
+    The page of a run that was not judged says why, with what is known.
+    """
     predictions = _predictions(record, folder)
     sections = [
         ("scores", "Scores", _scores(record)),
@@ -55,7 +58,7 @@ def render_run(record: RunRecord, folder: Path) -> str:
 
 
 def verdict_banner(record: RunRecord) -> str:
-    """The verdict, or why there is none."""
+    """Return the verdict as a banner, or why there is none."""
     if record.judgement is None:
         return _unfinished(record)
     kind, line = record.judgement.verdict.kind, record.judgement.verdict.line
@@ -142,7 +145,7 @@ def _scores(record: RunRecord) -> str:
 
 
 def _chosen(judgement: Judgement) -> str:
-    """How the best baseline was chosen."""
+    """Return how the best baseline was chosen."""
     if judgement.choice is None:
         return f"The best of them, {judgement.best_baseline}, was chosen on val."
     return cards.choice_line(judgement.choice)
@@ -315,7 +318,10 @@ def _used_columns(record: RunRecord, folder: Path) -> list[list[str]]:
 
 
 def _learnt(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the training rows taught about each column; nothing where the file is gone."""
+    """Return what the training rows taught about each column, by name.
+
+    It is empty where the encoder's file is gone.
+    """
     try:
         plain = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
         return {

@@ -1,4 +1,4 @@
-"""The page of many runs: who leads, who is tied with the leader, how they learnt, and what was chosen differently."""
+"""The page of many runs: leaderboard, learning curves, and what was chosen differently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ from studperf.report.pages.run import TONES
 
 
 def render_runs(found: Found, folder: Path) -> str:
-    """One page over all runs. Runs that can't be compared are ranked apart, each group under its heading."""
+    """Return one page over all runs.
+
+    Runs that can't be compared are ranked apart, each group under its heading.
+    """
     ranking = rank_apart(found)
     models = sorted({record.model for _, record in found.runs})
     colours = {model: i % N_COLOURS for i, model in enumerate(models)}
@@ -65,7 +68,10 @@ def render_runs(found: Found, folder: Path) -> str:
 
 
 def _group_labels(groups: Sequence[Group[Standing]]) -> list[str]:
-    """A few words by which headings and links tell groups apart; none where there is one group."""
+    """Return a few words by which headings and links tell groups apart.
+
+    They are empty where there is one group.
+    """
     if len(groups) == 1:
         return [""]
     labels: list[str] = []
@@ -94,7 +100,7 @@ def _masthead(found: Found, folder: Path, groups: Sequence[Group[Standing]]) -> 
 
 
 def _headline(groups: Sequence[Group[Standing]]) -> str:
-    """Who leads the first group, who can't be told apart from it, and whether that is any better than a baseline."""
+    """Return who leads the first group, who is tied with it, and the leader's verdict."""
     standings = groups[0].items
     best, show = standings[0], Figures.of(standings[0].record)
     tied = [s for s in standings if s.place == "noise"]
@@ -166,7 +172,7 @@ def _group_sections(
 
 
 def _group_heading(group: Group[Standing]) -> str:
-    """Whose rows these are, and, below the first group, why its runs are not ranked with those above."""
+    """Return the ground of a group, and why its runs are ranked apart from the first one."""
     said = f"<h3>{esc(group.ground.text)}</h3>"
     if group.why_apart:
         why = f"Apart from the runs above: {', and '.join(group.why_apart)}."

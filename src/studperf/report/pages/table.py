@@ -1,4 +1,7 @@
-"""A page about a table: what is in it, what is missing, how the split balances, what leaks. Markdown and HTML, the same content."""
+"""The page about a table, with the same content in Markdown and HTML.
+
+It says what is in the table, what is missing, how the split balances, and what leaks.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ class Section:
 def write_report(
     table: Table, findings: list[Finding], split: Split, origin: Provenance, folder: Path
 ) -> list[Path]:
-    """Writes `index.html` (self-contained) and `report.md` with its pictures; returns the two pages."""
+    """Write `index.html` and `report.md`, and return their paths.
+
+    The HTML page is self-contained; the Markdown page has its pictures beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sections = describe(table, findings, split)
     title = f"Data report: {table.dataset.name}"
@@ -66,7 +72,7 @@ def write_report(
 
 
 def describe(table: Table, findings: list[Finding], split: Split) -> list[Section]:
-    """The report's sections."""
+    """Return the report's sections."""
     parts = split_rows(table, split)
     return [
         _overview(table),
@@ -162,7 +168,10 @@ def _spread(values: np.ndarray) -> list[float]:
 
 
 def _balance(parts: dict[str, Table]) -> Section:
-    """Whether the parts look drawn from one population: smallest p-values over the columns, corrected for their number."""
+    """Return the section on whether the parts look drawn from one population.
+
+    Shown is the smallest p-value over the columns, corrected for their number.
+    """
     from scipy import stats
 
     train, dataset = parts["train"], parts["train"].dataset
@@ -283,7 +292,11 @@ def _histogram(ax: Axes, table: Table, name: str) -> None:
 
 
 def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
-    """(B + 1,) of at most `n_most` bins, each with as many steps of the values' grid, lest there are stripes that the data do not have."""
+    """Return the edges of at most `n_most` bins, (B + 1,).
+
+    Each bin holds as many steps of the values' grid, lest there are stripes that the data do not
+    have.
+    """
     levels = np.unique(values)
     steps = np.diff(levels)
     if not len(steps):
@@ -302,7 +315,11 @@ def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
 
 
 def _even_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
-    """(B + 1,) of bins of one width; of one bin where values lie too near to one another to be parted, as 2**63 and its neighbours."""
+    """Return the edges of bins of one width, (B + 1,).
+
+    There is one bin where values lie too near to one another to be parted, as 2**63 and its
+    neighbours.
+    """
     low, high = float(values.min()), float(values.max())
     finest = float(np.spacing(max(abs(low), abs(high))))
     if high - low > 2 * n_bins * finest:
