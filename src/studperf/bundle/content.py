@@ -109,7 +109,9 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
     schema = _attempt(faults, lambda: _read_model(raw[seals.SCHEMA], Schema, seals.SCHEMA))
     metrics = _attempt(faults, lambda: _read_model(raw[seals.METRICS], Metrics, seals.METRICS))
     graph = _attempt(faults, lambda: read_graph(raw[seals.GRAPH]))
-    n_at_once = None if graph is None else _attempt(faults, lambda: rows_at_once(graph))
+    n_at_once = None
+    if graph is not None:
+        n_at_once = _attempt(faults, lambda: rows_at_once(graph))
     if graph is not None and schema is not None:
         faults += _compare(graph, schema)
     _attempt(faults, lambda: read_json(raw[seals.ENCODER], seals.ENCODER))
@@ -122,6 +124,7 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
 
 
 def _attempt(faults: list[str], read: Any) -> Any:  # noqa: ANN401 - what is read has several types
+    """Return what `read` gives; None if it fails, with its fault noted."""
     try:
         return read()
     except BundleError as error:
@@ -190,9 +193,8 @@ def _compare(graph: Graph, schema: Schema) -> list[str]:
     """Return what differs between the schema's columns and the graph's inputs."""
     wanted = {column.name: _type_of(column) for column in schema.columns}
     given = {value.name: (value.dtype, value.shape) for value in graph.inputs}
-    differing = [
-        name for name in sorted(wanted.keys() | given.keys()) if wanted.get(name) != given.get(name)
-    ]
+    names = sorted(wanted.keys() | given.keys())
+    differing = [name for name in names if wanted.get(name) != given.get(name)]
     what = f"is not what {seals.SCHEMA} says of the column"
     faults = [f"{seals.GRAPH}: its input {name[:60]!r} {what}" for name in differing]
     outputs = [(value.name, value.dtype, value.shape) for value in graph.outputs]
@@ -248,8 +250,11 @@ def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
     for numbers in (shape, offsets):
         if not isinstance(numbers, Sequence) or not all(_is_count(number) for number in numbers):
             raise BundleError(f"{where} has a shape or a place that is none")
-    item_bytes = _ITEM_BYTES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-    if item_bytes is None or len(offsets) != 2 or len(shape) > _MAX_DIMENSIONS:  # noqa: PLR2004 - begin and end
+    item_bytes = None
+    if isinstance(entry["dtype"], str):
+        item_bytes = _ITEM_BYTES.get(entry["dtype"])
+    is_pair = len(offsets) == 2  # noqa: PLR2004 - begin and end
+    if item_bytes is None or not is_pair or len(shape) > _MAX_DIMENSIONS:
         raise BundleError(f"{where} is of a type or a shape that is not read")
     if offsets[1] - offsets[0] != item_bytes * math.prod(shape):
         raise BundleError(f"{where} has another size than its shape says")
@@ -257,4 +262,7 @@ def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
 
 
 def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63
+    # Python counts True as an integer, which JSON does not.
+    if isinstance(number, bool) or not isinstance(number, int):
+        return False
+    return 0 <= number < 1 << 63

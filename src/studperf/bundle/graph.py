@@ -242,7 +242,8 @@ def _refuse_parts(model: Mapping[str, Any], graph: Mapping[str, Any]) -> Iterato
         yield "holds sparse constants, which no bundle has"
     for opset in model["opset_import"]:
         if opset.get("domain", "") not in DOMAINS:
-            yield f"asks for operators of the domain {opset['domain'][:60]!r}; ONNX's own are taken alone"
+            domain = opset["domain"][:60]
+            yield f"asks for operators of the domain {domain!r}; ONNX's own are taken alone"
     if len(graph["node"]) > MAX_NODES:
         yield f"has {len(graph['node']):,} operators, at most {MAX_NODES:,} are taken"
 
@@ -251,11 +252,17 @@ def _refuse_nodes(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for node in nodes:
         kind = node.get("op_type", "")[:60]
         if node.get("domain", "") not in DOMAINS or node.get("overload"):
-            yield f"holds the operator {kind} of the domain {node.get('domain', '')[:60]!r}; ONNX's own are taken alone"
+            domain = node.get("domain", "")[:60]
+            yield (
+                f"holds the operator {kind} of the domain {domain!r}; ONNX's own are taken alone"
+            )
         for attribute in node["attribute"]:
             for part, what in _REFUSED_OF_ATTRIBUTE.items():
                 if attribute.get(part):
-                    yield f"holds the operator {kind} with {what}; a bundle has no such thing, nor loops or branches"
+                    yield (
+                        f"holds the operator {kind} with {what}; "
+                        "a bundle has no such thing, nor loops or branches"
+                    )
 
 
 def _read_node(node: Mapping[str, Any]) -> Node:
@@ -278,7 +285,9 @@ def _read_attribute(attribute: Mapping[str, Any], where: str) -> Any:  # noqa: A
         return _read_tensor(attribute["t"], where)
     if given:
         return attribute[given[0]]
-    return attribute[lists[0]] if lists else []
+    if lists:
+        return attribute[lists[0]]
+    return []
 
 
 def _read_tensor(tensor: Mapping[str, Any], where: str) -> Constant:
@@ -345,7 +354,8 @@ def _check_order(
         for name in node.inputs:
             if name and name not in known:
                 raise BundleError(
-                    f"{FILE}: {node} uses {name[:60]!r} before it is made, so the graph has a circle or a gap"
+                    f"{FILE}: {node} uses {name[:60]!r} before it is made, "
+                    "so the graph has a circle or a gap"
                 )
         for name in node.outputs:
             if name and name in known:

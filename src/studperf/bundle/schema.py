@@ -33,7 +33,10 @@ class InputColumn(SchemaBlock):
     unseen: str | None = None
     """The level that others are read as; None when they are refused."""
     fill: float | str | None = None
-    """What a missing value is read as, beside the mark that it was missing; None when it is refused."""
+    """What a missing value is read as, beside the mark that it was missing.
+
+    None when it is refused.
+    """
     missing: str | None = None
 
     @model_validator(mode="after")

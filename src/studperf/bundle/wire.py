@@ -70,6 +70,7 @@ class Reader:
             field = message.get(number)
             if field is None:
                 raise _broken(f"it has a field of number {number} that is not known here")
+            # Numbers of a list may stand one by one or packed; a reader must take both.
             if field.is_repeated and wire == _LENGTH and field.kind in ("int", "float", "double"):
                 part, at = self._bytes(raw, at)
                 values[field.name] += self._packed(part, field.kind)
@@ -150,7 +151,11 @@ def _slice(raw: memoryview, at: int, size: int) -> memoryview:
 
 
 def _signed(value: int) -> int:
-    return value - (1 << _N_BITS) if value >> (_N_BITS - 1) else value
+    """Return an unsigned integer of 64 bits as the signed one of the same bits."""
+    is_negative = value >> (_N_BITS - 1)
+    if is_negative:
+        return value - (1 << _N_BITS)
+    return value
 
 
 def _broken(why: str) -> BundleError:
