@@ -32,7 +32,8 @@ def report_run(folder: Path, out: Path | None) -> list[Path]:
     from studperf.report.pages.run import render_run
 
     record = RunRecord.load(folder)
-    page, card = out or folder / "report.html", folder / "card.md"
+    page = out or folder / "report.html"
+    card = folder / "card.md"
     _write(page, render_run(record, folder))
     _write(card, write_card(record))
     return [page, card]
@@ -74,11 +75,10 @@ def main() -> None:
     out = Path(given["out"]) if "out" in given else None
     if out is not None:
         check_output("out", out)
-    pages = (
-        report_run(Path(given["run"]), out)
-        if "run" in given
-        else report_runs(Path(given["runs"]), out)
-    )
+    if "run" in given:
+        pages = report_run(Path(given["run"]), out)
+    else:
+        pages = report_runs(Path(given["runs"]), out)
     for page in pages:
         make_console().print(f"Wrote {page}", soft_wrap=True, markup=False)
     if is_opened:

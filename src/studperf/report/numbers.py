@@ -20,10 +20,10 @@ class Figures:
     @classmethod
     def of(cls, record: RunRecord) -> Self:
         """Choose the decimals by the size of the run's RMSE: 4.94, 123.4, 5,678, 0.0123."""
-        return cls(
-            record.data.unit,
-            decimals_for(record.judgement.scores.rmse.value if record.judgement else 1.0),
-        )
+        size = 1.0
+        if record.judgement is not None:
+            size = record.judgement.scores.rmse.value
+        return cls(record.data.unit, decimals_for(size))
 
     @property
     def in_unit(self) -> str:
@@ -55,18 +55,26 @@ def decimals_for(size: float) -> int:
     size = abs(size)
     if not math.isfinite(size) or size == 0:
         return 2
+    if size >= 1000:  # noqa: PLR2004 - a power of ten
+        return 0
+    if size >= 100:  # noqa: PLR2004 - a power of ten
+        return 1
     if size >= 1:
-        return 2 if size < 100 else 1 if size < 1000 else 0  # noqa: PLR2004 - powers of ten
+        return 2
     return min(12, 2 - math.floor(math.log10(size)))
 
 
 def number(value: float, decimals: int) -> str:
     """Return a number with its thousands apart, or in words if it is not finite."""
-    if not math.isfinite(value):
-        return "unknown" if math.isnan(value) else "∞" if value > 0 else "-∞"
+    if math.isnan(value):
+        return "unknown"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     return f"{value:,.{decimals}f}"
 
 
 def interval(value: Interval, decimals: int) -> str:
     """Return a value with its interval, such as `0.868 [0.852, 0.882]`."""
-    return f"{number(value.value, decimals)} [{number(value.low, decimals)}, {number(value.high, decimals)}]"
+    low = number(value.low, decimals)
+    high = number(value.high, decimals)
+    return f"{number(value.value, decimals)} [{low}, {high}]"

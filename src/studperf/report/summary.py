@@ -70,23 +70,25 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
     common = common_words(records)
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        groups.setdefault((record.model, settings_of(record, common)), []).append(record)
+        key = (record.model, settings_of(record, common))
+        groups.setdefault(key, []).append(record)
     rows = []
     for (model, settings), alike in groups.items():
         judged = [r.judgement for r in alike if r.judgement is not None]
         values = [j.scores.rmse.value for j in judged]
-        verdicts = sorted(
-            {j.verdict.kind for j in judged} | {r.status for r in alike if r.judgement is None}
-        )
-        best = (
-            f"{judged[0].best_baseline} {judged[0].baselines[judged[0].best_baseline].rmse.value:.3f}"
-            if judged
-            else "-"
-        )
+        verdicts = {j.verdict.kind for j in judged}
+        verdicts |= {r.status for r in alike if r.judgement is None}
+        # The rows are the same in all of them, and so are the baselines.
+        best = "-"
+        if judged:
+            name = judged[0].best_baseline
+            best = f"{name} {judged[0].baselines[name].rmse.value:.3f}"
         mean = f"{np.mean(values):.3f}" if values else "-"
         spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
-        cells = (model, settings, str(len(alike)), mean, spread, best, ", ".join(verdicts))
-        rows.append((np.mean(values) if values else np.inf, cells))
+        said = ", ".join(sorted(verdicts))
+        cells = (model, settings, str(len(alike)), mean, spread, best, said)
+        place = np.mean(values) if values else np.inf
+        rows.append((place, cells))
     for _, cells in sorted(rows, key=lambda row: row[0]):
         table.add_row(*map(Text, cells))
     return table
@@ -100,9 +102,9 @@ def _unfinished_lines(runs: Sequence[Run], progress: Progress) -> list[str]:
             by_status.setdefault(record.status.capitalize(), []).append(folder.name)
     if progress.not_begun:
         by_status["Not begun"] = list(progress.not_begun)
-    return [f"{status}: {_some(names)}" for status, names in by_status.items()]
+    return [f"{status}: {_list_first(names)}" for status, names in by_status.items()]
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_first(names: Sequence[str]) -> str:
     more = f"; and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
     return "; ".join(names[:_N_NAMED]) + more
