@@ -46,11 +46,11 @@ def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
     parts += [graph.as_float(_add_flag(graph, code, strange)) for code in encoder.flags]
     for code in encoder.filled:
         name = code.name
-        is_missing = (
-            graph.add("Equal", name, graph.constant([markers[name]], np.object_))
-            if name in markers
-            else graph.add("IsNaN", name)
-        )
+        if name in markers:
+            marker = graph.constant([markers[name]], np.object_)
+            is_missing = graph.add("Equal", name, marker)
+        else:
+            is_missing = graph.add("IsNaN", name)
         parts.append(graph.as_float(is_missing))
     codes = [_add_category(graph, code, markers[code.name], strange) for code in encoder.categories]
     if encoder.category_style == "onehot":
@@ -81,25 +81,26 @@ def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]
     parts = []
     for start, end in pairwise([0, *edges, len(codes)]):
         group = codes[start:end]
-        x = _fill(
-            graph, graph.side_by_side([code.name for code in group]), [code.fill for code in group]
-        )
-        strange.append(
-            graph.as_float(graph.add("IsNaN", graph.add("Sub", x, x)))
-        )  # missing or infinite
+        columns = graph.side_by_side([code.name for code in group])
+        x = _fill(graph, columns, [code.fill for code in group])
+        # A value minus itself is NaN where it is missing or infinite.
+        nothing = graph.add("Sub", x, x)
+        strange.append(graph.as_float(graph.add("IsNaN", nothing)))
         if group[0].quantiles is not None:
             parts.append(add_quantile_transform(graph, x, group))
         else:
-            centred = graph.add("Sub", x, graph.constant([code.mean for code in group]))
-            parts.append(graph.add("Div", centred, graph.constant([code.std for code in group])))
+            mean = graph.constant([code.mean for code in group])
+            centred = graph.add("Sub", x, mean)
+            std = graph.constant([code.std for code in group])
+            parts.append(graph.add("Div", centred, std))
     return graph.side_by_side(parts)
 
 
 def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
     flag = _fill(graph, code.name, [code.fill])
-    is_flag = graph.add(
-        "Equal", graph.add("Mul", flag, flag), flag
-    )  # 0 and 1 are their own squares
+    # 0 and 1 are their own squares.
+    square = graph.add("Mul", flag, flag)
+    is_flag = graph.add("Equal", square, flag)
     strange.append(graph.as_float(graph.add("Not", is_flag)))
     return flag
 

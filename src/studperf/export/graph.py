@@ -47,4 +47,6 @@ class Graph:
 
     def side_by_side(self, columns: list[str]) -> str:
         """Join matrices of N rows along their columns."""
-        return columns[0] if len(columns) == 1 else self.add("Concat", *columns, axis=1)
+        if len(columns) == 1:
+            return columns[0]
+        return self.add("Concat", *columns, axis=1)

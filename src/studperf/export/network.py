@@ -63,10 +63,11 @@ def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
                 program, input_names=[X_NUM, X_CAT], output_names=[Y], dynamo=True, verbose=False
             )
     except Exception as error:  # torch's exporters raise whatever they meet
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        way_out = "A forward pass must be made of tensor operators that don't depend on values"
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        what = lines[0] if lines else type(error).__name__
         raise ExportError(
-            f"{type(module.model).__name__}: torch can't export it to ONNX: {lines[0][:300]}. {way_out}."
+            f"{type(module.model).__name__}: torch can't export it to ONNX: {what[:300]}. "
+            "A forward pass must be made of tensor operators that don't depend on values."
         ) from error
     if exported is None:
         raise ExportError(f"{type(module.model).__name__}: torch's exporter gave nothing")

@@ -69,15 +69,13 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
     Repeated quantiles share the middle of their ranks.
     """
     lengths = np.array([len(knots) for knots in quantiles])
-    width = (
-        1 << int(lengths.max()).bit_length()
-    )  # a power of two above every length, for a search without ends
-    knots, ranks = np.full((len(quantiles), width), np.inf), np.ones((len(quantiles), width))
+    # A power of two above every length, for a search without ends.
+    width = 1 << int(lengths.max()).bit_length()
+    knots = np.full((len(quantiles), width), np.inf)
+    ranks = np.ones((len(quantiles), width))
     for row, column in enumerate(quantiles):
-        knots[row, : len(column)], ranks[row, : len(column)] = (
-            column,
-            np.linspace(0, 1, len(column)),
-        )
+        knots[row, : len(column)] = column
+        ranks[row, : len(column)] = np.linspace(0, 1, len(column))
     table = _Table(
         graph,
         graph.constant(knots.ravel()),
@@ -86,20 +84,20 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
     )
     last = graph.constant(lengths - 1, np.int64)
     zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
-    lowest, highest = (
-        graph.constant(knots[:, 0]),
-        graph.constant([column[-1] for column in quantiles]),
-    )
-    given, x = x, graph.add("Min", graph.add("Max", x, lowest), highest)
-    below = graph.add(
-        "Min",
-        graph.add("Max", graph.add("Sub", table.count(x, width, "LessOrEqual"), one), zero),
-        last,
-    )
+    lowest = graph.constant(knots[:, 0])
+    highest = graph.constant([column[-1] for column in quantiles])
+    given = x
+    x = graph.add("Min", graph.add("Max", x, lowest), highest)
+    n_below = table.count(x, width, "LessOrEqual")
+    below = graph.add("Max", graph.add("Sub", n_below, one), zero)
+    below = graph.add("Min", below, last)
     above = graph.add("Min", table.count(x, width, "Less"), last)
-    from_below = table.between(x, below, graph.add("Min", graph.add("Add", below, one), last))
-    from_above = table.between(x, above, graph.add("Max", graph.add("Sub", above, one), zero))
-    rank = graph.add("Mul", graph.add("Add", from_below, from_above), graph.constant(0.5))
+    after = graph.add("Min", graph.add("Add", below, one), last)
+    from_below = table.between(x, below, after)
+    before = graph.add("Max", graph.add("Sub", above, one), zero)
+    from_above = table.between(x, above, before)
+    both = graph.add("Add", from_below, from_above)
+    rank = graph.add("Mul", both, graph.constant(0.5))
     # Beyond the ends the rank is that of the end, not of the middle of quantiles that repeat there.
     rank = graph.add("Where", graph.add("Less", given, lowest), graph.constant(0.0), rank)
     return graph.add(
@@ -129,9 +127,9 @@ class _Table:
         It is a binary search, unrolled.
         """
         graph = self.graph
-        count = graph.add(
-            "Sub", *2 * [graph.add("Cast", graph.add("IsNaN", x), to=7)]
-        )  # zeros of the right shape
+        # A value minus itself: zeros of the right shape.
+        whole = graph.add("Cast", graph.add("IsNaN", x), to=7)
+        count = graph.add("Sub", whole, whole)
         step = width // 2
         while step:
             further = graph.add("Add", count, graph.constant(step, np.int64))

@@ -76,7 +76,7 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
     for (model, settings), alike in groups.items():
         judged = [r.judgement for r in alike if r.judgement is not None]
         values = [j.scores.rmse.value for j in judged]
-        verdicts = {j.verdict.kind for j in judged}
+        verdicts: set[str] = {j.verdict.kind for j in judged}
         verdicts |= {r.status for r in alike if r.judgement is None}
         # The rows are the same in all of them, and so are the baselines.
         best = "-"

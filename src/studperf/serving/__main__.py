@@ -53,9 +53,8 @@ def serve(path: Path, *, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C, and answer the requests that were begun."""
     from studperf.bundle import Bundle, find_bundle
 
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(0)
-    )  # uvicorn raises it again once all is answered; to be asked to end is no fault
+    # uvicorn raises it again once all is answered; to be asked to end is no fault.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     bundle = Bundle.open(find_bundle(path))
     try:
         import uvicorn

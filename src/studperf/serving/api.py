@@ -43,10 +43,8 @@ def create_app(predictor: Predictor) -> Starlette:
     workload = Workload()
 
     async def predict(request: Request) -> Response:
-        if (
-            request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            != "application/json"
-        ):
+        content_type, _, _ = request.headers.get("content-type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
             return _error(415, "send JSON, with the header content-type: application/json")
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             return _error(415, "send the JSON as it is, without content-encoding")

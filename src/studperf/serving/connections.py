@@ -85,9 +85,8 @@ class TimedProtocol(H11Protocol):
 
     @property
     def _is_busy(self) -> bool:
-        cycle: RequestResponseCycle | None = (
-            self.cycle
-        )  # uvicorn's type leaves out that it begins as None
+        # uvicorn's type leaves out that it begins as None.
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _limit(self, seconds: float) -> None:

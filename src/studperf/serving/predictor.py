@@ -41,7 +41,9 @@ class RequestError(DataError):
     def __init__(self, faults: list[str]) -> None:
         shown = faults[:_MAX_FAULTS]
         more = len(faults) - len(shown)
-        self.faults = [*shown, *([f"and {more} more"] if more else [])]
+        self.faults = list(shown)
+        if more:
+            self.faults.append(f"and {more} more")
         super().__init__("; ".join(self.faults))
 
 
@@ -84,7 +86,7 @@ class Predictor:
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestError(
-                [f"{place}: {what}" for place, what in dict(map(_told, faults)).items()]
+                [f"{place}: {what}" for place, what in dict(map(_describe_fault, faults)).items()]
             ) from error
         names = [column.name for column in self.bundle.schema.columns]
         try:
@@ -93,12 +95,9 @@ class Predictor:
             raise RequestError(
                 [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
             ) from error
-        band = (
-            ()
-            if prediction.low is None or prediction.high is None
-            else (("low", prediction.low), ("high", prediction.high))
-        )
-        columns = (("predicted", prediction.predicted), *band)
+        columns = [("predicted", prediction.predicted)]
+        if prediction.low is not None and prediction.high is not None:
+            columns += [("low", prediction.low), ("high", prediction.high)]
         return {
             "target": self.bundle.schema.target.column,
             "unit": self.bundle.schema.target.unit,
@@ -158,7 +157,7 @@ _BRANCHES = ("int", "constrained-int", "float", "bool", "literal[0,1]", "constra
 """What pydantic adds to the place of a value that could be of several types."""
 
 
-def _told(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDetails
+def _describe_fault(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDetails
     """Return the place of a fault, and what is wrong there.
 
     A value that could be of two types has a fault for each, of which the last one says it all.
@@ -167,4 +166,5 @@ def _told(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDeta
     where = ".".join(str(part)[:60] for part in place) or "the body"
     if fault["type"] == "json_invalid" and "number out of range" in fault["msg"]:
         return where, "holds a number of thousands of digits"
-    return where, _WORDS.get(fault["type"]) or fault["msg"][:1].lower() + fault["msg"][1:]
+    message = fault["msg"]
+    return where, _WORDS.get(fault["type"]) or message[:1].lower() + message[1:]
