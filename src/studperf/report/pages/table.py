@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _INK, _SOFT, _ACCENT = "#334155", "#94a3b8", "#3b82c4"
 _N_COLUMNS = 3
+_SURE_P = 0.01
 _N_LEVELS_SHOWN = 12
 _N_BINS = 40
 _N_STEPS, _OFF_GRID = 100_000, 1e-3  # beyond these, values lie on no grid
@@ -124,7 +125,10 @@ def _leaks(train: Table) -> Section:
         if column.kind == "leak" and name in train.frame
     ]
     prose = [
-        "No feature gives the target away: none follows from it exactly, none can be read back from it, and no few of them make it together."
+        (
+            "No feature gives the target away: none follows from it exactly, "
+            "none can be read back from it, and no few of them make it together."
+        )
     ]
     if features:
         refused = f"{n_refused} give the target away, so training refuses them"
@@ -203,7 +207,7 @@ def _balance(parts: dict[str, Table]) -> Section:
                 name,
                 f"{smallest:.3g}",
                 f"{corrected:.3g}",
-                "differs" if corrected < 0.01 else "no difference seen",  # noqa: PLR2004
+                "differs" if corrected < _SURE_P else "no difference seen",
             ]
         )
     prose = [
@@ -239,15 +243,11 @@ def _missing(table: Table) -> Section:
 def _relations(table: Table) -> Section:
     numeric = [*table.dataset.of_kind("number", "flag"), table.dataset.target.column]
     correlation = table.frame[numeric].corr().fillna(0.0)
-    order = (
-        correlation[table.dataset.target.column]
-        .drop(table.dataset.target.column)
-        .abs()
-        .sort_values(ascending=False)
-        .index
-    )
-    rows = [[name, f"{correlation.loc[name, table.dataset.target.column]:+.3f}"] for name in order]
-    shown = [table.dataset.target.column, *order[:24]]
+    target = table.dataset.target.column
+    strength = correlation[target].drop(target).abs()
+    order = strength.sort_values(ascending=False).index
+    rows = [[name, f"{correlation.loc[name, target]:+.3f}"] for name in order]
+    shown = [target, *order[:24]]
 
     def paint(ax: Axes) -> None:
         image = ax.imshow(correlation.loc[shown, shown], cmap="RdBu_r", vmin=-1, vmax=1)
@@ -306,12 +306,15 @@ def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
         return _even_edges(values, n_most)
     n_levels = int(places[-1].round()) + 1
     least = -(-n_levels // n_most)
-    width = max(
-        range(least, least + least // 2 + 1), key=lambda width: ((n_levels - 1) % width + 1) / width
-    )  # how full the last bin is
-    return np.asarray(
-        levels[0] + steps.min() * (width * np.arange(-(-n_levels // width) + 1) - 0.5)
-    )
+
+    def fullness_of_last(width: int) -> float:
+        return ((n_levels - 1) % width + 1) / width
+
+    width = max(range(least, least + least // 2 + 1), key=fullness_of_last)
+    n_bins = -(-n_levels // width)
+    # Edges lie half a step off the grid, so that no value lies on one.
+    places_of_edges = width * np.arange(n_bins + 1) - 0.5
+    return np.asarray(levels[0] + steps.min() * places_of_edges)
 
 
 def _even_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
@@ -330,12 +333,10 @@ def _even_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
 
 def _bars(ax: Axes, table: Table, name: str) -> None:
     values = table.frame[name]
-    texts = (
-        values.map("{:g}".format, na_action="ignore")
-        if name in table.dataset.of_kind("flag")
-        else values
-    )
-    counts = texts.astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
+    # A flag's levels are floats: 1.0 is shown as 1.
+    if name in table.dataset.of_kind("flag"):
+        values = values.map("{:g}".format, na_action="ignore")
+    counts = values.astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
     ax.barh(list(counts.index), list(counts), color=_ACCENT)
     _label(ax, name)
 
