@@ -1,6 +1,9 @@
-"""What leaves a run: weights, encoder, schema, graph, metrics, card and configuration, sealed by a manifest.
+"""The bundle that leaves a run, sealed by a manifest.
 
-Nothing here needs torch, pandas or the rest of the house: a server that predicts imports this room, numpy and onnxruntime.
+It holds weights, encoder, schema, graph, metrics, card and configuration.
+
+Nothing here needs torch, pandas or the rest of the house: a server that predicts imports this room,
+numpy and onnxruntime.
 """
 
 from studperf.bundle.manifest import (

@@ -1,4 +1,4 @@
-"""Commands about bundles: verify, show, predict.
+"""The commands about bundles: verify, show, predict.
 
 python -m studperf.bundle predict runs/FOLDER rows.csv
 """
@@ -20,7 +20,7 @@ from studperf.errors import ConfigError
 if TYPE_CHECKING:
     from studperf.bundle import Prediction
     from studperf.bundle.content import Metrics
-    from studperf.bundle.schema import Schema
+    from studperf.bundle.schema import InputColumn, Schema
 
 _USAGE = """Commands about bundles. PATH is a bundle, or a run folder that holds one.
 
@@ -41,7 +41,7 @@ _THOUSANDS = {"none": None, "point": ".", "comma": ",", "space": " ", "apostroph
 
 
 def verify(words: Sequence[str]) -> None:
-    """Holds every file against the manifest, and what it says against its form.
+    """Check every file against the manifest, and its content against its form.
 
     Raises:
         BundleError: lists every file that is not what was written, or asks for too much.
@@ -53,12 +53,15 @@ def verify(words: Sequence[str]) -> None:
     manifest = seals.verify(folder)
     read_content(folder, manifest)
     size = sum(file.bytes for file in manifest.files.values())
-    text = f"Good: {folder} is as it was written: {len(manifest.files)} files, {size / 1e6:.2f} MB, of run {manifest.run}."
+    text = (
+        f"Good: {folder} is as it was written: "
+        f"{len(manifest.files)} files, {size / 1e6:.2f} MB, of run {manifest.run}."
+    )
     make_console().print(text, style="green", soft_wrap=True, markup=False)
 
 
 def show(words: Sequence[str]) -> None:
-    """Says what the bundle predicts, from which columns, and how well it did."""
+    """Print what the bundle predicts, from which columns, and how well it did."""
     from rich.table import Table
 
     from studperf.bundle import manifest as seals
@@ -97,18 +100,34 @@ def show(words: Sequence[str]) -> None:
         "unknown level",
     ):
         table.add_column(heading, overflow="fold")
-    for c in schema.columns:
-        seen = f"{c.seen[0]:g} to {c.seen[1]:g}" if c.seen else ", ".join(c.levels or ("0", "1"))
-        missing = "refused" if c.fill is None else f"read as {c.fill}"
-        unseen = (
-            "" if c.kind != "category" else "refused" if c.unseen is None else f"read as {c.unseen}"
-        )
-        table.add_row(c.name, c.kind, c.unit or "", seen, missing, unseen)
+    for column in schema.columns:
+        table.add_row(*_column_cells(column))
     console.print(table)
 
 
+def _column_cells(column: InputColumn) -> list[str]:
+    """Return a column's row in the table of `show`."""
+    seen = ", ".join(column.levels or ("0", "1"))
+    if column.seen:
+        low, high = column.seen
+        seen = f"{low:g} to {high:g}"
+    unseen = ""
+    if column.kind == "category":
+        unseen = _say_rule(column.unseen)
+    missing = _say_rule(column.fill)
+    return [column.name, column.kind, column.unit or "", seen, missing, unseen]
+
+
+def _say_rule(reading: float | str | None) -> str:
+    """Return in words what a missing value or an unknown level is read as."""
+    return "refused" if reading is None else f"read as {reading}"
+
+
 def _promise(metrics: Metrics) -> str:
-    """Return how many new rows the interval holds, as far as the run's val rows can promise; older bundles say nothing of it."""
+    """Return which share of new rows the interval holds, as far as val rows can promise.
+
+    Older bundles say nothing of it.
+    """
     if metrics.conformal is None or metrics.conformal.likely is None:
         return ""
     low, high = metrics.conformal.likely
@@ -116,7 +135,7 @@ def _promise(metrics: Metrics) -> str:
 
 
 def predict(words: Sequence[str]) -> None:
-    """Predicts the rows of a CSV or a Parquet file.
+    """Predict the rows of a CSV or a Parquet file.
 
     Raises:
         BundleError: the bundle was changed.
@@ -193,12 +212,12 @@ def _writer(out: str | None) -> Iterator[TextIO]:
 
 def _write_csv(file: TextIO, prediction: Prediction) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    has_band = prediction.low is not None and prediction.high is not None
-    writer.writerow(["row", "predicted", *(["low", "high"] if has_band else [])])
-    columns = [
-        prediction.predicted,
-        *(side for side in (prediction.low, prediction.high) if side is not None),
-    ]
+    header = ["row", "predicted"]
+    columns = [prediction.predicted]
+    if prediction.low is not None and prediction.high is not None:
+        header += ["low", "high"]
+        columns += [prediction.low, prediction.high]
+    writer.writerow(header)
     for i, values in enumerate(zip(*columns, strict=True), start=1):
         writer.writerow([i, *(f"{value:.6g}" for value in values)])
 
@@ -221,7 +240,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     run_command_of(_COMMANDS, _USAGE)
 
 

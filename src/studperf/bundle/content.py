@@ -1,4 +1,7 @@
-"""What the files of a bundle say, read within limits: a bundle comes from elsewhere, and its seal says only that it is whole."""
+"""The content of a bundle's files, read within limits.
+
+A bundle comes from elsewhere, and its seal says only that it is whole.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _read_width(value: object) -> object:
-    """Return the width of a band; too few rows to learn one make it infinite, which JSON can say as a text alone."""
+    """Return the width of a band, which too few rows make infinite.
+
+    JSON can say that as a text alone.
+    """
     if value == "Infinity":
         return math.inf
     if isinstance(value, int | float) and not abs(value) < math.inf:
@@ -47,7 +53,10 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Metrics(BaseModel):
-    """The part of `metrics.json` that is read here; the file holds the whole judgement, which grows with the versions."""
+    """The part of `metrics.json` that is read here.
+
+    The file holds the whole judgement, which grows with the versions.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -74,10 +83,11 @@ class Metrics(BaseModel):
 
 @dataclass(frozen=True)
 class Content:
-    """All files of a bundle that are read, seen to be without fault.
+    """The files of a bundle that are read, seen to be without fault.
 
     Args:
-        n_at_once: rows that may go through the graph at once, so that it stays within its bounds of memory and time.
+        n_at_once: rows that may go through the graph at once, so that it stays within its bounds of
+            memory and time.
     """
 
     schema: Schema
@@ -99,7 +109,9 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
     schema = _attempt(faults, lambda: _read_model(raw[seals.SCHEMA], Schema, seals.SCHEMA))
     metrics = _attempt(faults, lambda: _read_model(raw[seals.METRICS], Metrics, seals.METRICS))
     graph = _attempt(faults, lambda: read_graph(raw[seals.GRAPH]))
-    n_at_once = None if graph is None else _attempt(faults, lambda: rows_at_once(graph))
+    n_at_once = None
+    if graph is not None:
+        n_at_once = _attempt(faults, lambda: rows_at_once(graph))
     if graph is not None and schema is not None:
         faults += _compare(graph, schema)
     _attempt(faults, lambda: read_json(raw[seals.ENCODER], seals.ENCODER))
@@ -112,6 +124,7 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
 
 
 def _attempt(faults: list[str], read: Any) -> Any:  # noqa: ANN401 - what is read has several types
+    """Return what `read` gives; None if it fails, with its fault noted."""
     try:
         return read()
     except BundleError as error:
@@ -123,7 +136,8 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
     """Return the object of a JSON file.
 
     Raises:
-        BundleError: it is no JSON object, nests too deeply, says a key twice, or holds a number that JSON has not.
+        BundleError: it is no JSON object, nests too deeply, says a key twice, or holds a number
+            that JSON has not.
     """
     depth = 0
     for found in _TEXT_OR_BRACKET.finditer(raw):
@@ -176,12 +190,11 @@ def _read_model(raw: bytes, model: type[_Model], name: str) -> _Model:
 
 
 def _compare(graph: Graph, schema: Schema) -> list[str]:
-    """Return what differs between the columns that the schema promises and those that the graph takes."""
+    """Return what differs between the schema's columns and the graph's inputs."""
     wanted = {column.name: _type_of(column) for column in schema.columns}
     given = {value.name: (value.dtype, value.shape) for value in graph.inputs}
-    differing = [
-        name for name in sorted(wanted.keys() | given.keys()) if wanted.get(name) != given.get(name)
-    ]
+    names = sorted(wanted.keys() | given.keys())
+    differing = [name for name in names if wanted.get(name) != given.get(name)]
     what = f"is not what {seals.SCHEMA} says of the column"
     faults = [f"{seals.GRAPH}: its input {name[:60]!r} {what}" for name in differing]
     outputs = [(value.name, value.dtype, value.shape) for value in graph.outputs]
@@ -206,7 +219,10 @@ def _check_text(raw: bytes, name: str) -> None:
 
 
 def _check_weights(path: Path) -> None:
-    """Hold the header of a safetensors file against its length; the weights themselves are not read."""
+    """Check the header of a safetensors file against its length.
+
+    The weights themselves are not read.
+    """
     name, size = path.name, path.stat().st_size
     with path.open("rb") as file:
         n_header = int.from_bytes(file.read(8), "little")
@@ -234,8 +250,11 @@ def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
     for numbers in (shape, offsets):
         if not isinstance(numbers, Sequence) or not all(_is_count(number) for number in numbers):
             raise BundleError(f"{where} has a shape or a place that is none")
-    item_bytes = _ITEM_BYTES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-    if item_bytes is None or len(offsets) != 2 or len(shape) > _MAX_DIMENSIONS:  # noqa: PLR2004 - begin and end
+    item_bytes = None
+    if isinstance(entry["dtype"], str):
+        item_bytes = _ITEM_BYTES.get(entry["dtype"])
+    is_pair = len(offsets) == 2  # noqa: PLR2004 - begin and end
+    if item_bytes is None or not is_pair or len(shape) > _MAX_DIMENSIONS:
         raise BundleError(f"{where} is of a type or a shape that is not read")
     if offsets[1] - offsets[0] != item_bytes * math.prod(shape):
         raise BundleError(f"{where} has another size than its shape says")
@@ -243,4 +262,7 @@ def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
 
 
 def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63
+    # Python counts True as an integer, which JSON does not.
+    if isinstance(number, bool) or not isinstance(number, int):
+        return False
+    return 0 <= number < 1 << 63

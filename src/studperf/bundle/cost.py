@@ -1,7 +1,11 @@
-"""What a graph may cost, known before it runs: the size of every value it makes, as a function of the number of rows.
+# ruff: noqa: ARG001 - rules share one form, whether they need all of it or not
+"""The cost of a graph, known before it runs.
 
-Each operator that a bundle's graph may hold has a rule here for the shape that it gives. A shape that depends on the values of the
-rows, and an operator without a rule, is refused: a broadcast of two short constants is enough to fill any memory.
+It is the size of every value that the graph makes, as a function of the number of rows.
+
+Each operator that a bundle's graph may hold has a rule here for the shape that it gives. A shape
+that depends on the values of the rows, and an operator without a rule, is refused: a broadcast of
+two short constants is enough to fill any memory.
 """
 
 from __future__ import annotations
@@ -16,18 +20,23 @@ from studperf.errors import BundleError
 
 MAX_ROWS = 8192
 MAX_VALUES = 1 << 28
-"""Values that the operators may make together for the rows that go through at once: a GiB of float32."""
+"""Values that all operators may make for the rows that go through at once: a GiB of float32."""
 MAX_WORK = 1 << 36
 """Multiplications for the rows that go through at once: some seconds of one core."""
 _MAX_POWER = 4
 _MAX_NUMBER = 1 << 62
+_WHOLE_TYPES = (6, 7)
+"""ONNX's numbers of the types int32 and int64."""
 _TO_THE_END = (1 << 31) - 1
 """ONNX says `to the end` by an end that is larger than any size, often this one."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A number of values: a polynomial in the number of rows, its lowest power first, without trailing zeros."""
+    """A number of values: a polynomial in the number of rows.
+
+    Its lowest power comes first, and there are no trailing zeros.
+    """
 
     powers: tuple[int, ...]
 
@@ -37,7 +46,8 @@ class Size:
         kept = list(powers)
         while kept and not kept[-1]:
             kept.pop()
-        if len(kept) > _MAX_POWER + 1 or any(abs(number) > _MAX_NUMBER for number in kept):
+        is_large = any(abs(number) > _MAX_NUMBER for number in kept)
+        if is_large or len(kept) > _MAX_POWER + 1:
             raise _UnknownError("is of a size beyond all bounds")
         return cls(tuple(kept))
 
@@ -70,7 +80,9 @@ class Size:
         """Return the number, where it does not depend on the rows."""
         if len(self.powers) > 1:
             return None
-        return self.powers[0] if self.powers else 0
+        if not self.powers:
+            return 0
+        return self.powers[0]
 
     def at(self, n_rows: int) -> int:
         """Return the number for so many rows."""
@@ -85,7 +97,10 @@ Shape = tuple[Size, ...]
 
 @dataclass(frozen=True)
 class Value:
-    """What is known of a value before the graph runs; `numbers` are its own where it may become a shape."""
+    """The shape of a value, known before the graph runs.
+
+    `numbers` are its own where it may become a shape.
+    """
 
     shape: Shape
     is_text: bool = False
@@ -98,18 +113,19 @@ class Value:
 
 
 class _UnknownError(Exception):
-    """Why a node's shape can't be told; only ever seen in this module."""
+    """The reason why a node's shape can't be told, seen only in this module."""
 
 
 @dataclass
 class Costs:
-    """Sums over the nodes so far."""
+    """Sums of values and multiplications over the nodes so far."""
 
     n_values: Size = ZERO
     work: Size = ZERO
 
 
-Rule = Callable[[Node, Sequence[Value], Costs], Sequence[Value]]
+Values = Sequence[Value]
+Rule = Callable[[Node, Values, Costs], Values]
 
 
 def product(sizes: Iterable[Size]) -> Size:
@@ -124,7 +140,8 @@ def rows_at_once(graph: Graph) -> int:
     """Return how many rows may go through the graph at once, a power of two up to `MAX_ROWS`.
 
     Raises:
-        BundleError: a single row costs too much, or what the graph costs can't be told; the operator is named.
+        BundleError: a single row costs too much, or what the graph costs can't be told; the
+            operator is named.
     """
     _, costs = measure(graph)
     n_rows = MAX_ROWS
@@ -155,8 +172,8 @@ def measure(graph: Graph) -> tuple[dict[str, Value], Costs]:
         if _is_too_much(costs, 1):
             made = (costs.n_values - before).at(1)
             raise BundleError(
-                f"{FILE}: one row needs more than {MAX_VALUES:,} values or {MAX_WORK:,} multiplications; "
-                f"{node} alone makes {made:,} values"
+                f"{FILE}: one row needs more than {MAX_VALUES:,} values or "
+                f"{MAX_WORK:,} multiplications; {node} alone makes {made:,} values"
             )
     return values, costs
 
@@ -168,22 +185,19 @@ def _is_too_much(costs: Costs, n_rows: int) -> bool:
 def _value_of(constant: Constant) -> Value:
     numbers = None
     if constant.values is not None and len(constant.shape) <= 1:
-        numbers = tuple(Size.of(number) for number in constant.values if abs(number) <= _MAX_NUMBER)
-        if len(numbers) < len(
-            constant.values
-        ):  # such as the end of a slice that means `to the end`
-            numbers = tuple(
-                Size.of(max(-_MAX_NUMBER, min(_MAX_NUMBER, n))) for n in constant.values
-            )
-    return Value(tuple(map(Size.of, constant.shape)), constant.is_text, numbers)
+        # The end of a slice that means `to the end` is beyond the bounds of a size.
+        bounded = [max(-_MAX_NUMBER, min(_MAX_NUMBER, n)) for n in constant.values]
+        numbers = tuple(Size.of(number) for number in bounded)
+    shape = tuple(map(Size.of, constant.shape))
+    return Value(shape, constant.is_text, numbers)
 
 
 def _apply(node: Node, inputs: Sequence[Value | None], costs: Costs) -> Sequence[Value]:
     rule = _RULES.get(node.kind)
     if rule is None:
         raise BundleError(
-            f"{FILE}: holds the operator {node.kind[:60]}, which a bundle can't hold; those that it can: "
-            f"{', '.join(sorted(_RULES))}"
+            f"{FILE}: holds the operator {node.kind[:60]}, which a bundle can't hold; "
+            f"those that it can: {', '.join(sorted(_RULES))}"
         )
     given = [value for value in inputs if value is not None]
     if node.kind not in _TAKES_TEXT and any(value.is_text for value in given):
@@ -191,7 +205,7 @@ def _apply(node: Node, inputs: Sequence[Value | None], costs: Costs) -> Sequence
     try:
         if len(given) < len(inputs) and node.kind not in _WITH_GAPS:
             inputs = _without_gaps(inputs)
-        made = rule(node, inputs, costs)  # type: ignore[arg-type]  # a gap is met by the rules that allow one
+        made = rule(node, inputs, costs)  # type: ignore[arg-type]  # gaps only where a rule allows
         _check_signs(made)
     except _UnknownError as why:
         raise BundleError(f"{FILE}: {node} {why}, so what the graph costs can't be told") from None
@@ -209,8 +223,9 @@ def _apply(node: Node, inputs: Sequence[Value | None], costs: Costs) -> Sequence
 
 def _check_signs(made: Sequence[Value]) -> None:
     for value in made:
-        if any(number < 0 for size in value.shape for number in size.powers):
-            raise _UnknownError("gives a size that could be negative")
+        for size in value.shape:
+            if any(number < 0 for number in size.powers):
+                raise _UnknownError("gives a size that could be negative")
 
 
 def _without_gaps(inputs: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -233,7 +248,9 @@ def _broadcast(*shapes: Shape) -> Shape:
     rank = max((len(shape) for shape in shapes), default=0)
     result = []
     for i in range(rank):
-        sizes = {shape[i - rank] for shape in shapes if len(shape) >= rank - i} - {ONE}
+        # Shapes are aligned at their last axis; a shorter one has nothing to say of the first.
+        sizes = {shape[i - rank] for shape in shapes if len(shape) >= rank - i}
+        sizes -= {ONE}
         if len(sizes) > 1:
             raise _UnknownError("puts together values whose shapes do not fit")
         result.append(next(iter(sizes), ONE))
@@ -272,35 +289,40 @@ def _axes(axes: Sequence[int], rank: int) -> set[int]:
     return {axis % rank for axis in axes}
 
 
-def _same(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _same(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(inputs[0].shape)] * len(node.outputs)
 
 
-def _keep(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _keep(node: Node, inputs: Values, costs: Costs) -> Values:
     return [inputs[0]]
 
 
-def _cast(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _cast(node: Node, inputs: Values, costs: Costs) -> Values:
     if node.attributes["to"] == TEXT:
         raise _UnknownError("makes texts of numbers")
-    is_whole = node.attributes["to"] in (6, 7)
-    return [Value(inputs[0].shape, numbers=inputs[0].numbers if is_whole else None)]
+    is_whole = node.attributes["to"] in _WHOLE_TYPES
+    numbers = inputs[0].numbers if is_whole else None
+    return [Value(inputs[0].shape, numbers=numbers)]
 
 
-def _elementwise(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _elementwise(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = _broadcast(*(value.shape for value in inputs))
     return [Value(shape, numbers=_calculate(node.kind, inputs, shape))]
 
 
 def _calculate(kind: str, inputs: Sequence[Value], shape: Shape) -> tuple[Size, ...] | None:
-    """Return the numbers of an operation on two shapes, or parts of shapes; None where they are not known."""
-    if kind not in ("Add", "Sub", "Mul", "Div") or len(shape) > 1 or len(inputs) != 2:  # noqa: PLR2004 - of two
+    """Return the numbers of an operation on two shapes, or None if they are not known."""
+    if kind not in ("Add", "Sub", "Mul", "Div") or len(shape) > 1:
+        return None
+    if len(inputs) != 2:  # noqa: PLR2004 - an operation of two
         return None
     left, right = inputs[0].numbers, inputs[1].numbers
     if left is None or right is None:
         return None
     n = max(len(left), len(right))
-    pairs = list(zip(left * (n // len(left)), right * (n // len(right)), strict=True))
+    left *= n // len(left)
+    right *= n // len(right)
+    pairs = list(zip(left, right, strict=True))
     if kind == "Add":
         return tuple(a + b for a, b in pairs)
     if kind == "Sub":
@@ -313,11 +335,11 @@ def _calculate(kind: str, inputs: Sequence[Value], shape: Shape) -> tuple[Size, 
         return None
 
 
-def _label_encoder(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _label_encoder(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(inputs[0].shape, is_text="values_strings" in node.attributes)]
 
 
-def _constant(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _constant(node: Node, inputs: Values, costs: Costs) -> Values:
     ((name, value),) = node.attributes.items()
     if name == "value" and isinstance(value, Constant):
         return [_value_of(value)]
@@ -332,7 +354,7 @@ def _constant(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Val
     return [Value(())]
 
 
-def _matmul(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _matmul(node: Node, inputs: Values, costs: Costs) -> Values:
     left, right = inputs[0].shape, inputs[1].shape
     a = left if len(left) > 1 else (ONE, *left)
     b = right if len(right) > 1 else (*right, ONE)
@@ -345,7 +367,7 @@ def _matmul(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value
     return [Value((*batch, *rows, *columns))]
 
 
-def _gemm(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
+def _gemm(node: Node, inputs: Values, costs: Costs) -> Values:
     a, b = inputs[0].shape, inputs[1].shape
     (m, k) = reversed(a) if node.attributes.get("transA") else a
     (k_b, n) = reversed(b) if node.attributes.get("transB") else b
@@ -355,24 +377,25 @@ def _gemm(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
     return [Value((m, n))]
 
 
-def _reduce(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _reduce(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
     axes: Sequence[int] = node.attributes.get("axes") or []
     if len(inputs) > 1:
         axes = _fixed(inputs[1], "axes")
     if not axes:
         axes = [] if node.attributes.get("noop_with_empty_axes") else range(len(shape))
-    return [
-        Value(
-            _reduced(shape, _axes(axes, len(shape)), keep=bool(node.attributes.get("keepdims", 1)))
-        )
-    ]
+    gone = _axes(axes, len(shape))
+    return [Value(_reduced(shape, gone, keep=_keeps_axes(node)))]
 
 
-def _arg(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _arg(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
     axes = {_axis(node, len(shape), 0)}
-    return [Value(_reduced(shape, axes, keep=bool(node.attributes.get("keepdims", 1))))]
+    return [Value(_reduced(shape, axes, keep=_keeps_axes(node)))]
+
+
+def _keeps_axes(node: Node) -> bool:
+    return bool(node.attributes.get("keepdims", 1))
 
 
 def _reduced(shape: Shape, axes: set[int], *, keep: bool) -> Shape:
@@ -381,16 +404,18 @@ def _reduced(shape: Shape, axes: set[int], *, keep: bool) -> Shape:
     return tuple(size for i, size in enumerate(shape) if i not in axes)
 
 
-def _shape(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
-    sizes = inputs[0].shape[node.attributes.get("start", 0) : node.attributes.get("end")]
+def _shape(node: Node, inputs: Values, costs: Costs) -> Values:
+    start = node.attributes.get("start", 0)
+    end = node.attributes.get("end")
+    sizes = inputs[0].shape[start:end]
     return [Value((Size.of(len(sizes)),), numbers=sizes)]
 
 
-def _size(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _size(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value((), numbers=(inputs[0].size,))]
 
 
-def _reshape(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _reshape(node: Node, inputs: Values, costs: Costs) -> Values:
     given, wanted = inputs[0], list(_numbers(inputs[1], "a shape"))
     if not node.attributes.get("allowzero"):
         wanted = [given.shape[i] if size == ZERO else size for i, size in enumerate(wanted)]
@@ -405,14 +430,14 @@ def _reshape(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Valu
     return [Value(tuple(wanted), numbers=given.numbers if len(wanted) <= 1 else None)]
 
 
-def _flatten(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _flatten(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
     axis = int(node.attributes.get("axis", 1))
     axis = axis + len(shape) if axis < 0 else axis
     return [Value((product(shape[:axis]), product(shape[axis:])))]
 
 
-def _transpose(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _transpose(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
     order = node.attributes.get("perm") or list(reversed(range(len(shape))))
     if sorted(order) != list(range(len(shape))):
@@ -420,7 +445,7 @@ def _transpose(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Va
     return [Value(tuple(shape[i] for i in order))]
 
 
-def _squeeze(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _squeeze(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
     if len(inputs) > 1:
         gone = _axes(_fixed(inputs[1], "axes"), len(shape))
@@ -431,7 +456,7 @@ def _squeeze(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Valu
     return [Value(_reduced(shape, gone, keep=False), numbers=inputs[0].numbers)]
 
 
-def _unsqueeze(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _unsqueeze(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     axes = _fixed(inputs[1], "axes")
     for axis in sorted(_axes(axes, len(shape) + len(axes))):
@@ -439,7 +464,7 @@ def _unsqueeze(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Va
     return [Value(tuple(shape), numbers=inputs[0].numbers if len(shape) <= 1 else None)]
 
 
-def _concat(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _concat(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     axis = _axis(node, len(shape), 0)
     for value in inputs:
@@ -450,11 +475,11 @@ def _concat(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value
     numbers: tuple[Size, ...] | None = ()
     for value in inputs:
         is_known = numbers is not None and value.numbers is not None and len(shape) == 1
-        numbers = (*numbers, *value.numbers) if is_known else None  # type: ignore[misc]  # both are known
+        numbers = (*numbers, *value.numbers) if is_known else None  # type: ignore[misc]  # known
     return [Value(tuple(shape), numbers=numbers)]
 
 
-def _split(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _split(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     axis = _axis(node, len(shape), 0)
     if len(inputs) > 1:
@@ -469,26 +494,36 @@ def _split(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]
     return [Value((*shape[:axis], part, *shape[axis + 1 :])) for part in parts]
 
 
-def _slice(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _slice(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     starts, ends = _numbers(inputs[1], "a start"), _numbers(inputs[2], "an end")
-    given = _fixed(inputs[3], "axes") if len(inputs) > 3 else range(len(starts))  # noqa: PLR2004 - the place of axes
-    steps = _fixed(inputs[4], "a step") if len(inputs) > 4 else [1] * len(starts)  # noqa: PLR2004 - the place of steps
+    axes: Sequence[int] = range(len(starts))
+    if len(inputs) > 3:  # noqa: PLR2004 - the place of axes
+        axes = _fixed(inputs[3], "axes")
+    steps = [1] * len(starts)
+    if len(inputs) > 4:  # noqa: PLR2004 - the place of steps
+        steps = _fixed(inputs[4], "a step")
     numbers = inputs[0].numbers
-    for axis, start, end, step in zip(given, starts, ends, steps, strict=True):
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         (place,) = _axes([axis], len(shape))
         whole = shape[place]
-        is_all = step == 1 and start == ZERO and (end == whole or (end.fixed or 0) >= _TO_THE_END)
-        if is_all:
+        is_to_end = end == whole or (end.fixed or 0) >= _TO_THE_END
+        if step == 1 and start == ZERO and is_to_end:
             continue
-        n, first, last = _fixed_size(whole), _fixed_size(start), _fixed_size(end)
-        kept = range(*slice(first, last if last > -_TO_THE_END else None, step).indices(n))
+        n = _fixed_size(whole)
+        first = _fixed_size(start)
+        last: int | None = _fixed_size(end)
+        # Backwards, `to the end` is an end that is smaller than any place.
+        if last is not None and last <= -_TO_THE_END:
+            last = None
+        kept = range(n)[first:last:step]
         shape[place] = Size.of(len(kept))
-        numbers = tuple(numbers[i] for i in kept) if numbers is not None else None
+        if numbers is not None:
+            numbers = tuple(numbers[i] for i in kept)
     return [Value(tuple(shape), numbers=numbers)]
 
 
-def _gather(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _gather(node: Node, inputs: Values, costs: Costs) -> Values:
     data, places = inputs[0], inputs[1]
     axis = _axis(node, len(data.shape), 0)
     shape = (*data.shape[:axis], *places.shape, *data.shape[axis + 1 :])
@@ -498,11 +533,11 @@ def _gather(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value
     return [Value(shape, numbers=numbers)]
 
 
-def _gather_elements(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _gather_elements(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(inputs[1].shape)]
 
 
-def _gather_nd(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _gather_nd(node: Node, inputs: Values, costs: Costs) -> Values:
     data, places = inputs[0].shape, inputs[1].shape
     n_batch = int(node.attributes.get("batch_dims", 0))
     n_used = n_batch + _fixed_size(places[-1])
@@ -511,16 +546,17 @@ def _gather_nd(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Va
     return [Value((*places[:-1], *data[n_used:]))]
 
 
-def _expand(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _expand(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(_broadcast(inputs[0].shape, _numbers(inputs[1], "a shape")))]
 
 
-def _tile(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _tile(node: Node, inputs: Values, costs: Costs) -> Values:
     times = _numbers(inputs[1], "a number of times")
-    return [Value(tuple(size * n for size, n in zip(inputs[0].shape, times, strict=True)))]
+    sizes = [size * n for size, n in zip(inputs[0].shape, times, strict=True)]
+    return [Value(tuple(sizes))]
 
 
-def _constant_of_shape(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _constant_of_shape(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = _numbers(inputs[0], "a shape")
     value = node.attributes.get("value")
     numbers = None
@@ -531,7 +567,7 @@ def _constant_of_shape(node: Node, inputs: Sequence[Value], costs: Costs) -> Seq
     return [Value(shape, numbers=numbers)]
 
 
-def _range(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _range(node: Node, inputs: Values, costs: Costs) -> Values:
     start, end, step = (_numbers(value, "an end")[0] for value in inputs)
     if start == ZERO and step == ONE:
         return [Value((end,))]
@@ -539,7 +575,7 @@ def _range(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]
     return [Value((Size.of(len(range(*ends))),))]
 
 
-def _pad(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _pad(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     pads = _fixed(inputs[1], "a width")
     axes = list(range(len(shape)))
@@ -551,20 +587,20 @@ def _pad(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]: 
     return [Value(tuple(shape))]
 
 
-def _one_hot(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _one_hot(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     depth = _numbers(inputs[1], "a depth")[0]
     shape.insert(_axis(node, len(shape) + 1, -1), depth)
     return [Value(tuple(shape))]
 
 
-def _top_k(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _top_k(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     shape[_axis(node, len(shape), -1)] = _numbers(inputs[1], "a number")[0]
     return [Value(tuple(shape))] * 2
 
 
-def _conv(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
+def _conv(node: Node, inputs: Values, costs: Costs) -> Values:
     given, weights = inputs[0].shape, inputs[1].shape
     kernel = [_fixed_size(size) for size in weights[2:]]
     shape = (given[0], weights[0], *_windows(node, given[2:], kernel))
@@ -572,7 +608,7 @@ def _conv(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
     return [Value(shape)]
 
 
-def _pool(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
+def _pool(node: Node, inputs: Values, costs: Costs) -> Values:
     given, kernel = inputs[0].shape, node.attributes["kernel_shape"]
     shape = (*given[:2], *_windows(node, given[2:], kernel))
     costs.work += product(shape) * Size.of(math.prod(kernel))
@@ -580,7 +616,10 @@ def _pool(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
 
 
 def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> list[Size]:
-    """Return how many windows fit along each axis; rounding up adds at most one, and is counted always."""
+    """Return how many windows fit along each axis.
+
+    Rounding up adds at most one, and is counted always.
+    """
     if node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise _UnknownError("pads by itself")
     n = len(kernel)
@@ -589,20 +628,22 @@ def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> list[Size]:
     spread = node.attributes.get("dilations") or [1] * n
     result = []
     for i, size in enumerate(sizes):
-        room = _fixed_size(size) + pads[i] + pads[i + n] - spread[i] * (kernel[i] - 1) - 1
+        d_window = spread[i] * (kernel[i] - 1) + 1
+        room = _fixed_size(size) + pads[i] + pads[i + n] - d_window
         extra = 1 if node.attributes.get("ceil_mode") else 0
         if strides[i] < 1 or kernel[i] < 1:
             raise _UnknownError("has windows without a size")
-        result.append(Size.of(max(0, room // strides[i] + 1) + extra))
+        n_windows = max(0, room // strides[i] + 1)
+        result.append(Size.of(n_windows + extra))
     return result
 
 
-def _global_pool(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:  # noqa: ARG001 - rules share one form
+def _global_pool(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
     return [Value((*shape[:2], *(ONE for _ in shape[2:])))]
 
 
-def _recurrent(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
+def _recurrent(node: Node, inputs: Values, costs: Costs) -> Values:
     n_steps, n_batch, d_in = inputs[0].shape
     directions, d_gates, _ = inputs[1].shape
     d_hidden = inputs[2].shape[-1]
@@ -610,10 +651,11 @@ def _recurrent(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Va
         n_steps, n_batch = n_batch, n_steps
     costs.work += n_steps * n_batch * directions * d_gates * (d_in + d_hidden)
     state = Value((directions, n_batch, d_hidden))
-    return [Value((n_steps, directions, n_batch, d_hidden)), state, state][: len(node.outputs)]
+    states = Value((n_steps, directions, n_batch, d_hidden))
+    return [states, state, state][: len(node.outputs)]
 
 
-def _einsum(node: Node, inputs: Sequence[Value], costs: Costs) -> Sequence[Value]:
+def _einsum(node: Node, inputs: Values, costs: Costs) -> Values:
     text = bytes(node.attributes["equation"]).decode("ascii").replace(" ", "")
     left, is_said, right = text.partition("->")
     letters = left.split(",")

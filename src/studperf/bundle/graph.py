@@ -1,6 +1,9 @@
-"""Reads the ONNX graph of a bundle into plain values, and refuses what a bundle's graph has no need of.
+"""The reading of a bundle's ONNX graph into plain values.
 
-No control flow, no functions, no operators of other domains than ONNX's own two, no data outside of the file.
+It refuses what no bundle's graph has a need of.
+
+No control flow, no functions, no operators of other domains than ONNX's own two, no data outside of
+the file.
 """
 
 from __future__ import annotations
@@ -153,7 +156,10 @@ _MODEL = {
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor of the file: its shape, and its values where they are few and whole, so that they could be a shape."""
+    """A tensor of the file.
+
+    `values` are there if they are few and whole, so that they could be a shape.
+    """
 
     shape: tuple[int, ...]
     is_text: bool
@@ -162,7 +168,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator; of its attributes a number, a list of numbers, bytes, or a `Constant`."""
+    """One operator of the graph.
+
+    An attribute is a number, a list of numbers, bytes, or a `Constant`.
+    """
 
     kind: str
     inputs: tuple[str, ...]
@@ -170,13 +179,16 @@ class Node:
     attributes: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """For a message."""
+        """Name the operator for a message."""
         return f"{self.kind} ({next(filter(None, self.outputs), 'without output')!r})"
 
 
 @dataclass(frozen=True)
 class Input:
-    """A value given from outside, or handed out: None in a shape is a number of rows."""
+    """A value given from outside, or handed out.
+
+    None in a shape is the number of rows.
+    """
 
     name: str
     dtype: int
@@ -185,7 +197,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Graph:
-    """What a bundle's graph does; each node uses inputs, constants, and outputs of nodes before it alone."""
+    """The operators of a bundle's graph, in an order in which they can run.
+
+    Each node uses inputs, constants, and outputs of nodes before it alone.
+    """
 
     inputs: tuple[Input, ...]
     outputs: tuple[Input, ...]
@@ -227,7 +242,8 @@ def _refuse_parts(model: Mapping[str, Any], graph: Mapping[str, Any]) -> Iterato
         yield "holds sparse constants, which no bundle has"
     for opset in model["opset_import"]:
         if opset.get("domain", "") not in DOMAINS:
-            yield f"asks for operators of the domain {opset['domain'][:60]!r}; ONNX's own are taken alone"
+            domain = opset["domain"][:60]
+            yield f"asks for operators of the domain {domain!r}; ONNX's own are taken alone"
     if len(graph["node"]) > MAX_NODES:
         yield f"has {len(graph['node']):,} operators, at most {MAX_NODES:,} are taken"
 
@@ -236,11 +252,17 @@ def _refuse_nodes(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for node in nodes:
         kind = node.get("op_type", "")[:60]
         if node.get("domain", "") not in DOMAINS or node.get("overload"):
-            yield f"holds the operator {kind} of the domain {node.get('domain', '')[:60]!r}; ONNX's own are taken alone"
+            domain = node.get("domain", "")[:60]
+            yield (
+                f"holds the operator {kind} of the domain {domain!r}; ONNX's own are taken alone"
+            )
         for attribute in node["attribute"]:
             for part, what in _REFUSED_OF_ATTRIBUTE.items():
                 if attribute.get(part):
-                    yield f"holds the operator {kind} with {what}; a bundle has no such thing, nor loops or branches"
+                    yield (
+                        f"holds the operator {kind} with {what}; "
+                        "a bundle has no such thing, nor loops or branches"
+                    )
 
 
 def _read_node(node: Mapping[str, Any]) -> Node:
@@ -263,7 +285,9 @@ def _read_attribute(attribute: Mapping[str, Any], where: str) -> Any:  # noqa: A
         return _read_tensor(attribute["t"], where)
     if given:
         return attribute[given[0]]
-    return attribute[lists[0]] if lists else []
+    if lists:
+        return attribute[lists[0]]
+    return []
 
 
 def _read_tensor(tensor: Mapping[str, Any], where: str) -> Constant:
@@ -286,7 +310,10 @@ def _read_tensor(tensor: Mapping[str, Any], where: str) -> Constant:
 
 
 def _count_values(tensor: Mapping[str, Any], item_bytes: int) -> int | None:
-    """Return how many values a tensor holds; None where they are cut off, or stand in two places."""
+    """Return how many values a tensor holds.
+
+    None where they are cut off, or stand in two places.
+    """
     typed = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
     given = [len(tensor[name]) for name in typed if tensor[name]]
     if "raw_data" not in tensor:
@@ -327,7 +354,8 @@ def _check_order(
         for name in node.inputs:
             if name and name not in known:
                 raise BundleError(
-                    f"{FILE}: {node} uses {name[:60]!r} before it is made, so the graph has a circle or a gap"
+                    f"{FILE}: {node} uses {name[:60]!r} before it is made, "
+                    "so the graph has a circle or a gap"
                 )
         for name in node.outputs:
             if name and name in known:

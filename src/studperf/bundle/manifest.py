@@ -24,8 +24,8 @@ CARD = "card.md"
 CONFIG = "config.yaml"
 _MIB = 1 << 20
 FILES = {
-    WEIGHTS: 2048
-    * _MIB,  # a graph can't be larger than protobuf's 2 GiB, so larger weights could not be served either
+    # A graph can't be larger than protobuf's 2 GiB, so larger weights could not be served either.
+    WEIGHTS: 2048 * _MIB,
     GRAPH: 2048 * _MIB,
     ENCODER: 64 * _MIB,
     SCHEMA: 16 * _MIB,
@@ -33,7 +33,10 @@ FILES = {
     CARD: 4 * _MIB,
     CONFIG: 4 * _MIB,
 }
-"""Each file of a bundle beside its manifest, and the most bytes that it may have: no more, and no other."""
+"""Each file of a bundle beside its manifest, and the most bytes that it may have.
+
+No file may be larger, and there may be no other.
+"""
 _MAX_MANIFEST = 64 * 1024
 _AGAIN = "fetch the bundle again, or export the run again"
 
@@ -53,7 +56,7 @@ class FileSeal(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle holds and where it came from."""
+    """The facts and files of a bundle, as `manifest.json` holds them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -70,18 +73,19 @@ class Manifest(BaseModel):
 
 
 def seal(folder: Path, **facts: Any) -> Manifest:  # noqa: ANN401 - the fields of Manifest
-    """Hashes the files of a folder and writes its manifest."""
-    files = {
-        name: FileSeal(sha256=_sha256(folder / name), bytes=(folder / name).stat().st_size)
-        for name in FILES
-    }
+    """Hash the files of a folder, and write its manifest."""
+    files = {}
+    for name in FILES:
+        path = folder / name
+        files[name] = FileSeal(sha256=_sha256(path), bytes=path.stat().st_size)
     manifest = Manifest(format=FORMAT, files=files, **facts)
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    text = manifest.model_dump_json(indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
     return manifest
 
 
 def find_bundle(path: Path) -> Path:
-    """The bundle that a path means: itself, or that of a run folder.
+    """Return the bundle that a path means: itself, or that of a run folder.
 
     Raises:
         BundleError: there is none.
@@ -91,16 +95,14 @@ def find_bundle(path: Path) -> Path:
             return folder
     if not path.exists():
         raise BundleError(f"{path}: there is no such folder")
-    hint = (
-        f"; make one: python -m studperf.export run={path}"
-        if (path / "record.json").is_file()
-        else ""
-    )
+    hint = ""
+    if (path / "record.json").is_file():
+        hint = f"; make one: python -m studperf.export run={path}"
     raise BundleError(f"{path}: holds no bundle, there is no {MANIFEST}{hint}")
 
 
 def verify(folder: Path) -> Manifest:
-    """The manifest of a bundle, once every file was seen to be the one that was written.
+    """Return the manifest of a bundle, once every file was seen to be the one written.
 
     Sizes are looked at before a file is read, and no file is parsed but the manifest.
 
@@ -108,8 +110,13 @@ def verify(folder: Path) -> Manifest:
         BundleError: lists every changed, missing, unknown, linked or oversize file.
     """
     manifest = read_manifest(folder)
-    faults = [fault for name in FILES if (fault := _fault_of(folder / name, manifest.files[name]))]
-    surplus = sorted(path.name for path in folder.iterdir() if path.name not in {*FILES, MANIFEST})
+    faults = []
+    for name in FILES:
+        fault = _fault_of(folder / name, manifest.files[name])
+        if fault:
+            faults.append(fault)
+    present = {path.name for path in folder.iterdir()}
+    surplus = sorted(present - {*FILES, MANIFEST})
     faults += [f"{name}: is no part of a bundle; remove it, or {_AGAIN}" for name in surplus]
     if faults:
         raise BundleError(listing(f"{folder}: the bundle can't be used", faults))
@@ -117,7 +124,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone; it names the files of this format, and those only.
+    """Return the manifest alone, which must name the files of this format and no others.
 
     Raises:
         BundleError: it is missing, damaged, of another format, or names other files.
@@ -127,7 +134,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder}: holds no bundle, there is no plain file {MANIFEST} in it")
     if path.stat().st_size > _MAX_MANIFEST:
         raise BundleError(
-            f"{path}: has {path.stat().st_size} bytes, a manifest has at most {_MAX_MANIFEST}; {_AGAIN}"
+            f"{path}: has {path.stat().st_size} bytes, "
+            f"a manifest has at most {_MAX_MANIFEST}; {_AGAIN}"
         )
     raw = path.read_bytes()
     try:
@@ -140,7 +148,8 @@ def read_manifest(folder: Path) -> Manifest:
         writer = str(plain.get("studperf", "an unknown version"))[:40]
         way_out = f"read it with the studperf that wrote it ({writer}), or export the run again"
         raise BundleError(
-            f"{path}: is of format {plain.get('format')!r}, this version reads format {FORMAT}; {way_out}"
+            f"{path}: is of format {plain.get('format')!r}, "
+            f"this version reads format {FORMAT}; {way_out}"
         )
     try:
         manifest = Manifest.model_validate(plain)
@@ -155,7 +164,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; of a key that stands twice, two readers could take different values."""
+    """Return an object of JSON, if no key stands twice.
+
+    Of such a key, two readers could take different values.
+    """
     plain = dict(pairs)
     if len(plain) < len(pairs):
         raise ValueError("a key stands twice")
@@ -165,16 +177,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_other_names(path: Path, manifest: Manifest) -> None:
     faults = []
     for name in manifest.files:
-        if name not in FILES:
-            leads_away = name in {"", ".", ".."} or any(
-                mark in name for mark in ("/", "\\", ":", "\x00")
-            )
-            what = (
-                "is a path, where a plain name belongs: the manifest was tampered with"
-                if leads_away
-                else "is no file of a bundle"
-            )
-            faults.append(f"{name!r}: {what}; {_AGAIN}")
+        if name in FILES:
+            continue
+        what = "is no file of a bundle"
+        if _leads_away(name):
+            what = "is a path, where a plain name belongs: the manifest was tampered with"
+        faults.append(f"{name!r}: {what}; {_AGAIN}")
     faults += [
         f"{name}: the manifest does not name it; {_AGAIN}"
         for name in FILES
@@ -184,7 +192,15 @@ def _refuse_other_names(path: Path, manifest: Manifest) -> None:
         raise BundleError(listing(f"{path}: names other files than a bundle holds", faults))
 
 
+def _leads_away(name: str) -> bool:
+    """Return True if a file's name would be read as a path, on this system or another."""
+    if name in {"", ".", ".."}:
+        return True
+    return any(mark in name for mark in ("/", "\\", ":", "\x00"))
+
+
 def _fault_of(path: Path, expected: FileSeal) -> str | None:
+    """Return what is wrong with a file, the cheapest test first; None if it is as written."""
     if path.is_symlink():
         return f"{path.name}: is a link, a bundle holds plain files; {_AGAIN}"
     if not path.is_file():
@@ -193,14 +209,22 @@ def _fault_of(path: Path, expected: FileSeal) -> str | None:
     if size > FILES[path.name]:
         return f"{path.name}: has {size} bytes, at most {FILES[path.name]} are read; {_AGAIN}"
     if size != expected.bytes:
-        return f"{path.name}: was changed: it has {size} bytes, the manifest says {expected.bytes}; {_AGAIN}"
+        return (
+            f"{path.name}: was changed: it has {size} bytes, "
+            f"the manifest says {expected.bytes}; {_AGAIN}"
+        )
     if (sha256 := _sha256(path)) != expected.sha256:
-        return f"{path.name}: was changed: its sha256 is {sha256[:12]}..., the manifest says {expected.sha256[:12]}...; {_AGAIN}"
+        return (
+            f"{path.name}: was changed: its sha256 is {sha256[:12]}..., "
+            f"the manifest says {expected.sha256[:12]}...; {_AGAIN}"
+        )
     return None
 
 
 def read_sealed(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """A file's bytes, once they are seen to be those of the manifest: what is parsed is what was verified.
+    """Return a file's bytes, once they are seen to be those of the manifest.
+
+    So what is parsed is what was verified.
 
     Raises:
         BundleError: the file was changed since.

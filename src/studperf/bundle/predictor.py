@@ -1,4 +1,4 @@
-"""Predictions from a bundle, by onnxruntime alone."""
+"""The predictions of a bundle, by onnxruntime alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """(N,) each, in the target's unit; `low` and `high` are None when the run learnt no band. `warnings` concern the rows."""
+    """Predictions and their band, (N,) each, in the target's unit.
+
+    `low` and `high` are None when the run learnt no band. `warnings` concern the rows.
+    """
 
     predicted: NDArray[np.float64]
     low: NDArray[np.float64] | None
@@ -45,7 +48,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1) -> Bundle:
-        """Verifies a bundle and reads it.
+        """Verify a bundle, and read it.
 
         Args:
             folder: holds `manifest.json`.
@@ -60,11 +63,13 @@ class Bundle:
         return cls(folder, manifest, content.schema, content.metrics, session, content.n_at_once)
 
     def predict(self, columns: Columns) -> Prediction:
-        """Predicts raw rows, given as columns by name; columns that the model does not use are ignored with a warning.
+        """Predict raw rows, given as columns by name.
+
+        Columns that the model does not use are ignored with a warning.
 
         Raises:
-            DataError: lists every cell that the model was not made for, or every row that is so far from
-                those of training that no number comes out.
+            DataError: lists every cell that the model was not made for, or every row that is so far
+                from those of training that no number comes out.
         """
         feeds, warnings = to_feeds(columns, self.schema)
         predicted = run_graph(self.session, feeds, n_at_once=self.n_at_once)
@@ -82,7 +87,10 @@ class Bundle:
 
 
 def _check_finite(predicted: NDArray[np.float64]) -> None:
-    """Check that each row has got a number: a graph computes in single precision, which ends at 3e38."""
+    """Check that each row has got a number.
+
+    A graph computes in single precision, which ends at 3e38.
+    """
     strange = ~np.isfinite(predicted)
     if strange.any():
         rows = to_places(strange)
@@ -91,7 +99,7 @@ def _check_finite(predicted: NDArray[np.float64]) -> None:
 
 
 def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
-    """The graph, ready to run on the CPU.
+    """Return the graph, ready to run on the CPU.
 
     Raises:
         BundleError: onnxruntime does not take it.
@@ -115,10 +123,11 @@ def run_graph(
     *,
     n_at_once: int = MAX_ROWS,
 ) -> NDArray[np.float64]:
-    """(N,) the graph's output, in slices that keep memory small however many rows there are.
+    """Return the graph's output, (N,), computed in slices that keep memory small.
 
     Raises:
-        BundleError: the graph can't be computed, or gives something else than a number for each row.
+        BundleError: the graph can't be computed, or gives something else than a number for each
+            row.
     """
     n_rows = len(next(iter(feeds.values())))
     parts = []

@@ -1,4 +1,7 @@
-"""Raw cells, as a CSV or a request has them, to the arrays that a bundle's graph takes; all faults are told at once."""
+"""The reading of raw cells into the arrays that a bundle's graph takes.
+
+Cells come from a CSV or a request; all faults are told at once.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,17 @@ from studperf.errors import DataError, listing
 Cells = Sequence[Any] | NDArray[Any]
 Columns = Mapping[str, Cells]
 Feeds = dict[str, NDArray[Any]]
-_FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0, "n": 0.0, "y": 1.0}
+_FLAGS = {
+    **dict.fromkeys(("0", "false", "no", "n"), 0.0),
+    **dict.fromkeys(("1", "true", "yes", "y"), 1.0),
+}
 _N_EXAMPLES = 3
 
 
 def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
-    """The graph's inputs, (N, 1) each, and warnings: extrapolation, levels taken as another, columns that are not used.
+    """Return the graph's inputs, (N, 1) each, and warnings.
+
+    Warned of are extrapolation, levels taken as another, and columns that are not used.
 
     Rows count from 1.
 
@@ -29,8 +37,11 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         DataError: lists every column with cells that the model was not made for.
     """
     faults: list[str] = []
-    unused = [name for name in columns if name not in {c.name for c in schema.columns}]
-    warnings = [f"{', '.join(unused)}: not used by the model"] if unused else []
+    warnings: list[str] = []
+    used = {column.name for column in schema.columns}
+    unused = [name for name in columns if name not in used]
+    if unused:
+        warnings.append(f"{', '.join(unused)}: not used by the model")
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         faults.append(
@@ -45,11 +56,12 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         missing = _missing(values, schema.missing)
         if missing.any() and column.fill is None:
             faults.append(
-                f"{column.name}: {_count(missing, 'missing value')} ({to_places(missing)}), and training had none to learn from"
+                f"{column.name}: {_count(missing, 'missing value')} ({to_places(missing)}), "
+                "and training had none to learn from"
             )
-        feeds[column.name] = _READERS[column.kind](values, missing, column, faults, warnings)[
-            :, None
-        ]
+        read = _READERS[column.kind]
+        cells = read(values, missing, column, faults, warnings)
+        feeds[column.name] = cells[:, None]
     if faults:
         raise DataError(listing("These rows are not what the model was trained for", faults))
     return feeds, warnings
@@ -58,7 +70,9 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
 def with_points(
     columns: Columns, schema: Schema, decimal: str, thousands: str | None
 ) -> dict[str, Cells]:
-    """Return the columns of a file with its numbers as Python writes them; what is no text stays.
+    """Return the columns of a file with its numbers as Python writes them.
+
+    Cells that are no text stay as they are.
 
     Args:
         columns: by name, as they were written.
@@ -82,7 +96,10 @@ def with_points(
 
 
 def _with_point(cell: str, missing: tuple[str, ...], decimal: str, thousands: str | None) -> str:
-    """Return a number with a point; a cell that is written otherwise comes back as it is, marked lest it be read as one."""
+    """Return a number with a decimal point.
+
+    A cell that is written otherwise comes back as it is, marked lest it be read as a number.
+    """
     if cell in missing:
         return cell
     text = cell
@@ -97,18 +114,27 @@ def _with_point(cell: str, missing: tuple[str, ...], decimal: str, thousands: st
     if decimal != ",":
         return text
     # A point is no decimal mark here: 1.5 must not be read as one and a half.
-    return f"{cell} (a decimal comma is expected)" if "." in text else text.replace(",", ".")
+    if "." in text:
+        return f"{cell} (a decimal comma is expected)"
+    return text.replace(",", ".")
 
 
 def _missing(values: Cells, words: tuple[str, ...]) -> NDArray[np.bool_]:
-    array = values if isinstance(values, np.ndarray) else None
-    if array is not None and array.dtype.kind in "fiub":
-        return np.isnan(array) if array.dtype.kind == "f" else np.zeros(len(array), dtype=bool)
-    is_missing = [
-        v is None or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and v in words)
-        for v in values
-    ]
-    return np.asarray(is_missing, dtype=bool)
+    """Return which cells hold no value, (N,)."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        return np.isnan(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iub":
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray([_is_missing(value, words) for value in values], dtype=bool)
+
+
+def _is_missing(value: object, words: tuple[str, ...]) -> bool:
+    """Return True if a cell is empty, NaN, or a word for no value."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return math.isnan(value)
+    return isinstance(value, str) and value in words
 
 
 def _numbers(
@@ -121,8 +147,10 @@ def _numbers(
     numbers = _convert(values, missing, _number)
     strange = np.isnan(numbers) & ~missing
     if strange.any():
+        verb = "is" if strange.sum() == 1 else "are"
         faults.append(
-            f"{column.name}: {_count(strange, 'value')} that {'is' if strange.sum() == 1 else 'are'} no number: {_shown(values, strange)}"
+            f"{column.name}: {_count(strange, 'value')} that {verb} no number: "
+            f"{_shown(values, strange)}"
         )
     infinite = np.isinf(numbers)
     if infinite.any():
@@ -134,24 +162,25 @@ def _numbers(
     if outside.any() and column.range is not None:
         low, high = column.range
         faults.append(
-            f"{column.name}: {_count(outside, 'value')} outside of {low:g} to {high:g}{unit}: {_shown(values, outside)}"
+            f"{column.name}: {_count(outside, 'value')} outside of {low:g} to {high:g}{unit}: "
+            f"{_shown(values, outside)}"
         )
     beyond = _outside(numbers, column.seen)
     if beyond.any() and column.seen is not None:
         low, high = column.seen
         where = f"outside of the training range {low:g} to {high:g}{unit}"
         warnings.append(
-            f"{column.name}: {_count(beyond, 'value')} {where} ({to_places(beyond)}): predictions there are extrapolation"
+            f"{column.name}: {_count(beyond, 'value')} {where} ({to_places(beyond)}): "
+            "predictions there are extrapolation"
         )
     return numbers
 
 
 def _outside(numbers: NDArray[np.float64], ends: tuple[float, float] | None) -> NDArray[np.bool_]:
-    return (
-        np.zeros(len(numbers), dtype=bool)
-        if ends is None
-        else (numbers < ends[0]) | (numbers > ends[1])
-    )
+    if ends is None:
+        return np.zeros(len(numbers), dtype=bool)
+    low, high = ends
+    return (numbers < low) | (numbers > high)
 
 
 def _flags(
@@ -161,12 +190,10 @@ def _flags(
     faults: list[str],
     warnings: list[str],  # noqa: ARG001 - readers share one form
 ) -> NDArray[Any]:
-    flags = _convert(
-        values,
-        missing,
-        lambda value: _FLAGS.get(_text(value).strip().lower().removesuffix(".0"), math.nan),
-    )
-    strange = np.isnan(flags) & ~missing | ~np.isin(flags, (0.0, 1.0)) & ~np.isnan(flags)
+    flags = _convert(values, missing, _flag)
+    is_unread = np.isnan(flags) & ~missing
+    is_other = ~np.isin(flags, (0.0, 1.0)) & ~np.isnan(flags)
+    strange = is_unread | is_other
     if strange.any():
         faults.append(
             f"{column.name}: a flag is 0/1, true/false or yes/no, got {_shown(values, strange)}"
@@ -186,20 +213,28 @@ def _levels(
     is_whole = all(
         isinstance(value, float | np.floating) and float(value).is_integer() for value in known
     )
-    words = [
-        column.missing if gone else str(int(v)) if is_whole else _text(v)
-        for v, gone in zip(values, missing, strict=True)
-    ]
+    words = []
+    for value, is_missing in zip(values, missing, strict=True):
+        if is_missing:
+            words.append(column.missing)
+        elif is_whole:
+            words.append(str(int(value)))
+        else:
+            words.append(_text(value))
     levels = np.asarray(words, dtype=object)
-    unseen = ~np.isin(levels.astype(str), column.levels or ()) & ~missing if words else missing
+    unseen = missing
+    if words:
+        unseen = ~np.isin(levels.astype(str), column.levels or ()) & ~missing
     if unseen.any() and column.unseen is None:
         known_levels = ", ".join(column.levels or ())
         faults.append(
-            f"{column.name}: unknown level in {_count(unseen, 'row')}: {_shown(values, unseen)}; known: {known_levels}"
+            f"{column.name}: unknown level in {_count(unseen, 'row')}: "
+            f"{_shown(values, unseen)}; known: {known_levels}"
         )
     elif unseen.any():
         warnings.append(
-            f"{column.name}: unknown level in {_count(unseen, 'row')} taken as {column.unseen!r}: {_shown(values, unseen)}"
+            f"{column.name}: unknown level in {_count(unseen, 'row')} "
+            f"taken as {column.unseen!r}: {_shown(values, unseen)}"
         )
     return levels
 
@@ -212,10 +247,20 @@ def _convert(
 ) -> NDArray[np.float64]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64)
-    return np.asarray(
-        [math.nan if gone else read(value) for value, gone in zip(values, missing, strict=True)],
-        dtype=np.float64,
-    )
+    numbers = []
+    for value, is_missing in zip(values, missing, strict=True):
+        if is_missing:
+            numbers.append(math.nan)
+        else:
+            numbers.append(read(value))
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def _flag(value: object) -> float:
+    """Return 0, 1, or NaN for what is no flag."""
+    # A missing value turns a column of 0 and 1 into floats, so 1.0 is 1.
+    word = _text(value).strip().lower().removesuffix(".0")
+    return _FLAGS.get(word, math.nan)
 
 
 def _number(value: object) -> float:
@@ -231,7 +276,7 @@ def _number(value: object) -> float:
 
 
 def _float(number: float | np.number[Any]) -> float:
-    """Return the number as a float; as infinite where it is an integer beyond all floats."""
+    """Return the number as a float, infinite if it is an integer beyond all floats."""
     try:
         return float(number)
     except OverflowError:
@@ -252,11 +297,19 @@ def _count(mask: NDArray[np.bool_], noun: str) -> str:
 def to_places(mask: NDArray[np.bool_]) -> str:
     """Return the first rows of a mask in words, counted from 1."""
     index = np.flatnonzero(mask)
-    more = f" and {len(index) - _N_EXAMPLES} more" if len(index) > _N_EXAMPLES else ""
-    return f"row{'s' if len(index) > 1 else ''} {', '.join(str(i + 1) for i in index[:_N_EXAMPLES])}{more}"
+    noun = "rows" if len(index) > 1 else "row"
+    numbers = ", ".join(str(i + 1) for i in index[:_N_EXAMPLES])
+    return f"{noun} {numbers}{_more(index)}"
 
 
 def _shown(values: Cells, mask: NDArray[np.bool_]) -> str:
+    """Return the first cells of a mask with their rows, cut to what a line can hold."""
     index = np.flatnonzero(mask)
-    more = f" and {len(index) - _N_EXAMPLES} more" if len(index) > _N_EXAMPLES else ""
-    return ", ".join(f"{_text(values[i])[:40]!r} (row {i + 1})" for i in index[:_N_EXAMPLES]) + more
+    cells = [f"{_text(values[i])[:40]!r} (row {i + 1})" for i in index[:_N_EXAMPLES]]
+    return ", ".join(cells) + _more(index)
+
+
+def _more(index: NDArray[np.intp]) -> str:
+    """Return how many rows there are beyond those that are shown."""
+    n_more = len(index) - _N_EXAMPLES
+    return f" and {n_more} more" if n_more > 0 else ""

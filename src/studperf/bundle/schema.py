@@ -1,4 +1,4 @@
-"""What a bundle's model wants to be given: a column for each feature, raw, as the table had it."""
+"""The schema of a bundle: a raw column for each feature, as the table had it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ class SchemaBlock(BaseModel):
 
 
 class InputColumn(SchemaBlock):
-    """One input of the graph, named as the column is: (N, 1), double for numbers and flags, text for categories.
+    """One input of the graph, (N, 1), named as the column is.
 
-    Missing is NaN, or for text the word in `missing`. A cell that the column can't take makes the row's prediction NaN.
+    It is double for numbers and flags, text for categories.
+
+    Missing is NaN, or for text the word in `missing`. A cell that the column can't take makes the
+    row's prediction NaN.
     """
 
     name: str
@@ -30,7 +33,10 @@ class InputColumn(SchemaBlock):
     unseen: str | None = None
     """The level that others are read as; None when they are refused."""
     fill: float | str | None = None
-    """What a missing value is read as, beside the mark that it was missing; None when it is refused."""
+    """What a missing value is read as, beside the mark that it was missing.
+
+    None when it is refused.
+    """
     missing: str | None = None
 
     @model_validator(mode="after")
@@ -57,7 +63,7 @@ class InputColumn(SchemaBlock):
 
 
 class TargetColumn(SchemaBlock):
-    """What is predicted."""
+    """The column that is predicted."""
 
     column: str
     unit: str

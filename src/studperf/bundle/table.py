@@ -1,4 +1,7 @@
-"""Rows to predict, read from a file: CSV, plain or packed by gzip, or Parquet. Without pandas, as a bundle is served without it."""
+"""Rows to predict, read from a file: CSV, plain or packed by gzip, or Parquet.
+
+This is done without pandas, as a bundle is served without it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def read_table(
 
 
 def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> str:
-    """Return the delimiter by which a CSV's first line holds the most of these names; `first` where several do."""
+    """Return the delimiter by which a CSV's first line holds the most of these names.
+
+    Where several do, it is `first`.
+    """
     wanted = set(names)
     marks = dict.fromkeys([first, *DELIMITERS.values()])
 
@@ -62,14 +68,16 @@ def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> 
 
 
 def read_header(path: Path, encoding: str) -> str:
-    """Return the beginning of a CSV, plain or packed, for `find_delimiter`; empty where it can't be read, which others say."""
+    """Return the beginning of a CSV, plain or packed, for `find_delimiter`.
+
+    It is empty where the file can't be read, which others say.
+    """
     try:
         with path.open("rb") as file:
             is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         with gzip.open(path) if is_gzip else path.open("rb") as file:
-            return (
-                file.read(_HEADER_BYTES).decode(encoding, errors="replace").removeprefix("\ufeff")
-            )
+            beginning = file.read(_HEADER_BYTES)
+        return beginning.decode(encoding, errors="replace").removeprefix("\ufeff")
     except (OSError, EOFError, zlib.error, LookupError):
         return ""
 
@@ -99,12 +107,14 @@ def _read_parquet(path: Path) -> dict[str, Cells]:
     try:
         table = pq.read_table(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        lines = str(error).strip().splitlines()
+        first = lines[0] if lines else type(error).__name__
         raise DataError(f"{path}: can't be read as Parquet: {first}") from error
     columns: dict[str, Cells] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
-        is_plain = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
-        if is_plain and (pa.types.is_floating(column.type) or not column.null_count):
+        is_float = pa.types.is_floating(column.type)
+        is_full = pa.types.is_integer(column.type) and not column.null_count
+        if is_float or is_full:
             columns[name] = column.to_numpy()
         else:
             columns[name] = column.to_pylist()
@@ -114,24 +124,25 @@ def _read_parquet(path: Path) -> dict[str, Cells]:
 def _read_csv(
     path: Path, raw: bytes, names: Collection[str], encoding: str, delimiter: str | None
 ) -> dict[str, Cells]:
-    """Columns of text."""
+    """Return the columns of a CSV as text."""
     try:
         text = raw.decode(encoding).removeprefix("\ufeff")
-        mark = (
-            find_delimiter(text[:_HEADER_BYTES], names)
-            if delimiter is None
-            else as_delimiter(delimiter)
-        )
+        if delimiter is None:
+            mark = find_delimiter(text[:_HEADER_BYTES], names)
+        else:
+            mark = as_delimiter(delimiter)
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark))
     except LookupError as error:
         raise ConfigError(f"encoding={encoding}: Python knows no such encoding") from error
     except UnicodeDecodeError as error:
         if b"\0" in raw:
             raise DataError(
-                f"{path}: holds NUL bytes, so it is no text; give a CSV, packed by gzip or not, or a Parquet file"
+                f"{path}: holds NUL bytes, so it is no text; "
+                "give a CSV, packed by gzip or not, or a Parquet file"
             ) from error
         raise DataError(
-            f"{path}: is no text in {encoding}: {error}. Name its encoding, for example encoding=latin-1"
+            f"{path}: is no text in {encoding}: {error}. "
+            "Name its encoding, for example encoding=latin-1"
         ) from error
     except UnicodeError as error:  # of Python's codec `undefined`, and others that are not for text
         raise ConfigError(f"encoding={encoding}: reads no text: {error}") from error

@@ -1,8 +1,9 @@
-"""Reads protobuf's wire format, within limits and by a closed description of each message.
+"""A reader of protobuf's wire format, by a closed description of each message.
 
-An ONNX graph from elsewhere is looked through before onnxruntime sees it, on servers that have no `onnx` package. A field that the
-description does not name, a field given twice that may stand once, and bytes after the end are refused: two readers that make
-different things of one file are how a check is passed by.
+An ONNX graph from elsewhere is looked through before onnxruntime sees it, on servers that have no
+`onnx` package. A field that the description does not name, a field given twice that may stand once,
+and bytes after the end are refused: two readers that make different things of one file are how a
+check is passed by.
 """
 
 from __future__ import annotations
@@ -48,13 +49,15 @@ class Field:
 
 
 class Reader:
-    """Reads messages, and counts their fields."""
+    """A reader of messages that counts their fields."""
 
     def __init__(self) -> None:
         self.n_fields = 0
 
     def read(self, raw: memoryview, message: Mapping[int, Field]) -> dict[str, Any]:
-        """Return the values of a message by name; what is not there has no key, but for lists, which are empty.
+        """Return the values of a message by name.
+
+        What is not there has no key, but for lists, which are empty.
 
         Raises:
             BundleError: the bytes are not such a message.
@@ -67,6 +70,7 @@ class Reader:
             field = message.get(number)
             if field is None:
                 raise _broken(f"it has a field of number {number} that is not known here")
+            # Numbers of a list may stand one by one or packed; a reader must take both.
             if field.is_repeated and wire == _LENGTH and field.kind in ("int", "float", "double"):
                 part, at = self._bytes(raw, at)
                 values[field.name] += self._packed(part, field.kind)
@@ -147,7 +151,11 @@ def _slice(raw: memoryview, at: int, size: int) -> memoryview:
 
 
 def _signed(value: int) -> int:
-    return value - (1 << _N_BITS) if value >> (_N_BITS - 1) else value
+    """Return an unsigned integer of 64 bits as the signed one of the same bits."""
+    is_negative = value >> (_N_BITS - 1)
+    if is_negative:
+        return value - (1 << _N_BITS)
+    return value
 
 
 def _broken(why: str) -> BundleError:

@@ -1,1 +1,4 @@
-"""From a trained module to a bundle: `write.export_run` for a run folder, `write.write_bundle` for a module at hand."""
+"""The way from a trained module to a bundle.
+
+`write.export_run` takes a run folder, `write.write_bundle` a module at hand.
+"""

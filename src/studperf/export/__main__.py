@@ -1,4 +1,4 @@
-"""Writes the bundle of a finished run.
+"""The command that writes the bundle of a finished run.
 
 python -m studperf.export run=runs/FOLDER
 """
@@ -20,7 +20,7 @@ export=true in studperf.train does the same at the end of the run. Flags: --debu
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return
     given = read_keys(words, ["run"])

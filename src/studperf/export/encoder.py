@@ -1,4 +1,7 @@
-"""An encoder as ONNX operators: raw columns in, the model's `x_num` and `x_cat` out, in the arithmetic of `Encoder.transform`."""
+"""An encoder as ONNX operators, from raw columns to the model's inputs.
+
+The operators give `x_num` and `x_cat` in the arithmetic of `Encoder.transform`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True)
 class EncodedNames:
-    """Names of what the encoder's operators give: `x_num` (N, F) float, `x_cat` (N, C) int64, `is_strange` (N,) bool.
+    """Names of the values that the encoder's operators give.
+
+    They are `x_num` (N, F) float, `x_cat` (N, C) int64 and `is_strange` (N,) bool.
 
     A strange row has a cell that no rule of its column can read.
     """
@@ -30,7 +35,7 @@ class EncodedNames:
 
 
 def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
-    """Adds the operators that encode the schema's columns."""
+    """Add the operators that encode the schema's columns."""
     markers = {
         column.name: column.missing or "" for column in schema.columns if column.kind == "category"
     }
@@ -41,11 +46,11 @@ def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
     parts += [graph.as_float(_add_flag(graph, code, strange)) for code in encoder.flags]
     for code in encoder.filled:
         name = code.name
-        is_missing = (
-            graph.add("Equal", name, graph.constant([markers[name]], np.object_))
-            if name in markers
-            else graph.add("IsNaN", name)
-        )
+        if name in markers:
+            marker = graph.constant([markers[name]], np.object_)
+            is_missing = graph.add("Equal", name, marker)
+        else:
+            is_missing = graph.add("IsNaN", name)
         parts.append(graph.as_float(is_missing))
     codes = [_add_category(graph, code, markers[code.name], strange) for code in encoder.categories]
     if encoder.category_style == "onehot":
@@ -64,7 +69,10 @@ def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
 
 
 def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]) -> str:
-    """(N, F) doubles. Neighbours that are encoded in one way share their operators."""
+    """Add the operators for numbers, which give (N, F) doubles.
+
+    Neighbours that are encoded in one way share their operators.
+    """
     edges = [
         i
         for i in range(1, len(codes))
@@ -73,25 +81,26 @@ def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]
     parts = []
     for start, end in pairwise([0, *edges, len(codes)]):
         group = codes[start:end]
-        x = _fill(
-            graph, graph.side_by_side([code.name for code in group]), [code.fill for code in group]
-        )
-        strange.append(
-            graph.as_float(graph.add("IsNaN", graph.add("Sub", x, x)))
-        )  # missing or infinite
+        columns = graph.side_by_side([code.name for code in group])
+        x = _fill(graph, columns, [code.fill for code in group])
+        # A value minus itself is NaN where it is missing or infinite.
+        nothing = graph.add("Sub", x, x)
+        strange.append(graph.as_float(graph.add("IsNaN", nothing)))
         if group[0].quantiles is not None:
             parts.append(add_quantile_transform(graph, x, group))
         else:
-            centred = graph.add("Sub", x, graph.constant([code.mean for code in group]))
-            parts.append(graph.add("Div", centred, graph.constant([code.std for code in group])))
+            mean = graph.constant([code.mean for code in group])
+            centred = graph.add("Sub", x, mean)
+            std = graph.constant([code.std for code in group])
+            parts.append(graph.add("Div", centred, std))
     return graph.side_by_side(parts)
 
 
 def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
     flag = _fill(graph, code.name, [code.fill])
-    is_flag = graph.add(
-        "Equal", graph.add("Mul", flag, flag), flag
-    )  # 0 and 1 are their own squares
+    # 0 and 1 are their own squares.
+    square = graph.add("Mul", flag, flag)
+    is_flag = graph.add("Equal", square, flag)
     strange.append(graph.as_float(graph.add("Not", is_flag)))
     return flag
 
@@ -104,7 +113,11 @@ def _fill(graph: Graph, x: str, fills: list[float | None]) -> str:
 
 
 def _add_category(graph: Graph, code: CategoryCode, marker: str, strange: list[str]) -> str:
-    """(N, 1) int64 codes; a level that can't be read makes the row strange and counts as the first, so that the model can run."""
+    """Add the operators for a category, which give (N, 1) int64 codes.
+
+    A level that can't be read makes the row strange and counts as the first, so that the model can
+    run.
+    """
     places = {level: i for i, level in enumerate(code.levels)}
     places[marker] = _UNKNOWN if code.fill is None else places[code.fill]
     others = _UNKNOWN if code.other is None else places[code.other]
@@ -127,7 +140,7 @@ def _add_one_hot(graph: Graph, code: str, n_levels: int) -> str:
 
 
 def _add_no_columns(graph: Graph, column: str, dtype: int) -> str:
-    """(N, 0), with as many rows as the column has."""
+    """Add an empty matrix, (N, 0), with as many rows as the column has."""
     n_rows = graph.add("Shape", column, start=0, end=1)
     shape = graph.add("Concat", n_rows, graph.constant([0], np.int64), axis=0)
     return graph.add("ConstantOfShape", shape, value=helper.make_tensor("zero", dtype, [1], [0]))

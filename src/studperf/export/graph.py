@@ -1,4 +1,4 @@
-"""An ONNX graph in the making."""
+"""A builder of ONNX graphs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 @dataclass
 class Graph:
-    """Operators and constants so far. Names of inner values begin with `prefix`, which the name of no column may do."""
+    """The operators and constants of a graph so far.
+
+    Names of inner values begin with `prefix`, which no column's name does.
+    """
 
     prefix: str
     nodes: list[NodeProto] = field(default_factory=list)
@@ -25,7 +28,7 @@ class Graph:
         domain: str = "",
         **attributes: Any,  # noqa: ANN401 - ONNX's
     ) -> str:
-        """Adds an operator; returns the name of its one output."""
+        """Add an operator, and return the name of its one output."""
         output = name or f"{self.prefix}{kind}_{len(self.nodes)}"
         self.nodes.append(
             helper.make_node(kind, list(inputs), [output], domain=domain, **attributes)
@@ -33,15 +36,17 @@ class Graph:
         return output
 
     def constant(self, value: object, dtype: type[np.generic] = np.float64) -> str:
-        """Adds a constant; returns its name."""
+        """Add a constant, and return its name."""
         name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
         return name
 
     def as_float(self, value: str) -> str:
-        """float32, as models compute."""
+        """Add a cast to float32, in which models compute."""
         return self.add("Cast", value, to=TensorProto.FLOAT)
 
     def side_by_side(self, columns: list[str]) -> str:
-        """(N, 1) or (N, M) matrices as one."""
-        return columns[0] if len(columns) == 1 else self.add("Concat", *columns, axis=1)
+        """Join matrices of N rows along their columns."""
+        if len(columns) == 1:
+            return columns[0]
+        return self.add("Concat", *columns, axis=1)

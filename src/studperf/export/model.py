@@ -19,7 +19,7 @@ _ML_VERSION = 4
 
 
 def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
-    """The columns that the encoder reads, in its order, as a client must give them."""
+    """Return the columns that the encoder reads, in its order, as a client must give them."""
     codes: list[NumberCode | FlagCode | CategoryCode] = [
         *encoder.numbers,
         *encoder.flags,
@@ -67,7 +67,7 @@ def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> I
 def join(
     network: ModelProto, encoder: Encoder, schema: Schema, facts: Mapping[str, str]
 ) -> ModelProto:
-    """The encoder before the network, and NaN for rows that can't be read.
+    """Put the encoder before the network, and NaN in place of rows that can't be read.
 
     Args:
         network: as `export_network` gives it.

@@ -1,4 +1,4 @@
-"""A torch module as an ONNX graph, by torch's own exporter."""
+"""The export of a torch module to an ONNX graph, by torch's own exporter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from studperf.errors import ExportError
 from studperf.train.module import ScoreModule
 
 X_NUM, X_CAT, Y = "x_num", "x_cat", "y"
-# A number of rows that no width of a model is likely to have, so that a fixed size in the graph can't pass for it.
+# A number of rows that no width of a model is likely to have, so that a fixed size in the graph
+# can't pass for it.
 _N_ROWS = 7
 _TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 class _Network(nn.Module):
-    """The module's forward pass: standardised model, mean over members, target scaling."""
+    """The forward pass of a module: scaled model, mean over members, target's unit."""
 
     def __init__(self, module: ScoreModule) -> None:
         super().__init__()
@@ -33,10 +34,14 @@ class _Network(nn.Module):
 
 
 def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
-    """`x_num` (N, F) float and `x_cat` (N, C) int64 -> `y` (N,) float in the target's unit, for any N.
+    """Return a module as ONNX, for any number of rows.
+
+    The graph takes `x_num` (N, F) float and `x_cat` (N, C) int64, and gives `y` (N,) float in the
+    target's unit.
 
     Raises:
-        ExportError: torch can't export the model, for instance as its forward pass depends on values.
+        ExportError: torch can't export the model, for instance as its forward pass depends on
+            values.
     """
     module.cpu().eval()
     n_rows = torch.export.Dim("n_rows")
@@ -46,20 +51,23 @@ def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
     )
     try:
         with _quiet(), torch.no_grad():
-            # Strict: the other way, and the older exporter by tracing, take `len(x)` for a constant (torch 2.15).
+            # Strict: the other way, and the older exporter by tracing, take `len(x)` for a constant
+            # (torch 2.15).
             program = torch.export.export(
                 _Network(module), rows, dynamic_shapes=({0: n_rows}, {0: n_rows}), strict=True
             )
-            # Operators such as column_stack of mixed types have no translation of their own that onnxruntime takes.
+            # Operators such as column_stack of mixed types have no translation of their own that
+            # onnxruntime takes.
             program = program.run_decompositions()
             exported = torch.onnx.export(
                 program, input_names=[X_NUM, X_CAT], output_names=[Y], dynamo=True, verbose=False
             )
     except Exception as error:  # torch's exporters raise whatever they meet
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        way_out = "A forward pass must be made of tensor operators that don't depend on values"
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        what = lines[0] if lines else type(error).__name__
         raise ExportError(
-            f"{type(module.model).__name__}: torch can't export it to ONNX: {lines[0][:300]}. {way_out}."
+            f"{type(module.model).__name__}: torch can't export it to ONNX: {what[:300]}. "
+            "A forward pass must be made of tensor operators that don't depend on values."
         ) from error
     if exported is None:
         raise ExportError(f"{type(module.model).__name__}: torch's exporter gave nothing")
@@ -67,7 +75,10 @@ def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
 
 
 def _without_traces(model: ModelProto) -> ModelProto:
-    """Without the stack traces that the exporter leaves in nodes: they name the paths of the machine."""
+    """Remove the stack traces that the exporter leaves in nodes.
+
+    They name the paths of the machine.
+    """
     graph = model.graph
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
@@ -78,7 +89,10 @@ def _without_traces(model: ModelProto) -> ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of packages that are not installed and of what it optimises away; its errors stay."""
+    """Silence the exporter's notices until the block ends, but not its errors.
+
+    It tells of packages that are not installed and of what it optimises away.
+    """
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,7 @@
-"""The quantile transform as ONNX operators, which has neither a binary search nor an inverse normal distribution."""
+"""The quantile transform as ONNX operators.
+
+ONNX has neither a binary search nor an inverse normal distribution.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 from studperf.data.encode import CLIP, NumberCode
 from studperf.export.graph import Graph
 
-# Rational approximations of the normal quantile, Cephes `ndtri` (Moshier 1989), which is what scipy computes; highest power first.
-# Its third branch begins at 1e-14, beyond CLIP.
+# Rational approximations of the normal quantile, Cephes `ndtri` (Moshier 1989), which is what scipy
+# computes; highest power first. Its third branch begins at 1e-14, beyond CLIP.
 _CENTRE = (
     (
         -59.9633501014107895,
@@ -54,24 +57,25 @@ _TAIL = (
 
 
 def add_quantile_transform(graph: Graph, x: str, codes: Sequence[NumberCode]) -> str:
-    """(N, F) doubles -> (N, F) doubles, each column through its quantiles to a normal."""
+    """Add the operators that map each column, (N, F) doubles, to a normal."""
     rank = _mean_rank(graph, x, [code.quantiles or () for code in codes])
     low, high = graph.constant(CLIP), graph.constant(1 - CLIP)
     return _normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
 
 
 def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
-    """The rank of each value among its column's quantiles, interpolated; repeated quantiles share the middle of their ranks."""
+    """Return the rank of each value among its column's quantiles, interpolated.
+
+    Repeated quantiles share the middle of their ranks.
+    """
     lengths = np.array([len(knots) for knots in quantiles])
-    width = (
-        1 << int(lengths.max()).bit_length()
-    )  # a power of two above every length, for a search without ends
-    knots, ranks = np.full((len(quantiles), width), np.inf), np.ones((len(quantiles), width))
+    # A power of two above every length, for a search without ends.
+    width = 1 << int(lengths.max()).bit_length()
+    knots = np.full((len(quantiles), width), np.inf)
+    ranks = np.ones((len(quantiles), width))
     for row, column in enumerate(quantiles):
-        knots[row, : len(column)], ranks[row, : len(column)] = (
-            column,
-            np.linspace(0, 1, len(column)),
-        )
+        knots[row, : len(column)] = column
+        ranks[row, : len(column)] = np.linspace(0, 1, len(column))
     table = _Table(
         graph,
         graph.constant(knots.ravel()),
@@ -80,20 +84,20 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
     )
     last = graph.constant(lengths - 1, np.int64)
     zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
-    lowest, highest = (
-        graph.constant(knots[:, 0]),
-        graph.constant([column[-1] for column in quantiles]),
-    )
-    given, x = x, graph.add("Min", graph.add("Max", x, lowest), highest)
-    below = graph.add(
-        "Min",
-        graph.add("Max", graph.add("Sub", table.count(x, width, "LessOrEqual"), one), zero),
-        last,
-    )
+    lowest = graph.constant(knots[:, 0])
+    highest = graph.constant([column[-1] for column in quantiles])
+    given = x
+    x = graph.add("Min", graph.add("Max", x, lowest), highest)
+    n_below = table.count(x, width, "LessOrEqual")
+    below = graph.add("Max", graph.add("Sub", n_below, one), zero)
+    below = graph.add("Min", below, last)
     above = graph.add("Min", table.count(x, width, "Less"), last)
-    from_below = table.between(x, below, graph.add("Min", graph.add("Add", below, one), last))
-    from_above = table.between(x, above, graph.add("Max", graph.add("Sub", above, one), zero))
-    rank = graph.add("Mul", graph.add("Add", from_below, from_above), graph.constant(0.5))
+    after = graph.add("Min", graph.add("Add", below, one), last)
+    from_below = table.between(x, below, after)
+    before = graph.add("Max", graph.add("Sub", above, one), zero)
+    from_above = table.between(x, above, before)
+    both = graph.add("Add", from_below, from_above)
+    rank = graph.add("Mul", both, graph.constant(0.5))
     # Beyond the ends the rank is that of the end, not of the middle of quantiles that repeat there.
     rank = graph.add("Where", graph.add("Less", given, lowest), graph.constant(0.0), rank)
     return graph.add(
@@ -105,7 +109,10 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
 
 
 class _Table:
-    """Knots and ranks of all columns, flat; places are (N, F) integers, counted within a column."""
+    """The knots and ranks of all columns in two flat constants.
+
+    Places are (N, F) integers, counted within a column.
+    """
 
     def __init__(self, graph: Graph, knots: str, ranks: str, starts: np.ndarray) -> None:
         self.graph, self.knots, self.ranks = graph, knots, ranks
@@ -115,11 +122,14 @@ class _Table:
         return self.graph.add("Gather", values, self.graph.add("Add", place, self.starts))
 
     def count(self, x: str, width: int, order: str) -> str:
-        """How many knots of its column stand in this order to each value: a binary search, unrolled."""
+        """Return how many knots of its column stand in this order to each value.
+
+        It is a binary search, unrolled.
+        """
         graph = self.graph
-        count = graph.add(
-            "Sub", *2 * [graph.add("Cast", graph.add("IsNaN", x), to=7)]
-        )  # zeros of the right shape
+        # A value minus itself: zeros of the right shape.
+        whole = graph.add("Cast", graph.add("IsNaN", x), to=7)
+        count = graph.add("Sub", whole, whole)
         step = width // 2
         while step:
             further = graph.add("Add", count, graph.constant(step, np.int64))
@@ -129,7 +139,7 @@ class _Table:
         return count
 
     def between(self, x: str, place: str, neighbour: str) -> str:
-        """The rank at a place, plus the share of the way to its neighbour."""
+        """Return the rank at a place, plus the share of the way to its neighbour."""
         graph = self.graph
         knot, rank = self.at(self.knots, place), self.at(self.ranks, place)
         gap = graph.add("Sub", self.at(self.knots, neighbour), knot)

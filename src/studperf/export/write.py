@@ -1,4 +1,7 @@
-"""Writes a bundle, whole or not at all, once its graph was seen to give what torch gives."""
+"""The writing of a bundle, whole or not at all.
+
+Its graph must first give what torch gives.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,14 @@ _UNHEARD_OF = "a level that no table holds"
 
 
 def export_run(folder: Path) -> Path:
-    """The bundle of a finished run; the run's rows must still be where they were, as the graph is tried on them.
+    """Write the bundle of a finished run, and return its folder.
+
+    The run's rows must still be where they were, as the graph is tried on them.
 
     Raises:
         RunError: the folder is no finished run, or its rows are others now.
-        ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
+        ExportError: the graph does not give what torch gives, or can't be made; nothing is left
+            behind.
     """
     run = FinishedRun.load(folder)
     return write_bundle(run.module, run.encoder, run.read_scored(), run.record, folder)
@@ -52,7 +58,7 @@ def export_run(folder: Path) -> Path:
 def write_bundle(
     module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path
 ) -> Path:
-    """Writes `bundle/` into a run folder and returns it; a bundle that is there is replaced.
+    """Write `bundle/` into a run folder in place of an older one, and return its path.
 
     Args:
         module: with the best weights.
@@ -62,7 +68,8 @@ def write_bundle(
         folder: of the run.
 
     Raises:
-        ExportError: the graph does not give what torch gives, or can't be made; nothing is left behind.
+        ExportError: the graph does not give what torch gives, or can't be made; nothing is left
+            behind.
     """
     if record.judgement is None:
         raise ExportError(
@@ -77,9 +84,8 @@ def write_bundle(
         "model": record.model,
     }
     facts |= {"data_md5": data.md5 or "simulated", "target": data.target, "unit": data.unit}
-    graph = join(
-        export_network(module, encoder.features), encoder, schema, facts
-    ).SerializeToString()
+    network = export_network(module, encoder.features)
+    graph = join(network, encoder, schema, facts).SerializeToString()
     parity = check_parity(graph, module, encoder, schema, tables)
     weights = {
         name: tensor.detach().cpu().contiguous().clone()
@@ -98,7 +104,9 @@ def write_bundle(
 
 
 def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
-    """Return how many rows may go through a graph at once, once it is seen that every reader will take it.
+    """Return how many rows may go through a graph at once.
+
+    A graph that some reader would refuse is refused here.
 
     Raises:
         ExportError: it holds an operator that a bundle can't hold, or one whose cost can't be told.
@@ -108,37 +116,45 @@ def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
     except BundleError as error:
         name = type(module.model).__name__
         raise ExportError(
-            f"{name}: its graph could not be read from a bundle, which takes no operator whose cost it can't tell "
-            f"before it runs: {error}. Write the forward pass with other operators, or train with export=false."
+            f"{name}: its graph could not be read from a bundle, "
+            f"which takes no operator whose cost it can't tell before it runs: {error}. "
+            "Write the forward pass with other operators, or train with export=false."
         ) from error
 
 
 def check_parity(
     graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]
 ) -> dict[str, Any]:
-    """Holds the graph against torch on real rows, and on rows with every missing value and unknown level that has a rule.
+    """Compare the graph with torch on real rows, and on missing and unknown cells.
+
+    Every missing value and unknown level for which the encoder has a rule is tried.
 
     Raises:
-        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell where the target is large; or the
-            graph holds what no reader takes.
+        ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell
+            where the target is large; or the graph holds what no reader takes.
     """
     n_at_once = _hold_to_bounds(graph, module)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
-    expected = np.concatenate([module.predict_rows(encode_table(table, encoder)) for table in rows])
-    given = np.concatenate(
-        [
-            run_graph(session, to_feeds(_columns(table, schema), schema)[0], n_at_once=n_at_once)
-            for table in rows
-        ]
-    )
-    tolerance = max(TOLERANCE, _N_ULPS * float(np.spacing(np.float32(np.abs(expected).max()))))
+    by_torch = []
+    by_graph = []
+    for table in rows:
+        by_torch.append(module.predict_rows(encode_table(table, encoder)))
+        feeds, _ = to_feeds(_columns(table, schema), schema)
+        by_graph.append(run_graph(session, feeds, n_at_once=n_at_once))
+    expected = np.concatenate(by_torch)
+    given = np.concatenate(by_graph)
+
+    # Large targets lie further apart in float32 than any fixed tolerance.
+    spacing = float(np.spacing(np.float32(np.abs(expected).max())))
+    tolerance = max(TOLERANCE, _N_ULPS * spacing)
     difference = float(np.abs(given - expected).max())
     if not difference <= tolerance:  # NaN is no parity either
         worst = int(np.argmax(np.nan_to_num(np.abs(given - expected), nan=np.inf)))
-        what = f"row {worst + 1} of {len(given)}: {given[worst]:.8g} by the graph, {expected[worst]:.8g} by torch"
         raise ExportError(
-            f"The graph is not the model: predictions differ by up to {difference:.3g}, {tolerance:.3g} is allowed ({what})"
+            f"The graph is not the model: predictions differ by up to {difference:.3g}, "
+            f"{tolerance:.3g} is allowed (row {worst + 1} of {len(given)}: "
+            f"{given[worst]:.8g} by the graph, {expected[worst]:.8g} by torch)"
         )
     return {"n_rows": len(given), "max_difference": difference, "tolerance": tolerance}
 
@@ -148,35 +164,36 @@ def _columns(table: Table, schema: Schema) -> dict[str, Any]:
 
 
 def _edge_rows(table: Table, encoder: Encoder) -> Table:
-    """The first row again and again, each time with one cell missing or unknown, where a rule says how to read it."""
+    """Return copies of the first row, each with one cell missing or unknown.
+
+    Only cells that a rule says how to read are changed.
+    """
     frame = table.frame.iloc[:1]
     others = [code.name for code in encoder.categories if code.other is not None]
-    cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled] + [
-        (name, _UNHEARD_OF) for name in others
-    ]
-    rows = [
-        frame,
-        *(
-            frame.assign(**{name: pd.Series([value], index=frame.index, dtype=frame[name].dtype)})
-            for name, value in cells
-        ),
-    ]
+    cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled]
+    cells += [(name, _UNHEARD_OF) for name in others]
+    rows = [frame]
+    for name, value in cells:
+        cell = pd.Series([value], index=frame.index, dtype=frame[name].dtype)
+        rows.append(frame.assign(**{name: cell}))
     return Table(pd.concat(rows, ignore_index=True), table.dataset)
 
 
 def _metrics(record: RunRecord, parity: dict[str, Any]) -> bytes:
     judgement = json.loads(record.judgement.model_dump_json()) if record.judgement else {}
+    # Slices of few rows could be about persons one knows: they do not leave the run.
     judgement["slices"] = [part for part in judgement["slices"] if part["n"] >= MIN_SLICE]
-    judgement["noise_floor"], judgement["unit"], judgement["parity"] = (
-        record.data.noise_floor,
-        record.data.unit,
-        parity,
-    )
+    judgement["noise_floor"] = record.data.noise_floor
+    judgement["unit"] = record.data.unit
+    judgement["parity"] = parity
     return (json.dumps(judgement, indent=1) + "\n").encode()
 
 
 def _replace(folder: Path, contents: dict[str, bytes], record: RunRecord) -> Path:
-    """Puts a new bundle in the place of an old one; what fails on the way leaves the old one as it was."""
+    """Put a new bundle in the place of an old one.
+
+    What fails on the way leaves the old one as it was.
+    """
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a run is worth: its errors beside those of baselines on the same rows, and a verdict in words."""
+"""The judgement of one run: its errors beside the baselines' on the same rows, and a verdict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 COVERAGE = 0.9
 _MIN_SLICE = 2
-# Rows predicted at a time: 60 MB of float64. A multiple of the batches in which the module predicts, so that they are cut alike.
+# Rows predicted at a time: 60 MB of float64. A multiple of the batches in which the module
+# predicts, so that they are cut alike.
 BLOCK = 24 * 8192
 _MANY_VALUES = 1_000_000
 """Cells above which the baselines take more than a few seconds."""
@@ -45,7 +46,7 @@ _MANY_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class Reference:
-    """What later runs on the same rows need not make again.
+    """The baselines' predictions, which later runs on the same rows use again.
 
     Args:
         predictions: part -> baseline -> (N,) predictions.
@@ -65,7 +66,10 @@ def judge_run(
     reference: Reference | None = None,
     console: Console | None = None,
 ) -> Reference:
-    """Open the split to be scored, once, with the best weights; write the judgement and `predictions.parquet`.
+    """Score a run once with its best weights, and write its judgement and predictions.
+
+    This is the only place that opens the split to be scored. The judgement goes into the record,
+    the predictions into `predictions.parquet`.
 
     Args:
         module: with its best weights.
@@ -81,19 +85,25 @@ def judge_run(
     """
     scored_on = str(record.config["score_on"])
     index = vars(rows.split)
+    # A run that is scored on val never opens the test split.
     shown = ["val"] if scored_on == "val" else ["val", "test"]
     actual = {name: rows.target(index[name]) for name in shown}
     reference = reference or _refer(rows, shown, console)
     predicted = _predict_parts(module, data, shown)
+    val = None
+    if scored_on == "test":
+        val = (predicted["val"], actual["val"])
+    sliced_by = rows.dataset.of_kind("category", "flag")
     record.judgement = judge(
         scored_on=scored_on,
-        table=rows.table(index[scored_on], rows.dataset.of_kind("category", "flag")),
+        table=rows.table(index[scored_on], sliced_by),
         predicted=predicted[scored_on],
         reference=reference.predictions[scored_on],
         choice=reference.choice,
-        val=(predicted["val"], actual["val"]) if scored_on == "test" else None,
+        val=val,
         data=record.data,
     )
+
     frames = []
     for name in shown:
         columns = {
@@ -120,13 +130,16 @@ def _refer(rows: Rows, parts: Sequence[str], console: Console | None) -> Referen
 
 
 def _predict_baselines(fitted: Baselines, rows: Rows, index: np.ndarray) -> dict[str, FloatArray]:
-    """Return each baseline's predictions, block by block: a million rows need no room of their own."""
+    """Return each baseline's predictions, computed block by block to bound memory."""
     features = rows.dataset.feature_names
     blocks = []
     for start in range(0, len(index), BLOCK):
         table = rows.table(index[start : start + BLOCK], features)
         blocks.append(fitted.predict(table))
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    predicted = {}
+    for name in blocks[0]:
+        predicted[name] = np.concatenate([block[name] for block in blocks])
+    return predicted
 
 
 def _predict_parts(
@@ -146,7 +159,10 @@ def _predict_parts(
 
 
 def predict_val(module: ScoreModule, data: TableDataModule, rows: Rows, folder: Path) -> None:
-    """Writes `predictions.parquet` with the val rows alone: all that one trial of many must leave."""
+    """Write `predictions.parquet` with the val rows alone.
+
+    Nothing else is needed of a trial: only the winner of a study opens the test split.
+    """
     predicted = _predict_parts(module, data, ["val"])
     columns = {
         "row": rows.numbers(rows.split.val),
@@ -175,7 +191,8 @@ def judge(
         predicted: (N,) in the target's unit.
         reference: baseline -> (N,), `mean` among them.
         choice: the strongest baseline, chosen on the training rows, and those tied with it.
-        val: (predicted, actual) of the val rows, for the conformal width; None when they are the scored ones.
+        val: (predicted, actual) of the val rows, for the conformal width; None when they are the
+            scored ones.
         data: unit, noise floor, columns left out and leaks allowed.
     """
     actual = table.target
@@ -186,6 +203,9 @@ def judge(
         for name, values in reference.items()
     }
     skill = 1 - scores.rmse.value / others["mean"].rmse.value
+    band = None
+    if val is not None:
+        band = conformal(*val, predicted, actual)
     evidence = Evidence(
         scores=scores,
         baselines=others,
@@ -206,13 +226,14 @@ def judge(
         against=against,
         choice=_note_choice(choice),
         skill=skill,
-        conformal=None if val is None else conformal(*val, predicted, actual),
+        conformal=band,
         slices=slice_errors(table, predicted),
         verdict=give_verdict(evidence),
     )
 
 
 def _note_choice(choice: Choice) -> BaselineChoice:
+    """Return the choice of the baseline in the form that the record keeps."""
     standings = {
         name: BaselineStanding(rmse=found.rmse, behind=found.behind, is_tied=found.is_tied)
         for name, found in choice.standings.items()
@@ -221,14 +242,14 @@ def _note_choice(choice: Choice) -> BaselineChoice:
 
 
 def score(predicted: FloatArray, actual: FloatArray) -> Scores:
-    """RMSE, MAE, R2 and bias with intervals."""
+    """Return RMSE, MAE, R2 and bias with their intervals."""
     return Scores(**metrics.scores(predicted, actual))
 
 
 def conformal(
     val_predicted: FloatArray, val_actual: FloatArray, predicted: FloatArray, actual: FloatArray
 ) -> Conformal:
-    """The 90 % half-width from val, and how many of the scored rows it holds."""
+    """Return the half-width of the 90 % interval, and the share of scored rows inside it."""
     half_width = metrics.conformal_half_width(val_predicted, val_actual, coverage=COVERAGE)
     return Conformal(
         level=COVERAGE,
@@ -240,7 +261,7 @@ def conformal(
 
 
 def slice_errors(table: Table, predicted: FloatArray) -> list[Slice]:
-    """Errors by each level of each category and flag among the features."""
+    """Return the errors by each level of each category and flag among the features."""
     slices = []
     for name in table.dataset.of_kind("category", "flag"):
         values = table.frame[name]
@@ -248,11 +269,13 @@ def slice_errors(table: Table, predicted: FloatArray) -> list[Slice]:
             rows = (values == level).to_numpy()
             if rows.sum() < _MIN_SLICE:
                 continue
+            # A flag's levels are floats: 1.0 is shown as 1.
+            text = level if isinstance(level, str) else f"{level:g}"
             scores = metrics.scores(predicted[rows], table.target[rows])
             slices.append(
                 Slice(
                     column=name,
-                    level=str(level) if isinstance(level, str) else f"{level:g}",
+                    level=text,
                     n=int(rows.sum()),
                     rmse=scores["rmse"].value,
                     mae=scores["mae"],

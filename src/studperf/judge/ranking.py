@@ -1,4 +1,4 @@
-"""Several runs held against each other: which of them can be compared at all, and which differences are noise."""
+"""The ranking of several runs: which can be compared at all, and which differences are noise."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ _N_DIGITS = 8  # of a hash that is shown
 
 @dataclass(frozen=True)
 class Ground:
-    """What runs must share for their scores to be comparable: the same question, asked of the same rows.
+    """The question and the rows that runs must share for their scores to be comparable.
 
-    This is the one place that decides it: tables, pages and summaries rank, pool and call noise what has equal grounds, and nothing else.
+    This is the one place that decides it: tables, pages and summaries rank, pool and call noise
+    what has equal grounds, and nothing else.
+
+    This is the one place that decides it: tables, pages and summaries rank, pool and call noise
+    what has equal grounds, and nothing else.
 
     Args:
         target: the column that is predicted.
@@ -75,12 +79,18 @@ class Ground:
 
     @property
     def text(self) -> str:
-        """`final_score (points), 100 test rows of students.csv (md5 0123abcd)`."""
+        """Target, unit and scored rows in one line.
+
+        For example `final_score (points), 100 test rows of students.csv (md5 0123abcd)`.
+        """
         unit = f" ({self.unit})" if self.unit else ""
         return f"{self.target}{unit}, {self.n_rows:,} {self.scored_on} rows of {self.source}"
 
     def differences(self, other: Ground) -> list[str]:
-        """Return, in plain words, why runs on this ground can't be compared with runs on the other one; nothing for the same ground."""
+        """Return in plain words why runs on this ground can't be compared with the other's.
+
+        The list is empty for the same ground.
+        """
         if self == other:
             return []
         found = []
@@ -108,9 +118,14 @@ _REAL = {False: "real", True: "SIMULATED"}
 
 
 def _simulation_of(record: RunRecord) -> object:
+    """Return what the simulator was asked for; None for a real table."""
     data = record.config.get("data")
-    source = data.get("source") if isinstance(data, dict) else None
-    return source.get("simulate") if isinstance(source, dict) else None
+    if not isinstance(data, dict):
+        return None
+    source = data.get("source")
+    if not isinstance(source, dict):
+        return None
+    return source.get("simulate")
 
 
 def _source_of(record: RunRecord, asked_for: object) -> str:
@@ -118,19 +133,20 @@ def _source_of(record: RunRecord, asked_for: object) -> str:
     if not facts.is_simulated:
         name = Path(facts.path).name if facts.path else facts.name
         return f"{name} (md5 {str(facts.md5)[:_N_DIGITS]})"
-    seed = (
-        f", seed {asked_for['seed']}" if isinstance(asked_for, dict) and "seed" in asked_for else ""
-    )
+    seed = ""
+    if isinstance(asked_for, dict) and "seed" in asked_for:
+        seed = f", seed {asked_for['seed']}"
     return f"SIMULATED data ({facts.n_rows:,} rows{seed})"
 
 
 @dataclass(frozen=True)
 class Group(Generic[_Item]):
-    """What belongs to runs that can be compared with each other.
+    """Items of runs that can be compared with each other.
 
     Args:
         ground: that they share.
-        why_apart: why they can't be compared with those of the first group; empty for the first one.
+        why_apart: why they can't be compared with those of the first group; empty for the first
+            one.
         items: one for each run.
     """
 
@@ -140,14 +156,17 @@ class Group(Generic[_Item]):
 
     @property
     def heading(self) -> str:
-        """What was asked of which rows, and what keeps the group from the first one."""
+        """The group's ground, and the reasons that keep it apart from the first group."""
         if not self.why_apart:
             return self.ground.text
         return f"{self.ground.text}. Apart from the runs above: {', and '.join(self.why_apart)}"
 
 
 def group_by_ground(items: Iterable[tuple[Ground, _Item]]) -> list[Group[_Item]]:
-    """Return items in groups of equal grounds: real data before simulated, then the larger group first, then test before val."""
+    """Return items in groups of equal grounds.
+
+    Real data come before simulated, then the larger group first, then test before val.
+    """
     found: dict[Ground, list[_Item]] = {}
     for ground, item in items:
         found.setdefault(ground, []).append(item)
@@ -165,7 +184,10 @@ def group_by_ground(items: Iterable[tuple[Ground, _Item]]) -> list[Group[_Item]]
 
 @dataclass(frozen=True)
 class Standing:
-    """A run's place among those that it can be compared with. `difference` is its RMSE minus that of the best, paired."""
+    """A run's place among those that it can be compared with.
+
+    `difference` is its RMSE minus that of the best, paired; None for the best itself.
+    """
 
     folder: Path
     record: RunRecord
@@ -176,12 +198,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in folders that a user named.
+    """The runs found in folders that a user named.
 
     Args:
         runs: those whose record can be read.
         unreadable: the others, with the reason.
-        left_out: folders that hold runs too deep below what was named; those of studies, for example.
+        left_out: folders that hold runs too deep below what was named; those of studies, for
+            example.
     """
 
     runs: list[Run]
@@ -189,11 +212,12 @@ class Found:
     left_out: list[Path] = field(default_factory=list)
 
     def explain_left_out(self) -> list[str]:
-        """Return a sentence for each folder whose runs were not taken in, with the way to see them."""
+        """Return a sentence for each folder that was left out, with the way to see its runs."""
         said = []
         for folder in self.left_out:
             if folder.parent.name == STUDIES:
-                way = f"trials of a study; see them with: python -m studperf.sweeps show {folder.name}"
+                command = f"python -m studperf.sweeps show {folder.name}"
+                way = f"trials of a study; see them with: {command}"
             else:
                 way = "runs that lie deeper; name this folder to take them in"
             said.append(f"{folder}: {way}")
@@ -206,11 +230,14 @@ def find_runs(paths: Sequence[Path]) -> Found:
     Raises:
         RunError: names every path that holds no run.
     """
+    # A dict for a set in order: a run named twice is one run.
     folders: dict[Path, None] = {}
     left_out: set[Path] = set()
     faults = []
     for path in paths:
-        below = [path] if (path / RECORD).is_file() else _find_below(path)
+        below = [path]
+        if not (path / RECORD).is_file():
+            below = _find_below(path)
         deeper = {record.parents[1] for record in path.glob(f"*/*/*/{RECORD}")}
         if not below and not deeper:
             why = f"holds no run (no {RECORD} in it, or one or two levels below it)"
@@ -219,6 +246,7 @@ def find_runs(paths: Sequence[Path]) -> Found:
         left_out |= deeper
     if faults:
         raise RunError("; ".join(faults))
+
     runs: list[Run] = []
     unreadable = []
     for folder in folders:
@@ -237,12 +265,13 @@ def _find_below(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Runs ranked among those that they can be compared with, and what is left of the others.
+    """Runs ranked within their groups, beside those that have no score or can't be read.
 
     Args:
         groups: the ranked ones.
         unscored: those that have no score.
-        unreadable: those that were scored, but whose record or predictions can't be read, with the reason.
+        unreadable: those that were scored, but whose record or predictions can't be read, with the
+            reason.
     """
 
     groups: list[Group[Standing]]
@@ -251,7 +280,7 @@ class Ranking:
 
 
 def rank_apart(found: Found) -> Ranking:
-    """Rank runs, each among those on its own ground."""
+    """Rank runs, each among those that it can be compared with."""
     unscored: list[Run] = []
     unreadable = list(found.unreadable)
     scored: list[tuple[Ground, _Scored]] = []
@@ -299,7 +328,7 @@ class _Scored:
 
 
 def _rank(runs: Sequence[_Scored]) -> list[Standing]:
-    """Best first; the others are held against the best one in pairs, row by row."""
+    """Return the standings, the best first, each other one paired with the best row by row."""
     best, *others = sorted(runs, key=lambda run: run.judgement.scores.rmse.value)
     intervals = paired_differences([run.predicted for run in others], best.predicted, best.actual)
     standings = [Standing(best.folder, best.record, best.judgement, None, "best")]
@@ -310,7 +339,9 @@ def _rank(runs: Sequence[_Scored]) -> list[Standing]:
 
 
 def settings_of(record: RunRecord, common: Iterable[str]) -> str:
-    """Return the words that set a run apart from others, but for its model and seed, which are shown by themselves.
+    """Return the words that set a run apart from others, without its model and seed.
+
+    Tables show model and seed by themselves.
 
     Args:
         record: of the run.

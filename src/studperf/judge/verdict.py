@@ -1,4 +1,7 @@
-"""The verdict on a run in words: a claim is made only where the scored rows' own paired intervals bear it."""
+"""The verdict on a run in words.
+
+A claim is made only where the paired intervals over the run's own scored rows bear it.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,26 @@ from studperf.scoring import metrics
 from studperf.scoring.metrics import Interval
 
 MATCH_SHARE = 0.05
-"""Of a baseline's RMSE: a difference that is surely smaller matters to nobody, and one that may be larger is not called a match."""
+"""Share of a baseline's RMSE below which a difference matters to nobody.
+
+A difference that may be larger is not called a match.
+"""
 MIN_SKILL = 0.01
-"""Of the mean's RMSE: an improvement that is sure but smaller than this is none to speak of."""
+"""Share of the mean's RMSE by which an improvement, even a sure one, must exceed it to count."""
 _TOO_GOOD_RATIO = 0.5
 _TOO_GOOD_R2 = 0.995
 _EXACT_R2 = 0.999
 _FLOOR_CONFIDENCE = 0.995
 _MOST_ROWS = 1e9
+"""More rows than this are no advice."""
 _N_WITH_SHARE = 3
 _N_NAMED = 10
 """Columns left out that are named: the first ones with their shares."""
-"""More rows than this are no advice."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the scored rows say of a run.
+    """The scores, baselines and paired differences from which a verdict is made.
 
     Args:
         scores: the model's errors.
@@ -54,7 +60,7 @@ class Evidence:
         return self.baselines[baseline].rmse.value
 
     def far_share(self, baseline: str) -> float:
-        """Return how much worse than a baseline the model may be, as a share of the baseline's RMSE."""
+        """Return by which share of a baseline's RMSE the model may be worse than it."""
         high, rmse = self.against[baseline].high, self.rmse_of(baseline)
         if math.isnan(high):
             return math.inf
@@ -64,14 +70,17 @@ class Evidence:
 
 
 def give_verdict(evidence: Evidence) -> Verdict:
-    """Return the verdict, with what else must be said beside it: leaks allowed, columns left out."""
+    """Return the verdict, with the leaks that were allowed and the columns left out."""
     found = _find_verdict(evidence)
     asides = _tell_leaks(evidence.data) + _tell_left_out(evidence.data)
     return found.model_copy(update={"line": found.line + asides})
 
 
 def _find_verdict(evidence: Evidence) -> Verdict:
-    """Go from the claims that any baseline can refute to the one that none can bear."""
+    """Return the verdict alone.
+
+    The order of the claims matters: the first one that the evidence bears is made.
+    """
     against = evidence.against
     if suspicion := find_suspicion(evidence):
         line = f"Suspiciously good, look for a leak: {suspicion}."
@@ -100,7 +109,7 @@ def _find_verdict(evidence: Evidence) -> Verdict:
 
 
 def _is_like_the_mean(evidence: Evidence) -> bool:
-    """Whether the model is surely not better than the mean by an amount that matters."""
+    """Return True if the model is surely not better than the mean by an amount that matters."""
     against_mean = evidence.against["mean"]
     if against_mean.high < 0:
         return evidence.skill < MIN_SKILL
@@ -115,12 +124,15 @@ def _tell_like_the_mean(evidence: Evidence) -> str:
 
 
 def _tell_nothing_of_the_mean(evidence: Evidence) -> Verdict:
-    against_mean, rmse = evidence.against["mean"], evidence.rmse_of("mean")
-    low, high = 0.0 - against_mean.high / rmse, 0.0 - against_mean.low / rmse
+    against_mean = evidence.against["mean"]
+    rmse = evidence.rmse_of("mean")
+    # Subtracted from 0.0, as a negated 0.0 would be shown as -0.0 %.
+    low = 0.0 - against_mean.high / rmse
+    high = 0.0 - against_mean.low / rmse
     n_needed = count_rows_needed(against_mean, evidence.n_rows, goal=0.0)
     line = (
-        f"Can't tell from the mean: skill {evidence.skill:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}"
-        f"{_tell_rows(evidence, n_needed)}."
+        f"Can't tell from the mean: skill {evidence.skill:+.1%}, "
+        f"95 % interval {low:+.1%} to {high:+.1%}{_tell_rows(evidence, n_needed)}."
     )
     return Verdict(kind="can't tell", line=line, baseline="mean", n_rows_needed=n_needed)
 
@@ -135,7 +147,8 @@ def _tell_nothing(evidence: Evidence, furthest: str) -> Verdict:
     n_needed = max(needed, default=None)
     share = evidence.far_share(furthest)
     reach = f", up to {share:.0%} above {furthest}'s" if math.isfinite(share) else ""
-    line = f"Can't tell from {furthest}: {_gap(evidence, furthest)}{reach}{_tell_rows(evidence, n_needed)}."
+    rows = _tell_rows(evidence, n_needed)
+    line = f"Can't tell from {furthest}: {_gap(evidence, furthest)}{reach}{rows}."
     return Verdict(kind="can't tell", line=line, baseline=furthest, n_rows_needed=n_needed)
 
 
@@ -152,9 +165,13 @@ def _tell_rows(evidence: Evidence, n_needed: int | None) -> str:
 
 
 def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int | None:
-    """Return about how many rows would tell, were the difference what it is now; None where no number can be said.
+    """Return about how many rows would tell, if the difference stayed what it is now.
 
-    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or ends below `goal`.
+    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
+    ends below `goal`. None where no number can be said.
+
+    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
+    ends below `goal`.
     """
     value = difference.value
     above, below = difference.high - value, value - difference.low
@@ -162,7 +179,10 @@ def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int 
         return None
     # Each way to an answer: how far the interval reaches now, and how far it may reach then.
     ways = [(above, goal - value)]
-    ways.append((below, value) if value > 0 else (above, -value))
+    if value > 0:
+        ways.append((below, value))
+    else:
+        ways.append((above, -value))
     factors = [(now / then) ** 2 for now, then in ways if then > 0]
     if not factors:
         return None
@@ -173,14 +193,14 @@ def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int 
 
 
 def _round_up(number: float) -> int:
-    """Round up to two digits: a number that rests on an estimate shall not look exact."""
+    """Round up to two digits, so that a number that rests on an estimate does not look exact."""
     n_digits = math.floor(math.log10(number))
     step = int(10 ** max(0, n_digits - 1))
     return math.ceil(number / step) * step
 
 
 def find_suspicion(evidence: Evidence) -> str | None:
-    """Return why the scores are better than honest columns allow; None where they are not."""
+    """Return why the scores are better than honest columns allow, or None."""
     scores, data = evidence.scores, evidence.data
     n = metrics.decimals(scores.rmse.value, 3)
     if data.noise_floor is not None and _highest_believable(evidence) < data.noise_floor:
@@ -193,12 +213,18 @@ def find_suspicion(evidence: Evidence) -> str | None:
     strongest = min(evidence.baselines, key=evidence.rmse_of)
     rmse = evidence.rmse_of(strongest)
     if rmse > 0 and evidence.against[strongest].high < -_TOO_GOOD_RATIO * rmse:
-        return f"RMSE {scores.rmse.value:.{n}f} is surely less than half of {strongest}'s {rmse:.{n}f}, the smallest of the baselines"
+        return (
+            f"RMSE {scores.rmse.value:.{n}f} is surely less than half of "
+            f"{strongest}'s {rmse:.{n}f}, the smallest of the baselines"
+        )
     return None
 
 
 def _suspect_fit(evidence: Evidence) -> str | None:
-    """Return what makes an almost perfect fit suspicious; an easy table, where a baseline fits as well, is none."""
+    """Return what makes an almost perfect fit suspicious, or None.
+
+    An easy table, where a baseline fits as well, is not suspicious.
+    """
     r2 = evidence.scores.r2
     if evidence.data.allowed_leaks:
         return f"R2 {r2.value:.4f}, with a leak allowed"
@@ -213,7 +239,11 @@ def _suspect_fit(evidence: Evidence) -> str | None:
 
 
 def _highest_believable(evidence: Evidence) -> float:
-    """Return the largest RMSE that the scored rows allow: of few rows the bootstrap says too little of it."""
+    """Return the largest RMSE that the scored rows allow.
+
+    The bootstrap's interval is too narrow for few rows, so a chi-squared bound is taken where that
+    is higher.
+    """
     from scipy.special import chdtri
 
     rmse = evidence.scores.rmse
@@ -224,7 +254,8 @@ def _highest_believable(evidence: Evidence) -> float:
 def _gap(evidence: Evidence, name: str) -> str:
     """Return the paired difference to a baseline, with its interval, in the target's unit."""
     difference, unit = evidence.against[name], evidence.data.unit
-    n = metrics.decimals(max(abs(difference.low), abs(difference.high)), 3)
+    farthest = max(abs(difference.low), abs(difference.high))
+    n = metrics.decimals(farthest, 3)
     value = f"RMSE {difference.value:+.{n}f} {unit}".rstrip()
     return f"{value}, 95 % interval {difference.low:+.{n}f} to {difference.high:+.{n}f}"
 

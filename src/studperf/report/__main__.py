@@ -1,4 +1,4 @@
-"""Pages about runs, from their records alone.
+"""The command that writes pages about runs, from their records alone.
 
 python -m studperf.report run=runs/FOLDER
 python -m studperf.report runs=runs/
@@ -22,7 +22,7 @@ _KEYS = ("run", "runs", "out", "open")
 
 
 def report_run(folder: Path, out: Path | None) -> list[Path]:
-    """Writes the page and the card of one run; returns them.
+    """Write the page and the card of one run, and return their paths.
 
     Raises:
         RunError: the folder is no run.
@@ -32,14 +32,15 @@ def report_run(folder: Path, out: Path | None) -> list[Path]:
     from studperf.report.pages.run import render_run
 
     record = RunRecord.load(folder)
-    page, card = out or folder / "report.html", folder / "card.md"
+    page = out or folder / "report.html"
+    card = folder / "card.md"
     _write(page, render_run(record, folder))
     _write(card, write_card(record))
     return [page, card]
 
 
 def report_runs(folder: Path, out: Path | None) -> list[Path]:
-    """Writes the page over all runs below a folder; returns it.
+    """Write the page over all runs below a folder, and return its path.
 
     Raises:
         RunError: there is none.
@@ -62,7 +63,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     if (words := read_words(_USAGE)) is None:
         return
     given = read_keys(words, _KEYS)
@@ -74,11 +75,10 @@ def main() -> None:
     out = Path(given["out"]) if "out" in given else None
     if out is not None:
         check_output("out", out)
-    pages = (
-        report_run(Path(given["run"]), out)
-        if "run" in given
-        else report_runs(Path(given["runs"]), out)
-    )
+    if "run" in given:
+        pages = report_run(Path(given["run"]), out)
+    else:
+        pages = report_runs(Path(given["runs"]), out)
     for page in pages:
         make_console().print(f"Wrote {page}", soft_wrap=True, markup=False)
     if is_opened:

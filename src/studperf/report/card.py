@@ -1,4 +1,4 @@
-"""What must be said of a model before it is used: card in Markdown, from the record alone, no number typed."""
+"""The model card of a run, in Markdown and from its record alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Exclusion:
 
 
 def excluded_columns(record: RunRecord) -> list[Exclusion]:
-    """Every column of the dataset that is no feature."""
+    """Return every column of the dataset that is no feature, with the reason."""
     excluded = []
     for name, column in record.config["data"]["columns"].items():
         if name in record.data.features:
@@ -44,41 +44,41 @@ def excluded_columns(record: RunRecord) -> list[Exclusion]:
         kind = str(column["kind"])
         why = _WHY.get(kind, "left out by data.features")
         if column.get("why"):
-            why = (
-                f"follows from the target: {column['why']}"
-                if kind == "leak"
-                else str(column["why"])
-            )
+            why = str(column["why"])
+            if kind == "leak":
+                why = f"follows from the target: {why}"
         share = record.data.left_out_signal.get(name)
-        excluded.append(
-            Exclusion(
-                name,
-                kind,
-                why + (f"; explains {share:.0%} of the target's variance alone" if share else ""),
-            )
-        )
+        if share:
+            why += f"; explains {share:.0%} of the target's variance alone"
+        excluded.append(Exclusion(name, kind, why))
     return excluded
 
 
 def intended_use(record: RunRecord) -> list[str]:
-    """What the model is for, and what it is not for."""
+    """Return sentences on what the model is for, and what it is not for."""
     data = record.data
     target = f"{data.target} ({data.unit})" if data.unit else data.target
-    what = f"For: an estimate of {target} for one row of a table like {data.name!r}, from {len(data.features)} columns,"
-    beyond = "Not for: decisions about a person by the number alone, other populations than the table's, values outside of what training saw,"
-    return [
-        f"{what} read together with its interval by someone who can weigh it.",
-        f"{beyond} or questions of cause: a column that predicts need not be one that changes anything.",
-    ]
+    use = (
+        f"For: an estimate of {target} for one row of a table like {data.name!r}, "
+        f"from {len(data.features)} columns, "
+        "read together with its interval by someone who can weigh it."
+    )
+    misuse = (
+        "Not for: decisions about a person by the number alone, "
+        "other populations than the table's, values outside of what training saw, "
+        "or questions of cause: a column that predicts need not be one that changes anything."
+    )
+    return [use, misuse]
 
 
 def limits(record: RunRecord) -> list[str]:
-    """What the model can't do, each with the number that says so."""
+    """Return sentences on what the model can't do, each with the number that says so."""
     data, judgement, figures = record.data, record.judgement, Figures.of(record)
     said = []
     if data.is_simulated:
         said.append(
-            "The rows are SIMULATED: scores say that the machinery works, and nothing about real ones."
+            "The rows are SIMULATED: scores say that the machinery works, "
+            "and nothing about real ones."
         )
     if judgement is None:
         return [*said, "The model was not scored, so nothing is known of its errors."]
@@ -88,20 +88,23 @@ def limits(record: RunRecord) -> list[str]:
     if data.noise_floor is not None:
         floor = figures.with_unit(data.noise_floor)
         said.append(
-            f"The data hold noise that no model can predict: an RMSE below about {floor} would be a sign of a leak, not of skill."
+            "The data hold noise that no model can predict: "
+            f"an RMSE below about {floor} would be a sign of a leak, not of skill."
         )
     shown, n_hidden = published_slices(record)
     if shown:
         said.append(_compare_groups(record, shown))
     if n_hidden:
         said.append(
-            f"{n_hidden} groups of fewer than {MIN_SLICE} rows are not shown; of them nothing can be said."
+            f"{n_hidden} groups of fewer than {MIN_SLICE} rows are not shown; "
+            "of them nothing can be said."
         )
     if record.cut_short is not None:
         said.append(record.cut_short.line)
     if judgement.scored_on == "val":
         said.append(
-            "Scored on val, by which the best epoch was chosen: expect somewhat larger errors on new rows."
+            "Scored on val, by which the best epoch was chosen: "
+            "expect somewhat larger errors on new rows."
         )
     return said
 
@@ -110,34 +113,41 @@ def _tell_band(record: RunRecord) -> list[str]:
     band = record.judgement.conformal if record.judgement else None
     if band is None:
         return []
-    said = [band_line(record, band)]
-    if math.isfinite(band.half_width):
-        width = Figures.of(record).with_unit(band.half_width)
-        said.insert(
-            0, f"It can't tell two rows apart whose predictions differ by less than {width}."
-        )
-    return said
+    line = band_line(record, band)
+    if not math.isfinite(band.half_width):
+        return [line]
+    width = Figures.of(record).with_unit(band.half_width)
+    blur = f"It can't tell two rows apart whose predictions differ by less than {width}."
+    return [blur, line]
 
 
 def band_line(record: RunRecord, band: Conformal) -> str:
-    """What the band promises, by how many val rows, and how many of the scored rows it held."""
+    """Return what the conformal band promises, and how many of the scored rows it held."""
     scored_on = record.judgement.scored_on if record.judgement else "test"
     if not math.isfinite(band.half_width):
-        return f"No {band.level:.0%} interval: the {record.data.n_val} val rows are too few to promise one."
-    figures = Figures.of(record)
-    width = figures.with_unit(band.half_width)
-    line = f"{band.level * 100:.0f} % interval: prediction ± {width} (calibrated on {record.data.n_val:,} val rows); "
-    line += f"it covered {band.coverage * 100:.1f} % of {scored_on} rows."
+        return (
+            f"No {band.level:.0%} interval: "
+            f"the {record.data.n_val} val rows are too few to promise one."
+        )
+    width = Figures.of(record).with_unit(band.half_width)
+    line = (
+        f"{band.level * 100:.0f} % interval: prediction ± {width} "
+        f"(calibrated on {record.data.n_val:,} val rows); "
+        f"it covered {band.coverage * 100:.1f} % of {scored_on} rows."
+    )
     if band.likely is None:
         return line
     low, high = band.likely
     if high - low <= _CLOSE_PROMISE:
         return line
-    return f"{line} So few val rows promise only that it covers between {low * 100:.0f} and {high * 100:.0f} % of new rows."
+    return (
+        f"{line} So few val rows promise only that it covers "
+        f"between {low * 100:.0f} and {high * 100:.0f} % of new rows."
+    )
 
 
 def choice_line(choice: BaselineChoice) -> str:
-    """Which baseline is the strongest in cross-validation, and how close the others came."""
+    """Return which baseline is the strongest, and how close the others came, in a line."""
     (strongest, first), *others = choice.standings.items()
     n = decimals_for(first.rmse.value)
     parts = []
@@ -145,13 +155,16 @@ def choice_line(choice: BaselineChoice) -> str:
         part = f"{name} {number(standing.rmse.value, n)}"
         parts.append(f"{part} (within noise)" if standing.is_tied else part)
     return (
-        f"Strongest baseline by cross-validation on the training rows: {strongest}, RMSE {interval(first.rmse, n)}; "
-        f"then {', '.join(parts)}."
+        f"Strongest baseline by cross-validation on the training rows: {strongest}, "
+        f"RMSE {interval(first.rmse, n)}; then {', '.join(parts)}."
     )
 
 
 def differing_groups(record: RunRecord, groups: Sequence[Slice]) -> list[Slice]:
-    """Return the groups whose errors differ from those of all rows, surely so although many groups are looked at."""
+    """Return the groups whose errors surely differ from those of all rows.
+
+    The intervals are widened by how many groups are looked at.
+    """
     if record.judgement is None or not groups:
         return []
     overall = record.judgement.scores.mae.value
@@ -172,64 +185,71 @@ def _compare_groups(record: RunRecord, groups: Sequence[Slice]) -> str:
     differing = differing_groups(record, groups)
     if record.judgement is None or not differing:
         return f"Errors do not differ among the {len(groups)} groups by more than noise."
-    figures, overall = Figures.of(record), record.judgement.scores.mae
-    farthest = max(differing, key=lambda part: abs(part.mae.value - overall.value))
-    above = [part for part in differing if part.mae.value > overall.value]
-    shown = max(above, key=lambda part: part.mae.value) if above else farthest
-    what = "largest" if above else "smallest"
+    figures = Figures.of(record)
+    overall = record.judgement.scores.mae.value
+    above = [part for part in differing if part.mae.value > overall]
+    if above:
+        what = "largest"
+        shown = max(above, key=lambda part: part.mae.value)
+    else:
+        what = "smallest"
+        shown = max(differing, key=lambda part: abs(part.mae.value - overall))
     return (
-        f"Errors differ among groups: of those that differ beyond noise, the {what} mean absolute error is "
-        f"{figures.interval_with_unit(shown.mae)} at {shown.column} = {shown.level} (n = {shown.n}), "
-        f"where all rows have {figures.number(overall.value)}."
+        "Errors differ among groups: of those that differ beyond noise, "
+        f"the {what} mean absolute error is {figures.interval_with_unit(shown.mae)} "
+        f"at {shown.column} = {shown.level} (n = {shown.n}), "
+        f"where all rows have {figures.number(overall)}."
     )
 
 
 def published_slices(record: RunRecord) -> tuple[list[Slice], int]:
-    """Slices with enough rows to be shown, and how many others there are."""
+    """Return the slices with enough rows to be shown, and how many others there are."""
     slices = record.judgement.slices if record.judgement else []
     shown = [part for part in slices if part.n >= MIN_SLICE]
     return shown, len(slices) - len(shown)
 
 
 def predictors(record: RunRecord) -> list[tuple[str, Scores]]:
-    """The model's scores, then those of the baselines on the same rows."""
+    """Return the model's scores by name, then those of the baselines on the same rows."""
     if record.judgement is None:
         return []
-    return [
-        (record.model, record.judgement.scores),
-        *((f"{name} (baseline)", s) for name, s in record.judgement.baselines.items()),
-    ]
+    rows = [(record.model, record.judgement.scores)]
+    for name, scores in record.judgement.baselines.items():
+        rows.append((f"{name} (baseline)", scores))
+    return rows
 
 
 def n_scored(record: RunRecord) -> int:
-    """Rows of the scored split."""
-    return (
-        record.data.n_val
-        if record.judgement is not None and record.judgement.scored_on == "val"
-        else record.data.n_test
-    )
+    """Return the number of rows of the scored split."""
+    if record.judgement is not None and record.judgement.scored_on == "val":
+        return record.data.n_val
+    return record.data.n_test
 
 
 def reproduce_commands(record: RunRecord) -> list[str]:
-    """The lines that train the same model again."""
+    """Return the command lines that train the same model again."""
     words = " ".join(_quoted(word) for word in record.overrides)
     checkout = [f"git checkout {record.git.commit}"] if record.git else []
     return [*checkout, "make setup", f"python -m studperf.train {words}".rstrip()]
 
 
 def write_card(record: RunRecord) -> str:
-    """The card of a run, as Markdown."""
+    """Return the card of a run, as Markdown."""
     data, judgement = record.data, record.judgement
-    lead = (
-        judgement.verdict.line
-        if judgement
-        else f"This run is {record.status}; it was not scored. {record.error or ''}".rstrip()
+    lead = f"This run is {record.status}; it was not scored. {record.error or ''}".rstrip()
+    if judgement is not None:
+        lead = judgement.verdict.line
+    # A fence in a word of the command line would end the block of code.
+    commands = "\n".join(reproduce_commands(record)).replace("```", "'''")
+    head = (
+        f"Run `{_code(record.name)}`, {record.started[:10]}, "
+        f"{record.n_parameters:,} parameters, seed {record.seed}."
     )
     simulated = "SIMULATED data. " if data.is_simulated else ""
     parts = [
         f"# Model card: {_text(record.model)} on {_text(data.name)}",
         f"**{simulated}{_text(lead)}**",
-        f"Run `{_code(record.name)}`, {record.started[:10]}, {record.n_parameters:,} parameters, seed {record.seed}.",
+        head,
         _section("Intended use", _bullets(intended_use(record))),
         _section("Scores", _scores(record)),
         _section("Limits", _bullets(limits(record))),
@@ -237,12 +257,7 @@ def write_card(record: RunRecord) -> str:
         _section("Data", _data(record)),
         _section("Columns left out", _exclusions(record)),
         _section("Provenance", _provenance(record)),
-        _section(
-            "Train it again",
-            "```\n"
-            + "\n".join(line.replace("```", "'''") for line in reproduce_commands(record))
-            + "\n```",
-        ),
+        _section("Train it again", f"```\n{commands}\n```"),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -259,7 +274,8 @@ def _scores(record: RunRecord) -> str:
     judgement = record.judgement
     if judgement is None:
         return ""
-    show, unit = Figures.of(record), Figures.of(record).in_unit
+    show = Figures.of(record)
+    unit = show.in_unit
     header = ["", f"RMSE{unit}", f"MAE{unit}", "R2", f"bias{unit}"]
     rows = [
         [
@@ -271,12 +287,12 @@ def _scores(record: RunRecord) -> str:
         ]
         for name, s in predictors(record)
     ]
-    said = [
-        f"{n_scored(record)} {judgement.scored_on} rows, with 95 % intervals. Skill over the mean: {judgement.skill:.1%}."
-    ]
+    skill = f"Skill over the mean: {judgement.skill:.1%}."
+    caption = f"{n_scored(record)} {judgement.scored_on} rows, with 95 % intervals. {skill}"
+    parts = [_table(header, rows), caption]
     if judgement.choice is not None:
-        said.append(choice_line(judgement.choice))
-    return "\n\n".join([_table(header, rows), *said])
+        parts.append(choice_line(judgement.choice))
+    return "\n\n".join(parts)
 
 
 def _slices(record: RunRecord) -> str:
@@ -291,16 +307,20 @@ def _slices(record: RunRecord) -> str:
         ]
         for part in shown
     ]
-    return _table(["group", "n", f"MAE{show.in_unit}", f"bias{show.in_unit}"], rows) if rows else ""
+    if not rows:
+        return ""
+    return _table(["group", "n", f"MAE{show.in_unit}", f"bias{show.in_unit}"], rows)
 
 
 def _data(record: RunRecord) -> str:
     data = record.data
     source = "SIMULATED" if data.is_simulated else f"`{_code(str(data.path))}`, md5 `{data.md5}`"
+    parts = f"{data.n_train} train, {data.n_val} val, {data.n_test} test"
+    names = ", ".join(f"`{_code(name)}`" for name in data.features)
     lines = [
         f"- {_text(data.name)}: {source}",
-        f"- {data.n_rows} rows: {data.n_train} train, {data.n_val} val, {data.n_test} test; split `{data.split_sha256[:16]}`",
-        f"- {len(data.features)} columns used: {', '.join(f'`{_code(name)}`' for name in data.features)}",
+        f"- {data.n_rows} rows: {parts}; split `{data.split_sha256[:16]}`",
+        f"- {len(data.features)} columns used: {names}",
     ]
     lines += [
         f"- Allowed though it gives the target away: `{_code(name)}`, {_text(why)}"
@@ -311,15 +331,17 @@ def _data(record: RunRecord) -> str:
 
 def _exclusions(record: RunRecord) -> str:
     rows = [[e.column, e.kind, e.why] for e in excluded_columns(record)]
-    return _table(["column", "kind", "why"], rows) if rows else ""
+    if not rows:
+        return ""
+    return _table(["column", "kind", "why"], rows)
 
 
 def _provenance(record: RunRecord) -> str:
-    git = (
-        f"`{record.git.commit}`{' with changes not committed' if record.git.is_dirty else ''}"
-        if record.git
-        else "unknown"
-    )
+    git = "unknown"
+    if record.git is not None:
+        git = f"`{record.git.commit}`"
+        if record.git.is_dirty:
+            git += " with changes not committed"
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines = [
         f"- commit: {git}",
@@ -339,18 +361,22 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """As text, whatever it holds: Markdown lets HTML through, and a bar or a line's end would break a table."""
-    return (
-        re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
-        .replace("\r", " ")
-        .replace("\n", " ")
-    )
+    """Escape what Markdown would read as markup.
+
+    Markdown lets HTML through, and a bar or a line's end would break a table.
+    """
+    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
+    return escaped.replace("\r", " ").replace("\n", " ")
 
 
 def _code(text: str) -> str:
-    """Between backticks."""
+    """Return the text so that it can stand between backticks."""
     return text.replace("`", "'").replace("\n", " ").replace("\r", " ")
 
 
 def _quoted(word: str) -> str:
-    return word if re.fullmatch(r"[\w./=,:+@%-]+", word) else "'" + word.replace("'", "'\\''") + "'"
+    """Return a word as a shell reads it, quoted where it must be."""
+    if re.fullmatch(r"[\w./=,:+@%-]+", word):
+        return word
+    inner = word.replace("'", "'\\''")
+    return f"'{inner}'"

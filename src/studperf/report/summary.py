@@ -1,4 +1,4 @@
-"""Several runs in one table: what a multirun ends with."""
+"""The tables of several runs with which a multirun ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _N_NAMED = 10
 
 
 def show_summary(folder: Path, console: Console) -> None:
-    """Print the summary of the runs below a multirun's folder, and what is left to be done there."""
+    """Print the summary of the runs below a multirun's folder, and what is left to do."""
     found = find_runs([folder])
     progress = find_progress(folder)
     console.print()
@@ -42,7 +42,10 @@ def show_summary(folder: Path, console: Console) -> None:
 
 
 def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> list[Table]:
-    """Return a table for each group of runs that can be compared, with a row for each model and its settings."""
+    """Return a table for each group of runs that can be compared.
+
+    It has a row for each model and its settings.
+    """
     n_finished = sum(record.status == "finished" for _, record in runs)
     n_planned = progress.n_planned if progress is not None else None
     n_runs = len(runs) if n_planned is None else n_planned
@@ -60,46 +63,48 @@ def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> lis
 
 
 def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
-    """Its models' seeds, mean and spread of RMSE, and verdicts."""
+    """Return a group's table: runs, mean and spread of RMSE, and verdicts of each model."""
     table = Table(title=Text(title), title_justify="left")
     for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
         table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
     common = common_words(records)
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        groups.setdefault((record.model, settings_of(record, common)), []).append(record)
+        key = (record.model, settings_of(record, common))
+        groups.setdefault(key, []).append(record)
     rows = []
     for (model, settings), alike in groups.items():
         judged = [r.judgement for r in alike if r.judgement is not None]
         values = [j.scores.rmse.value for j in judged]
-        verdicts = sorted(
-            {j.verdict.kind for j in judged} | {r.status for r in alike if r.judgement is None}
-        )
-        best = (
-            f"{judged[0].best_baseline} {judged[0].baselines[judged[0].best_baseline].rmse.value:.3f}"
-            if judged
-            else "-"
-        )
+        verdicts: set[str] = {j.verdict.kind for j in judged}
+        verdicts |= {r.status for r in alike if r.judgement is None}
+        # The rows are the same in all of them, and so are the baselines.
+        best = "-"
+        if judged:
+            name = judged[0].best_baseline
+            best = f"{name} {judged[0].baselines[name].rmse.value:.3f}"
         mean = f"{np.mean(values):.3f}" if values else "-"
         spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
-        cells = (model, settings, str(len(alike)), mean, spread, best, ", ".join(verdicts))
-        rows.append((np.mean(values) if values else np.inf, cells))
+        said = ", ".join(sorted(verdicts))
+        cells = (model, settings, str(len(alike)), mean, spread, best, said)
+        place = np.mean(values) if values else np.inf
+        rows.append((place, cells))
     for _, cells in sorted(rows, key=lambda row: row[0]):
         table.add_row(*map(Text, cells))
     return table
 
 
 def _unfinished_lines(runs: Sequence[Run], progress: Progress) -> list[str]:
-    """What keeps the runs of a folder from being complete."""
+    """Return lines that name the runs that keep a folder from being complete."""
     by_status: dict[str, list[str]] = {}
     for folder, record in runs:
         if record.status != "finished":
             by_status.setdefault(record.status.capitalize(), []).append(folder.name)
     if progress.not_begun:
         by_status["Not begun"] = list(progress.not_begun)
-    return [f"{status}: {_some(names)}" for status, names in by_status.items()]
+    return [f"{status}: {_list_first(names)}" for status, names in by_status.items()]
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_first(names: Sequence[str]) -> str:
     more = f"; and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
     return "; ".join(names[:_N_NAMED]) + more

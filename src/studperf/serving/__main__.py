@@ -1,4 +1,4 @@
-"""Serves a bundle's predictions.
+"""The command that serves a bundle's predictions.
 
 python -m studperf.serving runs/FOLDER
 """
@@ -27,7 +27,7 @@ _MAX_PORT = 65535
 
 
 def main() -> None:
-    """The command.
+    """Run the command.
 
     Raises:
         ConfigError: the words were not understood.
@@ -50,12 +50,11 @@ def main() -> None:
 
 
 def serve(path: Path, *, host: str, port: int) -> None:
-    """Serves until SIGTERM or Ctrl-C; requests that were begun are answered."""
+    """Serve until SIGTERM or Ctrl-C, and answer the requests that were begun."""
     from studperf.bundle import Bundle, find_bundle
 
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(0)
-    )  # uvicorn raises it again once all is answered; to be asked to end is no fault
+    # uvicorn raises it again once all is answered; to be asked to end is no fault.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     bundle = Bundle.open(find_bundle(path))
     try:
         import uvicorn

@@ -1,4 +1,7 @@
-"""The HTTP side: POST /predict, GET /health, GET /schema. Answers are JSON; an error tells its sender what to mend and nothing of the inside."""
+"""The HTTP side of the server: POST /predict, GET /health, GET /schema.
+
+Answers are JSON. An error tells its sender what to mend and nothing of the inside.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,15 @@ _log = logging.getLogger("studperf.serving")
 
 
 def create_app(predictor: Predictor) -> Starlette:
-    """The ASGI application of a bundle that is loaded already, so that a server that answers is one that can predict."""
+    """Return the ASGI application of a bundle.
+
+    The bundle is loaded already, so that a server that answers is one that can predict.
+    """
     workload = Workload()
 
     async def predict(request: Request) -> Response:
-        if (
-            request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            != "application/json"
-        ):
+        content_type, _, _ = request.headers.get("content-type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
             return _error(415, "send JSON, with the header content-type: application/json")
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             return _error(415, "send the JSON as it is, without content-encoding")
@@ -71,7 +75,7 @@ def create_app(predictor: Predictor) -> Starlette:
 
 
 async def _read(request: Request, count_bytes: Callable[[int], None]) -> bytes:
-    """The body, as long as it keeps to size and time."""
+    """Return the body, as long as it keeps to size and time."""
     told = request.headers.get("content-length", "0")
     if told.isdecimal() and int(told) > MAX_BYTES:
         raise HTTPException(413)

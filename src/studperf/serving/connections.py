@@ -1,4 +1,7 @@
-"""Time limits of a connection, and room for new ones; uvicorn limits the pause between two requests alone."""
+"""Time limits of a connection, and room for new ones.
+
+uvicorn itself limits the pause between two requests alone.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class TimedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take what has arrived; a request that begins has a limit of its own."""
+        """Take what has arrived, and give a request that begins a limit of its own."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
@@ -63,7 +66,10 @@ class TimedProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; a request that it breaks off gets this answer and no second one."""
+        """Answer what is no HTTP, once for each request.
+
+        A request that it breaks off gets this answer and no second one.
+        """
         if self._is_busy:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -74,14 +80,13 @@ class TimedProtocol(H11Protocol):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether a whole request is there that has not been answered."""
+        """True while a whole request is there that has not been answered."""
         return self._is_busy and not self.cycle.more_body
 
     @property
     def _is_busy(self) -> bool:
-        cycle: RequestResponseCycle | None = (
-            self.cycle
-        )  # uvicorn's type leaves out that it begins as None
+        # uvicorn's type leaves out that it begins as None.
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _limit(self, seconds: float) -> None:

@@ -1,4 +1,7 @@
-"""Exit code 0 if the server on this machine answers: for a container's health check, where there is no curl."""
+"""The health check of a container, where there is no curl.
+
+Exit code 0 if the server on this machine answers.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _OK = 200
 
 
 def is_healthy(port: int) -> bool:
-    """Whether GET /health is answered with 200."""
+    """Return True if GET /health is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/health")

@@ -1,4 +1,7 @@
-"""What may be asked of a bundle, as JSON, and what it answers; the shape of a row is made from the bundle's schema."""
+"""Requests to a bundle, as JSON, and their answers.
+
+The shape of a row is made from the bundle's schema.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,17 @@ _Whole = Annotated[StrictInt, Field(ge=-_LARGEST, le=_LARGEST)]
 
 
 class RequestError(DataError):
-    """A request that can't be answered; `faults` says where and why, in words for its sender."""
+    """A request that can't be answered.
+
+    `faults` says where and why, in words for its sender.
+    """
 
     def __init__(self, faults: list[str]) -> None:
         shown = faults[:_MAX_FAULTS]
         more = len(faults) - len(shown)
-        self.faults = [*shown, *([f"and {more} more"] if more else [])]
+        self.faults = list(shown)
+        if more:
+            self.faults.append(f"and {more} more")
         super().__init__("; ".join(self.faults))
 
 
@@ -47,14 +55,14 @@ class _Row(BaseModel):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A bundle behind a strict door."""
+    """A bundle that answers only requests of the right form."""
 
     bundle: Bundle
     request: type[BaseModel]
 
     @classmethod
     def of(cls, bundle: Bundle) -> Predictor:
-        """The door that the bundle's schema describes."""
+        """Make the form of requests from the bundle's schema."""
         fields: dict[str, Any] = {
             f"c{i}": _field(column) for i, column in enumerate(bundle.schema.columns)
         }
@@ -65,7 +73,7 @@ class Predictor:
         )
 
     def answer(self, body: bytes) -> dict[str, Any]:
-        """Predictions for a request.
+        """Return the predictions for a request.
 
         Args:
             body: `{"rows": [{column: value, ...}, ...]}`.
@@ -78,7 +86,7 @@ class Predictor:
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestError(
-                [f"{place}: {what}" for place, what in dict(map(_told, faults)).items()]
+                [f"{place}: {what}" for place, what in dict(map(_describe_fault, faults)).items()]
             ) from error
         names = [column.name for column in self.bundle.schema.columns]
         try:
@@ -87,12 +95,9 @@ class Predictor:
             raise RequestError(
                 [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
             ) from error
-        band = (
-            ()
-            if prediction.low is None or prediction.high is None
-            else (("low", prediction.low), ("high", prediction.high))
-        )
-        columns = (("predicted", prediction.predicted), *band)
+        columns = [("predicted", prediction.predicted)]
+        if prediction.low is not None and prediction.high is not None:
+            columns += [("low", prediction.low), ("high", prediction.high)]
         return {
             "target": self.bundle.schema.target.column,
             "unit": self.bundle.schema.target.unit,
@@ -105,7 +110,7 @@ class Predictor:
         }
 
     def describe(self) -> dict[str, Any]:
-        """The bundle's schema, and which model answers."""
+        """Return the bundle's schema, and which model answers."""
         manifest = self.bundle.manifest
         model = {
             "run": manifest.run,
@@ -128,7 +133,8 @@ def _field(column: InputColumn) -> tuple[Any, Any]:
         "category": Annotated[StrictStr, Field(max_length=_MAX_TEXT)],
     }
     kind = kinds[column.kind]
-    # Columns may be called anything, so that their names are aliases: a field can't be named model_config, nor begin with an underscore.
+    # Columns may be called anything, so that their names are aliases: a field can't be named
+    # model_config, nor begin with an underscore.
     if column.fill is None:
         return (kind, Field(alias=column.name))
     return (kind | None, Field(default=None, alias=column.name))
@@ -151,10 +157,14 @@ _BRANCHES = ("int", "constrained-int", "float", "bool", "literal[0,1]", "constra
 """What pydantic adds to the place of a value that could be of several types."""
 
 
-def _told(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDetails
-    """Its place and what is wrong there; a value that could be of two types has a fault for each, of which the last one says it all."""
+def _describe_fault(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's ErrorDetails
+    """Return the place of a fault, and what is wrong there.
+
+    A value that could be of two types has a fault for each, of which the last one says it all.
+    """
     place = [part for part in fault["loc"] if part not in _BRANCHES]
     where = ".".join(str(part)[:60] for part in place) or "the body"
     if fault["type"] == "json_invalid" and "number out of range" in fault["msg"]:
         return where, "holds a number of thousands of digits"
-    return where, _WORDS.get(fault["type"]) or fault["msg"][:1].lower() + fault["msg"][1:]
+    message = fault["msg"]
+    return where, _WORDS.get(fault["type"]) or message[:1].lower() + message[1:]

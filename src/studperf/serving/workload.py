@@ -1,4 +1,4 @@
-"""How much a server does at once: requests that wait or are computed, and bytes of bodies held."""
+"""The limits of a server's work: requests that wait or are computed, and bytes held."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _T = TypeVar("_T")
 
 
 class BusyError(Exception):
-    """The server does as much as it can; the same request may be answered a little later."""
+    """A refusal of a server that does as much as it can.
+
+    The same request may be answered a little later.
+    """
 
 
 class Workload:

@@ -1,4 +1,4 @@
-"""The change in words and tables, for the terminal and as Markdown for a pull request."""
+"""The page about a change of a table, for the terminal and for a pull request."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def describe_change(old: Version, new: Version, dataset: Dataset) -> tuple[str, 
 def _find_obstacle(
     faults_old: list[Finding], faults_new: list[Finding], *, is_whole: bool
 ) -> str | None:
-    """Return why no baseline can be trained on the versions; None if nothing is in the way."""
+    """Return why no baseline can be trained on the versions, or None."""
     for name, faults in (("old", faults_old), ("new", faults_new)):
         for fault in faults:
             if fault.level == "error" and not fault.what.startswith(_HARMLESS):
@@ -201,7 +201,7 @@ def _drift_row(drift: Drift) -> list[str]:
 
 
 def _p(p: float | None) -> str:
-    """Return a p as it is shown; of very small ones only that they are."""
+    """Return a p-value as it is shown, a very small one as a bound."""
     if p is None:
         return ""
     if p >= _SMALLEST_P:
@@ -311,7 +311,7 @@ def _plain(text: str) -> str:
 
 
 def write(folder: Path, text: str) -> Path:
-    """Write `changes.md`; return its path."""
+    """Write `changes.md`, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "changes.md"
     path.write_text(text, encoding="utf-8")

@@ -19,7 +19,10 @@ _SHORT = {"no better than the mean": "like the mean"}
 
 
 def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> str:
-    """The runs, best first, with intervals, the difference to the best, and the verdict against the baselines."""
+    """Return the table of ranked runs, the best first.
+
+    It shows intervals, the difference to the best, and the verdict against the baselines.
+    """
     show = Figures.of(standings[0].record)
     scale = _bar_scale(standings)
     first = standings[0].judgement
@@ -50,7 +53,8 @@ def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> s
         for i, (s, line) in enumerate(zip(standings, lines, strict=True), start=1)
     )
     said = (
-        f"{n_scored(standings[0].record):,} {first.scored_on} rows. A run is tied with the best when the 95 % interval of the difference, "
+        f"{n_scored(standings[0].record):,} {first.scored_on} rows. "
+        "A run is tied with the best when the 95 % interval of the difference, "
         f"paired row by row, holds 0. The mark in the bars is {first.best_baseline}, "
         f"{show.number(reference, more=1)}."
     )
@@ -59,7 +63,10 @@ def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> s
 
 
 def _bar_scale(standings: list[Standing]) -> Scale:
-    """Twice the best run's interval: there the contest is; what lies beyond is drawn at the edge."""
+    """Return the scale of the bars, twice as wide as the best run's interval.
+
+    The contest is there; what lies beyond is drawn at the edge.
+    """
     best = standings[0].judgement.scores.rmse
     width = max(best.high - best.low, 1e-9)
     return Scale(best.low - 0.1 * width, best.high + 1.2 * width, 4, 140)
@@ -70,11 +77,9 @@ def _row(
 ) -> str:
     record, scores = s.record, s.judgement.scores
     tie, tone = _TIES[s.place]
-    difference = (
-        ""
-        if s.difference is None
-        else f'<td class="n" data-v="{s.difference.value}">{_difference(s, show)}</td>'
-    )
+    difference = '<td class="n" data-v="0"></td>'
+    if s.difference is not None:
+        difference = f'<td class="n" data-v="{s.difference.value}">{_difference(s, show)}</td>'
     verdict = s.judgement.verdict.kind
     between = f'<span class="range small">{show.number(scores.rmse.low)} to {show.number(scores.rmse.high)}</span>'
     words = " ".join([line.name, record.model, verdict, tie, *record.overrides]).lower()
@@ -83,7 +88,7 @@ def _row(
         f'<th scope="row" data-v="{esc(line.name)}">{_run_cell(s, line, folder)}</th>',
         f'<td class="n" data-v="{scores.rmse.value}">{show.number(scores.rmse.value, more=1)}</td>',
         f'<td data-v="{scores.rmse.low}">{score_bar(scores.rmse, scale, reference, line.colour)}{between}</td>',
-        difference or '<td class="n" data-v="0"></td>',
+        difference,
         f'<td><span class="pill {tone}">{esc(tie)}</span></td>',
         f'<td class="n" data-v="{scores.mae.value}">{show.number(scores.mae.value, more=1)}</td>',
         f'<td class="n" data-v="{scores.r2.value}">{number(scores.r2.value, 3)}</td>',
@@ -100,11 +105,15 @@ def _difference(s: Standing, show: Figures) -> str:
         return ""
     d = s.difference
     signed = f"{d.value:+,.{show.decimals + 1}f}"
-    return f'{signed}<br><span class="range small">{d.low:+,.{show.decimals + 1}f} to {d.high:+,.{show.decimals + 1}f}</span>'
+    ends = f"{d.low:+,.{show.decimals + 1}f} to {d.high:+,.{show.decimals + 1}f}"
+    return f'{signed}<br><span class="range small">{ends}</span>'
 
 
 def _run_cell(s: Standing, line: Line, folder: Path) -> str:
-    """Model and what was set on the command line, then the name, with a link to the run's own page where there is one."""
+    """Return the cell with a run's model, settings and name.
+
+    The name links to the run's own page where there is one.
+    """
     page, name = s.folder / "report.html", esc(line.name)
     if page.is_file() and page.is_relative_to(folder):
         name = f'<a href="{esc(page.relative_to(folder).as_posix())}">{name}</a>'
@@ -115,29 +124,31 @@ def _run_cell(s: Standing, line: Line, folder: Path) -> str:
     ]
     simulated = ' <span class="pill warn">SIMULATED</span>' if s.record.data.is_simulated else ""
     said = f' <span class="words">{esc(" ".join(words))}</span>' if words else ""
-    return f'<span class="model"><span class="swatch m{line.colour}"></span>{esc(s.record.model)}</span>{said}{simulated}<span class="name" title="{esc(line.name)}">{name}</span>'
+    swatch = f'<span class="swatch m{line.colour}"></span>'
+    return (
+        f'<span class="model">{swatch}{esc(s.record.model)}</span>{said}{simulated}'
+        f'<span class="name" title="{esc(line.name)}">{name}</span>'
+    )
 
 
 def by_model(standings: list[Standing], lines: list[Line]) -> str:
-    """Mean and spread of each model's runs, where a model has several."""
+    """Return the mean and spread of each model's runs, if a model has several."""
     groups: dict[str, list[float]] = {}
     for s in standings:
         groups.setdefault(s.record.model, []).append(s.judgement.scores.rmse.value)
     if max(map(len, groups.values())) < 2:  # noqa: PLR2004 - nothing to spread
         return ""
-    show, colours = (
-        Figures.of(standings[0].record),
-        {line.record.model: line.colour for line in lines},
-    )
-    rows = [
-        [
-            f'<span class="swatch m{colours[model]}"></span>{esc(model)}',
-            str(len(values)),
-            *(show.number(v, more=1) for v in (min(values), float(np.mean(values)))),
-            show.number(float(np.std(values, ddof=1)), more=1) if len(values) > 1 else "",
-        ]
-        for model, values in sorted(groups.items(), key=lambda pair: np.mean(pair[1]))
-    ]
+    show = Figures.of(standings[0].record)
+    colours = {line.record.model: line.colour for line in lines}
+    rows = []
+    for model, values in sorted(groups.items(), key=lambda pair: np.mean(pair[1])):
+        name = f'<span class="swatch m{colours[model]}"></span>{esc(model)}'
+        best = show.number(min(values), more=1)
+        mean = show.number(float(np.mean(values)), more=1)
+        spread = ""
+        if len(values) > 1:
+            spread = show.number(float(np.std(values, ddof=1)), more=1)
+        rows.append([name, str(len(values)), best, mean, spread])
     caption = f"RMSE{show.in_unit} by model, over all its runs and settings"
     return card(
         "<h3>By model</h3>",

@@ -34,7 +34,10 @@ _STATUS_TONES = {"running": "level", "interrupted": "warn", "failed": "bad", "fi
 
 
 def render_run(record: RunRecord, folder: Path) -> str:
-    """One self-contained page; a run that was not judged gets one that says why, with what is known."""
+    """Return one self-contained page about a run.
+
+    The page of a run that was not judged says why, with what is known.
+    """
     predictions = _predictions(record, folder)
     sections = [
         ("scores", "Scores", _scores(record)),
@@ -45,7 +48,11 @@ def render_run(record: RunRecord, folder: Path) -> str:
         ("data", "Data", _data(record, folder)),
         ("provenance", "Provenance", _provenance(record)),
     ]
-    footer = f"Written by studperf {esc(record.versions.get('studperf', ''))} from record.json; every number on this page is read from it."
+    version = esc(record.versions.get("studperf", ""))
+    footer = (
+        f"Written by studperf {version} from record.json; "
+        "every number on this page is read from it."
+    )
     return render_page(
         f"{record.model} on {record.data.name}: {record.name}",
         _masthead(record),
@@ -55,12 +62,13 @@ def render_run(record: RunRecord, folder: Path) -> str:
 
 
 def verdict_banner(record: RunRecord) -> str:
-    """The verdict, or why there is none."""
+    """Return the verdict as a banner, or why there is none."""
     if record.judgement is None:
         return _unfinished(record)
-    kind, line = record.judgement.verdict.kind, record.judgement.verdict.line
-    head, _, rest = line.partition(":")
-    return f'<p class="banner {TONES[kind]}"><strong>{esc(head)}</strong>{esc(f": {rest.strip()}" if rest else "")}</p>'
+    verdict = record.judgement.verdict
+    head, _, rest = verdict.line.partition(":")
+    more = f": {rest.strip()}" if rest else ""
+    return f'<p class="banner {TONES[verdict.kind]}"><strong>{esc(head)}</strong>{esc(more)}</p>'
 
 
 def _unfinished(record: RunRecord) -> str:
@@ -70,9 +78,14 @@ def _unfinished(record: RunRecord) -> str:
         "failed": "Failed before it was scored.",
         "finished": "Finished without being scored.",
     }[record.status]
-    reason = f" {esc(record.error)}." if record.error and record.status == "failed" else ""
-    way_out = f" {len(record.history)} epochs are on disk; it goes on with <code>python -m studperf.train resume=…/{esc(record.name)}</code>."
-    return f'<p class="banner {_STATUS_TONES[record.status]}"><strong>{esc(what)}</strong>{reason}{way_out}</p>'
+    reason = ""
+    if record.error and record.status == "failed":
+        reason = f" {esc(record.error)}."
+    command = f"python -m studperf.train resume=…/{esc(record.name)}"
+    return (
+        f'<p class="banner {_STATUS_TONES[record.status]}"><strong>{esc(what)}</strong>{reason}'
+        f" {len(record.history)} epochs are on disk; it goes on with <code>{command}</code>.</p>"
+    )
 
 
 def _masthead(record: RunRecord) -> str:
@@ -84,14 +97,16 @@ def _masthead(record: RunRecord) -> str:
         f"seed {record.seed}",
         f"{len(data.features)} columns",
     ]
-    simulated = (
-        '<p class="banner warn"><strong>SIMULATED data</strong>: its scores say nothing about real rows.</p>'
-        if data.is_simulated
-        else ""
-    )
+    simulated = ""
+    if data.is_simulated:
+        simulated = (
+            '<p class="banner warn"><strong>SIMULATED data</strong>: '
+            "its scores say nothing about real rows.</p>"
+        )
     spans = "".join(f"<span>{esc(part)}</span>" for part in meta)
+    task = f"<small>predicts {esc(data.target)} of {esc(data.name)}</small>"
     return (
-        f'<p class="eyebrow">Run report</p><h1>{esc(record.model)} <small>predicts {esc(data.target)} of {esc(data.name)}</small></h1>'
+        f'<p class="eyebrow">Run report</p><h1>{esc(record.model)} {task}</h1>'
         f'<p class="meta">{spans}</p>{verdict_banner(record)}{simulated}'
     )
 
@@ -122,27 +137,28 @@ def _scores(record: RunRecord) -> str:
         for name, value, small, more in tiles
     )
     header = ["predictor", "RMSE", "MAE", "R²", "bias"]
-    rows = [
-        [
-            _named(name),
-            *(
-                _cell(value, decimals)
-                for value, decimals in zip(
-                    _four(s), [show.decimals] * 2 + [3, show.decimals], strict=True
-                )
-            ),
+    rows = []
+    for name, of_predictor in cards.predictors(record):
+        cells = [
+            _cell(of_predictor.rmse, show.decimals),
+            _cell(of_predictor.mae, show.decimals),
+            _cell(of_predictor.r2, 3),
+            _cell(of_predictor.bias, show.decimals),
         ]
-        for name, s in cards.predictors(record)
-    ]
+        rows.append([_named(name), *cells])
     in_unit = f", in {unit}" if unit else ""
     caption = f"{cards.n_scored(record):,} {judgement.scored_on} rows{in_unit}; with 95 % intervals"
-    baselines = f"Baselines learn from the same training rows. The verdict rests on the paired differences to them. {_chosen(judgement)}"
+    baselines = (
+        "Baselines learn from the same training rows. "
+        f"The verdict rests on the paired differences to them. {_chosen(judgement)}"
+    )
     chart = figure("Against the baselines", baselines, charts.score_chart(record))
-    return f'<dl class="tiles">{shown}</dl><div class="two lean">{chart}{card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))}</div>'
+    numbers = card(table(header, rows, caption=caption, numbers=range(1, 5), lead=True))
+    return f'<dl class="tiles">{shown}</dl><div class="two lean">{chart}{numbers}</div>'
 
 
 def _chosen(judgement: Judgement) -> str:
-    """How the best baseline was chosen."""
+    """Return how the best baseline was chosen."""
     if judgement.choice is None:
         return f"The best of them, {judgement.best_baseline}, was chosen on val."
     return cards.choice_line(judgement.choice)
@@ -153,16 +169,13 @@ def _named(predictor: str) -> str:
     return f"{esc(name)}{'<br><span class=range>baseline</span>' if baseline else ''}"
 
 
-def _four(scores: Any) -> list[Interval]:  # noqa: ANN401 - Scores
-    return [scores.rmse, scores.mae, scores.r2, scores.bias]
-
-
 def _between(value: Interval, decimals: int) -> str:
     return f"95 %: {number(value.low, decimals)} to {number(value.high, decimals)}"
 
 
 def _cell(value: Interval, decimals: int) -> str:
-    return f'{number(value.value, decimals)}<br><span class="range">{number(value.low, decimals)} to {number(value.high, decimals)}</span>'
+    ends = f"{number(value.low, decimals)} to {number(value.high, decimals)}"
+    return f'{number(value.value, decimals)}<br><span class="range">{ends}</span>'
 
 
 def _line(value: Interval, decimals: int) -> str:
@@ -179,21 +192,22 @@ def _promised(band: Conformal) -> str:
 def _training(record: RunRecord, predictions: pd.DataFrame | None) -> str:
     if not record.history:
         return card("<p>No epoch had ended when this was written.</p>")
-    n_epochs, stopped = (
-        len(record.history),
-        " Early stopping ended it." if record.is_stopped_early else "",
+    seconds = float(record.history[-1]["seconds"])
+    said = [f"{len(record.history)} epochs in {seconds:.1f} s."]
+    if record.is_stopped_early:
+        said.append("Early stopping ended it.")
+    if record.best_epoch is not None:
+        said.append(f"The weights of epoch {record.best_epoch + 1} were kept.")
+    said += [f"Went on after epoch {epoch}." for epoch in record.resumed_at]
+    if record.cut_short is not None:
+        said.append(record.cut_short.line)
+    about_loss = (
+        "The training loss is a mean over the epoch's steps, dropout included; "
+        "val is taken at its end."
     )
-    best = (
-        ""
-        if record.best_epoch is None
-        else f" The weights of epoch {record.best_epoch + 1} were kept."
-    )
-    resumed = "".join(f" Went on after epoch {epoch}." for epoch in record.resumed_at)
-    cut = "" if record.cut_short is None else f" {record.cut_short.line}"
-    said = f"{n_epochs} epochs in {float(record.history[-1]['seconds']):.1f} s.{stopped}{best}{resumed}{cut}"
-    first = figure("Learning curve", said, charts.learning_chart(record, predictions))
-    about_loss = "The training loss is a mean over the epoch's steps, dropout included; val is taken at its end."
-    return f'<div class="two">{first}{figure("Loss", about_loss, charts.loss_chart(record))}</div>'
+    curve = figure("Learning curve", " ".join(said), charts.learning_chart(record, predictions))
+    loss = figure("Loss", about_loss, charts.loss_chart(record))
+    return f'<div class="two">{curve}{loss}</div>'
 
 
 def _predicted(record: RunRecord, predictions: pd.DataFrame | None) -> str:
@@ -201,11 +215,10 @@ def _predicted(record: RunRecord, predictions: pd.DataFrame | None) -> str:
         return ""
     scored = predictions[predictions["split"] == record.judgement.scored_on]
     band = record.judgement.conformal
-    within = (
-        f"The shaded band, ±{Figures.of(record).number(band.half_width)}, was learnt on val."
-        if band
-        else "There is no band."
-    )
+    within = "There is no band."
+    if band is not None:
+        width = Figures.of(record).number(band.half_width)
+        within = f"The shaded band, ±{width}, was learnt on val."
     parity = figure(
         "Predicted against actual",
         f"{len(scored):,} {record.judgement.scored_on} rows. {within}",
@@ -227,16 +240,16 @@ def _groups(record: RunRecord) -> str:
     rows: list[list[str]] = []
     for column, parts in groupby(shown, key=lambda part: part.column):
         rows.append([esc(column)])
-        rows += [
-            [esc(p.level), f"{p.n:,}", _line(p.mae, show.decimals), _line(p.bias, show.decimals)]
-            for p in parts
-        ]
-    hidden = (
-        f" {n_hidden} groups of fewer than {cards.MIN_SLICE} rows are not shown."
-        if n_hidden
-        else ""
+        for part in parts:
+            mae = _line(part.mae, show.decimals)
+            bias = _line(part.bias, show.decimals)
+            rows.append([esc(part.level), f"{part.n:,}", mae, bias])
+    caption = (
+        "Where an interval holds the dashed line, the group is no different from all rows "
+        "as far as these rows can tell."
     )
-    caption = f"Where an interval holds the dashed line, the group is no different from all rows as far as these rows can tell.{hidden}"
+    if n_hidden:
+        caption += f" {n_hidden} groups of fewer than {cards.MIN_SLICE} rows are not shown."
     in_unit = f" in {show.unit}" if show.unit else ""
     numbers = table(
         ["group", "rows", "MAE", "bias"],
@@ -244,12 +257,14 @@ def _groups(record: RunRecord) -> str:
         caption=f"Errors by group{in_unit}, with 95 % intervals",
         numbers=range(1, 4),
     )
-    return f'<div class="two">{figure("Error by group", caption, charts.slice_chart(record))}{card(numbers)}</div>'
+    chart = figure("Error by group", caption, charts.slice_chart(record))
+    return f'<div class="two">{chart}{card(numbers)}</div>'
 
 
 def _use(record: RunRecord) -> str:
-    use, limits = cards.intended_use(record), cards.limits(record)
-    return f'<div class="two">{card("<h3>Intended use</h3>", points(use))}{card("<h3>Limits</h3>", points(limits))}</div>'
+    use = card("<h3>Intended use</h3>", points(cards.intended_use(record)))
+    limits = card("<h3>Limits</h3>", points(cards.limits(record)))
+    return f'<div class="two">{use}{limits}</div>'
 
 
 def _data(record: RunRecord, folder: Path) -> str:
@@ -279,43 +294,45 @@ def _data(record: RunRecord, folder: Path) -> str:
         for e in cards.excluded_columns(record)
     ]
     columns = fold(f"{len(used)} columns used", table(header, used, caption="What the model sees"))
-    excluded = (
-        table(
-            ["column", "kind", "why it is left out"],
-            left_out,
-            caption="Columns that the model does not see",
+    excluded = ""
+    if left_out:
+        excluded = card(
+            table(
+                ["column", "kind", "why it is left out"],
+                left_out,
+                caption="Columns that the model does not see",
+            )
         )
-        if left_out
-        else ""
-    )
-    return f'<div class="two">{card(facts(pairs))}{card(excluded) if excluded else ""}</div>{card(columns)}'
+    return f'<div class="two">{card(facts(pairs))}{excluded}</div>{card(columns)}'
 
 
 def _used_columns(record: RunRecord, folder: Path) -> list[list[str]]:
     learnt = _learnt(folder)
     rows = []
     for name in record.data.features:
-        column, code = record.config["data"]["columns"][name], learnt.get(name, {})
-        seen = (
-            f"{code['low']:g} to {code['high']:g}"
-            if "low" in code
-            else ", ".join(code.get("levels") or ([] if not code else ["0", "1"]))
-        )
+        column = record.config["data"]["columns"][name]
+        code = learnt.get(name, {})
         fill = code.get("fill")
-        rows.append(
-            [
-                name,
-                str(column["kind"]),
-                column.get("unit") or "",
-                seen,
-                "refused" if fill is None else f"read as {fill}",
-            ]
-        )
+        missing = "refused" if fill is None else f"read as {fill}"
+        unit = column.get("unit") or ""
+        rows.append([name, str(column["kind"]), unit, _seen(code), missing])
     return rows
 
 
+def _seen(code: dict[str, Any]) -> str:
+    """Return the range or the levels that training saw; a flag's are always 0 and 1."""
+    if not code:
+        return ""
+    if "low" in code:
+        return f"{code['low']:g} to {code['high']:g}"
+    return ", ".join(code.get("levels") or ["0", "1"])
+
+
 def _learnt(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the training rows taught about each column; nothing where the file is gone."""
+    """Return what the training rows taught about each column, by name.
+
+    It is empty where the encoder's file is gone.
+    """
     try:
         plain = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
         return {

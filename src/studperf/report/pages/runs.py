@@ -1,4 +1,4 @@
-"""The page of many runs: who leads, who is tied with the leader, how they learnt, and what was chosen differently."""
+"""The page of many runs: leaderboard, learning curves, and what was chosen differently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ from studperf.report.pages.run import TONES
 
 
 def render_runs(found: Found, folder: Path) -> str:
-    """One page over all runs. Runs that can't be compared are ranked apart, each group under its heading."""
+    """Return one page over all runs.
+
+    Runs that can't be compared are ranked apart, each group under its heading.
+    """
     ranking = rank_apart(found)
     models = sorted({record.model for _, record in found.runs})
     colours = {model: i % N_COLOURS for i, model in enumerate(models)}
@@ -53,7 +56,10 @@ def render_runs(found: Found, folder: Path) -> str:
     tools = _tools(models, colours) if ranking.groups else ""
     masthead = _masthead(found, folder, ranking.groups) + tools
     n_read = counted(len(found.runs), "record")
-    footer = f"Made from {n_read} below {esc(folder.name or folder)}; every number on this page is read or computed from them."
+    footer = (
+        f"Made from {n_read} below {esc(folder.name or folder)}; "
+        "every number on this page is read or computed from them."
+    )
     return render_page(
         f"Runs in {folder.name}",
         masthead,
@@ -65,7 +71,10 @@ def render_runs(found: Found, folder: Path) -> str:
 
 
 def _group_labels(groups: Sequence[Group[Standing]]) -> list[str]:
-    """A few words by which headings and links tell groups apart; none where there is one group."""
+    """Return a few words by which headings and links tell groups apart.
+
+    They are empty where there is one group.
+    """
     if len(groups) == 1:
         return [""]
     labels: list[str] = []
@@ -85,32 +94,42 @@ def _masthead(found: Found, folder: Path, groups: Sequence[Group[Standing]]) -> 
     if any(record.data.is_simulated for _, record in found.runs):
         counts.append("some on SIMULATED data")
     spans = "".join(f"<span>{esc(part)}</span>" for part in counts)
-    lead = (
-        _headline(groups)
-        if groups
-        else '<p class="banner warn"><strong>No run was scored yet.</strong></p>'
-    )
-    return f'<p class="eyebrow">Runs</p><h1>{esc(folder.name or folder)}</h1><p class="meta">{spans}</p>{lead}'
+    lead = '<p class="banner warn"><strong>No run was scored yet.</strong></p>'
+    if groups:
+        lead = _headline(groups)
+    title = esc(folder.name or folder)
+    return f'<p class="eyebrow">Runs</p><h1>{title}</h1><p class="meta">{spans}</p>{lead}'
 
 
 def _headline(groups: Sequence[Group[Standing]]) -> str:
-    """Who leads the first group, who can't be told apart from it, and whether that is any better than a baseline."""
+    """Return who leads the first group, who is tied with it, and the leader's verdict."""
     standings = groups[0].items
     best, show = standings[0], Figures.of(standings[0].record)
     tied = [s for s in standings if s.place == "noise"]
     smallest = min([best, *tied], key=lambda s: s.record.n_parameters)
-    said = f"<strong>{esc(best.record.model)} leads</strong> with RMSE {esc(show.interval_with_unit(best.judgement.scores.rmse))}."
+    rmse = show.interval_with_unit(best.judgement.scores.rmse)
+    said = f"<strong>{esc(best.record.model)} leads</strong> with RMSE {esc(rmse)}."
     if tied:
-        said += f" {len(tied)} of {len(standings) - 1} others are tied with it: the 95 % interval of the difference holds 0."
+        said += (
+            f" {len(tied)} of {len(standings) - 1} others are tied with it: "
+            "the 95 % interval of the difference holds 0."
+        )
         if smallest is not best:
-            said += f" The smallest of them is {esc(smallest.record.model)} with {smallest.record.n_parameters:,} parameters."
+            said += (
+                f" The smallest of them is {esc(smallest.record.model)} "
+                f"with {smallest.record.n_parameters:,} parameters."
+            )
     elif len(standings) > 1:
         said += " No other run is tied with it."
     if best.record.data.is_simulated:
         said = f"SIMULATED data, not real: {said}"
     if len(groups) > 1:
         n_apart = sum(len(group.items) for group in groups[1:])
-        said += f" {counted(n_apart, 'run')} on other data, rows or targets can't be compared with these and {'is' if n_apart == 1 else 'are'} ranked apart."
+        verb = "is" if n_apart == 1 else "are"
+        said += (
+            f" {counted(n_apart, 'run')} on other data, rows or targets "
+            f"can't be compared with these and {verb} ranked apart."
+        )
     name = best.judgement.best_baseline
     said += f" Against the best baseline, {esc(name)}: {esc(best.judgement.verdict.line)}"
     return f'<p class="banner {TONES[best.judgement.verdict.kind]}">{said}</p>'
@@ -130,21 +149,24 @@ def _group_sections(
 ) -> list[tuple[str, str, str]]:
     standings = group.items
     record, judgement = standings[0].record, standings[0].judgement
-    monitor, in_unit = (
-        record.monitor,
-        Figures.of(record).in_unit if record.monitor in ("val/rmse", "val/mae") else "",
-    )
+    monitor = record.monitor
+    in_unit = ""
+    if monitor in ("val/rmse", "val/mae"):
+        in_unit = Figures.of(record).in_unit
+    # Curves of different metrics can't share an axis.
     same = [line for line in lines if line.record.monitor == monitor]
     curves = curves_chart(same, monitor, in_unit)
     axes = choices([line.record for line in lines])
     scores = [s.judgement.scores.rmse.value for s in standings]
     axes.append(Axis(f"{judgement.scored_on} RMSE", list(scores), cap=upper_end(scores[0], scores)))
-    parallel = (
-        framed(parallel_chart(lines, axes), "Parallel coordinates", cls="wide scroll")
-        if len(standings) > 1
-        else ""
+    parallel = ""
+    if len(standings) > 1:
+        chart = parallel_chart(lines, axes)
+        parallel = framed(chart, "Parallel coordinates", cls="wide scroll")
+    how = (
+        "One line a run, through what was chosen to how it scored. "
+        "Drag along an axis to keep a range, click it to let go."
     )
-    how = "One line a run, through what was chosen to how it scored. Drag along an axis to keep a range, click it to let go."
     legend = _legend(lines)
     said = f"{monitor} on val, by epoch; what lies above the frame is cut off."
     pictures = figure("Learning curves", said, legend + curves) if curves else ""
@@ -166,7 +188,7 @@ def _group_sections(
 
 
 def _group_heading(group: Group[Standing]) -> str:
-    """Whose rows these are, and, below the first group, why its runs are not ranked with those above."""
+    """Return the ground of a group, and why its runs are ranked apart from the first one."""
     said = f"<h3>{esc(group.ground.text)}</h3>"
     if group.why_apart:
         why = f"Apart from the runs above: {', and '.join(group.why_apart)}."
@@ -176,7 +198,8 @@ def _group_heading(group: Group[Standing]) -> str:
 
 def _legend(lines: Sequence[Line]) -> str:
     models = sorted({(line.record.model, line.colour) for line in lines})
-    return f'<ul class="legend">{"".join(f"<li><span class={chr(34)}swatch m{c}{chr(34)}></span>{esc(m)}</li>" for m, c in models)}</ul>'
+    items = [f'<li><span class="swatch m{c}"></span>{esc(model)}</li>' for model, c in models]
+    return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _unfinished(runs: Sequence[Run], folder: Path) -> str:
@@ -199,4 +222,6 @@ def _unfinished(runs: Sequence[Run], folder: Path) -> str:
 
 
 def _label(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    if path.is_relative_to(folder):
+        return path.relative_to(folder).as_posix()
+    return path.name

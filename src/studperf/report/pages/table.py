@@ -1,4 +1,7 @@
-"""A page about a table: what is in it, what is missing, how the split balances, what leaks. Markdown and HTML, the same content."""
+"""The page about a table, with the same content in Markdown and HTML.
+
+It says what is in the table, what is missing, how the split balances, and what leaks.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 _INK, _SOFT, _ACCENT = "#334155", "#94a3b8", "#3b82c4"
 _N_COLUMNS = 3
+_SURE_P = 0.01
 _N_LEVELS_SHOWN = 12
 _N_BINS = 40
 _N_STEPS, _OFF_GRID = 100_000, 1e-3  # beyond these, values lie on no grid
@@ -55,7 +59,10 @@ class Section:
 def write_report(
     table: Table, findings: list[Finding], split: Split, origin: Provenance, folder: Path
 ) -> list[Path]:
-    """Writes `index.html` (self-contained) and `report.md` with its pictures; returns the two pages."""
+    """Write `index.html` and `report.md`, and return their paths.
+
+    The HTML page is self-contained; the Markdown page has its pictures beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sections = describe(table, findings, split)
     title = f"Data report: {table.dataset.name}"
@@ -66,7 +73,7 @@ def write_report(
 
 
 def describe(table: Table, findings: list[Finding], split: Split) -> list[Section]:
-    """The report's sections."""
+    """Return the report's sections."""
     parts = split_rows(table, split)
     return [
         _overview(table),
@@ -118,7 +125,10 @@ def _leaks(train: Table) -> Section:
         if column.kind == "leak" and name in train.frame
     ]
     prose = [
-        "No feature gives the target away: none follows from it exactly, none can be read back from it, and no few of them make it together."
+        (
+            "No feature gives the target away: none follows from it exactly, "
+            "none can be read back from it, and no few of them make it together."
+        )
     ]
     if features:
         refused = f"{n_refused} give the target away, so training refuses them"
@@ -162,7 +172,10 @@ def _spread(values: np.ndarray) -> list[float]:
 
 
 def _balance(parts: dict[str, Table]) -> Section:
-    """Whether the parts look drawn from one population: smallest p-values over the columns, corrected for their number."""
+    """Return the section on whether the parts look drawn from one population.
+
+    Shown is the smallest p-value over the columns, corrected for their number.
+    """
     from scipy import stats
 
     train, dataset = parts["train"], parts["train"].dataset
@@ -194,7 +207,7 @@ def _balance(parts: dict[str, Table]) -> Section:
                 name,
                 f"{smallest:.3g}",
                 f"{corrected:.3g}",
-                "differs" if corrected < 0.01 else "no difference seen",  # noqa: PLR2004
+                "differs" if corrected < _SURE_P else "no difference seen",
             ]
         )
     prose = [
@@ -230,15 +243,11 @@ def _missing(table: Table) -> Section:
 def _relations(table: Table) -> Section:
     numeric = [*table.dataset.of_kind("number", "flag"), table.dataset.target.column]
     correlation = table.frame[numeric].corr().fillna(0.0)
-    order = (
-        correlation[table.dataset.target.column]
-        .drop(table.dataset.target.column)
-        .abs()
-        .sort_values(ascending=False)
-        .index
-    )
-    rows = [[name, f"{correlation.loc[name, table.dataset.target.column]:+.3f}"] for name in order]
-    shown = [table.dataset.target.column, *order[:24]]
+    target = table.dataset.target.column
+    strength = correlation[target].drop(target).abs()
+    order = strength.sort_values(ascending=False).index
+    rows = [[name, f"{correlation.loc[name, target]:+.3f}"] for name in order]
+    shown = [target, *order[:24]]
 
     def paint(ax: Axes) -> None:
         image = ax.imshow(correlation.loc[shown, shown], cmap="RdBu_r", vmin=-1, vmax=1)
@@ -283,7 +292,11 @@ def _histogram(ax: Axes, table: Table, name: str) -> None:
 
 
 def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
-    """(B + 1,) of at most `n_most` bins, each with as many steps of the values' grid, lest there are stripes that the data do not have."""
+    """Return the edges of at most `n_most` bins, (B + 1,).
+
+    Each bin holds as many steps of the values' grid, lest there are stripes that the data do not
+    have.
+    """
     levels = np.unique(values)
     steps = np.diff(levels)
     if not len(steps):
@@ -293,16 +306,23 @@ def bin_edges(values: np.ndarray, n_most: int) -> np.ndarray:
         return _even_edges(values, n_most)
     n_levels = int(places[-1].round()) + 1
     least = -(-n_levels // n_most)
-    width = max(
-        range(least, least + least // 2 + 1), key=lambda width: ((n_levels - 1) % width + 1) / width
-    )  # how full the last bin is
-    return np.asarray(
-        levels[0] + steps.min() * (width * np.arange(-(-n_levels // width) + 1) - 0.5)
-    )
+
+    def fullness_of_last(width: int) -> float:
+        return ((n_levels - 1) % width + 1) / width
+
+    width = max(range(least, least + least // 2 + 1), key=fullness_of_last)
+    n_bins = -(-n_levels // width)
+    # Edges lie half a step off the grid, so that no value lies on one.
+    places_of_edges = width * np.arange(n_bins + 1) - 0.5
+    return np.asarray(levels[0] + steps.min() * places_of_edges)
 
 
 def _even_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
-    """(B + 1,) of bins of one width; of one bin where values lie too near to one another to be parted, as 2**63 and its neighbours."""
+    """Return the edges of bins of one width, (B + 1,).
+
+    There is one bin where values lie too near to one another to be parted, as 2**63 and its
+    neighbours.
+    """
     low, high = float(values.min()), float(values.max())
     finest = float(np.spacing(max(abs(low), abs(high))))
     if high - low > 2 * n_bins * finest:
@@ -313,12 +333,10 @@ def _even_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
 
 def _bars(ax: Axes, table: Table, name: str) -> None:
     values = table.frame[name]
-    texts = (
-        values.map("{:g}".format, na_action="ignore")
-        if name in table.dataset.of_kind("flag")
-        else values
-    )
-    counts = texts.astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
+    # A flag's levels are floats: 1.0 is shown as 1.
+    if name in table.dataset.of_kind("flag"):
+        values = values.map("{:g}".format, na_action="ignore")
+    counts = values.astype(str).value_counts().head(_N_LEVELS_SHOWN)[::-1]
     ax.barh(list(counts.index), list(counts), color=_ACCENT)
     _label(ax, name)
 

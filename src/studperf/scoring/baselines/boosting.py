@@ -1,4 +1,4 @@
-"""Gradient boosting with the categories as they are, stopped by rows that it was not fitted to."""
+"""Gradient boosting on numbers and categories, stopped early by rows that were held out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from studperf.scoring.baselines.inputs import NO_LEVEL, Inputs
 from studperf.scoring.metrics import FloatArray
 
 MAX_LEVELS = 254
-"""Levels of a category that trees tell apart (scikit-learn allows 255 codes); the rarer ones share the last code."""
-# Chosen on 30 public tables: there its RMSE is 1.04 times that of the best of LightGBM, CatBoost, XGBoost and scikit-learn at their
-# defaults with early stopping, and on 30 others 1.07; the best single one of these has 1.06 and 1.11 (geometric means over tables).
+"""Levels of a category that trees tell apart: scikit-learn allows 255 codes.
+
+The rarer levels share the last code.
+"""
+# Chosen on 30 public tables: there its RMSE is 1.04 times that of the best of LightGBM, CatBoost,
+# XGBoost and scikit-learn at their defaults with early stopping, and on 30 others 1.07; the best
+# single one of these has 1.06 and 1.11 (geometric means over tables).
 _LEARNING_RATE = 0.06
 _N_LEAVES = 16
 _MIN_LEAF_ROWS = 5
@@ -22,13 +26,16 @@ _N_TREES = 600
 _PATIENCE = 15
 _PRIOR_ROWS = 5
 _THIN_LEVEL_ROWS = 30
-"""Rows a level on average, below which trees get the levels' means as well: scikit-learn's own splits ignore a level of fewer than 10."""
+"""Rows a level on average, below which trees get the levels' means as well.
+
+scikit-learn's own splits ignore a level of fewer than 10 rows.
+"""
 _N_PARTS = 5
 
 
 @dataclass(frozen=True)
 class Boosting:
-    """The mean of several boosted models, each stopped by the rows that were held out from it."""
+    """The mean of several boosted models, each stopped by its own held-out rows."""
 
     models: tuple[_Member, ...]
 
@@ -55,7 +62,9 @@ class _Member:
 
 @dataclass(frozen=True)
 class _LevelMeans:
-    """The target's mean by level, for categories with more levels, or fewer rows a level, than trees can tell apart.
+    """The target's mean by level, for categories that trees alone can't read well.
+
+    Those are categories with more levels, or with fewer rows a level, than trees can tell apart.
 
     Args:
         columns: which categories.
@@ -67,7 +76,10 @@ class _LevelMeans:
 
     @classmethod
     def fit(cls, codes: np.ndarray, target: FloatArray, columns: tuple[int, ...]) -> _LevelMeans:
-        """Learn the means, each drawn towards the mean of all rows as if that had been seen some rows more."""
+        """Learn the level means, each drawn towards the mean of all rows.
+
+        That mean counts as if it had been seen `_PRIOR_ROWS` times more.
+        """
         overall = float(target.mean())
         means = []
         for column in columns:
@@ -92,10 +104,11 @@ class _LevelMeans:
 def fit_boosting(
     inputs: Inputs, target: FloatArray, folds: list[Fold]
 ) -> tuple[Boosting, list[FloatArray]]:
-    """Fit one boosted model a fold; together they are the baseline.
+    """Fit one boosted model for each fold, whose mean is the baseline.
 
     Returns:
-        The fitted model, and the predictions of each fold's held-out rows by the member that did not see them.
+        The fitted model, and the predictions of each fold's held-out rows by the member that did
+        not see them.
     """
     n_levels = inputs.codes.max(axis=0, initial=NO_LEVEL) + 1
     is_thin = n_levels * _THIN_LEVEL_ROWS > len(inputs)
@@ -136,7 +149,10 @@ def _fit_member(inputs: Inputs, target: FloatArray, fold: Fold, many: tuple[int,
 
 
 def _apply_to_others(codes: np.ndarray, target: FloatArray, columns: tuple[int, ...]) -> FloatArray:
-    """Return the training rows' own means by level, each from other rows, so that no row is told its own target."""
+    """Return the training rows' level means, (N, M), each learnt from other rows.
+
+    So no row is told its own target.
+    """
     of_rows = np.empty((len(codes), len(columns)))
     if not columns:
         return of_rows
@@ -149,7 +165,10 @@ def _apply_to_others(codes: np.ndarray, target: FloatArray, columns: tuple[int, 
 
 
 def _as_columns(inputs: Inputs, means: FloatArray) -> FloatArray:
-    """Return numbers, categories and means in one matrix, (N, F + C + M), NaN where there is no value."""
+    """Return numbers, categories and level means in one matrix, (N, F + C + M).
+
+    NaN stands where there is no value.
+    """
     codes = np.minimum(inputs.codes, MAX_LEVELS).astype(np.float64)
     codes[inputs.codes == NO_LEVEL] = np.nan
     return np.concatenate([inputs.numbers, codes, means], axis=1)

@@ -1,4 +1,4 @@
-"""Which baseline is the strongest: by errors on rows that were held out, with how far behind the others are."""
+"""The choice of the strongest baseline, by its errors on held-out training rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Standing:
 
     @property
     def is_tied(self) -> bool:
-        """Whether the held-out rows can't part it from the strongest; the strongest is tied with itself."""
+        """True if the held-out rows can't tell it from the strongest, which is tied with itself."""
         return self.behind is None or self.behind.low <= 0
 
 
@@ -71,7 +71,9 @@ def choose_strongest(
     strongest = ordered[0]
     standings = {}
     for name in ordered:
-        behind = None if name == strongest else _difference(squares[name], squares[strongest])
+        behind = None
+        if name != strongest:
+            behind = _difference(squares[name], squares[strongest])
         standings[name] = Standing(_root_mean(squares[name]), behind)
     return Choice(strongest, standings, len(folds), len(squares[strongest]))
 
@@ -79,8 +81,12 @@ def choose_strongest(
 def _mean_squares(
     predictions: list[FloatArray], target: FloatArray, folds: list[Fold]
 ) -> FloatArray:
-    """Return the squared error of each row that was held out, (M,), its mean where it was held out more than once."""
-    sums, counts = np.zeros(len(target)), np.zeros(len(target))
+    """Return the squared error of each held-out row, (M,).
+
+    A row that was held out more than once has the mean of its squares.
+    """
+    sums = np.zeros(len(target))
+    counts = np.zeros(len(target))
     for predicted, fold in zip(predictions, folds, strict=True):
         sums[fold.held_out] += (predicted - target[fold.held_out]) ** 2
         counts[fold.held_out] += 1
@@ -89,19 +95,26 @@ def _mean_squares(
 
 
 def _root_mean(squares: FloatArray) -> Interval:
-    """Return the root of the mean with an interval by the delta method: no bootstrap, so that it costs nothing."""
+    """Return the root of the mean with an interval by the delta method.
+
+    No bootstrap is drawn, so that it costs nothing.
+    """
     root = math.sqrt(float(squares.mean()))
-    reach = _Z * _standard_error(squares) / (2 * root) if root else 0.0
+    if not root:
+        return Interval(0.0, 0.0, 0.0)
+    reach = _Z * _standard_error(squares) / (2 * root)
     return Interval(root, max(0.0, root - reach), root + reach)
 
 
 def _difference(first: FloatArray, second: FloatArray) -> Interval:
-    """Return the difference of two roots of means over the same rows, with an interval that keeps the pairs."""
+    """Return the paired difference of two roots of means over the same rows."""
+    difference = first - second
     roots = math.sqrt(float(first.mean())) + math.sqrt(float(second.mean()))
     if not roots:
         return Interval(0.0, 0.0, 0.0)
-    value = float((first - second).mean()) / roots
-    reach = _Z * _standard_error(first - second) / roots
+    # a - b is (a^2 - b^2) / (a + b): so rows stay paired in the squares.
+    value = float(difference.mean()) / roots
+    reach = _Z * _standard_error(difference) / roots
     return Interval(value, value - reach, value + reach)
 
 

@@ -1,4 +1,4 @@
-"""Which training rows a baseline is fitted to and which it is scored on, drawn once from a fixed seed."""
+"""The folds of the baselines' cross-validation, drawn from a fixed seed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class Fold:
 
 
 def draw_folds(groups: np.ndarray) -> list[Fold]:
-    """Draw the folds of cross-validation; rows of one group are never parted.
+    """Draw the folds of cross-validation, without parting rows of one group.
 
-    Few rows are cut in five parts, and once more in five other ones, because one cut says little about them. More rows are cut in three,
-    and of many rows one part is held out: there a single part tells the baselines apart, and further fits would only cost time.
+    Few rows are cut in five parts, and once more in five other ones, because one cut says little
+    about them. More rows are cut in three, and of many rows one part is held out: there a single
+    part tells the baselines apart, and further fits would only cost time.
 
     Args:
         groups: (N,) each row's group, counted from 0.
@@ -39,7 +40,8 @@ def draw_folds(groups: np.ndarray) -> list[Fold]:
     if n_rows > _ONE_HOLDOUT_ABOVE:
         share = min(_HELD_OUT_SHARE, _N_HELD_OUT / n_rows)
         order = rng.permutation(int(groups.max()) + 1)
-        is_held = np.isin(groups, order[: max(1, round(share * len(order)))])
+        n_held = max(1, round(share * len(order)))
+        is_held = np.isin(groups, order[:n_held])
         return [Fold(np.flatnonzero(~is_held), np.flatnonzero(is_held))]
     n_folds = _FEW_FOLDS if n_rows > _FEWER_FOLDS_ABOVE else _N_FOLDS
     n_repeats = _N_REPEATS if n_rows < _REPEATED_BELOW else 1

@@ -1,4 +1,4 @@
-"""Typed columns as baselines read them: numbers with NaN where there is none, and levels by how frequent they are."""
+"""Typed columns as the baselines read them: numbers with NaN, and levels by frequency."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TypedRows(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows for a baseline.
+    """The numbers and level codes of rows, for a baseline.
 
     Args:
         numbers: (N, F) float64, numbers and flags, NaN where there is none.
@@ -48,7 +48,7 @@ class Inputs:
     codes: np.ndarray
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.numbers)
 
     def rows(self, index: np.ndarray | slice) -> Inputs:
@@ -58,14 +58,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Reader:
-    """Which columns there are, and the levels that training rows have."""
+    """The columns that baselines read, and the levels that the training rows have."""
 
     numbers: tuple[str, ...]
     levels: Mapping[str, pd.Index]
 
     @classmethod
     def fit(cls, train: TypedRows) -> Self:
-        """Learn the levels of each category, the most frequent first, those equally frequent by name."""
+        """Learn the levels of each category, the most frequent first.
+
+        Equally frequent ones are in order of their names.
+        """
         dataset = train.dataset
         levels = {}
         for name in dataset.of_kind("category"):

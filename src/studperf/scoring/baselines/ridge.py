@@ -1,4 +1,7 @@
-"""Ridge regression whose penalty is chosen by cross-validation, by sums over rows that stay small however many rows there are."""
+"""Ridge regression with a penalty chosen by cross-validation.
+
+It works on sums over rows, which stay small however many rows there are.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,17 @@ ALPHAS = tuple(float(alpha) for alpha in np.logspace(-3, 5, 25))
 MAX_LEVELS = 200
 """Levels of a category that get a column of their own; the rarer ones share one."""
 MAX_COLUMNS = 1_000
-"""One-hot columns of all categories together: the arithmetic grows with the cube of their number, to 1 s here."""
+"""One-hot columns of all categories together.
+
+The arithmetic grows with the cube of their number, to 1 s here.
+"""
 _MIN_LEVEL_ROWS = 3
 _BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
 class Design:
-    """How inputs become columns of a linear model, learnt from the training rows.
+    """The columns of a linear model, made of inputs as learnt from the training rows.
 
     Args:
         fills: (F,) what stands for a missing number: the mean.
@@ -60,11 +66,15 @@ class Design:
         mean = sums / len(inputs)
         deviation = np.sqrt(np.maximum(0.0, squares / len(inputs) - mean**2))
         # A column that does not vary in training says nothing: it gets no weight.
-        scale = np.where(deviation > 1e-9 * (np.abs(first + mean) + 1e-300), deviation, np.inf)
+        least = 1e-9 * (np.abs(first + mean) + 1e-300)
+        scale = np.where(deviation > least, deviation, np.inf)
         return cls(plain.fills, plain.is_flagged, n_own, first + mean, scale)
 
     def expand(self, inputs: Inputs) -> FloatArray:
-        """Return the columns as they are, (N, P): numbers, what was missing, and a column for each level."""
+        """Return the columns as they are, (N, P).
+
+        First the numbers, then what was missing, then a column for each level.
+        """
         is_missing = np.isnan(inputs.numbers)
         columns = [np.where(is_missing, self.fills, inputs.numbers)]
         columns.append(is_missing[:, self.is_flagged].astype(np.float64))
@@ -100,7 +110,7 @@ class Ridge:
 
 @dataclass
 class _Sums:
-    """What a linear fit needs of its rows."""
+    """The sums over rows from which a linear fit is solved."""
 
     n_rows: int
     x: FloatArray
@@ -139,11 +149,15 @@ class _Sums:
 
     def solve(self, alphas: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
         """Return the weights for each penalty, (P, A), and the intercepts, (A,)."""
-        mean_x, mean_y = self.x / self.n_rows, self.y / self.n_rows
+        mean_x = self.x / self.n_rows
+        mean_y = self.y / self.n_rows
         centred = self.xx - self.n_rows * np.outer(mean_x, mean_x)
         values, vectors = np.linalg.eigh(centred)
         along = vectors.T @ (self.xy - self.n_rows * mean_x * mean_y)
-        shrunk = along[:, None] / (np.maximum(values, 0.0)[:, None] + np.asarray(alphas))
+        # Rounding can leave a small negative eigenvalue.
+        values = np.maximum(values, 0.0)
+        penalised = values[:, None] + np.asarray(alphas)
+        shrunk = along[:, None] / penalised
         weights = vectors @ shrunk
         return weights, mean_y - mean_x @ weights
 
@@ -168,7 +182,8 @@ def fit_ridge(
         sums = total.without(_Sums.over(design, held_out, centred[fold.held_out]))
         weights, intercepts = sums.solve(ALPHAS)
         predicted = design.standardise(held_out) @ weights + intercepts
-        errors += ((predicted - centred[fold.held_out, None]) ** 2).sum(axis=0)
+        squares = (predicted - centred[fold.held_out, None]) ** 2
+        errors += squares.sum(axis=0)
         tried.append(predicted)
     best = int(np.argmin(errors))
     weights, intercepts = total.solve((ALPHAS[best],))
