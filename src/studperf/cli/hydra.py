@@ -7,7 +7,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -164,12 +165,6 @@ def run_hydra(
         setattr(with_gc, name, taker)
 
     flags, words = split_words()
-    if only_shows(flags) and hasattr(signal, "SIGPIPE"):
-        # Hydra logs each line of --info, and after `| head` logging prints an error for each line
-        # that nobody reads. This signal would also end a process whose socket was closed, but
-        # nothing that only shows opens a socket.
-        signal.signal(signal.SIGPIPE, lambda *_: os._exit(0))
-
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
         make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
@@ -187,9 +182,10 @@ def run_hydra(
     else:
         sys.argv[1:] = flags
 
+    as_main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
     try:
-        as_main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
-        as_main(with_gc)()
+        with _ending_at_a_closed_pipe(is_wanted=only_shows(flags)):
+            as_main(with_gc)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"The configuration was refused: {error}") from error
     except ValueError as error:
@@ -197,6 +193,24 @@ def run_hydra(
         if str(error).startswith(("Only one of --", "The --resolve flag")):
             raise ConfigError(str(error)) from error
         raise
+
+
+@contextmanager
+def _ending_at_a_closed_pipe(*, is_wanted: bool) -> Iterator[None]:
+    """End the process as soon as nobody reads its output, where it is wanted.
+
+    Hydra logs each line of --info, and after `| head` logging prints an error for each line that
+    nobody reads. This signal would also end a process whose socket was closed, but nothing that
+    only shows opens a socket.
+    """
+    if not is_wanted or not hasattr(signal, "SIGPIPE"):
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 def _take_config_dir(flags: Sequence[str]) -> list[str]:
