@@ -188,6 +188,7 @@ def test_two_machines_share_a_run_and_begin_again_together_when_one_is_lost(
     command: Command, standin: GoogleStandin, tmp_path: Path
 ) -> None:
     standin.environment["PYTHONPATH"] = str(SPY)
+    standin.environment["STUDPERF_SPY"] = "1"
     words = (
         "model=mlp",
         "trainer.accelerator=cpu",

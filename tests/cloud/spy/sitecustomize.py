@@ -1,6 +1,7 @@
 """Put on PYTHONPATH of a job's machines: each process of a run tells the hash of the weights that it ended with."""
 
 import builtins
+import os
 import sys
 from typing import Any
 
@@ -24,4 +25,6 @@ def import_and_spy(*args: Any, **kwargs: Any) -> Any:
     return module
 
 
-builtins.__import__ = import_and_spy
+# Who collects doctests imports this file too.
+if os.environ.get("STUDPERF_SPY"):
+    builtins.__import__ = import_and_spy
