@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-DOOR = Path(__file__).parent / "shared" / "door.py"
+DOOR = Path(__file__).parents[1] / "kit" / "door.py"
 BEGAN = 99
 KEYS = (
     *("seed", "batch_size", "threads", "repeat", "engine", "export", "score_on", "runs", "resume"),
