@@ -109,7 +109,8 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
 
     from studperf.sweeps.request import find_study_faults
 
-    accepted = accept_overrides(words, check_study=find_study_faults)
+    is_multirun = bool(_MULTIRUN & set(flags))
+    accepted = accept_overrides(words, is_multirun=is_multirun, check_study=find_study_faults)
     cfg = compose_first(accepted)
     own_keys = [str(key) for key in cfg if key != "hydra"]
     config = load(OmegaConf.masked_copy(cfg, own_keys))

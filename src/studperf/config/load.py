@@ -182,7 +182,10 @@ def load_overrides(overrides: Sequence[str]) -> RunConfig:
 
 
 def accept_overrides(
-    overrides: Sequence[str], *, check_study: CheckStudy | None = None
+    overrides: Sequence[str],
+    *,
+    is_multirun: bool | None = None,
+    check_study: CheckStudy | None = None,
 ) -> list[str]:
     """Return the overrides as Hydra takes them, after checking every one of them.
 
@@ -190,13 +193,14 @@ def accept_overrides(
 
     Args:
         overrides: words of the command line.
+        is_multirun: whether -m stands among the flags; None for words that are no command line.
         check_study: see `overrides.read_line`.
 
     Raises:
         ConfigError: lists every fault.
     """
     with _hydra():
-        return _read_line(overrides, check_study).words()
+        return _read_line(overrides, check_study, is_multirun=is_multirun).words()
 
 
 def accept_command(
