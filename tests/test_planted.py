@@ -27,7 +27,7 @@ def table(tmp_path: Path) -> Path:
         for i in range(240):
             level = i % len(LEVELS)
             mixed = TEXT if i % 60 == 0 else i * 7 % 89
-            y = round((i * 37 % 101) / 10 + level, 3)
+            y = round((i * 37 % 101) / 10 + level + (i * i * 53 % 29) / 7, 3)
             label = TEXT if y > 7 else "low"
             cells = [i * 37 % 101, LEVELS[level], i * 13 % 7, mixed, TEXT]
             writer.writerow([*cells, "" if i % 9 else TEXT, label, y])
