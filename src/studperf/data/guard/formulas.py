@@ -32,6 +32,7 @@ _N_TOTALS = 5
 _MIN_STEPS = 20
 _COARSE = 1e-4
 _SAME_WEIGHT = 0.01
+_LARGEST = 1e75
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,20 @@ def _combine(
         yield "{1} / {0}", one / others
 
 
+def _can_be_squared(values: FloatArray) -> np.ndarray:
+    """Return True for each value that can be computed with.
+
+    A quotient by a number near 0 can be so large that its square leaves the range of floats.
+    """
+    return np.abs(values) < _LARGEST
+
+
 def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
     """Return the squared correlations (C,) of columns (N, C) with the target (N,).
 
     Rows without a value are left aside; where too few are left, the result is 0.
     """
-    is_known = np.isfinite(columns)
+    is_known = _can_be_squared(columns)
     n_known = np.maximum(is_known.sum(axis=0), 1)
     x = np.where(is_known, columns, 0)
     y = np.where(is_known, target[:, None], 0)
@@ -145,7 +154,7 @@ def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
 
 def is_rounded(made: FloatArray, target: FloatArray) -> bool:
     """Return True if a formula's line misses nearly every target by less than its last digit."""
-    is_known = np.isfinite(made)
+    is_known = _can_be_squared(made)
     x, y = made[is_known], target[is_known]
     steps = np.diff(np.unique(y))
     if len(y) < MIN_ROWS or not len(steps) or not x.var():
@@ -192,7 +201,7 @@ def _find_total(
     if len(names) < 2 or len(names) > MAX_PAIRED:  # noqa: PLR2004 - one is no total
         return None
     table = np.column_stack([columns[name] for name in names])
-    is_whole = np.isfinite(table).all(axis=1)
+    is_whole = _can_be_squared(table).all(axis=1)
     table, target = table[is_whole][:_N_TOTAL_ROWS], target[is_whole][:_N_TOTAL_ROWS]
     if len(target) < max(MIN_ROWS, 4 * len(names)) or not _is_enough(target):
         return None
