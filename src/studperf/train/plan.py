@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 
 from studperf.config.interpolation import typed_words
 from studperf.config.load import compose, load
+from studperf.config.study import is_plain_multirun
 from studperf.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class WritePlan(Callback):
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         sweeper = config.hydra.sweeper
-        if not str(sweeper._target_).endswith(f".{BasicSweeper.__name__}"):
+        if not is_plain_multirun(sweeper._target_):
             return
         # As `BasicSweeper.sweep` does it: only so do the numbers of the runs agree.
         words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
