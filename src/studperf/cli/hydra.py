@@ -165,6 +165,7 @@ def run_hydra(
         setattr(with_gc, name, taker)
 
     flags, words = split_words()
+    words = _without_added(words)
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
         make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
@@ -193,6 +194,23 @@ def run_hydra(
         if str(error).startswith(("Only one of --", "The --resolve flag")):
             raise ConfigError(str(error)) from error
         raise
+
+
+def _without_added(words: Sequence[str]) -> list[str]:
+    """Return the words without those that were added for the further processes of a run.
+
+    Lightning starts them with the words of the first one, to which we have added our sweeper, and
+    gives each a folder and a name of Hydra's. None of these is the user's, who would be refused.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        return list(words)
+    added = (
+        "hydra/sweeper=multirun",
+        "hydra.run.dir=",
+        "hydra.job.name=",
+        "hydra.output_subdir=null",
+    )
+    return [word for word in words if not word.startswith(added)]
 
 
 @contextmanager
