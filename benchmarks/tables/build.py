@@ -45,8 +45,9 @@ def build(folder: Path) -> None:
             continue
         place.mkdir(parents=True, exist_ok=True)
         target = _write_table(site, place, entry)
-        _write_dataset(place, name, target, entry.get("leave", []))
-        _write_rows(place)
+        draft = folder / "conf" / "data" / f"{name}.yaml"
+        _write_dataset(place, draft, target, entry.get("leave", []))
+        _write_rows(place, draft)
         sys.stdout.write(f"{half_of(name)} {name}\n")
         sys.stdout.flush()
 
@@ -97,12 +98,12 @@ def _read_package(site: Path, source: str) -> pd.DataFrame:
     return table
 
 
-def _write_dataset(place: Path, name: str, target: str, leave: list[str]) -> None:
-    """Write data.yaml as `data infer` drafts it, with the columns of `leave` taken out."""
-    draft = place / f"{name}.yaml"
+def _write_dataset(place: Path, draft: Path, target: str, leave: list[str]) -> None:
+    """Write the dataset as `data infer` drafts it, with the columns of `leave` taken out."""
+    draft.parent.mkdir(parents=True, exist_ok=True)
     draft.unlink(missing_ok=True)
     command = [sys.executable, "-m", "studperf.data", "infer", "table.csv", f"target={target}"]
-    command += [f"name={name}", f"out={draft}"]
+    command += [f"name={draft.stem}", f"out={draft}"]
     subprocess.run(  # noqa: S603 - a command of ours
         command, check=True, cwd=place, stdout=subprocess.DEVNULL
     )
@@ -113,10 +114,9 @@ def _write_dataset(place: Path, name: str, target: str, leave: list[str]) -> Non
     draft.write_text(yaml.safe_dump(dataset, sort_keys=False, allow_unicode=True), "utf-8")
 
 
-def _write_rows(place: Path) -> None:
+def _write_rows(place: Path, draft: Path) -> None:
     """Write the features and the target as they are after checking, and the rows of each split."""
-    text = (place / f"{place.name}.yaml").read_text(encoding="utf-8")
-    raw = yaml.safe_load(text)
+    raw = yaml.safe_load(draft.read_text(encoding="utf-8"))
     parts: dict[str, np.ndarray] = {}
     for seed in range(N_SPLITS):
         raw["split"] = {**raw["split"], "seed": seed}

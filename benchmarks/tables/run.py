@@ -19,6 +19,7 @@ import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,7 @@ class _Peer(_Cell):
     def run(self) -> None:
         command = [str(self.python), "-W", "ignore", str(HERE / "peers.py"), self.label]
         command += [str(self.place), str(self.split), str(self.out)]
-        _call(command)
+        _call(command, self.place)
 
 
 class _Ours(_Cell):
@@ -123,12 +124,13 @@ class _Ours(_Cell):
 
     def run(self) -> None:
         runs = self.out.parent / "runs" / f"{self.table}.{self.split}"
-        command = [sys.executable, "-m", "studperf.train", f"data={self.place / self.table}.yaml"]
+        command = [sys.executable, "-m", "studperf.train", f"data={self.table}"]
         command += [f"model={self.model}", f"seed={self.split}", f"data.split.seed={self.split}"]
         command += [f"runs={runs}", "tracking.wandb.mode=disabled", "export=false", "plots=false"]
         command += ["progress=false", "threads=1", *self.words]
         start = time.perf_counter()
-        _call(command)
+        # Datasets lie in conf/data/ below the folder.
+        _call(command, self.place.parents[1])
         seconds = time.perf_counter() - start
 
         records = list(runs.glob("*/record.json"))
@@ -139,22 +141,42 @@ class _Ours(_Cell):
         predictions = pd.read_parquet(records[-1].parent / "predictions.parquet")
         np.save(self.out.with_suffix(".npy"), predictions["predicted"].to_numpy())
         result = {
-            "val": judgement["val"]["rmse"]["value"],
-            "test": judgement["test"]["rmse"]["value"],
+            "val": record["best_value"],
+            "test": judgement["scores"]["rmse"]["value"],
             "seconds": round(seconds, 2),
             "fit_s": record["timings_s"].get("fit"),
             "n_epochs": len(record["history"]),
             "verdict": judgement["verdict"]["line"],
         }
-        half_written = self.out.with_suffix(".part")
-        half_written.write_text(json.dumps(result), encoding="utf-8")
-        half_written.rename(self.out)
+        self._write_baselines(judgement)
+        _write(self.out, result)
+
+    def _write_baselines(self, judgement: dict[str, Any]) -> None:
+        """Write the baselines that the run was judged beside as cells of their own."""
+        for name, standing in judgement["choice"]["standings"].items():
+            out = self.out.parents[1] / f"baseline-{name}" / self.out.name
+            out.parent.mkdir(parents=True, exist_ok=True)
+            test = judgement["baselines"][name]["rmse"]["value"]
+            # In place of val: their error by cross-validation on the training rows.
+            _write(out, {"val": standing["rmse"]["value"], "test": test, "seconds": 0.0})
 
 
-def _call(command: list[str]) -> None:
+def _write(out: Path, result: dict[str, Any]) -> None:
+    half_written = out.with_suffix(".part")
+    half_written.write_text(json.dumps(result), encoding="utf-8")
+    half_written.rename(out)
+
+
+def _call(command: list[str], folder: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(  # noqa: S603 - commands of ours
-        command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
     if done.returncode not in (0, 1):
         raise RuntimeError(f"exit {done.returncode}: {(done.stderr or done.stdout)[-400:]}")
