@@ -60,7 +60,7 @@ def _group_table(group: Group[Standing]) -> Table:
     from rich.text import Text
 
     from studperf.judge.ranking import common_words, settings_of
-    from studperf.report import interval_text
+    from studperf.report.card import digits_of
 
     table = Table(title=Text(f"Runs, best first: {group.heading}"), title_justify="left")
     common = common_words(standing.record for standing in group.items)
@@ -69,6 +69,7 @@ def _group_table(group: Group[Standing]) -> Table:
     named = ["settings"] if any(settings) else []
     for name in ("run", "model", *named, "seed", "RMSE", "MAE", "against the best", ""):
         table.add_column(name, justify="left" if name in is_text else "right", overflow="fold")
+    digits = digits_of(group.items[0].record)
     for standing, own in zip(group.items, settings, strict=True):
         scores, difference = standing.judgement.scores, standing.difference
         table.add_row(
@@ -76,9 +77,9 @@ def _group_table(group: Group[Standing]) -> Table:
             Text(standing.record.model),
             *([Text(own)] if named else []),
             str(standing.record.seed),
-            interval_text(scores.rmse, digits=3),
-            interval_text(scores.mae, digits=3),
-            "" if difference is None else interval_text(difference, digits=3),
+            digits.interval(scores.rmse, more=1),
+            digits.interval(scores.mae, more=1),
+            "" if difference is None else digits.signed_interval(difference),
             standing.place,
         )
     return table

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from studperf.record.record import RunRecord
-from studperf.report.card import excluded_columns, predictors, published_slices
-from studperf.report.numbers import Figures
+from studperf.report.card import digits_of, excluded_columns, predictors, published_slices
 from studperf.report.pages.run import render_run
 from studperf.scoring.metrics import Interval
 
@@ -27,7 +26,7 @@ def parse(record: RunRecord, folder: Path) -> Page:
 
 def test_every_score_and_baseline_is_on_the_page(record: RunRecord, run_folder: Path) -> None:
     text = parse(record, run_folder).text
-    show = Figures.of(record)
+    show = digits_of(record)
     for name, scores in predictors(record):
         assert name.removesuffix(" (baseline)") in text
         for value in (scores.rmse, scores.mae, scores.bias):

@@ -11,7 +11,7 @@ import pytest
 from studperf.errors import RunError
 from studperf.judge.ranking import Standing, find_runs, rank_apart
 from studperf.record.record import RunRecord
-from studperf.report.numbers import Figures
+from studperf.report.card import digits_of
 from studperf.report.pages.overview import Axis, choices, upper_end
 from studperf.report.pages.runs import render_runs
 from studperf.report.pages.svg import cut
@@ -55,7 +55,7 @@ def test_all_runs_are_ranked_those_of_a_multirun_too(runs_folder: Path) -> None:
     page = parse(runs_folder)
     standings = ranked(runs_folder)
     assert len(standings) == len(rows_of(page)) == 4
-    show = Figures.of(standings[0].record)
+    show = digits_of(standings[0].record)
     scores = [show.number(s.judgement.scores.rmse.value, more=1) for s in standings]
     shown = [re.sub(r"<.*?>", "", cells[2]) for cells in table_of(runs_folder)]
     assert shown == scores == sorted(scores, key=float)

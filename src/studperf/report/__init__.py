@@ -2,7 +2,6 @@
 
 from studperf.report.plots import PLOTS, draw_plots
 from studperf.report.terminal import (
-    interval_text,
     score_table,
     show_end,
     show_stack,
@@ -13,7 +12,6 @@ from studperf.report.terminal import (
 __all__ = [
     "PLOTS",
     "draw_plots",
-    "interval_text",
     "score_table",
     "show_end",
     "show_stack",

@@ -11,8 +11,8 @@ from statistics import NormalDist
 
 from studperf.record.record import RunRecord
 from studperf.record.shape import BaselineChoice, Conformal, Scores, Slice
-from studperf.report.numbers import Figures, decimals_for, interval, number
 from studperf.scoring.metrics import Interval
+from studperf.scoring.numbers import R2_DECIMALS, Digits, interval
 
 MIN_SLICE = 20
 """Slices of fewer rows say little, and could be about persons one knows: they are not published."""
@@ -33,6 +33,14 @@ class Exclusion:
     column: str
     kind: str
     why: str
+
+
+def digits_of(record: RunRecord) -> Digits:
+    """Return the unit and decimals of a run's errors; two decimals where it was not judged."""
+    size = 1.0
+    if record.judgement is not None:
+        size = record.judgement.scores.rmse.value
+    return Digits.of(size, record.data.unit)
 
 
 def excluded_columns(record: RunRecord) -> list[Exclusion]:
@@ -73,7 +81,7 @@ def intended_use(record: RunRecord) -> list[str]:
 
 def limits(record: RunRecord) -> list[str]:
     """Return sentences on what the model can't do, each with the number that says so."""
-    data, judgement, figures = record.data, record.judgement, Figures.of(record)
+    data, judgement, figures = record.data, record.judgement, digits_of(record)
     said = []
     if data.is_simulated:
         said.append(
@@ -116,7 +124,7 @@ def _tell_band(record: RunRecord) -> list[str]:
     line = band_line(record, band)
     if not math.isfinite(band.half_width):
         return [line]
-    width = Figures.of(record).with_unit(band.half_width)
+    width = digits_of(record).with_unit(band.half_width)
     blur = f"It can't tell two rows apart whose predictions differ by less than {width}."
     return [blur, line]
 
@@ -129,7 +137,7 @@ def band_line(record: RunRecord, band: Conformal) -> str:
             f"No {band.level:.0%} interval: "
             f"the {record.data.n_val} val rows are too few to promise one."
         )
-    width = Figures.of(record).with_unit(band.half_width)
+    width = digits_of(record).with_unit(band.half_width)
     line = (
         f"{band.level * 100:.0f} % interval: prediction ± {width} "
         f"(calibrated on {record.data.n_val:,} val rows); "
@@ -149,14 +157,14 @@ def band_line(record: RunRecord, band: Conformal) -> str:
 def choice_line(choice: BaselineChoice) -> str:
     """Return which baseline is the strongest, and how close the others came, in a line."""
     (strongest, first), *others = choice.standings.items()
-    n = decimals_for(first.rmse.value)
+    digits = Digits.of(first.rmse.value)
     parts = []
     for name, standing in others:
-        part = f"{name} {number(standing.rmse.value, n)}"
+        part = f"{name} {digits.number(standing.rmse.value)}"
         parts.append(f"{part} (within noise)" if standing.is_tied else part)
     return (
         f"Strongest baseline by cross-validation on the training rows: {strongest}, "
-        f"RMSE {interval(first.rmse, n)}; then {', '.join(parts)}."
+        f"RMSE {digits.interval(first.rmse)}; then {', '.join(parts)}."
     )
 
 
@@ -185,7 +193,7 @@ def _compare_groups(record: RunRecord, groups: Sequence[Slice]) -> str:
     differing = differing_groups(record, groups)
     if record.judgement is None or not differing:
         return f"Errors do not differ among the {len(groups)} groups by more than noise."
-    figures = Figures.of(record)
+    figures = digits_of(record)
     overall = record.judgement.scores.mae.value
     above = [part for part in differing if part.mae.value > overall]
     if above:
@@ -274,7 +282,7 @@ def _scores(record: RunRecord) -> str:
     judgement = record.judgement
     if judgement is None:
         return ""
-    show = Figures.of(record)
+    show = digits_of(record)
     unit = show.in_unit
     header = ["", f"RMSE{unit}", f"MAE{unit}", "R2", f"bias{unit}"]
     rows = [
@@ -282,7 +290,7 @@ def _scores(record: RunRecord) -> str:
             name,
             show.interval(s.rmse),
             show.interval(s.mae),
-            interval(s.r2, 3),
+            interval(s.r2, R2_DECIMALS),
             show.interval(s.bias),
         ]
         for name, s in predictors(record)
@@ -297,7 +305,7 @@ def _scores(record: RunRecord) -> str:
 
 def _slices(record: RunRecord) -> str:
     shown, _ = published_slices(record)
-    show = Figures.of(record)
+    show = digits_of(record)
     rows = [
         [
             f"{part.column} = {part.level}",

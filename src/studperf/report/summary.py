@@ -20,6 +20,7 @@ from studperf.judge.ranking import (
     settings_of,
 )
 from studperf.record.record import RunRecord
+from studperf.report.card import digits_of
 from studperf.train.plan import Progress, find_progress
 
 _N_NAMED = 10
@@ -73,6 +74,7 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
         key = (record.model, settings_of(record, common))
         groups.setdefault(key, []).append(record)
     rows = []
+    digits = digits_of(_best_of(records))
     for (model, settings), alike in groups.items():
         judged = [r.judgement for r in alike if r.judgement is not None]
         values = [j.scores.rmse.value for j in judged]
@@ -82,9 +84,9 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
         best = "-"
         if judged:
             name = judged[0].best_baseline
-            best = f"{name} {judged[0].baselines[name].rmse.value:.3f}"
-        mean = f"{np.mean(values):.3f}" if values else "-"
-        spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
+            best = f"{name} {digits.number(judged[0].baselines[name].rmse.value, more=1)}"
+        mean = digits.number(float(np.mean(values)), more=1) if values else "-"
+        spread = digits.number(float(np.std(values, ddof=1)), more=1) if len(values) > 1 else "-"
         said = ", ".join(sorted(verdicts))
         cells = (model, settings, str(len(alike)), mean, spread, best, said)
         place = np.mean(values) if values else np.inf
@@ -92,6 +94,14 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
     for _, cells in sorted(rows, key=lambda row: row[0]):
         table.add_row(*map(Text, cells))
     return table
+
+
+def _best_of(records: Sequence[RunRecord]) -> RunRecord:
+    """Return the record with the smallest RMSE, or the first one where none is judged."""
+    judged = {r.judgement.scores.rmse.value: r for r in records if r.judgement is not None}
+    if not judged:
+        return records[0]
+    return judged[min(judged)]
 
 
 def _unfinished_lines(runs: Sequence[Run], progress: Progress) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +10,14 @@ from rich.table import Table
 
 from studperf.report.card import band_line, choice_line
 from studperf.report.plots import PLOTS
-from studperf.scoring.metrics import decimals
+from studperf.scoring.numbers import R2_DECIMALS, Digits, interval
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.record.record import RunRecord
     from studperf.record.shape import DataFacts, Scores, Verdict
-    from studperf.scoring.metrics import Interval
 
-# An end so much further off than the value says that the rows are too few; it shall not cost the
-# value its digits.
-_FAR = 1e3
 _STYLES = {
     "beats": "bold green",
     "matches": "bold cyan",
@@ -119,41 +114,25 @@ def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Cons
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
-    """Return a table with a row for each predictor, the first in bold."""
+    """Return a table with a row for each predictor, the first in bold and its errors setting the digits."""
+    first = next(iter(rows.values()))
+    digits = Digits.of(first.rmse.value, unit)
+    heads = (f"RMSE{digits.in_unit}", f"MAE{digits.in_unit}", "R2", f"bias{digits.in_unit}")
+    lines = []
+    for scores in rows.values():
+        intervals = [digits.interval(value) for value in (scores.rmse, scores.mae, scores.bias)]
+        intervals.insert(2, interval(scores.r2, R2_DECIMALS))
+        lines.append(intervals)
+
     table = Table(title=title, title_justify="left")
-    with_unit = f" ({unit})" if unit else ""
-    table.add_column("", no_wrap=True)
-    for name in (f"RMSE{with_unit}", f"MAE{with_unit}", "R2", f"bias{with_unit}"):
-        table.add_column(name, justify="right", overflow="fold")
-    for i, (name, scores) in enumerate(rows.items()):
-        table.add_row(name, *_cells(scores), style=None if i else "bold")
+    table.add_column("", min_width=_longest_word(rows))
+    for head, column in zip(heads, zip(*lines, strict=True), strict=True):
+        table.add_column(head, justify="right", min_width=_longest_word(column))
+    for i, (name, cells) in enumerate(zip(rows, lines, strict=True)):
+        table.add_row(name, *cells, style=None if i else "bold")
     return table
 
 
-def _cells(scores: Scores) -> list[str]:
-    return [
-        interval_text(scores.rmse),
-        interval_text(scores.mae),
-        interval_text(scores.r2, digits=3, smallest=1.0),
-        interval_text(scores.bias),
-    ]
-
-
-def interval_text(interval: Interval, *, digits: int = 2, smallest: float = 0.0) -> str:
-    """Return a value with its interval, as `4.95 [4.70, 5.21]`.
-
-    Its digits are as many as its size deserves. A size below `smallest`, as an R2 may have, gets no
-    more digits than that one.
-    """
-    farthest = _FAR * max(1.0, abs(interval.value))
-    near = [end for end in (interval.low, interval.high) if abs(end) <= farthest]
-    size = max(abs(number) for number in (interval.value, *near))
-    shown = decimals(max(size, smallest), digits)
-
-    ends = []
-    for end in (interval.low, interval.high):
-        if math.isfinite(end) and abs(end) > farthest:
-            ends.append(f"{end:.0e}")
-        else:
-            ends.append(f"{end:.{shown}f}")
-    return f"{interval.value:.{shown}f} [{', '.join(ends)}]"
+def _longest_word(cells: Iterable[str]) -> int:
+    """Return the length of the longest word: rich would part words to make all columns even."""
+    return max(len(word) for cell in cells for word in cell.split())

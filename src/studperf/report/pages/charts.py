@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studperf.report.card import predictors, published_slices
-from studperf.report.numbers import Figures
+from studperf.report.card import digits_of, predictors, published_slices
 from studperf.report.pages.svg import Chart, Scale, at, cut, shorten
 from studperf.scoring.metrics import FloatArray, Interval, rmse
 
@@ -31,7 +30,7 @@ _IN_UNIT = ("val/rmse", "val/mae")
 
 def score_chart(record: RunRecord) -> str:
     """Draw the RMSE of the model and the baselines, with intervals, and the noise floor."""
-    figures = Figures.of(record)
+    figures = digits_of(record)
     rows = predictors(record)
     floor = record.data.noise_floor
     nearest = min(scores.rmse.value for _, scores in rows)
@@ -121,7 +120,7 @@ def parity_chart(record: RunRecord, scored: pd.DataFrame) -> str:
     chart = Chart(height=420)
     x = chart.scale_x(low, high)
     y = chart.scale_y(low, high)
-    unit = Figures.of(record).in_unit
+    unit = digits_of(record).in_unit
     chart.axis_y(y, f"predicted{unit}")
     chart.axis_x(x, f"actual{unit}")
     band = record.judgement.conformal if record.judgement else None
@@ -162,7 +161,7 @@ def residual_chart(record: RunRecord, scored: pd.DataFrame) -> str:
     chart = Chart(height=420)
     x = chart.scale_x(-reach, reach)
     y = chart.scale_y(0, float(counts.max()) * 1.08)
-    figures = Figures.of(record)
+    figures = digits_of(record)
     chart.axis_y(y, "rows")
     chart.axis_x(x, f"predicted minus actual{figures.in_unit}")
     band = record.judgement.conformal if record.judgement else None
@@ -192,7 +191,7 @@ def slice_chart(record: RunRecord) -> str:
     shown, _ = published_slices(record)
     if not shown or record.judgement is None:
         return ""
-    figures = Figures.of(record)
+    figures = digits_of(record)
     overall = record.judgement.scores.mae
     groups = []
     for column, parts in groupby(shown, key=lambda part: part.column):
@@ -263,7 +262,7 @@ def _monitored(record: RunRecord) -> str:
     """Return the watched metric's name, with its unit."""
     if record.monitor not in _IN_UNIT:
         return record.monitor
-    return record.monitor + Figures.of(record).in_unit
+    return record.monitor + digits_of(record).in_unit
 
 
 def _settled(series: list[list[float]], levels: list[float]) -> tuple[float, float]:

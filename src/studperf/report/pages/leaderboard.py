@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from studperf.judge.ranking import Standing
-from studperf.report.card import n_scored
-from studperf.report.numbers import Figures, number
+from studperf.report.card import digits_of, n_scored
 from studperf.report.pages.markup import card, esc, framed, table
 from studperf.report.pages.overview import Line, score_bar
 from studperf.report.pages.run import TONES
 from studperf.report.pages.svg import Scale
+from studperf.scoring.numbers import R2_DECIMALS, Digits, number
 
 _TIES = {"best": ("best", "good"), "noise": ("tied", "level"), "worse": ("worse", "warn")}
 _SHORT = {"no better than the mean": "like the mean"}
@@ -23,7 +23,7 @@ def leaderboard(standings: list[Standing], lines: list[Line], folder: Path) -> s
 
     It shows intervals, the difference to the best, and the verdict against the baselines.
     """
-    show = Figures.of(standings[0].record)
+    show = digits_of(standings[0].record)
     scale = _bar_scale(standings)
     first = standings[0].judgement
     reference = first.baselines[first.best_baseline].rmse.value
@@ -73,7 +73,7 @@ def _bar_scale(standings: list[Standing]) -> Scale:
 
 
 def _row(
-    place: int, s: Standing, line: Line, show: Figures, scale: Scale, reference: float, folder: Path
+    place: int, s: Standing, line: Line, show: Digits, scale: Scale, reference: float, folder: Path
 ) -> str:
     record, scores = s.record, s.judgement.scores
     tie, tone = _TIES[s.place]
@@ -91,7 +91,7 @@ def _row(
         difference,
         f'<td><span class="pill {tone}">{esc(tie)}</span></td>',
         f'<td class="n" data-v="{scores.mae.value}">{show.number(scores.mae.value, more=1)}</td>',
-        f'<td class="n" data-v="{scores.r2.value}">{number(scores.r2.value, 3)}</td>',
+        f'<td class="n" data-v="{scores.r2.value}">{number(scores.r2.value, R2_DECIMALS)}</td>',
         f'<td><span class="pill {TONES[verdict]}">{esc(_SHORT.get(verdict, verdict))}</span></td>',
         f'<td class="n" data-v="{len(record.history)}">{len(record.history)}</td>',
         f'<td class="n" data-v="{record.n_parameters}">{record.n_parameters:,}</td>',
@@ -100,12 +100,12 @@ def _row(
     return f'<tr{line.marks} data-model="{esc(record.model)}" data-words="{esc(words)}">{"".join(cells)}</tr>'
 
 
-def _difference(s: Standing, show: Figures) -> str:
+def _difference(s: Standing, show: Digits) -> str:
     if s.difference is None:
         return ""
     d = s.difference
-    signed = f"{d.value:+,.{show.decimals + 1}f}"
-    ends = f"{d.low:+,.{show.decimals + 1}f} to {d.high:+,.{show.decimals + 1}f}"
+    signed = show.signed(d.value)
+    ends = f"{show.signed(d.low)} to {show.signed(d.high)}"
     return f'{signed}<br><span class="range small">{ends}</span>'
 
 
@@ -138,7 +138,7 @@ def by_model(standings: list[Standing], lines: list[Line]) -> str:
         groups.setdefault(s.record.model, []).append(s.judgement.scores.rmse.value)
     if max(map(len, groups.values())) < 2:  # noqa: PLR2004 - nothing to spread
         return ""
-    show = Figures.of(standings[0].record)
+    show = digits_of(standings[0].record)
     colours = {line.record.model: line.colour for line in lines}
     rows = []
     for model, values in sorted(groups.items(), key=lambda pair: np.mean(pair[1])):

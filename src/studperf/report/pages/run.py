@@ -14,10 +14,11 @@ from studperf.record.files import ENCODER, read_predictions
 from studperf.record.record import RunRecord
 from studperf.record.shape import Conformal, Judgement
 from studperf.report import card as cards
-from studperf.report.numbers import Figures, number
+from studperf.report.card import digits_of
 from studperf.report.pages import charts
 from studperf.report.pages.markup import card, esc, facts, figure, fold, points, render_page, table
 from studperf.scoring.metrics import Interval
+from studperf.scoring.numbers import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,7 @@ def _scores(record: RunRecord) -> str:
     judgement = record.judgement
     if judgement is None:
         return ""
-    show, unit = Figures.of(record), record.data.unit
+    show, unit = digits_of(record), record.data.unit
     scores = judgement.scores
     tiles = [
         ("RMSE", show.number(scores.rmse.value), unit, _between(scores.rmse, show.decimals)),
@@ -217,7 +218,7 @@ def _predicted(record: RunRecord, predictions: pd.DataFrame | None) -> str:
     band = record.judgement.conformal
     within = "There is no band."
     if band is not None:
-        width = Figures.of(record).number(band.half_width)
+        width = digits_of(record).number(band.half_width)
         within = f"The shaded band, ±{width}, was learnt on val."
     parity = figure(
         "Predicted against actual",
@@ -236,7 +237,7 @@ def _groups(record: RunRecord) -> str:
     shown, n_hidden = cards.published_slices(record)
     if not shown:
         return ""
-    show = Figures.of(record)
+    show = digits_of(record)
     rows: list[list[str]] = []
     for column, parts in groupby(shown, key=lambda part: part.column):
         rows.append([esc(column)])
@@ -281,7 +282,7 @@ def _data(record: RunRecord, folder: Path) -> str:
         ("target", esc(data.target + (f", in {data.unit}" if data.unit else ""))),
     ]
     if data.noise_floor is not None:
-        pairs.append(("noise floor", esc(Figures.of(record).with_unit(data.noise_floor))))
+        pairs.append(("noise floor", esc(digits_of(record).with_unit(data.noise_floor))))
     pairs += [("warning", esc(warning)) for warning in data.warnings]
     pairs += [
         ("allowed leak", f"<strong>{esc(name)}</strong>: {esc(why)}")

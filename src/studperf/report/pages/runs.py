@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studperf.errors import counted
 from studperf.judge.ranking import Found, Group, Run, Standing, rank_apart
-from studperf.report.numbers import Figures
+from studperf.report.card import digits_of
 from studperf.report.pages.leaderboard import by_model, leaderboard
 from studperf.report.pages.markup import (
     card,
@@ -104,7 +104,7 @@ def _masthead(found: Found, folder: Path, groups: Sequence[Group[Standing]]) -> 
 def _headline(groups: Sequence[Group[Standing]]) -> str:
     """Return who leads the first group, who is tied with it, and the leader's verdict."""
     standings = groups[0].items
-    best, show = standings[0], Figures.of(standings[0].record)
+    best, show = standings[0], digits_of(standings[0].record)
     tied = [s for s in standings if s.place == "noise"]
     smallest = min([best, *tied], key=lambda s: s.record.n_parameters)
     rmse = show.interval_with_unit(best.judgement.scores.rmse)
@@ -152,7 +152,7 @@ def _group_sections(
     monitor = record.monitor
     in_unit = ""
     if monitor in ("val/rmse", "val/mae"):
-        in_unit = Figures.of(record).in_unit
+        in_unit = digits_of(record).in_unit
     # Curves of different metrics can't share an axis.
     same = [line for line in lines if line.record.monitor == monitor]
     curves = curves_chart(same, monitor, in_unit)
