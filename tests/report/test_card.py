@@ -4,14 +4,14 @@ import pytest
 
 from studperf.record.record import RunRecord
 from studperf.record.shape import BaselineChoice, BaselineStanding, Conformal, CutShort, Slice
-from studperf.report.card import (
+from studperf.report.pages.card import write_card
+from studperf.report.views.run import (
     band_line,
     choice_line,
     digits_of,
     excluded_columns,
     limits,
     reproduce_commands,
-    write_card,
 )
 from studperf.scoring.metrics import Interval, conformal_coverage
 

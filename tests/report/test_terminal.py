@@ -6,9 +6,10 @@ from rich.console import Console
 
 from studperf.record.record import RunRecord
 from studperf.record.shape import Scores
-from studperf.report.card import digits_of, write_card
+from studperf.report.pages.card import write_card
 from studperf.report.pages.run import render_run
 from studperf.report.terminal import score_table, show_end
+from studperf.report.views.run import digits_of
 from studperf.scoring.metrics import Interval
 
 from .conftest import Page

@@ -174,9 +174,6 @@ def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int 
 
     They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
     ends below `goal`. None where no number can be said.
-
-    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
-    ends below `goal`.
     """
     value = difference.value
     above, below = difference.high - value, value - difference.low

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from studperf.report.card import band_line, choice_line
 from studperf.report.plots import PLOTS
-from studperf.scoring.numbers import R2_DECIMALS, Digits, interval
+from studperf.report.views.run import TONES, tell_scores, view_run
+from studperf.scoring.numbers import Digits
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.record.record import RunRecord
-    from studperf.record.shape import DataFacts, Scores, Verdict
+    from studperf.record.shape import DataFacts, Scores
 
-_STYLES = {
-    "beats": "bold green",
-    "matches": "bold cyan",
-    "can't tell": "bold",
-    "worse": "bold yellow",
-    "suspicious": "bold red",
-    "no better than the mean": "bold red",
-}
+_STYLES = {"good": "bold green", "level": "bold cyan", "warn": "bold yellow", "bad": "bold red"}
 
 
 def show_start(record: RunRecord, folder: Path, console: Console) -> None:
@@ -71,8 +64,7 @@ def _print_warnings(data: DataFacts, console: Console) -> None:
 
 def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:
     """Print the name and the verdict of one run of many in a line."""
-    if record.judgement is not None:
-        _print_verdict(folder.name, record, record.judgement.verdict, console)
+    _print_verdict(folder.name, record, console)
     _print_cut(record, console)
 
 
@@ -81,21 +73,17 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     judgement = record.judgement
     if judgement is None:
         return
-    n_rows = record.data.n_val if judgement.scored_on == "val" else record.data.n_test
-    rows = {record.model: judgement.scores}
-    for name, scores in judgement.baselines.items():
-        rows[f"{name} (baseline)"] = scores
-    title = f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals"
-    console.print(score_table(rows, title=title, unit=record.data.unit))
-    if judgement.conformal is not None:
-        console.print(band_line(record, judgement.conformal), soft_wrap=True)
-    if judgement.choice is not None:
-        console.print(choice_line(judgement.choice), soft_wrap=True)
+    view = view_run(record)
+    title = f"{judgement.scored_on} split, {view.n_scored} rows, 95 % intervals"
+    console.print(_score_table(view.score_rows, title, view.digits))
+    for line in (view.band_line, view.choice_line):
+        if line:
+            console.print(line, soft_wrap=True)
     plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
     best = (record.best_epoch or 0) + 1
     console.print(f"Best epoch {best} of {len(record.history)}{plots}", soft_wrap=True)
     _print_cut(record, console)
-    _print_verdict("Verdict", record, judgement.verdict, console)
+    _print_verdict("Verdict", record, console)
 
 
 def _print_cut(record: RunRecord, console: Console) -> None:
@@ -103,36 +91,34 @@ def _print_cut(record: RunRecord, console: Console) -> None:
         console.print(record.cut_short.line, style="yellow", soft_wrap=True, markup=False)
 
 
-def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Console) -> None:
+def _print_verdict(head: str, record: RunRecord, console: Console) -> None:
+    if record.judgement is None:
+        return
+    verdict = record.judgement.verdict
     simulated = "SIMULATED data. " if record.data.is_simulated else ""
     console.print(
         f"{head}: {simulated}{verdict.line}",
-        style=_STYLES[verdict.kind],
+        style=_STYLES[TONES[verdict.kind]],
         soft_wrap=True,
         markup=False,
     )
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
-    """Return a table with a row for each predictor, the first in bold and its errors setting the digits."""
+    """Return a table with a row for each predictor, of which the first sets the digits."""
     first = next(iter(rows.values()))
     digits = Digits.of(first.rmse.value, unit)
-    heads = (f"RMSE{digits.in_unit}", f"MAE{digits.in_unit}", "R2", f"bias{digits.in_unit}")
-    lines = []
-    for scores in rows.values():
-        intervals = [digits.interval(value) for value in (scores.rmse, scores.mae, scores.bias)]
-        intervals.insert(2, interval(scores.r2, R2_DECIMALS))
-        lines.append(intervals)
+    return _score_table(tell_scores(rows, digits), title, digits)
 
+
+def _score_table(rows: Sequence[Sequence[str]], title: str, digits: Digits) -> Table:
+    """Return the table of a row for each predictor, the first in bold."""
+    heads = ("", f"RMSE{digits.in_unit}", f"MAE{digits.in_unit}", "R2", f"bias{digits.in_unit}")
     table = Table(title=title, title_justify="left")
-    table.add_column("", min_width=_longest_word(rows))
-    for head, column in zip(heads, zip(*lines, strict=True), strict=True):
-        table.add_column(head, justify="right", min_width=_longest_word(column))
-    for i, (name, cells) in enumerate(zip(rows, lines, strict=True)):
-        table.add_row(name, *cells, style=None if i else "bold")
+    for i, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True)):
+        # Without it rich parts numbers to make all columns even.
+        longest = max(len(word) for cell in cells for word in cell.split())
+        table.add_column(head, justify="right" if i else "left", min_width=longest)
+    for i, row in enumerate(rows):
+        table.add_row(*row, style=None if i else "bold")
     return table
-
-
-def _longest_word(cells: Iterable[str]) -> int:
-    """Return the length of the longest word: rich would part words to make all columns even."""
-    return max(len(word) for cell in cells for word in cell.split())

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from studperf.sweeps.study import Study
-from studperf.sweeps.view.archive import Saved, rows
-from studperf.sweeps.view.page import write
-from studperf.sweeps.winner import WINNER
+from studperf.sweeps.study import WINNER, Study
+from studperf.sweeps.view.archive import Saved, rows, write_page
 from studperf.tracking import keys
 from studperf.tracking.payload import Table
 from studperf.tracking.study import StudySummary, counts, log_study
@@ -35,7 +33,7 @@ def tell(study: Study, settings: Wandb, console: Console) -> None:
         if saved.facts.get(_TOLD) == stands:
             return
 
-        console.print(f"Report: {write(saved)}", soft_wrap=True)
+        console.print(f"Report: {write_page(saved)}", soft_wrap=True)
         log_study(summarise(study, saved), plan.folder, settings, console)
         study.add_facts(**{_TOLD: stands})
 
