@@ -36,19 +36,14 @@ def history_chart(trials: Trials) -> Markup:
     ticks = [place for place in x.ticks(10) if place == int(place)]
     chart.axis_x(x, "trial", ticks=ticks)
 
-    better = max if trials.is_max else min
-    best: list[tuple[int, float]] = []
-    for trial in complete:
-        before = best[-1][1] if best else trial.value
-        best.append((trial.number, better(before, trial.value)))
-
     # The line is level from each best trial to the next one, and from the last one to the end.
-    ends = [number for number, _ in best[1:]]
+    best = trials.best_so_far
+    ends = [trial.number for trial, _ in best[1:]]
     ends.append(last)
     line = []
-    for (number, value), end in zip(best, ends, strict=True):
+    for (trial, value), end in zip(best, ends, strict=True):
         level = clamp(y(value), chart)
-        line += [(x(number), level), (x(end), level)]
+        line += [(x(trial.number), level), (x(end), level)]
     chart.line(line)
 
     for trial in done:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studperf.report.views.section import Code, Line, Strong, parts_of
-from studperf.scoring.numbers import R2_DECIMALS, ends, interval, number, short_number
+from studperf.scoring.numbers import R2_DECIMALS, ends, number, short_number
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,15 +31,16 @@ def fill(template: str, **view: object) -> str:
         jinja2.UndefinedError: the template names something that it was not given.
     """
     text = _environment().get_template(template).render(view).strip() + "\n"
-    # Where a macro ends before an empty line there are two.
-    return re.sub(r"\n{3,}", "\n\n", text)
+    if template.endswith(".md"):
+        # Where a macro ends before an empty line there are two.
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text
 
 
 @cache
 def _environment() -> Environment:
     # Here, since only where a page is written it is worth its start-up.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -49,15 +50,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (_TEMPLATES / "runs.js").read_text(encoding="utf-8")
-    # Both are ours, and hold nothing of a view.
-    environment.globals["style"] = Markup(style)  # noqa: S704
-    environment.globals["runs_script"] = Markup(script)  # noqa: S704
     environment.globals["R2_DECIMALS"] = R2_DECIMALS
     environment.filters |= {
         "number": number,
-        "interval": interval,
         "ends": ends,
         "short_number": short_number,
         "percent": lambda share, decimals=0: f"{share:.{decimals}%}",

@@ -23,7 +23,7 @@ _HARMLESS = ("the column is missing", "the dataset does not name this column")
 
 @dataclass(frozen=True)
 class ChangeView:
-    """What changed between two versions of a table.
+    """The view of what changed between two versions of a table.
 
     Args:
         title: names both.

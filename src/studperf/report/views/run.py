@@ -101,7 +101,7 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class RunView:
-    """What is to be said of a run beside its record."""
+    """The view of a run: its record, and what is to be said beside it."""
 
     record: RunRecord
     digits: Digits
@@ -165,7 +165,7 @@ class RunView:
 
     @property
     def seconds(self) -> str:
-        """How long each part of the run took."""
+        """The seconds that each part of the run took."""
         return ", ".join(f"{name} {took:.1f}" for name, took in self.record.timings_s.items())
 
     @property
@@ -175,12 +175,12 @@ class RunView:
 
     @property
     def status_tone(self) -> str:
-        """How the run's status sounds."""
+        """The tone of the run's status."""
         return STATUS_TONES[self.record.status]
 
     @property
     def tone(self) -> str:
-        """How the run's banner sounds."""
+        """The tone of the run's verdict, or of its status where there is none."""
         if self.record.judgement is None:
             return self.status_tone
         return TONES[self.record.judgement.verdict.kind]
@@ -195,7 +195,7 @@ class RunView:
 
     @property
     def unfinished(self) -> str:
-        """Why the run has no verdict, in a sentence."""
+        """A sentence on why the run has no verdict."""
         return _UNFINISHED[self.record.status]
 
     @property
@@ -207,7 +207,7 @@ class RunView:
 
     @property
     def how_trained(self) -> list[str]:
-        """How the training went, in sentences; empty before the first epoch's end."""
+        """Sentences on the training; none before the first epoch's end."""
         record = self.record
         if not record.history:
             return []

@@ -19,7 +19,7 @@ from studperf.scoring.numbers import Digits
 N_COLOURS = 8
 _MAX_CHOICES = 9
 _TIES = {"best": ("best", "good"), "noise": ("tied", "level"), "worse": ("worse", "warn")}
-"""A run's place -> its name on a page, and how that sounds."""
+"""A run's place -> its name on a page, and its tone."""
 _SHORT = {"no better than the mean": "like the mean"}
 # What differs between runs without being a choice about the model.
 _NO_CHOICE = (
@@ -70,18 +70,18 @@ class RankedRun:
 
     @property
     def tie(self) -> tuple[str, str]:
-        """How the run stands to the best, and how that sounds."""
+        """The run's standing to the best one, with its tone."""
         return _TIES[self.standing.place]
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """The verdict in a few words, and how it sounds."""
+        """The verdict in a few words, with its tone."""
         kind = self.judgement.verdict.kind
         return _SHORT.get(kind, kind), TONES[kind]
 
     @property
     def words(self) -> str:
-        """All by which a reader may look for the run."""
+        """The words by which a reader may look for the run."""
         kind = self.judgement.verdict.kind
         words = (self.name, self.record.model, kind, self.tie[0], *self.record.overrides)
         return " ".join(words).lower()
@@ -198,12 +198,12 @@ class UnscoredRun:
 
     @property
     def tone(self) -> str:
-        """How its status sounds."""
+        """The tone of its status."""
         return STATUS_TONES[self.record.status]
 
     @property
     def line(self) -> str:
-        """Why it is in no ranking, and how it gets into one."""
+        """A line on why it is in no ranking, and the way into one."""
         record = self.record
         named = f"{self.folder} ({record.model}): {record.status}"
         if record.status in ("interrupted", "failed"):
@@ -216,7 +216,7 @@ class UnscoredRun:
 
 @dataclass(frozen=True)
 class RunsView:
-    """What is to be said of all runs below a folder.
+    """The view of all runs below a folder.
 
     Args:
         n_runs: with a record that can be read.
@@ -238,7 +238,7 @@ class RunsView:
 
     @property
     def counts(self) -> list[str]:
-        """How many runs there are, and how many were scored."""
+        """The numbers of runs, and of those that were scored."""
         n_judged = sum(len(group.runs) for group in self.groups)
         counts = [counted(self.n_runs, "run"), f"{n_judged} scored"]
         if self.is_simulated:
@@ -247,7 +247,7 @@ class RunsView:
 
     @property
     def headline(self) -> list[str]:
-        """Who leads the first group, who is tied with it, and the leader's verdict."""
+        """Sentences on the first group's leader: its ties and its verdict."""
         first, *others = self.groups
         best = first.best
         rmse = first.digits.interval_with_unit(best.judgement.scores.rmse)
@@ -299,36 +299,22 @@ def view_runs(found: Found, folder: Path | None = None) -> RunsView:
     models = sorted({record.model for _, record in found.runs})
     colours = {model: i % N_COLOURS for i, model in enumerate(models)}
     indices = {path: i for i, (path, _) in enumerate(found.runs)}
+
+    def view_standing(standing: Standing, common: set[str]) -> RankedRun:
+        return RankedRun(
+            index=indices[standing.folder],
+            colour=colours[standing.record.model],
+            name=_name_of(standing.folder, folder),
+            page=_page_of(standing.folder, folder),
+            settings=settings_of(standing.record, common),
+            standing=standing,
+        )
+
     groups = []
     for group, label in zip(ranking.groups, _label_groups(ranking.groups), strict=True):
-        records = [standing.record for standing in group.items]
-        common = common_words(records)
-        runs = []
-        for standing in group.items:
-            path, record = standing.folder, standing.record
-            run = RankedRun(
-                index=indices[path],
-                colour=colours[record.model],
-                name=_name_of(path, folder),
-                page=_page_of(path, folder),
-                settings=settings_of(record, common),
-                standing=standing,
-            )
-            runs.append(run)
-        pools = pool_runs(records, lambda record: (record.model, ""))
-        has_several = any(len(pool.records) > 1 for pool in pools)
-        groups.append(
-            RankedGroup(
-                label=label,
-                ground=group.ground.text,
-                why_apart=", and ".join(group.why_apart),
-                heading=group.heading,
-                digits=digits_of(records[0]),
-                runs=runs,
-                pools=pools if has_several else [],
-                choices=find_choices(records),
-            )
-        )
+        common = common_words(standing.record for standing in group.items)
+        runs = [view_standing(standing, common) for standing in group.items]
+        groups.append(_view_group(group, label, runs))
     return RunsView(
         n_runs=len(found.runs),
         is_simulated=any(record.data.is_simulated for _, record in found.runs),
@@ -337,6 +323,22 @@ def view_runs(found: Found, folder: Path | None = None) -> RunsView:
         unreadable=[reason for _, reason in ranking.unreadable],
         left_out=found.explain_left_out(),
         colours=colours,
+    )
+
+
+def _view_group(group: Group[Standing], label: str, runs: list[RankedRun]) -> RankedGroup:
+    records = [run.record for run in runs]
+    pools = pool_runs(records, lambda record: (record.model, ""))
+    has_several = any(len(pool.records) > 1 for pool in pools)
+    return RankedGroup(
+        label=label,
+        ground=group.ground.text,
+        why_apart=", and ".join(group.why_apart),
+        heading=group.heading,
+        digits=digits_of(records[0]),
+        runs=runs,
+        pools=pools if has_several else [],
+        choices=find_choices(records),
     )
 
 

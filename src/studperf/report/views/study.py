@@ -28,12 +28,12 @@ CANDIDATE_HEADER = (
     "settings",
 )
 TONES = {"best": "good", "tied": "level", "worse": "warn"}
-"""How a candidate stands to the best one -> how that sounds."""
+"""A candidate's standing -> its tone."""
 
 
 @dataclass(frozen=True)
 class TrialView:
-    """One trial.
+    """The view of one trial.
 
     Args:
         number: from 0.
@@ -68,7 +68,7 @@ class TrialView:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None while it goes on."""
+        """The duration; None while it goes on."""
         if self.start is None or self.end is None:
             return None
         return self.end - self.start
@@ -80,7 +80,7 @@ class TrialView:
 
     @property
     def fault(self) -> str:
-        """Why it gave no value, in a line."""
+        """A line on why it gave no value."""
         if self.error:
             return self.error.splitlines()[0]
         return "stopped from outside, put back"
@@ -120,8 +120,19 @@ class Trials:
         return self.directions[0] == "maximize"
 
     @property
+    def best_so_far(self) -> list[tuple[TrialView, float]]:
+        """The complete trials by number, each with the best value up to it."""
+        better = max if self.is_max else min
+        found: list[tuple[TrialView, float]] = []
+        for trial in self.trials:
+            if trial.state == "complete":
+                before = found[-1][1] if found else trial.value
+                found.append((trial, better(before, trial.value)))
+        return found
+
+    @property
     def aims(self) -> str:
-        """What the study looks for."""
+        """The objectives, each with its direction."""
         return list_aims(self.objectives, self.directions)
 
     @property
@@ -166,7 +177,7 @@ class CandidateView:
 
     @property
     def tone(self) -> str:
-        """How its standing sounds."""
+        """The tone of its standing."""
         return TONES[self.standing]
 
     @property
@@ -188,7 +199,7 @@ class WinnerView:
 
 @dataclass(frozen=True)
 class StudyView:
-    """What is to be said of a study.
+    """The view of a study.
 
     Args:
         name: of the study.
@@ -219,7 +230,7 @@ class StudyView:
 
     @property
     def told_counts(self) -> list[str]:
-        """How many trials ended how."""
+        """The numbers of trials by how they ended."""
         return [f"{n} {kind}" for kind, n in self.counts.items() if n]
 
     @property
