@@ -81,6 +81,7 @@ MUTANTS = [
     Mutant("a row that can't be read predicted", "export/model.py", "encoded.is_strange, graph.constant(np.nan), predicted,", "encoded.is_strange, predicted, predicted,", "tests/export/test_write.py -k no_rule"),
     Mutant("graph not held against torch", "export/write.py", "if not difference <= tolerance:", "if difference < 0:", "tests/export/test_write.py -k not_the_model"),
     Mutant("groups of few rows published", "report/views/run.py", "shown = [part for part in slices if part.n >= MIN_SLICE]", "shown = list(slices)", "tests/report/test_run_page.py -k few_rows"),
+    Mutant("text taken for Markdown", "report/pages/template.py", "return _in_one_line(escaped)", "return _in_one_line(str(text))", "tests/report/test_templates.py -k markup_in_a_text"),
     Mutant("names taken for markup", "report/pages/template.py", 'autoescape=select_autoescape(("html",))', "autoescape=False", "tests/report -k hostile"),
     Mutant("one batch order for a whole stack", "train/stack/fit.py", "seeds = stack.seeds if len(drawn) > 1 else stack.seeds[:1]", "seeds = stack.seeds[:1]", "tests/train/stack/test_fit.py -k one-hot"),
     Mutant("one dropout for a whole stack", "train/stack/dropout.py", "epoch_generator(seeds[members[0]], epoch)", "epoch_generator(seeds[0], epoch)", "tests/train/stack/test_dropout.py"),
