@@ -1,4 +1,4 @@
-"""What people see of runs: terminal tables, plots, and pages that need nothing but a browser; from records and their files alone."""
+"""Views of runs, studies and tables, and what prints them: terminal, plots, pages and cards."""
 
 from studperf.report.plots import PLOTS, draw_plots
 from studperf.report.terminal import (

@@ -1,9 +1,9 @@
 """The one rule for the digits of a number, wherever people read it.
 
-A run's errors have the decimals that the size of its RMSE deserves: two from 1 up, one from 100, none
-from 1,000, three significant digits below 1. Numbers that are set beside each other, as those of two
-runs, have one more. Shares of the variance (R2) have three. All else, as a setting, a tick of an axis
-or an epoch's value, has four significant digits.
+A run's errors have the decimals that the size of its RMSE deserves: two from 1 up, one from 100,
+none from 1,000, three significant digits below 1. Numbers that are set beside each other, as those
+of two runs, have one more. Shares of the variance (R2) have three. All else, as a setting, a tick of
+an axis or an epoch's value, has four significant digits.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Axis:
         return self.scale(float(self.words.index(str(value))))
 
     def ticks(self, gap: float = _LINE) -> list[tuple[float, str]]:
-        """Return the places of the ticks with their texts, those of numbers at least `gap` apart."""
+        """Return the ticks' places with their texts, those of numbers at least `gap` apart."""
         if not self.is_number:
             return [(self.scale(float(i)), word) for i, word in enumerate(self.words)]
         shown = {min(float(value), self.cap) for value in self.known}
