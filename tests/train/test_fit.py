@@ -17,7 +17,7 @@ from studperf.config.run import RunConfig
 from studperf.record.files import LAST
 from studperf.record.record import RunRecord
 from studperf.record.shape import CutShort
-from studperf.report.card import band_line, choice_line
+from studperf.report.views.run import band_line, choice_line
 from studperf.train.fit import find_cut, why_stepwise
 from studperf.train.run import run
 

@@ -85,6 +85,7 @@ def report(words: Sequence[str]) -> None:
     from studperf.data.source import read_source
     from studperf.data.split import split_table
     from studperf.report.pages.table import write_report
+    from studperf.report.views.table import view_table
 
     own, others = _part_words(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
@@ -99,7 +100,8 @@ def report(words: Sequence[str]) -> None:
     console.print(origin.line, soft_wrap=True)
     table = check_table(raw, config.data)
     with console.status("drawing"):
-        pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
+        view = view_table(table, list(table.warnings), split_table(table), origin)
+        pages = write_report(view, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
 
@@ -108,18 +110,20 @@ def _report_change(dataset: Dataset, own: dict[str, str], out: Path, console: Co
     import tempfile
 
     from studperf.data.versions.find import read_current, read_version
-    from studperf.report.pages.change import describe_change, show, to_markdown, write
+    from studperf.report.pages.change import show, to_markdown
+    from studperf.report.views.change import view_change
 
     new = read_current(dataset)
     with tempfile.TemporaryDirectory() as folder:
         old = read_version(
             own["against"], dataset, Path(folder), console, current=new, remote=own.get("remote")
         )
-    title = f"{dataset.name}: md5 {old.md5[:8]} ({old.name}) to {new.md5[:8]}"
     with console.status("comparing"):
-        headline, blocks = describe_change(old, new, dataset)
-    show(console, title, headline, blocks)
-    path = write(out, to_markdown(title, headline, blocks))
+        view = view_change(old, new, dataset)
+    show(view, console)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "changes.md"
+    path.write_text(to_markdown(view), encoding="utf-8")
     console.print(f"Wrote {path}", soft_wrap=True)
 
 

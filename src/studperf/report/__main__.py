@@ -28,7 +28,7 @@ def report_run(folder: Path, out: Path | None) -> list[Path]:
         RunError: the folder is no run.
     """
     from studperf.record.record import RunRecord
-    from studperf.report.card import write_card
+    from studperf.report.pages.card import write_card
     from studperf.report.pages.run import render_run
 
     record = RunRecord.load(folder)

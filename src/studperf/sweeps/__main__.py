@@ -35,12 +35,12 @@ optuna-dashboard opens the same storage: optuna-dashboard runs/sweeps/STUDY/stud
 Flags: --debug shows tracebacks."""
 
 
-_DONE = ("complete", "pruned")
-
-
 def show_list(studies: list[Saved], console: Console) -> None:
     """Print a line for each study."""
     from rich.table import Table
+
+    from studperf.report.views.study import DONE
+    from studperf.scoring.numbers import short_number
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("study", "done", "best", "ended otherwise", "winner"):
@@ -51,9 +51,9 @@ def show_list(studies: list[Saved], console: Console) -> None:
         best = saved.best
         best_text = ""
         if best is not None:
-            best_text = f"{best.values[0]:.4g} {saved.objectives[0]}"
+            best_text = f"{short_number(best.values[0])} {saved.objectives[0]}"
 
-        counts = {kind: n for kind, n in saved.counts.items() if n and kind not in _DONE}
+        counts = {kind: n for kind, n in saved.counts.items() if n and kind not in DONE}
         otherwise = ", ".join(f"{n} {kind}" for kind, n in counts.items())
 
         winner = saved.facts.get("winner")
@@ -64,22 +64,19 @@ def show_list(studies: list[Saved], console: Console) -> None:
 
 def show(saved: Saved, console: Console) -> None:
     """Print the trials of a study, the importance of its parameters, and its winner."""
-    from studperf.sweeps.view.live_table import trial_table
-    from studperf.sweeps.winner import WINNER, show_winner
+    from studperf.sweeps.view.archive import view_study
+    from studperf.sweeps.view.terminal import show_winner, trial_table
 
-    counts = [f"{n} {kind}" for kind, n in saved.counts.items() if n]
-    console.print(f"{saved.name}: " + ", ".join(counts))
-    console.print(trial_table(saved.trials, saved.objectives, saved.directions, n_shown=None))
+    view = view_study(saved)
+    console.print(f"{view.name}: " + ", ".join(view.told_counts))
+    console.print(trial_table(view.trials, view.trials.trials))
 
-    shares = saved.importances()
-    if shares:
-        n_complete = saved.counts["complete"]
-        parts = [f"{name} {share:.0%}" for name, share in shares.items()]
+    if view.shares:
+        n_complete = view.counts["complete"]
+        parts = [f"{name} {share:.0%}" for name, share in view.shares.items()]
         console.print(f"What mattered, by {n_complete} trials: " + ", ".join(parts), soft_wrap=True)
-
-    found = saved.facts.get(WINNER)
-    if found:
-        show_winner(found, console)
+    if view.winner is not None:
+        show_winner(view.winner, console)
 
 
 def show_best(saved: Saved, console: Console) -> None:
@@ -91,9 +88,9 @@ def show_best(saved: Saved, console: Console) -> None:
 
 def write_report(saved: Saved, console: Console) -> None:
     """Write the page about a study."""
-    from studperf.sweeps.view.page import write
+    from studperf.sweeps.view.archive import write_page
 
-    console.print(f"Written: {write(saved)}", soft_wrap=True)
+    console.print(f"Written: {write_page(saved)}", soft_wrap=True)
 
 
 def export(saved: Saved, console: Console) -> None:

@@ -22,10 +22,11 @@ from rich.table import Table
 from studperf import sweeps
 from studperf.config.line.overrides import group_names
 from studperf.errors import counted
+from studperf.report.views.study import brief
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Choice
 from studperf.sweeps.study import build_sampler
-from studperf.sweeps.view.live_table import brief, time_span
+from studperf.sweeps.view.live_table import time_span
 from studperf.sweeps.workers import plan_of
 
 if TYPE_CHECKING:

@@ -42,6 +42,8 @@ BEGUN_AS = "begun_as"
 """The attribute of a study that holds the description it was begun with."""
 FACTS = "facts"
 """The attribute of a study that holds what was found out about it as a whole."""
+WINNER = "winner"
+"""The fact of a study that holds its winner, beside the other candidates."""
 _GRID, _PARAMS = "grid", "params"
 _NO_MATTER = frozenset({"runs", "progress", "threads", "plots", "tracking", "score_on"})
 """Keys that change nothing about a trial's value."""

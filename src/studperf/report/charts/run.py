@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from itertools import groupby, pairwise
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
+from markupsafe import Markup
 
-from studperf.report.card import predictors, published_slices
-from studperf.report.numbers import Figures
-from studperf.report.pages.svg import Chart, Scale, at, cut, shorten
-from studperf.scoring.metrics import FloatArray, Interval, rmse
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from studperf.record.record import RunRecord
+from studperf.record.record import RunRecord
+from studperf.report.charts.svg import Chart, Scale, at, cut, shorten
+from studperf.report.views.run import RunView, ScoredRows
+from studperf.scoring.metrics import Interval
+from studperf.scoring.numbers import short_number
 
 _MAX_POINTS = 1200
 # Pixels.
@@ -25,60 +21,58 @@ _SLICE_ROW = 23
 # A predictor this many times as wide off as the best is shown by an arrow, as the others would
 # shrink to one spot.
 _FAR = 2.0
-# Watched metrics that are errors in the target's unit.
-_IN_UNIT = ("val/rmse", "val/mae")
 
 
-def score_chart(record: RunRecord) -> str:
+def score_chart(view: RunView) -> Markup:
     """Draw the RMSE of the model and the baselines, with intervals, and the noise floor."""
-    figures = Figures.of(record)
-    rows = predictors(record)
-    floor = record.data.noise_floor
-    nearest = min(scores.rmse.value for _, scores in rows)
+    digits = view.digits
+    rows = [(predictor, predictor.scores.rmse) for predictor in view.predictors]
+    floor = view.record.data.noise_floor
+    nearest = min(error.value for _, error in rows)
     ends = []
-    for i, (_, scores) in enumerate(rows):
-        # The model itself comes first, and is always shown.
-        if scores.rmse.value <= _FAR * nearest or i == 0:
-            ends += [scores.rmse.low, scores.rmse.high]
+    for predictor, error in rows:
+        # The model itself is always shown.
+        if error.value <= _FAR * nearest or not predictor.is_baseline:
+            ends += [error.low, error.high]
     if floor is not None and floor > nearest / _FAR:
         ends.append(floor)
 
     chart = Chart(height=78 + _ROW * len(rows), left=92, right=26, top=26)
     x = chart.scale_x(*_padded(min(ends), max(ends), 0.06))
-    chart.axis_x(x, f"RMSE{figures.in_unit}", count=5)
+    chart.axis_x(x, f"RMSE{digits.in_unit}", count=5)
     if floor is not None and x.low <= floor <= x.high:
-        _rule(chart, x(floor), "thin s")
+        chart.rule(x(floor), "thin s")
         chart.text(x(floor), 14, "noise floor", "mid")
 
-    for i, (name, scores) in enumerate(rows):
+    for i, (predictor, error) in enumerate(rows):
         y = chart.top + _ROW * (i + 0.5)
-        cls = "end strong" if i == 0 else "end"
-        chart.text(chart.left - 10, y + 4, name.removesuffix(" (baseline)"), cls)
-        value = scores.rmse.value
-        if value > x.high:
-            chart.text(chart.edge, y + 4, f"{figures.number(value)} →", "end")
+        cls = "end" if predictor.is_baseline else "end strong"
+        chart.text(chart.left - 10, y + 4, predictor.name, cls)
+        if error.value > x.high:
+            chart.text(chart.edge, y + 4, f"{digits.number(error.value)} →", "end")
         else:
-            _whisker(chart, x, y, scores.rmse, "a" if i == 0 else "s")
-    said = "; ".join(f"{name} {figures.interval(scores.rmse)}" for name, scores in rows)
+            _whisker(chart, x, y, error, "s" if predictor.is_baseline else "a")
+    said = "; ".join(f"{predictor.label} {digits.interval(error)}" for predictor, error in rows)
     return chart.render(f"RMSE with 95 % intervals: {said}.")
 
 
-def learning_chart(record: RunRecord, predictions: pd.DataFrame | None) -> str:
+def learning_chart(view: RunView, rows: ScoredRows | None) -> Markup:
     """Draw the watched metric by epoch, its best, and the best baseline's on val."""
+    record = view.record
     values = [float(row[record.monitor]) for row in record.history]
     best = record.best_epoch
-    level = _baseline_on_val(record, predictions)
+    level = rows.level_on_val if rows is not None else None
     levels = [] if level is None else [level]
     chart = Chart(right=18)
     right = chart.edge
     x = chart.scale_x(1, max(2, len(values)))
     y = chart.scale_y(*_settled([values], levels))
-    chart.axis_y(y, _monitored(record))
+    chart.axis_y(y, view.monitored)
     chart.axis_x(x, "epoch", ticks=_epochs(len(values)))
     if level is not None and record.judgement is not None:
         height = y(level)
         chart.line([(x(x.low), height), (x(x.high), height)], "line b dash")
-        chart.text(right, 13, f"{record.judgement.best_baseline} {level:.4g}", "b end")
+        chart.text(right, 13, f"{record.judgement.best_baseline} {short_number(level)}", "b end")
 
     _curve(chart, x, y, values, "line a")
     said = f"{record.monitor} over {len(values)} epochs"
@@ -86,12 +80,13 @@ def learning_chart(record: RunRecord, predictions: pd.DataFrame | None) -> str:
         chart.dot(x(best + 1), y(values[best]), 4.5)
         # Below the baseline's name, if that is there.
         place = 13 if level is None else chart.top + 4
-        chart.text(right, place, f"best {values[best]:.4g}, epoch {best + 1}", "a end")
-        said += f"; best {values[best]:.4g} at epoch {best + 1}"
+        value = short_number(values[best])
+        chart.text(right, place, f"best {value}, epoch {best + 1}", "a end")
+        said += f"; best {value} at epoch {best + 1}"
     return chart.render(f"{said}.")
 
 
-def loss_chart(record: RunRecord) -> str:
+def loss_chart(record: RunRecord) -> Markup:
     """Draw training and validation loss by epoch."""
     chart = Chart(right=18)
     series = {}
@@ -107,21 +102,21 @@ def loss_chart(record: RunRecord) -> str:
         if cls == "b":
             right -= 34  # beside the other name
         chart.text(right, 13, name.split("/")[0], f"{cls} end")
-    last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in series.items())
+    last = ", ".join(f"{name} {short_number(values[-1])}" for name, values in series.items())
     return chart.render(f"Losses over {len(record.history)} epochs; at the end {last}.")
 
 
-def parity_chart(record: RunRecord, scored: pd.DataFrame) -> str:
+def parity_chart(view: RunView, rows: ScoredRows) -> Markup:
     """Draw predicted against actual, with the band that holds 90 % of them."""
-    actual = scored["actual"].to_numpy()
-    predicted = scored["predicted"].to_numpy()
+    record = view.record
+    actual, predicted = rows.actual, rows.predicted
     smallest = min(actual.min(), predicted.min())
     largest = max(actual.max(), predicted.max())
     low, high = _padded(smallest, largest, 0.03)
     chart = Chart(height=420)
     x = chart.scale_x(low, high)
     y = chart.scale_y(low, high)
-    unit = Figures.of(record).in_unit
+    unit = view.digits.in_unit
     chart.axis_y(y, f"predicted{unit}")
     chart.axis_x(x, f"actual{unit}")
     band = record.judgement.conformal if record.judgement else None
@@ -136,7 +131,7 @@ def parity_chart(record: RunRecord, scored: pd.DataFrame) -> str:
             (low, low),
         ]
         outline = "L".join(at(x(a), y(b)) for a, b in corners)
-        chart.add(f'<path class="band a" d="M{outline}Z"/>')
+        chart.draw("path", cls="band a", d=f"M{outline}Z")
     chart.line([(x(low), y(low)), (x(high), y(high))], "rule")
 
     n_rows = len(actual)
@@ -152,9 +147,10 @@ def parity_chart(record: RunRecord, scored: pd.DataFrame) -> str:
     )
 
 
-def residual_chart(record: RunRecord, scored: pd.DataFrame) -> str:
+def residual_chart(view: RunView, rows: ScoredRows) -> Markup:
     """Draw how often which error occurs."""
-    error = (scored["predicted"] - scored["actual"]).to_numpy()
+    record = view.record
+    error = rows.predicted - rows.actual
     reach = float(np.abs(error).max()) or 1.0
     # An odd number, so that one bar stands on 0.
     n_bars = min(41, max(9, len(error) // 20 | 1))
@@ -162,41 +158,35 @@ def residual_chart(record: RunRecord, scored: pd.DataFrame) -> str:
     chart = Chart(height=420)
     x = chart.scale_x(-reach, reach)
     y = chart.scale_y(0, float(counts.max()) * 1.08)
-    figures = Figures.of(record)
+    digits = view.digits
     chart.axis_y(y, "rows")
-    chart.axis_x(x, f"predicted minus actual{figures.in_unit}")
+    chart.axis_x(x, f"predicted minus actual{digits.in_unit}")
     band = record.judgement.conformal if record.judgement else None
     floor = chart.floor
     if band is not None and band.half_width < reach:
         left = x(-band.half_width)
         right = x(band.half_width)
         outline = f"M{at(left, chart.top)}H{at(right)}V{at(floor)}H{at(left)}Z"
-        chart.add(f'<path class="band a" d="{outline}"/>')
-        chart.text(right - 4, chart.top + 12, f"±{figures.number(band.half_width)}", "a end")
+        chart.draw("path", cls="band a", d=outline)
+        chart.text(right - 4, chart.top + 12, f"±{digits.number(band.half_width)}", "a end")
 
     for count, (start, end) in zip(counts, pairwise(edges), strict=True):
         if count:
             left = x(start) + 0.7
             right = x(end) - 0.7
             outline = f"M{at(left, floor)}V{at(y(count))}H{at(right)}V{at(floor)}Z"
-            chart.add(f'<path class="bar a" d="{outline}"/>')
-    _rule(chart, x(0))
-    mean = figures.number(float(error.mean()))
+            chart.draw("path", cls="bar a", d=outline)
+    chart.rule(x(0))
+    mean = digits.number(float(error.mean()))
     return chart.render(
-        f"Errors of {len(error)} rows; mean {mean}, largest {figures.number(reach)}."
+        f"Errors of {len(error)} rows; mean {mean}, largest {digits.number(reach)}."
     )
 
 
-def slice_chart(record: RunRecord) -> str:
+def slice_chart(view: RunView) -> Markup:
     """Draw the mean absolute error by level of each category and flag, with intervals."""
-    shown, _ = published_slices(record)
-    if not shown or record.judgement is None:
-        return ""
-    figures = Figures.of(record)
-    overall = record.judgement.scores.mae
-    groups = []
-    for column, parts in groupby(shown, key=lambda part: part.column):
-        groups.append((column, list(parts)))
+    shown, groups, digits = view.slices, view.groups, view.digits
+    overall = view.predictors[0].scores.mae
 
     # A line for each slice, and a heading for each column.
     n_lines = len(shown) + len(groups)
@@ -204,9 +194,9 @@ def slice_chart(record: RunRecord) -> str:
     low = min(part.mae.low for part in shown)
     high = max(part.mae.high for part in shown)
     x = chart.scale_x(*_padded(low, high, 0.04))
-    chart.axis_x(x, f"mean absolute error{figures.in_unit}")
-    _rule(chart, x(overall.value), "b dash")
-    chart.text(x(overall.value), 13, f"all rows {figures.number(overall.value)}", "b mid")
+    chart.axis_x(x, f"mean absolute error{digits.in_unit}")
+    chart.rule(x(overall.value), "b dash")
+    chart.text(x(overall.value), 13, f"all rows {digits.number(overall.value)}", "b mid")
     chart.text(chart.width - 2, 13, "rows", "end")
 
     y = chart.top + 0.5 * _SLICE_ROW
@@ -230,40 +220,13 @@ def _curve(chart: Chart, x: Scale, y: Scale, values: list[float], cls: str) -> N
     chart.line([(x(i), y(value)) for i, value in points], cls)
 
 
-def _rule(chart: Chart, x: float, cls: str = "") -> None:
-    """Draw a vertical line from the top to the axis."""
-    floor = chart.floor
-    classes = f"rule {cls}".rstrip()
-    chart.add(f'<path class="{classes}" d="M{at(x, chart.top)}V{at(floor)}"/>')
-
-
 def _whisker(chart: Chart, x: Scale, y: float, value: Interval, cls: str) -> None:
     """Draw a value with its interval, as far as that lies within the chart."""
     if math.isfinite(value.low) and math.isfinite(value.high):
         left = x(max(value.low, x.low))
         right = x(min(value.high, x.high))
-        chart.add(f'<path class="whisker {cls}" d="M{at(left, y)}H{at(right)}"/>')
+        chart.draw("path", cls=f"whisker {cls}", d=f"M{at(left, y)}H{at(right)}")
     chart.dot(x(value.value), y, 4.6, cls)
-
-
-def _baseline_on_val(record: RunRecord, predictions: pd.DataFrame | None) -> float | None:
-    """Return the best baseline's error on val; None if the watched metric is no error."""
-    if predictions is None or record.judgement is None:
-        return None
-    if record.monitor not in _IN_UNIT:
-        return None
-    val = predictions[predictions["split"] == "val"]
-    error: FloatArray = val[record.judgement.best_baseline].to_numpy() - val["actual"].to_numpy()
-    if record.monitor == "val/rmse":
-        return rmse(error, np.zeros_like(error))
-    return float(np.abs(error).mean())
-
-
-def _monitored(record: RunRecord) -> str:
-    """Return the watched metric's name, with its unit."""
-    if record.monitor not in _IN_UNIT:
-        return record.monitor
-    return record.monitor + Figures.of(record).in_unit
 
 
 def _settled(series: list[list[float]], levels: list[float]) -> tuple[float, float]:

@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from studperf.report.pages.markup import esc
+from markupsafe import Markup
+
+from studperf.scoring.numbers import short_number
 
 Points = Iterable[tuple[float, float]]
 
@@ -51,13 +53,6 @@ class Scale:
         return [i * step for i in range(first, last + 1)]
 
 
-def tick_text(value: float) -> str:
-    """Return a value as short text, without the dust of floating point."""
-    if abs(value) >= 1000:  # noqa: PLR2004 - from here on whole numbers, which 4 digits can't show
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
 def shorten(text: str, length: int) -> str:
     """Return a text, cut to so many characters where it is longer."""
     if len(text) <= length:
@@ -70,8 +65,24 @@ def at(*values: float) -> str:
     return " ".join(f"{value:.1f}".removesuffix(".0") for value in values)
 
 
-def path(points: Points, cls: str, extra: str = "") -> str:
-    """Return a line through points, which breaks where one is no number."""
+def element(name: str, *inside: str, **attributes: object) -> Markup:
+    """Return an element, in which every text and every attribute's value is escaped.
+
+    An attribute's `_` stands for a `-`, and `cls` for `class`; those without a value are left out.
+    """
+    marks = Markup()
+    for key, value in attributes.items():
+        if value == "":
+            continue
+        called = "class" if key == "cls" else key.replace("_", "-")
+        marks += Markup(' {}="{}"').format(called, value)
+    if not inside:
+        return Markup("<{}{}/>").format(name, marks)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, marks, Markup().join(inside))
+
+
+def line_through(points: Points) -> str:
+    """Return a path through points, which breaks where one is no number."""
     parts = []
     pen = "M"
     for x, y in points:
@@ -80,9 +91,7 @@ def path(points: Points, cls: str, extra: str = "") -> str:
             continue
         parts.append(f"{pen}{at(x, y)}")
         pen = "L"
-    if not parts:
-        return ""
-    return f'<path class="{cls}" d="{"".join(parts)}"{extra}/>'
+    return "".join(parts)
 
 
 def cut(values: Sequence[float], high: float) -> list[tuple[float, float]]:
@@ -110,7 +119,7 @@ class Chart:
     right: float = 14
     top: float = 28
     bottom: float = 44
-    parts: list[str] = field(default_factory=list)
+    parts: list[Markup] = field(default_factory=list)
 
     @property
     def edge(self) -> float:
@@ -139,9 +148,9 @@ class Chart:
             ticks = scale.ticks(count)
         for value in ticks:
             x = scale(value)
-            self.parts.append(f'<path class="grid" d="M{at(x, self.top)}V{at(floor)}"/>')
-            self.text(x, floor + 18, tick_text(value), "mid")
-        self.parts.append(f'<path class="axis" d="M{at(self.left, floor)}H{at(self.edge)}"/>')
+            self.draw("path", cls="grid", d=f"M{at(x, self.top)}V{at(floor)}")
+            self.text(x, floor + 18, short_number(value), "mid")
+        self.draw("path", cls="axis", d=f"M{at(self.left, floor)}H{at(self.edge)}")
         self.text((self.left + self.edge) / 2, self.height - 6, label, "mid")
 
     def axis_y(self, scale: Scale, label: str, *, count: int = 5) -> None:
@@ -151,22 +160,26 @@ class Chart:
         """
         for value in scale.ticks(count):
             y = scale(value)
-            self.parts.append(f'<path class="grid" d="M{at(self.left, y)}H{at(self.edge)}"/>')
-            self.text(self.left - 8, y + 4, tick_text(value), "end")
+            self.draw("path", cls="grid", d=f"M{at(self.left, y)}H{at(self.edge)}")
+            self.text(self.left - 8, y + 4, short_number(value), "end")
         self.text(2, 13, label)
+
+    def draw(self, name: str, *, title: str = "", **attributes: object) -> None:
+        """Draw an element, with a title that is shown at the pointer."""
+        inside = [element("title", title)] if title else []
+        self.parts.append(element(name, *inside, **attributes))
 
     def text(self, x: float, y: float, text: str, cls: str = "") -> None:
         """Draw text at its baseline."""
-        attribute = f' class="{cls}"' if cls else ""
-        self.parts.append(f'<text x="{at(x)}" y="{at(y)}"{attribute}>{esc(text)}</text>')
+        self.parts.append(element("text", text, x=at(x), y=at(y), cls=cls))
 
-    def add(self, *parts: str) -> None:
-        """Add other SVG."""
-        self.parts += parts
-
-    def line(self, points: Points, cls: str = "line a", extra: str = "") -> None:
+    def line(
+        self, points: Points, cls: str = "line a", title: str = "", **attributes: object
+    ) -> None:
         """Draw a line through points, in pixels."""
-        self.parts.append(path(points, cls, extra))
+        through = line_through(points)
+        if through:
+            self.draw("path", title=title, cls=cls, d=through, **attributes)
 
     def dots(self, points: Points, cls: str = "dots a") -> None:
         """Draw many dots as one path.
@@ -174,17 +187,46 @@ class Chart:
         Strokes without length are a quarter of the bytes of circles.
         """
         strokes = "".join(f"M{at(x, y)}h0" for x, y in points)
-        self.parts.append(f'<path class="{cls}" d="{strokes}"/>')
+        self.draw("path", cls=cls, d=strokes)
 
-    def dot(self, x: float, y: float, radius: float = 4, cls: str = "a") -> None:
+    def dot(
+        self,
+        x: float,
+        y: float,
+        radius: float = 4,
+        cls: str = "a",
+        title: str = "",
+        style: str = "",
+    ) -> None:
         """Draw one dot."""
-        self.parts.append(f'<circle class="{cls}" cx="{at(x)}" cy="{at(y)}" r="{at(radius)}"/>')
+        place = {"cx": at(x), "cy": at(y), "r": at(radius)}
+        self.draw("circle", title=title, cls=cls, style=style, **place)
 
-    def render(self, description: str, extra: str = "") -> str:
+    def rule(self, x: float, cls: str = "") -> None:
+        """Draw a vertical line from the top to the axis."""
+        self.draw("path", cls=f"rule {cls}".rstrip(), d=f"M{at(x, self.top)}V{at(self.floor)}")
+
+    def across(self, share: float) -> float:
+        """Return the place of a share from 0 to 1 across the chart."""
+        return self.left + share * (self.edge - self.left)
+
+    def up(self, share: float) -> float:
+        """Return the height of a share from 0 at the chart's lower edge to 1 at its upper one."""
+        return self.floor - share * (self.floor - self.top)
+
+    def render(self, description: str, cls: str = "") -> Markup:
         """Return the SVG; the description is what is read out in its place."""
-        body = "".join(self.parts)
-        size = (
-            f'viewBox="0 0 {at(self.width, self.height)}" '
-            f'style="max-width:{at(1.25 * self.width)}px"'
+        return element(
+            "svg",
+            *self.parts,
+            viewBox=f"0 0 {at(self.width, self.height)}",
+            style=f"max-width:{at(1.25 * self.width)}px",
+            role="img",
+            aria_label=description,
+            cls=cls,
         )
-        return f'<svg {size} role="img" aria-label="{esc(description)}"{extra}>{body}</svg>'
+
+    def render_within(self, cls: str) -> Markup:
+        """Return the SVG beside a number that says what it shows."""
+        size = f"0 0 {at(self.width, self.height)}"
+        return element("svg", *self.parts, cls=cls, viewBox=size, aria_hidden="true")
