@@ -216,7 +216,7 @@ def instant_study(storage: str, sampler: str, n_trials: int) -> Values:
     from studperf.config.load import compose
     from studperf.sweeps.request import read_order
     from studperf.sweeps.workers import run_study
-    from studperf.train.job import Runner
+    from studperf.train.runner import Runner
     from studperf.train.runs import run_many
 
     node = compose(

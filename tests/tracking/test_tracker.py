@@ -16,6 +16,7 @@ from studperf.config.run import RunConfig
 from studperf.errors import Interrupted
 from studperf.record.files import sha256_of
 from studperf.record.record import RunRecord
+from studperf.record.run import Run
 from studperf.tracking import keys
 from studperf.tracking.client import Scribe, close_scribe
 from studperf.tracking.log_file import LoggedRun, read_run
@@ -192,11 +193,11 @@ def test_a_bundle_is_the_run_s_one_model_artifact(
     """The bundle's room writes it before the judgement is told; here a folder with a manifest stands in for it."""
     told = Tracker.log_judgement
 
-    def with_bundle(self: Tracker, record: RunRecord, folder: Path) -> None:
-        (folder / "bundle").mkdir()
-        (folder / "bundle" / "manifest.json").write_text("{}")
-        (folder / "bundle" / "model.safetensors").write_bytes(bytes([config.seed]))
-        told(self, record, folder)
+    def with_bundle(self: Tracker) -> None:
+        (self.folder / "bundle").mkdir()
+        (self.folder / "bundle" / "manifest.json").write_text("{}")
+        (self.folder / "bundle" / "model.safetensors").write_bytes(bytes([config.seed]))
+        told(self)
 
     monkeypatch.setattr(Tracker, "log_judgement", with_bundle)
     values = {}
@@ -347,7 +348,7 @@ def test_what_wandb_writes_is_not_hashed(made: Made) -> None:
 
 def test_a_value_that_is_no_number_is_not_the_best(made: Made, small_config: Config) -> None:
     record = made.record.model_copy(deep=True)
-    tracker = Tracker(record, made.folder, small_config().tracking.wandb, Console(quiet=True))
+    tracker = Tracker(Run(small_config(), record, made.folder, Console(quiet=True)))
     before = tracker.best
     tracker.log_epoch({"epoch": 2, "val/rmse": float("nan")})
     assert tracker.best == before == min(row["val/rmse"] for row in record.history)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studperf.train.job import Runner
+    from studperf.train.runner import Runner
 
 
 @dataclass

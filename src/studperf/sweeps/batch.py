@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from studperf.errors import PrunedError, SweepError
 from studperf.record.record import RunRecord
+from studperf.record.run import Job as OneRun
 from studperf.sweeps.retry import patiently
 from studperf.sweeps.study import Next, Plan, Study, finite
 from studperf.sweeps.trial import TrialTask
@@ -25,7 +26,6 @@ from studperf.sweeps.worker import (
     explain_values,
     terminable,
 )
-from studperf.train.job import Job as OneRun
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.sweeps.space import Word
-    from studperf.train.job import Runner
+    from studperf.train.runner import Runner
 
     Batch = list[tuple[Trial, list[Word]]]
     End = Sequence[float] | Exception

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from studperf.record.record import RunRecord
     from studperf.sweeps.request import Order
     from studperf.sweeps.study import Plan
-    from studperf.train.job import RunOne
+    from studperf.train.runner import RunOne
 
 N_TRIED = 5
 ENOUGH_S = 1.0

@@ -11,7 +11,7 @@ import torch
 from studperf.config.load import load
 from studperf.record.files import read_encoder
 from studperf.record.record import RunRecord
-from studperf.train.fit import load_best
+from studperf.train.best import load_best
 from studperf.train.module import build_module
 
 _N_CALLS = 50

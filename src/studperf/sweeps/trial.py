@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
     from studperf.record.record import RunRecord
+    from studperf.record.run import Job as OneRun
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
     from studperf.sweeps.worker import Job
-    from studperf.train.job import Job as OneRun
-    from studperf.train.job import Runner
+    from studperf.train.runner import Runner
 
 
 @dataclass
@@ -73,7 +73,7 @@ class TrialTask:
             ConfigError: the values do not go together.
         """
         # It brings torch, and reading a study needs none.
-        from studperf.train.job import Job as OneRun
+        from studperf.record.run import Job as OneRun
 
         job.note("words", list(map(str, job.words)))
         config = self.composer.config(job.words)

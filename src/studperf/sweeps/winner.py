@@ -29,7 +29,7 @@ from studperf.sweeps.view.live_table import brief, trial_table
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from studperf.train.job import Job
+    from studperf.record.run import Job
 
 WINNER = "winner"
 REFITS = "refits"
@@ -279,7 +279,7 @@ def _errors(folder: Path) -> FloatArray:
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     """Return the run of a trial's words with a fresh seed; a finished one is not repeated."""
-    from studperf.train.job import Job
+    from studperf.record.run import Job
 
     words = [_word(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)

@@ -15,7 +15,7 @@ from studperf.errors import Interrupted, StudperfError, SweepError, counted
 from studperf.sweeps.study import Next, Plan, Study
 from studperf.sweeps.view.live_table import Board
 from studperf.sweeps.worker import terminable, work
-from studperf.train.job import Runner
+from studperf.train.runner import Runner
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

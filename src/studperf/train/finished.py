@@ -52,7 +52,7 @@ class FinishedRun:
 
         import torch
 
-        from studperf.train.fit import load_best
+        from studperf.train.best import load_best
         from studperf.train.module import build_module
 
         encoder = read_encoder(folder)

@@ -1,10 +1,9 @@
-"""A run to be done, and what does it: handed to rooms that may import no command."""
+"""The functions that do runs, handed to rooms that may import no command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -12,22 +11,7 @@ if TYPE_CHECKING:
 
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to be done.
-
-    Args:
-        config: of this one run; its `repeat` is 1.
-        overrides: the words of the command line, for the record.
-        folder: where the run lies, or is to lie; None for a new folder below `config.runs`.
-    """
-
-    config: RunConfig
-    overrides: Sequence[str] = ()
-    folder: Path | None = None
-
+    from studperf.record.run import Job
 
 RunOne: TypeAlias = Callable[..., "RunRecord"]
 """`train.run.run`."""
