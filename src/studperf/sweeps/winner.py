@@ -20,6 +20,7 @@ from studperf.config.line.overrides import group_names
 from studperf.errors import counted
 from studperf.record.files import RECORD, read_predictions
 from studperf.record.record import RunRecord
+from studperf.record.run import Job
 from studperf.scoring.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.sweeps.space import Choice, Word
 from studperf.sweeps.study import Study, best_first, pareto
@@ -28,8 +29,6 @@ from studperf.sweeps.view.live_table import brief, trial_table
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-    from studperf.record.run import Job
 
 WINNER = "winner"
 REFITS = "refits"
@@ -279,8 +278,6 @@ def _errors(folder: Path) -> FloatArray:
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     """Return the run of a trial's words with a fresh seed; a finished one is not repeated."""
-    from studperf.record.run import Job
-
     words = [_word(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)
     seed += config.seed

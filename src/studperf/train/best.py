@@ -7,16 +7,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from studperf.config.run import RunConfig
+from studperf.data.encode import FeatureSpec
 from studperf.errors import DivergedError, RunError
 from studperf.record.files import BEST
 from studperf.record.record import RunRecord
 from studperf.record.run import Run
 from studperf.record.shape import CutShort
-from studperf.train.module import ScoreModule
+from studperf.train.module import ScoreModule, build_module
 from studperf.train.watch import Watch
 
 # Training was cut short if the best epoch is among the last twentieth of all (at least the very
@@ -101,6 +103,17 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
     limiting = [key for key in limits if config.trainer.get(key) not in unlimited]
     names = " or ".join(f"trainer.{key}" for key in limiting)
     return f"a larger {names or 'trainer.max_epochs'}"
+
+
+def read_module(config: RunConfig, features: FeatureSpec, folder: Path) -> tuple[ScoreModule, str]:
+    """Return a run's module with its best weights, and their sha256.
+
+    Raises:
+        RunError: the checkpoint is missing, damaged, or of another model.
+    """
+    # Mean and deviation of the target are among the weights.
+    module = build_module(config, features, np.zeros(2))
+    return module, load_best(module, folder)
 
 
 def load_best(module: ScoreModule, folder: Path) -> str:

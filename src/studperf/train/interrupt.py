@@ -1,4 +1,4 @@
-"""SIGTERM taken for Ctrl-C, so that what is being done can be put in order first."""
+"""Interruptions: SIGTERM taken for Ctrl-C, and the word on how to go on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from studperf.errors import Interrupted
+
+
+def interrupted_in(folder: Path) -> Interrupted:
+    """Return the interruption of a run, or of several in one folder, that says how to go on."""
+    return Interrupted(f"interrupted; go on with: python -m studperf.train resume={folder}")
 
 
 @contextmanager

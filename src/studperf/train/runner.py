@@ -1,9 +1,10 @@
-"""The functions that do runs, handed to rooms that may import no command."""
+"""The functions of the commands that do runs, for rooms that may import no command."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -21,15 +22,21 @@ Result: TypeAlias = "RunRecord | Exception"
 
 @dataclass(frozen=True)
 class Runner:
-    """The functions that run jobs. A study is handed one, since rooms import no commands.
+    """What a command gives to a study, since rooms import no commands.
+
+    Another process gets it too, so its functions are such as can be imported there.
 
     Args:
         run_one: `train.run.run`; called by calling the runner itself.
         run_many: `train.runs.run_many`.
+        make_console: makes the console on which a study is shown.
+        begun: the command's start, by the monotonic clock.
     """
 
     run_one: RunOne
     run_many: Callable[..., list[Result]]
+    make_console: Callable[[], Console]
+    begun: float = field(default_factory=time.monotonic)
 
     def __call__(self, config: RunConfig, **named: Any) -> RunRecord:  # noqa: ANN401 - of `run_one`
         """Do one run; arguments as of `train.run.run`."""

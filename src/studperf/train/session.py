@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf import sweeps
 from studperf.cli.command import only_shows, split_words
 from studperf.cli.hydra import run_hydra
 from studperf.cli.process import check_output, importing, make_console, print_error
 from studperf.config.load import load
-from studperf.errors import ConfigError, Interrupted, ModelCodeError, RunError, StudperfError
+from studperf.errors import ConfigError, ModelCodeError, RunError, StudperfError
+from studperf.train.interrupt import interrupted_in
 from studperf.train.runner import Runner
 
 if TYPE_CHECKING:
@@ -273,12 +273,12 @@ def main() -> int | None:
     """Run the command."""
     from studperf.cloud.container.quoting import is_for_cloud
 
-    sweeps.hand_over(Runner(_run, _run_several), make_console)
+    runner = Runner(_run, _run_several, make_console)
     flags, words = split_words()
     if is_for_cloud(words) and not only_shows(flags):
         from studperf.cloud.launch import launch
 
-        return launch(flags, words, make_console())
+        return launch(flags, words, runner, make_console())
     session = Session()
     try:
         run_hydra(
@@ -286,6 +286,7 @@ def main() -> int | None:
             check_study=_check_study,
             begin_multirun=session.begin_multirun,
             end_jobs=session.end_jobs,
+            runner=runner,
         )
         if session.waiting:
             session.errors += _run_jobs(session.waiting)
@@ -293,9 +294,7 @@ def main() -> int | None:
         if len(session.folders) != 1:
             raise
         (folder,) = session.folders
-        raise Interrupted(
-            f"interrupted; go on with: python -m studperf.train resume={folder}"
-        ) from error
+        raise interrupted_in(folder) from error
     except Exception:
         for message in session.messages():
             print_error(message)
