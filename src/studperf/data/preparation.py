@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from studperf.config.paths import find_file
 from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.guard.leaks import Leak
+from studperf.data.guard.left_out import left_out_signal
 from studperf.data.rows import LargeRows, Rows, guard_sample, open_good_rows
 from studperf.data.tensors import EncodedTable
 from studperf.scoring.metrics import FloatArray
@@ -25,14 +26,21 @@ from studperf.scoring.metrics import FloatArray
 class Prepared:
     """Rows that are checked, split, guarded and encoded.
 
-    `dataset` says where a large table's tensors lie, which `auto` decided by the memory that was
-    free: batches from disk come in another order, so that a resumed or repeated run must not decide
-    anew.
+    Args:
+        dataset: says where a large table's tensors lie, which `auto` decided by the memory that was
+            free: batches from disk come in another order, so that a resumed or repeated run must
+            not decide anew.
+        rows: checked, with their split.
+        leaks: what the guard let through.
+        left_out: columns that are no feature, with the share that each explains.
+        encoder: learnt from the training rows.
+        table: encoded.
     """
 
     dataset: Dataset
     rows: Rows
     leaks: tuple[Leak, ...]
+    left_out: Mapping[str, float]
     encoder: Encoder
     table: EncodedTable
 
@@ -63,7 +71,14 @@ def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
         if isinstance(rows, LargeRows) and dataset.memory == "auto":
             memory = "disk" if table.on_disk else "ram"
             dataset = dataset.model_copy(update={"memory": memory})
-        yield Prepared(dataset=dataset, rows=rows, leaks=leaks, encoder=encoder, table=table)
+        yield Prepared(
+            dataset=dataset,
+            rows=rows,
+            leaks=leaks,
+            left_out=dict(left_out_signal(rows.table(rows.sample), dataset)),
+            encoder=encoder,
+            table=table,
+        )
 
 
 class KeptRows:

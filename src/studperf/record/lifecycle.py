@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from studperf.config.secrets import mask
-from studperf.data.guard.left_out import left_out_signal
 from studperf.errors import PrunedError, RunError, as_shown
 from studperf.record.files import LAST, LOG_FILE, RECORD, SEEN_ROWS, make_folder, write_inputs
 from studperf.record.record import RunRecord, describe_data
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.data.preparation import Prepared
-    from studperf.record.shape import DataFacts
 
 LOG = logging.getLogger("studperf")
 
@@ -57,7 +55,15 @@ def open_run(
     config = ready.settle(job.config)
     folder = job.folder
     name = _name_run(job)
-    data = _describe(ready)
+    rows = ready.rows
+    data = describe_data(
+        rows,
+        rows.split,
+        rows.origin,
+        left_out=ready.left_out,
+        leaks=ready.leaks,
+        n_sampled=rows.n_sampled,
+    )
     record = RunRecord.start(name, config, job.overrides, data, n_parameters=n_parameters)
     if folder is not None and (folder / RECORD).is_file():
         record = reopen(folder, record, is_kept=is_kept)
@@ -86,20 +92,6 @@ def _name_run(job: Job) -> str:
         return job.folder.name
     begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     return f"{begun}_{job.config.model_name}_seed{job.config.seed}"
-
-
-def _describe(ready: Prepared) -> DataFacts:
-    """Return the record's facts about the rows."""
-    rows = ready.rows
-    left_out = dict(left_out_signal(rows.table(rows.sample), ready.dataset))
-    return describe_data(
-        rows,
-        rows.split,
-        rows.origin,
-        left_out=left_out,
-        leaks=ready.leaks,
-        n_sampled=rows.n_sampled,
-    )
 
 
 def _write_beginning(folder: Path, record: RunRecord, ready: Prepared) -> None:
@@ -134,7 +126,7 @@ def logged(runs: Sequence[Run]) -> Iterator[None]:
 
 
 @contextmanager
-def left_together(runs: Sequence[Run]) -> Iterator[None]:
+def failures_recorded(runs: Sequence[Run]) -> Iterator[None]:
     """Record what ends the work inside before its time, in each run that was not finished by then.
 
     `log.txt` has the details.
@@ -166,7 +158,7 @@ def _leave(run: Run, error: BaseException) -> None:
 @contextmanager
 def recorded(run: Run) -> Iterator[None]:
     """Record how the work inside ends: finished, or what ended it before; `log.txt` follows it."""
-    with left_together([run]), logged([run]):
+    with failures_recorded([run]), logged([run]):
         yield
         judgement = run.record.judgement
         LOG.info("finished: %s", judgement.verdict.line if judgement else "not judged")

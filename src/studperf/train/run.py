@@ -24,15 +24,15 @@ from studperf.cli.process import make_console
 from studperf.config.run import RunConfig
 from studperf.data.large.memory import enough_memory
 from studperf.data.preparation import Prepared, prepare, rows_of_process
-from studperf.errors import Interrupted
 from studperf.judge.judge import Reference, judge_run, predict_val
-from studperf.record.lifecycle import left_together, logged, open_run, recorded, timed
+from studperf.record.lifecycle import failures_recorded, logged, open_run, recorded, timed
 from studperf.record.record import RunRecord
 from studperf.record.run import Job, Run
 from studperf.tracking.mode import choose_mode
 from studperf.tracking.tracker import Tracker, tracked
 from studperf.train.finished import scored_tables
 from studperf.train.fit import LightningLearner
+from studperf.train.interrupt import interrupted_in
 from studperf.train.learner import Learner, ModelT
 from studperf.train.runner import Result
 
@@ -136,7 +136,7 @@ class Chain(Generic[ModelT]):
                     self.learner.fit(runs, models, self.ready)
                 return [run.record for run in runs]
 
-            with tracked(runs) as trackers, left_together(runs):
+            with tracked(runs) as trackers, failures_recorded(runs):
                 _show_start(runs)
                 with logged(runs), timed(runs, "fit"), enough_memory(configs[0]):
                     self.learner.fit(runs, models, self.ready)
@@ -147,13 +147,11 @@ class Chain(Generic[ModelT]):
         except KeyboardInterrupt as error:
             if not runs:
                 raise
-            raise Interrupted(
-                f"interrupted; go on with: python -m studperf.train resume={runs[0].folder}"
-            ) from error
+            raise interrupted_in(runs[0].folder) from error
 
     def _open(self, jobs: Sequence[Job], models: Sequence[ModelT], runs: list[Run]) -> None:
         """Open the runs in their folders, one after another."""
-        with left_together(runs):
+        with failures_recorded(runs):
             for job, model in zip(jobs, models, strict=True):
                 run = open_run(
                     job,

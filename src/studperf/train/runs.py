@@ -15,6 +15,7 @@ from studperf.errors import Interrupted, StudperfError
 from studperf.record.files import LAST, RECORD, make_folder, write_atomically
 from studperf.record.record import RunRecord
 from studperf.record.run import Job
+from studperf.train.interrupt import interrupted_in
 from studperf.train.plan import REPEAT, Plan, load_recorded
 from studperf.train.run import run_jobs
 from studperf.train.runner import Result, RunOne
@@ -145,9 +146,7 @@ def run_many(
         parents = {job.folder.parent for job in jobs if job.folder is not None}
         if len(jobs) == 1 or len(parents) != 1:
             raise
-        raise Interrupted(
-            f"interrupted; go on with: python -m studperf.train resume={parents.pop()}"
-        ) from error
+        raise interrupted_in(parents.pop()) from error
     return [results[i] for i in range(len(jobs))]
 
 
