@@ -31,7 +31,7 @@ class Mutant:
 MUTANTS = [
     Mutant("encoder fitted before the split", "data/rows.py", 'Encoder.fit(self.parts["train"],', "Encoder.fit(self._table,", "tests/train/test_run.py -k encoder"),
     Mutant("large table's encoder sees all rows", "data/large/stream.py", "is_train[train] = True", "is_train[:] = True", "tests/data/large/test_stream.py -k good"),
-    Mutant("last weights scored, not the best", "train/fit.py", "torch.load(folder / BEST,", "torch.load(folder / LAST,", "tests/train/test_run.py -k best_epoch"),
+    Mutant("last weights scored, not the best", "train/best.py", "torch.load(folder / BEST,", "torch.load(folder / LAST,", "tests/train/test_run.py -k best_epoch"),
     Mutant(
         "leaks left in",
         "data/guard/leaks.py",
@@ -56,8 +56,8 @@ MUTANTS = [
     Mutant(
         "predictions shuffled",
         "judge/judge.py",
-        "predicted[name] = np.concatenate(blocks)",
-        "predicted[name] = np.concatenate(blocks)[::-1].copy()",
+        "return np.concatenate(blocks)",
+        "return np.concatenate(blocks)[::-1].copy()",
         "tests/train/test_run.py -k belong",
     ),
     Mutant("best and worst swapped", "config/run.py", 'if self.metric == "val/r2" else', 'if self.metric != "val/r2" else', "tests/train/test_run.py -k record_holds"),
@@ -68,10 +68,10 @@ MUTANTS = [
     Mutant("unseen level taken as the first", "data/encode.py", "elif codes.isna().any():", "elif codes.isna().any() and codes.fillna(0).size == 0:", "tests/data/test_encode.py"),
     Mutant("last partial batch dropped", "data/batches.py", "if len(starts) > 1 and n_rows - starts[-1] < 2 * n_ranks:", "if len(starts) > 1:", "tests/data/test_batches.py"),
     Mutant("dropout not tied to the epoch", "train/module.py", "torch.default_generator.manual_seed(seed)", "pass", "tests/train/test_checkpoints.py -k resumes"),
-    Mutant("chunks forget to clip", "train/module.py", "            self._clip(parameters)\n", "", "tests/train/test_fit.py -k same_bits"),
-    Mutant("the rate stands still in a chunk", "train/module.py", "            step += 1\n", "", "tests/train/test_fit.py -k same_bits"),
+    Mutant("chunks forget to clip", "train/module.py", "            self._clip(parameters)\n", "", "tests/train/test_fast.py -k same_bits"),
+    Mutant("the rate stands still in a chunk", "train/module.py", "            step += 1\n", "", "tests/train/test_fast.py -k same_bits"),
     Mutant("processes train on the same rows", "data/batches.py", "torch.arange(a + self.rank, b,", "torch.arange(a, b,", "tests/data/test_batches.py"),
-    Mutant("early stopping forgotten by a resumed run", "train/checkpoints.py", "stopper is not None and stopper.stopped_epoch > 0", "False", "tests/train/test_checkpoints.py -k trained_further"),
+    Mutant("early stopping forgotten by a resumed run", "train/checkpoints.py", "trainer.should_stop = self.watch.is_stopped_early", "trainer.should_stop = False", "tests/train/test_checkpoints.py -k trained_further"),
     Mutant("'None' read as missing", "data/source.py", "keep_default_na=False, na_values=[]", "keep_default_na=True", "tests/data"),
     Mutant("a gain without interval beats", "judge/verdict.py", "if all(interval.high < 0 for", "if all(interval.value < 0 for", "tests/judge/test_judge.py"),
     Mutant("a wide interval matches", "judge/verdict.py", "if evidence.far_share(furthest) <= MATCH_SHARE:", "if True:", "tests/judge/test_judge.py"),

@@ -39,45 +39,31 @@ ALONE, RAW, USUAL = "studperf, one at a time", "raw torch loop", "usual Lightnin
 
 
 def run_stack(task: Task, n_members: int) -> Values:
-    """`fit_stack` on runs opened as `run_many` opens them, in stacks of the size that it chooses."""
+    """`StackLearner.fit` on runs opened as the chain opens them, in stacks of the size that it chooses."""
     from rich.console import Console
 
     from studperf.config.load import load_overrides
+    from studperf.data.preparation import prepare
     from studperf.record.lifecycle import open_run
-    from studperf.train.module import build_module
-    from studperf.train.preparation import prepare
-    from studperf.train.stack import stack_size
-    from studperf.train.stack.fit import Member, fit_stack
-    from studperf.train.stack.stack import Stack
+    from studperf.record.run import Job
+    from studperf.train.stack.fit import StackLearner
 
     console = Console(file=io.StringIO())
     base = load_overrides([*task.overrides, "engine=stacked"])
     configs = [base.model_copy(update={"seed": seed}) for seed in range(n_members)]
+    learner = StackLearner(base)
     cpu = 0.0
-    with prepare(base, console) as ready, tempfile.TemporaryDirectory() as runs:
-        rows, encoder, data = ready.rows, ready.encoder, ready.data
-        size = stack_size(task.batch_size, len(rows.split.train))
+    with prepare(base, console) as ready, tempfile.TemporaryDirectory() as folder:
+        size = learner.n_together(ready)
         for start in range(0, n_members, size):
-            members = []
-            for config in configs[start : start + size]:
-                module = build_module(config, encoder.features, rows.target(rows.split.train))
-                opened = open_run(
-                    config,
-                    (),
-                    rows,
-                    ready.leaks,
-                    encoder,
-                    module.n_parameters,
-                    Path(runs) / f"seed{config.seed}",
-                )
-                members.append(Member(config, module, *opened))
+            together = configs[start : start + size]
+            models = learner.build(together, ready)
+            runs = []
+            for config, model in zip(together, models, strict=True):
+                job = Job(config, folder=Path(folder) / f"seed{config.seed}")
+                runs.append(open_run(job, ready, console, n_parameters=model.n_parameters))
             clock = Clock()
-            fit_stack(
-                Stack([member.module for member in members], data.table.part("train")),
-                members,
-                data,
-                console,
-            )
+            learner.fit(runs, models, ready)
             clock.stop()
             cpu += clock.cpu
     return {_COST: 1e3 * cpu / n_members}

@@ -139,11 +139,11 @@ def read_parts(is_quick: bool) -> dict[str, tuple[Any, Any]]:  # noqa: FBT001 - 
 def run_studperf(task: Task) -> Values:
     """`train.run`, by a clock around the `fit` in it: Trainer, checkpoints, history and record on disk included."""
     from studperf.config.load import load_overrides
-    from studperf.train import fit as room
+    from studperf.train.fit import LightningLearner
     from studperf.train.run import run
 
     clocks: list[Clock] = []
-    plain_fit = room.fit
+    plain_fit = LightningLearner.fit
 
     def clocked_fit(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - handed on
         clocks.append(Clock())
@@ -154,12 +154,12 @@ def run_studperf(task: Task) -> Values:
     with (
         tempfile.TemporaryDirectory() as runs,
         silent(),
-        mock.patch.object(room, "fit", clocked_fit),
+        mock.patch.object(LightningLearner, "fit", clocked_fit),
     ):
         record = run(load_overrides([*task.overrides, f"runs={runs}"]))
     if not clocks:
         raise RuntimeError(
-            "train.run does not call studperf.train.fit.fit any more: put the clock around what does"
+            "train.run does not call LightningLearner.fit any more: put the clock around what does"
         )
     n_steps = math.ceil(record.data.n_train / task.batch_size) * len(record.history)
     values = clocks[0].values(

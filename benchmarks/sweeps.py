@@ -216,7 +216,7 @@ def instant_study(storage: str, sampler: str, n_trials: int) -> Values:
     from studperf.config.load import compose
     from studperf.sweeps.request import read_order
     from studperf.sweeps.workers import run_study
-    from studperf.train.job import Runner
+    from studperf.train.runner import Runner
     from studperf.train.runs import run_many
 
     node = compose(
@@ -230,7 +230,9 @@ def instant_study(storage: str, sampler: str, n_trials: int) -> Values:
         }
         order = read_order([*_VARIED, f"runs={folder}"], settings)
         clock = Clock()
-        run_study(order, Runner(instant_run, run_many), Console(file=io.StringIO()), None, None)
+        console = Console(file=io.StringIO())
+        runner = Runner(instant_run, run_many, lambda: console)
+        run_study(order, runner, console, None, None)
         return clock.per_trial(n_trials)
 
 

@@ -37,7 +37,6 @@ ORDER = (
 ENTRIES = (
     "train.run",
     "train.runs",
-    "train.conclusion",
     "train.session",
     "train.door",
     "train.__main__",
@@ -78,7 +77,7 @@ LIGHT = (
     "train.finished",
     "serving",
     CLI,
-    *(entry for entry in ENTRIES if entry not in ("train.runs", "train.conclusion")),
+    *(entry for entry in ENTRIES if entry not in ("train.run", "train.runs")),
 )
 """Modules entered before a bad configuration is refused."""
 HEAVY = {

@@ -1,7 +1,6 @@
 """A machine's place among those of its job, and how lightning hears of it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from studperf.cloud.container.machines import Replica
 from studperf.config.load import load_overrides
 from studperf.errors import CloudError, ConfigError
 from studperf.train.fit import build_trainer
-from studperf.train.run import _find_environment
+from studperf.train.run import find_environment
 
 CLUSTER = {
     "workerpool0": ["a:2222"],
@@ -119,7 +118,7 @@ def test_only_a_run_of_several_machines_looks_for_others(
     monkeypatch.delenv("CLUSTER_SPEC", raising=False)
     if cluster is not None:
         monkeypatch.setenv("CLUSTER_SPEC", spec("workerpool0", 0, cluster)["CLUSTER_SPEC"])
-    assert type(_find_environment(load_overrides(words))) is kind
+    assert type(find_environment(load_overrides(words))) is kind
 
 
 def test_what_is_set_for_other_launchers_counts_for_nothing(machine: VertexEnvironment) -> None:
@@ -129,7 +128,7 @@ def test_what_is_set_for_other_launchers_counts_for_nothing(machine: VertexEnvir
 
 def trainer_of(machine: VertexEnvironment, *words: str) -> Any:
     config = load_overrides(["trainer=ddp", "trainer.accelerator=cpu", *words])
-    return build_trainer(config, Path("runs"), [], machine)
+    return build_trainer(config, [], machine)
 
 
 @pytest.mark.parametrize(

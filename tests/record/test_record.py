@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from studperf.config.load import load_overrides
 from studperf.config.run import RunConfig
@@ -21,6 +22,7 @@ from studperf.errors import Interrupted, RunError
 from studperf.record.files import LAST, RECORD, make_folder, sha256_of, write_atomically
 from studperf.record.lifecycle import recorded, reopen
 from studperf.record.record import RunRecord, describe_data
+from studperf.record.run import Run
 from studperf.record.shape import Conformal, DataFacts, Judgement, Process, Scores, Slice, Verdict
 from studperf.record.surroundings import read_git
 from studperf.scoring.metrics import Interval
@@ -53,6 +55,10 @@ def config() -> RunConfig:
 @pytest.fixture
 def record(config: RunConfig) -> RunRecord:
     return RunRecord.start("some run", config, ["model=linear", "seed=3"], FACTS, n_parameters=7)
+
+
+def run_of(record: RunRecord, folder: Path) -> Run:
+    return Run(load_overrides([]), record, folder, Console(quiet=True))
 
 
 def judgement(value: float = 1 / 3) -> Judgement:
@@ -217,7 +223,7 @@ def test_finished_record_hashes_every_other_file(record: RunRecord, tmp_path: Pa
 
 
 def test_work_that_ends_well_is_recorded_as_finished(record: RunRecord, tmp_path: Path) -> None:
-    with recorded(record, tmp_path):
+    with recorded(run_of(record, tmp_path)):
         assert record.status == "running"
     assert RunRecord.load(tmp_path).status == "finished"
 
@@ -228,7 +234,7 @@ def test_work_that_ends_well_is_recorded_as_finished(record: RunRecord, tmp_path
 def test_work_that_is_stopped_is_recorded_as_interrupted(
     error: BaseException, record: RunRecord, tmp_path: Path
 ) -> None:
-    with pytest.raises(type(error)), recorded(record, tmp_path):
+    with pytest.raises(type(error)), recorded(run_of(record, tmp_path)):
         raise error
     again = RunRecord.load(tmp_path)
     assert (again.status, again.error) == ("interrupted", "stopped by the user or the system")
@@ -242,7 +248,7 @@ def test_work_that_is_stopped_is_recorded_as_interrupted(
 def test_work_that_breaks_is_recorded_as_failed_with_the_reason(
     error: BaseException, record: RunRecord, tmp_path: Path
 ) -> None:
-    with pytest.raises(type(error)), recorded(record, tmp_path):
+    with pytest.raises(type(error)), recorded(run_of(record, tmp_path)):
         raise error
     again = RunRecord.load(tmp_path)
     assert (again.status, again.error) == ("failed", f"{type(error).__name__}: no such thing")

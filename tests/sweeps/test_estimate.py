@@ -9,7 +9,6 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from studperf import sweeps
 from studperf.config.load import compose
 from studperf.config.run import RunConfig
 from studperf.sweeps import estimate as dry
@@ -50,8 +49,7 @@ def test_an_estimate_holds_start_epochs_what_is_beside_them_and_the_winner(
 ) -> None:
     runs, order = Runs(), order_of(repeat=2, winner={"top": 3, "seeds": 4}, n_trials=20)
     monkeypatch.setattr(dry, "time", SimpleNamespace(monotonic=lambda: runs.now))
-    monkeypatch.setattr(sweeps.handed(), "since", -2)
-    estimate = dry.dry_run(order, runs, Console(quiet=True))
+    estimate = dry.dry_run(order, runs, Console(quiet=True), begun=-2)
     beside_s = BESIDE_S + 2 * EPOCH_S  # the first epoch's surplus comes once a run
     assert estimate.start_s == pytest.approx(2 + PACKAGES_S)
     assert estimate.run_s == pytest.approx(50 * EPOCH_S + beside_s)
@@ -118,7 +116,7 @@ def test_the_parts_of_a_study_add_up(
 def test_the_estimate_says_what_it_holds() -> None:
     console = Console(record=True, width=300, file=io.StringIO())
     order = order_of(winner={"top": 5, "seeds": 2}, n_trials=8)
-    dry.tell(Estimate(**ESTIMATE, n_trials=8, timeout_s=None), plan_of(order), console)
+    dry.show_estimate(Estimate(**ESTIMATE, n_trials=8, timeout_s=None), plan_of(order), console)
     text = console.export_text()
     assert (
         "8 trials on one worker: about 1 min 17 s at most: 5 s to start, 48 s for the trials, "

@@ -286,7 +286,7 @@ def test_trials_go_through_a_launcher_of_hydras_in_batches(tmp_path: Path) -> No
 def test_a_trial_predicts_val_alone_and_a_second_one_reads_no_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from studperf.train import preparation as prepare
+    from studperf.data import preparation
     from studperf.train.run import run
 
     for i in range(2):
@@ -298,7 +298,7 @@ def test_a_trial_predicts_val_alone_and_a_second_one_reads_no_table(
             "val"
         }
         assert (record.status, record.judgement) == ("finished", None)
-        monkeypatch.setattr(prepare, "open_good_rows", None)
+        monkeypatch.setattr(preparation, "open_good_rows", None)
     alone = run(config, folder=tmp_path / "alone", is_trial=True)
     assert alone.weights_sha256 == record.weights_sha256
 

@@ -7,22 +7,28 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from studperf.errors import ConfigError, DataError, Interrupted, SweepError
+from studperf.errors import ConfigError, DataError, Interrupted, PrunedError, SweepError
+from studperf.sweeps import worker as room
 from studperf.sweeps.study import ERROR, RETRY_OF, Next, Plan, Study, is_done, pareto
-from studperf.sweeps.worker import Job, work
+from studperf.sweeps.worker import Attempt, End, Task, one_by_one
 
 MakePlan = Callable[..., Plan]
 SCRIPT = Path(__file__).parent / "worker_process.py"
 STORAGES = {"journal": lambda folder: None, "sqlite": lambda folder: f"sqlite:///{folder}/study.db"}
 
 
-def square(job: Job) -> list[float]:
-    return [job.words[0].value ** 2]
+def work(study: Study, task: Task) -> str:
+    """Bring a study to its end, one trial at a time."""
+    return room.work(study, one_by_one(task))
+
+
+def square(attempt: Attempt) -> list[float]:
+    return [attempt.words[0].value ** 2]
 
 
 def states(study: Study) -> Counter[str]:
@@ -56,10 +62,10 @@ def test_several_workers_share_one_total_and_run_no_trial_twice(
 ) -> None:
     done: list[int] = []
 
-    def task(job: Job) -> list[float]:
-        done.append(job.number)
+    def task(attempt: Attempt) -> list[float]:
+        done.append(attempt.number)
         time.sleep(0.01)
-        return square(job)
+        return square(attempt)
 
     plan = make_plan(n_trials=20, storage=storage)
     workers = [
@@ -91,10 +97,10 @@ def test_a_seeded_study_draws_the_same_points_again_even_in_two_parts(
 
 
 def test_a_trial_that_raises_is_a_failure_with_its_error(make_plan: MakePlan) -> None:
-    def task(job: Job) -> list[float]:
-        if job.number == 1:
+    def task(attempt: Attempt) -> list[float]:
+        if attempt.number == 1:
             raise MemoryError("out of memory")
-        return square(job)
+        return square(attempt)
 
     study = Study(make_plan(n_trials=4))
     work(study, task)
@@ -105,14 +111,14 @@ def test_a_trial_that_raises_is_a_failure_with_its_error(make_plan: MakePlan) ->
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_value_that_is_no_number_is_a_failure(make_plan: MakePlan, value: float) -> None:
     study = Study(make_plan(n_trials=3))
-    work(study, lambda job: [value if job.number == 0 else 1.0])
+    work(study, lambda attempt: [value if attempt.number == 0 else 1.0])
     assert states(study) == {"COMPLETE": 3, "FAIL": 1}
     assert "no number" in study.trials()[0].user_attrs[ERROR]
 
 
 def test_too_many_failures_end_the_study_with_the_last_error(make_plan: MakePlan) -> None:
-    def task(job: Job) -> list[float]:
-        raise ValueError(f"boom {job.number}")
+    def task(attempt: Attempt) -> list[float]:
+        raise ValueError(f"boom {attempt.number}")
 
     study = Study(make_plan(n_trials=20))
     with pytest.raises(SweepError, match=r"3 of the last 3 trials failed.*ValueError: boom 2"):
@@ -121,7 +127,7 @@ def test_too_many_failures_end_the_study_with_the_last_error(make_plan: MakePlan
 
 
 def test_failures_of_an_earlier_command_do_not_count(make_plan: MakePlan) -> None:
-    def task(job: Job) -> list[float]:
+    def task(attempt: Attempt) -> list[float]:
         raise ValueError
 
     with pytest.raises(SweepError):
@@ -132,18 +138,60 @@ def test_failures_of_an_earlier_command_do_not_count(make_plan: MakePlan) -> Non
 
 
 def test_a_refused_table_ends_the_study_at_once(make_plan: MakePlan) -> None:
-    def task(job: Job) -> list[float]:
+    def task(attempt: Attempt) -> list[float]:
         raise DataError("the table is not there")
 
     with pytest.raises(DataError):
         work(Study(make_plan(n_trials=4)), task)
 
 
+def test_trials_that_start_together_stop_at_the_same_total_each_with_its_own_end(
+    make_plan: MakePlan,
+) -> None:
+    sizes: list[int] = []
+
+    def launch(attempts: Sequence[Attempt]) -> list[End]:
+        sizes.append(len(attempts))
+        ends: list[End] = [square(attempt) for attempt in attempts]
+        if len(sizes) == 1:
+            ends[:3] = [PrunedError("others were better"), MemoryError("full"), [math.nan]]
+        return ends
+
+    study = Study(make_plan(n_trials=9))
+    assert room.work(study, launch, n_at_once=4) == Next.DONE.value
+    assert states(study) == {"COMPLETE": 8, "PRUNED": 1, "FAIL": 2}
+    assert sizes == [4, 4, 3]
+
+
+def test_a_table_refused_to_trials_that_start_together_ends_the_study_at_once(
+    make_plan: MakePlan,
+) -> None:
+    def launch(attempts: Sequence[Attempt]) -> list[End]:
+        return [DataError("the table is not there") for _ in attempts]
+
+    study = Study(make_plan(n_trials=9))
+    with pytest.raises(DataError):
+        room.work(study, launch, n_at_once=4)
+    assert states(study) == {"FAIL": 4}
+
+
+def test_a_launch_that_fails_puts_all_of_its_trials_back(make_plan: MakePlan) -> None:
+    def launch(attempts: Sequence[Attempt]) -> list[End]:
+        raise RuntimeError("no machine is free")
+
+    study = Study(make_plan(n_trials=9))
+    with pytest.raises(RuntimeError, match="no machine"):
+        room.work(study, launch, n_at_once=4)
+    assert states(study) == {"FAIL": 4, "WAITING": 4}
+    work(study, square)
+    check_end(study, 9)
+
+
 def test_trials_that_are_worse_are_pruned_and_count(make_plan: MakePlan) -> None:
-    def task(job: Job) -> list[float]:
+    def task(attempt: Attempt) -> list[float]:
         for epoch in range(10):
-            job.report(float(job.number), epoch)
-        return [float(job.number)]
+            attempt.report(float(attempt.number), epoch)
+        return [float(attempt.number)]
 
     pruner = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2, "n_warmup_steps": 3}
     study = Study(make_plan(n_trials=6, pruner=pruner))
@@ -157,9 +205,9 @@ def test_with_several_objectives_nothing_is_pruned_and_the_pareto_front_is_found
 ) -> None:
     values = [(1.0, 9.0), (2.0, 5.0), (3.0, 6.0), (4.0, 1.0), (4.0, 1.0)]
 
-    def task(job: Job) -> tuple[float, float]:
-        job.report(99.0, 0)
-        return values[job.number]
+    def task(attempt: Attempt) -> tuple[float, float]:
+        attempt.report(99.0, 0)
+        return values[attempt.number]
 
     study = Study(
         make_plan(
@@ -213,22 +261,22 @@ def test_a_grid_has_each_combination_once_though_a_worker_is_stopped(make_plan: 
             params={"x": "1,2,3", "y": "choice(a,b)"},
         )
 
-    def task(job: Job) -> list[float]:
-        if job.number == 2:
+    def task(attempt: Attempt) -> list[float]:
+        if attempt.number == 2:
             raise KeyboardInterrupt
         return [1.0]
 
     with pytest.raises(KeyboardInterrupt):
         work(Study(plan()), task)
     study = Study(plan())
-    work(study, lambda job: [1.0])
+    work(study, lambda attempt: [1.0])
     done = [tuple(t.params.items()) for t in study.trials() if is_done(t)]
     assert len(done) == len(set(done)) == 6
 
 
 def test_patience_ends_a_study_that_gets_no_better(make_plan: MakePlan) -> None:
     study = Study(make_plan(n_trials=50, patience=4))
-    reason = work(study, lambda job: [abs(job.number - 3.0)])
+    reason = work(study, lambda attempt: [abs(attempt.number - 3.0)])
     assert "nothing better for 4 trials" in reason
     assert states(study) == {"COMPLETE": 8}
 
@@ -236,7 +284,7 @@ def test_patience_ends_a_study_that_gets_no_better(make_plan: MakePlan) -> None:
 def test_no_trial_begins_after_the_timeout(make_plan: MakePlan) -> None:
     study = Study(make_plan(n_trials=50, timeout_s=0.3))
 
-    def task(job: Job) -> list[float]:
+    def task(attempt: Attempt) -> list[float]:
         time.sleep(0.2)
         return [1.0]
 
@@ -247,10 +295,10 @@ def test_no_trial_begins_after_the_timeout(make_plan: MakePlan) -> None:
 def test_an_interrupted_trial_is_told_at_once_and_put_back_with_its_parameters(
     make_plan: MakePlan, storage: str | None
 ) -> None:
-    def task(job: Job) -> list[float]:
-        if job.number == 1:
+    def task(attempt: Attempt) -> list[float]:
+        if attempt.number == 1:
             raise Interrupted("Ctrl-C")
-        return square(job)
+        return square(attempt)
 
     study = Study(make_plan(n_trials=3, storage=storage))
     with pytest.raises(Interrupted):

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from studperf.config.load import check_sweeper, compose
 from studperf.sweeps.space import read_space
 from studperf.sweeps.study import Plan, Study
-from studperf.sweeps.worker import Job, Task, work
+from studperf.sweeps.worker import Attempt, Task, one_by_one, work
 
 PARAMS = {"x": "interval(-1,1)", "y": "choice(a,b,c)"}
 
@@ -32,12 +32,12 @@ def read_plan(folder: Path, **settings: object) -> Plan:
 
 
 def sleep_task(seconds: float) -> Task:
-    def task(job: Job) -> list[float]:
-        job.note("words", list(map(str, job.words)))
+    def task(attempt: Attempt) -> list[float]:
+        attempt.note("words", list(map(str, attempt.words)))
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(0.005)
-        return [job.words[0].value ** 2]
+        return [attempt.words[0].value ** 2]
 
     return task
 
@@ -50,5 +50,5 @@ if __name__ == "__main__":
     }
     work(
         Study(read_plan(Path(folder), n_trials=int(n_trials), **settings)),
-        sleep_task(float(seconds)),
+        one_by_one(sleep_task(float(seconds))),
     )

@@ -16,11 +16,13 @@ from studperf.config.run import RunConfig
 from studperf.errors import Interrupted
 from studperf.record.files import sha256_of
 from studperf.record.record import RunRecord
+from studperf.record.run import Run
 from studperf.tracking import keys
 from studperf.tracking.client import Scribe, close_scribe
 from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.tracker import Tracker
 from studperf.train.run import run
+from studperf.train.runs import repeat_jobs, run_many
 from studperf.train.session import resume
 
 Config = Callable[..., RunConfig]
@@ -67,6 +69,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     record = run(load_overrides([*WORDS, OFFLINE, *own, f"runs={runs}"]), overrides=["model=mlp"])
     close_scribe(20)
     return Made(runs / record.name, record, only_log(runs / record.name))
+
+
+def test_each_run_of_a_stack_has_all_of_its_epochs(tmp_path: Path) -> None:
+    words = [*WORDS, OFFLINE, "trainer.max_epochs=3", "repeat=3", "engine=stacked", "plots=false"]
+    config = load_overrides([*words, f"runs={tmp_path}"])
+    jobs = repeat_jobs(config, [], tmp_path / "together", "seed")
+    results = run_many(jobs, run, Console(quiet=True))
+    close_scribe(20)
+    for seed, record in enumerate(results):
+        assert isinstance(record, RunRecord), record
+        assert (record.status, record.n_stacked) == ("finished", 3)
+        logged = only_log(tmp_path / "together" / f"seed{seed}")
+        assert (logged.name, logged.exit_code) == (f"seed{seed}", 0)
+        rows = [row for row in logged.history if "val/rmse" in row]
+        assert [row["val/rmse"] for row in rows] == [row["val/rmse"] for row in record.history]
 
 
 class StopAt(Callback):
@@ -192,11 +209,11 @@ def test_a_bundle_is_the_run_s_one_model_artifact(
     """The bundle's room writes it before the judgement is told; here a folder with a manifest stands in for it."""
     told = Tracker.log_judgement
 
-    def with_bundle(self: Tracker, record: RunRecord, folder: Path) -> None:
-        (folder / "bundle").mkdir()
-        (folder / "bundle" / "manifest.json").write_text("{}")
-        (folder / "bundle" / "model.safetensors").write_bytes(bytes([config.seed]))
-        told(self, record, folder)
+    def with_bundle(self: Tracker) -> None:
+        (self.folder / "bundle").mkdir()
+        (self.folder / "bundle" / "manifest.json").write_text("{}")
+        (self.folder / "bundle" / "model.safetensors").write_bytes(bytes([config.seed]))
+        told(self)
 
     monkeypatch.setattr(Tracker, "log_judgement", with_bundle)
     values = {}
@@ -347,7 +364,7 @@ def test_what_wandb_writes_is_not_hashed(made: Made) -> None:
 
 def test_a_value_that_is_no_number_is_not_the_best(made: Made, small_config: Config) -> None:
     record = made.record.model_copy(deep=True)
-    tracker = Tracker(record, made.folder, small_config().tracking.wandb, Console(quiet=True))
+    tracker = Tracker(Run(small_config(), record, made.folder, Console(quiet=True)))
     before = tracker.best
     tracker.log_epoch({"epoch": 2, "val/rmse": float("nan")})
     assert tracker.best == before == min(row["val/rmse"] for row in record.history)

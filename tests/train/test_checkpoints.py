@@ -1,4 +1,3 @@
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from studperf.errors import Interrupted
 from studperf.record.files import BEST, LAST
 from studperf.record.record import RunRecord
 from studperf.train import checkpoints as callbacks
-from studperf.train.checkpoints import Keeper
 from studperf.train.run import run
 from studperf.train.session import resume
 
@@ -92,16 +90,6 @@ def test_the_best_checkpoint_is_that_of_the_first_best_epoch(small_config: Confi
     assert best["epoch"] < 7, "the last epoch is the best one, so that this test says nothing"
 
 
-def test_a_value_that_is_no_number_is_never_the_best(small_config: Config, tmp_path: Path) -> None:
-    config = small_config()
-    record = run(config)
-    keeper = Keeper(record, tmp_path, config.monitor)
-    assert keeper.best_value is None
-    keeper.best = {"epoch": 0, "value": 3.0, "state_dict": {}}
-    assert keeper.best_value == 3.0
-    assert not keeper._signed(math.nan) < keeper.best["value"]
-
-
 @pytest.mark.parametrize(
     "write_every_s", [0.0, 60.0], ids=["written each epoch", "written at the end"]
 )
@@ -141,7 +129,7 @@ def test_a_run_that_failed_after_training_is_not_trained_further(
     whole = run(small_config("model=mlp", *words, f"runs={tmp_path / 'whole'}"))
     config = small_config("model=mlp", *words)
     with monkeypatch.context() as patch:
-        patch.setattr("studperf.train.conclusion.judge_run", full_disk)
+        patch.setattr("studperf.train.run.judge_run", full_disk)
         with pytest.raises(OSError, match="disk full"):
             run(config)
     resumed = resume(folder_of(config))

@@ -21,10 +21,10 @@ from studperf.errors import DataError, DivergedError, Interrupted, StudperfError
 from studperf.evaluate import FinishedRun
 from studperf.record.files import BEST
 from studperf.record.record import RunRecord
-from studperf.train import conclusion as conclude
-from studperf.train import runs as many
-from studperf.train.job import Job
+from studperf.record.run import Job
+from studperf.train import run as chain
 from studperf.train.run import run
+from studperf.train.runner import Result
 from studperf.train.runs import REPEAT, find_jobs, open_repeat, repeat_jobs, run_many
 from studperf.train.session import resume
 from studperf.train.stack import fit as room
@@ -49,7 +49,7 @@ def jobs_of(config: RunConfig, parent: Path) -> list[Job]:
     return repeat_jobs(config, [], parent, "seed")
 
 
-def records_of(results: list[many.Result]) -> list[RunRecord]:
+def records_of(results: list[Result]) -> list[RunRecord]:
     assert all(isinstance(result, RunRecord) for result in results), results
     return [result for result in results if isinstance(result, RunRecord)]
 
@@ -165,7 +165,7 @@ def test_the_ordinary_engine_says_nothing_of_stacks(small_config: Config, tmp_pa
 def test_more_runs_than_a_stack_holds_are_trained_stack_after_stack(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many, "stack_size", lambda *_: 2)
+    monkeypatch.setattr(room, "stack_size", lambda *_: 2)
     config = small_config("repeat=5", "engine=stacked")
     records = records_of(run_many(jobs_of(config, tmp_path), refuse, quiet()))
     assert [record.n_stacked for record in records] == [2, 2, 2, 2, 1]
@@ -229,7 +229,7 @@ def test_an_interrupted_stack_is_begun_again_to_the_same_numbers(
         if during == "fit":
             patch.setattr(room, "_validate", interrupt(room._validate))
         else:
-            patch.setattr(conclude, "judge_run", interrupt(conclude.judge_run))
+            patch.setattr(chain, "judge_run", interrupt(chain.judge_run))
         with pytest.raises(Interrupted, match=rf"resume={folder}$"):
             run_many(jobs, refuse, quiet())
     left = [RunRecord.load(folder / f"seed{seed}") for seed in range(3)]
@@ -259,7 +259,7 @@ def test_one_member_of_an_interrupted_stack_can_be_begun_again_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(conclude, "judge_run", interrupt)
+        patch.setattr(chain, "judge_run", interrupt)
         with pytest.raises(Interrupted):
             run_many(jobs_of(config, tmp_path / "broken"), refuse, quiet())
     resumed = resume(tmp_path / "broken" / "seed1")

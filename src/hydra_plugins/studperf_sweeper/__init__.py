@@ -24,15 +24,13 @@ class StudperfSweeper(Sweeper):
         self.settings = settings
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
+        self.runner: Any = None
 
     def setup(
-        self,
-        *,
-        hydra_context: HydraContext,
-        task_function: TaskFunction,  # noqa: ARG002 - Hydra's
-        config: DictConfig,
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra hands over before it calls `sweep`."""
+        """Keep what Hydra hands over before it calls `sweep`, and what the command does runs by."""
+        self.runner = getattr(task_function, "runner", None)
         self.config = config
         self.hydra_context = hydra_context
 
@@ -44,7 +42,7 @@ class StudperfSweeper(Sweeper):
         """
         from studperf.sweeps.request import run_sweep
 
-        return run_sweep(arguments, self.settings, self.config, self.hydra_context)
+        return run_sweep(arguments, self.settings, self.config, self.hydra_context, self.runner)
 
 
 class MultirunSweeper(BasicSweeper):

@@ -129,6 +129,7 @@ def run_hydra(
     check_study: CheckStudy | None = None,
     begin_multirun: Callable[[str], object] | None = None,
     end_jobs: Callable[[Sequence[JobReturn]], object] | None = None,
+    runner: object = None,
 ) -> None:
     """Run a task under `@hydra.main`, after checking the whole command line.
 
@@ -140,6 +141,7 @@ def run_hydra(
         begin_multirun: takes the folder of a multirun, before its first job.
         end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran
             on.
+        runner: what does the runs of a study, as `sweeps.request.run_sweep` takes it.
 
     Raises:
         ConfigError: the command line was refused.
@@ -160,9 +162,9 @@ def run_hydra(
         return task(cfg)
 
     # The sweeper is made by Hydra, and knows of the command only this function.
-    takers = {"begin_multirun": begin_multirun, "end_jobs": end_jobs}
-    for name, taker in takers.items():
-        setattr(with_gc, name, taker)
+    known = {"begin_multirun": begin_multirun, "end_jobs": end_jobs, "runner": runner}
+    for name, value in known.items():
+        setattr(with_gc, name, value)
 
     flags, words = split_words()
     words = _without_added(words)

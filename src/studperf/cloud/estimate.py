@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from studperf import sweeps
 from studperf.cloud.price import Quote
-from studperf.errors import CloudError, ConfigError
+from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.config.cloud import Vertex as Cloud
     from studperf.sweeps.request import Order
+    from studperf.train.runner import Runner
 
 
-def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) -> None:
+def hold_time(
+    order: Order, cloud: Cloud, price: Quote | str, runner: Runner, console: Console
+) -> None:
     """Print the longest time that the study can take; refuse it if the job would end first.
 
     Raises:
@@ -24,14 +26,8 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
     from studperf.sweeps.estimate import dry_run
     from studperf.sweeps.view.live_table import time_span
 
-    run = sweeps.handed().run
-    if run is None:
-        raise CloudError(
-            "no command has handed over what runs a trial; start it with python -m studperf.train"
-        )
-
     n = n_workers(order, cloud)
-    seconds = dry_run(order, run, console).total_s(n)
+    seconds = dry_run(order, runner, console, begun=runner.begun).total_s(n)
     cost = ""
     if isinstance(price, Quote):
         cost = f", about {price.money(price.cost(seconds))}"

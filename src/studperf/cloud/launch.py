@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from studperf.cloud.google.vertex import Job
     from studperf.config.run import RunConfig
     from studperf.sweeps.request import Order
+    from studperf.train.runner import Runner
 
 _MULTIRUN = {"-m", "--multirun"}
 _PASSWORD = re.compile(r"\w+://[^\s:/@]*:[^\s/@]+@")
@@ -68,7 +69,9 @@ class Plan:
     typed: tuple[str, ...]
 
 
-def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int | None:
+def launch(
+    flags: Sequence[str], words: Sequence[str], runner: Runner, console: Console
+) -> int | None:
     """Submit the job that a command line asks for, or, with cloud.dry_run=true, print it.
 
     Raises:
@@ -80,7 +83,7 @@ def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int 
     if plan.order is not None and (plan.cloud.dry_run or plan.cloud.estimate):
         from studperf.cloud.estimate import hold_time
 
-        hold_time(plan.order, plan.cloud, plan.price, console)
+        hold_time(plan.order, plan.cloud, plan.price, runner, console)
     if not plan.cloud.dry_run:
         return send(plan, console)
 

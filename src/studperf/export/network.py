@@ -1,8 +1,9 @@
-"""The export of a torch module to an ONNX graph, by torch's own exporter."""
+"""The export of a trained model to an ONNX graph; of a torch module by torch's own exporter."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ExportError
+from studperf.train.learner import Model
 from studperf.train.module import ScoreModule
 
 X_NUM, X_CAT, Y = "x_num", "x_cat", "y"
@@ -33,16 +35,23 @@ class _Network(nn.Module):
         return self.module.unscale(self.module.model(x_num, x_cat))
 
 
-def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
-    """Return a module as ONNX, for any number of rows.
+@functools.singledispatch
+def export_network(model: Model, features: FeatureSpec) -> ModelProto:  # noqa: ARG001 - read by each kind
+    """Return a model as ONNX, for any number of rows; each kind of model registers its own way.
 
     The graph takes `x_num` (N, F) float and `x_cat` (N, C) int64, and gives `y` (N,) float in the
     target's unit.
 
     Raises:
-        ExportError: torch can't export the model, for instance as its forward pass depends on
+        ExportError: the model can't be exported, for instance as its forward pass depends on
             values.
     """
+    raise ExportError(f"{model.kind}: there is no way to make an ONNX graph of it")
+
+
+@export_network.register
+def export_module(module: ScoreModule, features: FeatureSpec) -> ModelProto:
+    """Return a torch module as ONNX."""
     module.cpu().eval()
     n_rows = torch.export.Dim("n_rows")
     rows = (
@@ -66,11 +75,11 @@ def export_network(module: ScoreModule, features: FeatureSpec) -> ModelProto:
         lines = [line for line in str(error).splitlines() if line.strip()]
         what = lines[0] if lines else type(error).__name__
         raise ExportError(
-            f"{type(module.model).__name__}: torch can't export it to ONNX: {what[:300]}. "
+            f"{module.kind}: torch can't export it to ONNX: {what[:300]}. "
             "A forward pass must be made of tensor operators that don't depend on values."
         ) from error
     if exported is None:
-        raise ExportError(f"{type(module.model).__name__}: torch's exporter gave nothing")
+        raise ExportError(f"{module.kind}: torch's exporter gave nothing")
     return _without_traces(exported.model_proto)
 
 

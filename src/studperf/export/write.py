@@ -34,7 +34,7 @@ from studperf.record.surroundings import now
 from studperf.report.pages.card import write_card
 from studperf.report.views.run import MIN_SLICE
 from studperf.train.finished import FinishedRun
-from studperf.train.module import ScoreModule
+from studperf.train.learner import Model
 
 TOLERANCE = 1e-4
 """Largest difference to torch, in the target's unit."""
@@ -57,12 +57,12 @@ def export_run(folder: Path) -> Path:
 
 
 def write_bundle(
-    module: ScoreModule, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path
+    model: Model, encoder: Encoder, tables: Sequence[Table], record: RunRecord, folder: Path
 ) -> Path:
     """Write `bundle/` into a run folder in place of an older one, and return its path.
 
     Args:
-        module: with the best weights.
+        model: with the best weights.
         encoder: of the training rows.
         tables: rows of the run, on which the graph is tried.
         record: judged.
@@ -85,12 +85,12 @@ def write_bundle(
         "model": record.model,
     }
     facts |= {"data_md5": data.md5 or "simulated", "target": data.target, "unit": data.unit}
-    network = export_network(module, encoder.features)
+    network = export_network(model, encoder.features)
     graph = join(network, encoder, schema, facts).SerializeToString()
-    parity = check_parity(graph, module, encoder, schema, tables)
+    parity = check_parity(graph, model, encoder, schema, tables)
     weights = {
         name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in module.state_dict().items()
+        for name, tensor in model.state_dict().items()
     }
     contents = {
         seals.WEIGHTS: save(weights, metadata=facts),
@@ -104,7 +104,7 @@ def write_bundle(
     return _replace(folder / seals.FOLDER, contents, record)
 
 
-def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
+def _hold_to_bounds(graph: bytes, model: Model) -> int:
     """Return how many rows may go through a graph at once.
 
     A graph that some reader would refuse is refused here.
@@ -115,16 +115,15 @@ def _hold_to_bounds(graph: bytes, module: ScoreModule) -> int:
     try:
         return rows_at_once(read_graph(graph))
     except BundleError as error:
-        name = type(module.model).__name__
         raise ExportError(
-            f"{name}: its graph could not be read from a bundle, "
+            f"{model.kind}: its graph could not be read from a bundle, "
             f"which takes no operator whose cost it can't tell before it runs: {error}. "
             "Write the forward pass with other operators, or train with export=false."
         ) from error
 
 
 def check_parity(
-    graph: bytes, module: ScoreModule, encoder: Encoder, schema: Schema, tables: Sequence[Table]
+    graph: bytes, model: Model, encoder: Encoder, schema: Schema, tables: Sequence[Table]
 ) -> dict[str, Any]:
     """Compare the graph with torch on real rows, and on missing and unknown cells.
 
@@ -134,13 +133,13 @@ def check_parity(
         ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell
             where the target is large; or the graph holds what no reader takes.
     """
-    n_at_once = _hold_to_bounds(graph, module)
+    n_at_once = _hold_to_bounds(graph, model)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
     by_torch = []
     by_graph = []
     for table in rows:
-        by_torch.append(module.predict_rows(encode_table(table, encoder)))
+        by_torch.append(model.predict_rows(encode_table(table, encoder)))
         feeds, _ = to_feeds(_columns(table, schema), schema)
         by_graph.append(run_graph(session, feeds, n_at_once=n_at_once))
     expected = np.concatenate(by_torch)

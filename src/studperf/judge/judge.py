@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from studperf.data.hashes import group_equal_rows
+from studperf.data.preparation import Prepared
 from studperf.data.rows import Rows
 from studperf.data.schema import Table
 from studperf.data.tensors import gather
 from studperf.judge.verdict import Evidence, give_verdict
 from studperf.record.files import PREDICTIONS
-from studperf.record.record import RunRecord
+from studperf.record.run import Run
 from studperf.record.shape import (
     BaselineChoice,
     BaselineStanding,
@@ -29,8 +29,7 @@ from studperf.record.shape import (
 from studperf.scoring import metrics
 from studperf.scoring.baselines.fit import Baselines, Choice, fit_baselines
 from studperf.scoring.metrics import FloatArray
-from studperf.train.datamodule import TableDataModule
-from studperf.train.module import ScoreModule
+from studperf.train.learner import Model
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,13 +57,7 @@ class Reference:
 
 
 def judge_run(
-    module: ScoreModule,
-    data: TableDataModule,
-    rows: Rows,
-    record: RunRecord,
-    folder: Path,
-    reference: Reference | None = None,
-    console: Console | None = None,
+    run: Run, model: Model, ready: Prepared, reference: Reference | None = None
 ) -> Reference:
     """Score a run once with its best weights, and write its judgement and predictions.
 
@@ -72,55 +65,80 @@ def judge_run(
     the predictions into `predictions.parquet`.
 
     Args:
-        module: with its best weights.
-        data: the encoded rows.
-        rows: the checked rows and their split.
-        record: of the run.
-        folder: of the run.
+        run: to be judged.
+        model: with its best weights.
+        ready: the rows.
         reference: the baselines' predictions, where an earlier run on the same rows made them.
-        console: says what is waited for, where the baselines take long.
 
     Returns:
         The baselines' predictions, for a next run on the same rows.
     """
-    scored_on = str(record.config["score_on"])
+    scored_on = run.config.score_on
+    rows = ready.rows
     index = vars(rows.split)
     # A run that is scored on val never opens the test split.
     shown = ["val"] if scored_on == "val" else ["val", "test"]
     actual = {name: rows.target(index[name]) for name in shown}
-    reference = reference or _refer(rows, shown, console)
-    predicted = _predict_parts(module, data, shown)
+    reference = reference or _refer(rows, shown, run.console)
+    predicted = {name: _predict_part(model, ready, name) for name in shown}
     val = None
     if scored_on == "test":
         val = (predicted["val"], actual["val"])
     sliced_by = rows.dataset.of_kind("category", "flag")
-    record.judgement = judge(
+    run.record.judgement = judge(
         scored_on=scored_on,
         table=rows.table(index[scored_on], sliced_by),
         predicted=predicted[scored_on],
         reference=reference.predictions[scored_on],
         choice=reference.choice,
         val=val,
-        data=record.data,
+        data=run.record.data,
     )
 
     frames = []
     for name in shown:
-        columns = {
-            "row": rows.numbers(index[name]),
-            "split": name,
-            "actual": actual[name],
-            "predicted": predicted[name],
-        }
+        columns = _columns(ready, name, predicted[name])
         frames.append(pd.DataFrame({**columns, **reference.predictions[name]}))
-    pd.concat(frames).to_parquet(folder / PREDICTIONS, index=False)
+    pd.concat(frames).to_parquet(run.folder / PREDICTIONS, index=False)
     return reference
 
 
-def _refer(rows: Rows, parts: Sequence[str], console: Console | None) -> Reference:
+def predict_val(run: Run, model: Model, ready: Prepared) -> None:
+    """Write `predictions.parquet` with the val rows alone.
+
+    Nothing else is needed of a trial: only the winner of a study opens the test split.
+    """
+    columns = _columns(ready, "val", _predict_part(model, ready, "val"))
+    pd.DataFrame(columns).to_parquet(run.folder / PREDICTIONS, index=False)
+
+
+def _predict_part(model: Model, ready: Prepared, name: str) -> FloatArray:
+    """Return the model's predictions of a part, block by block."""
+    table = ready.table
+    index = table.rows[name]
+    blocks = []
+    for start in range(0, len(index), BLOCK):
+        block = gather(table.tensors, index[start : start + BLOCK])
+        blocks.append(model.predict_rows(block))
+    return np.concatenate(blocks)
+
+
+def _columns(ready: Prepared, name: str, predicted: FloatArray) -> dict[str, Any]:
+    """Return the columns of `predictions.parquet` that hold a part's rows and the model's word."""
+    rows = ready.rows
+    index = vars(rows.split)[name]
+    return {
+        "row": rows.numbers(index),
+        "split": name,
+        "actual": rows.target(index),
+        "predicted": predicted,
+    }
+
+
+def _refer(rows: Rows, parts: Sequence[str], console: Console) -> Reference:
     """Fit the baselines to the training rows, and let them predict the parts."""
     features = rows.dataset.feature_names
-    if console is not None and len(rows.sample) * len(features) > _MANY_VALUES:
+    if len(rows.sample) * len(features) > _MANY_VALUES:
         console.print(f"Fitting the baselines to {len(rows.sample):,} training rows ...")
     train = rows.table(rows.sample, features)
     fitted = fit_baselines(train, group_equal_rows(train))
@@ -140,37 +158,6 @@ def _predict_baselines(fitted: Baselines, rows: Rows, index: np.ndarray) -> dict
     for name in blocks[0]:
         predicted[name] = np.concatenate([block[name] for block in blocks])
     return predicted
-
-
-def _predict_parts(
-    module: ScoreModule, data: TableDataModule, parts: Sequence[str]
-) -> dict[str, FloatArray]:
-    """Return the model's predictions of each part, block by block."""
-    table = data.table
-    predicted = {}
-    for name in parts:
-        index = table.rows[name]
-        blocks = []
-        for start in range(0, len(index), BLOCK):
-            block = gather(table.tensors, index[start : start + BLOCK])
-            blocks.append(module.predict_rows(block))
-        predicted[name] = np.concatenate(blocks)
-    return predicted
-
-
-def predict_val(module: ScoreModule, data: TableDataModule, rows: Rows, folder: Path) -> None:
-    """Write `predictions.parquet` with the val rows alone.
-
-    Nothing else is needed of a trial: only the winner of a study opens the test split.
-    """
-    predicted = _predict_parts(module, data, ["val"])
-    columns = {
-        "row": rows.numbers(rows.split.val),
-        "split": "val",
-        "actual": rows.target(rows.split.val),
-        "predicted": predicted["val"],
-    }
-    pd.DataFrame(columns).to_parquet(folder / PREDICTIONS, index=False)
 
 
 def judge(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
 from pydantic import ValidationError
 
 from studperf.config.document import write_document
-from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.errors import RunError
+
+if TYPE_CHECKING:
+    from studperf.record.record import RunRecord
 
 RECORD = "record.json"
 
@@ -93,13 +96,13 @@ def make_folder(runs: Path, name: str) -> Path:
     raise RunError(f"{runs / name}: a thousand runs of this name")
 
 
-def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_json: str) -> None:
+def write_inputs(folder: Path, record: RunRecord, encoder_json: str) -> None:
     """Write `config.yaml`, `overrides.yaml` and `encoder.json` into a run's folder.
 
     With these alone the run can be repeated or resumed.
     """
-    write_atomically(folder / "config.yaml", write_document(config.model_dump(mode="json")))
-    write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
+    write_atomically(folder / "config.yaml", write_document(record.config))
+    write_atomically(folder / "overrides.yaml", yaml.safe_dump(record.overrides))
     write_atomically(folder / ENCODER, encoder_json)
 
 

@@ -1,4 +1,4 @@
-"""A record from its opening to its end, over interruptions and resumed runs."""
+"""A run from its opening to its end, over interruptions and resumed runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,65 +14,93 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from studperf.config.run import RunConfig
 from studperf.config.secrets import mask
-from studperf.data.encode import Encoder
-from studperf.data.guard.leaks import Leak
-from studperf.data.guard.left_out import left_out_signal
 from studperf.errors import PrunedError, RunError, as_shown
 from studperf.record.files import LAST, LOG_FILE, RECORD, SEEN_ROWS, make_folder, write_inputs
 from studperf.record.record import RunRecord, describe_data
+from studperf.record.run import Job, Run
 
 if TYPE_CHECKING:
-    from studperf.data.rows import Rows
+    from rich.console import Console
+
+    from studperf.data.preparation import Prepared
 
 LOG = logging.getLogger("studperf")
 
 
 def open_run(
-    config: RunConfig,
-    overrides: Sequence[str],
-    rows: Rows,
-    leaks: Sequence[Leak],
-    encoder: Encoder,
-    n_parameters: int,
-    folder: Path | None,
+    job: Job,
+    ready: Prepared,
+    console: Console,
     *,
+    n_parameters: int,
+    n_together: int = 1,
+    is_trial: bool = False,
     is_kept: bool = True,
-) -> tuple[RunRecord, Path]:
-    """Open a run, and return its record and its folder.
+) -> Run:
+    """Open a run in its folder, which is made unless there is one to go on in.
 
-    A `folder` that holds a run already is gone on with. Unless `is_kept` nothing is written: the
-    record belongs to one of the further processes of a run.
+    Args:
+        job: what is to be done.
+        ready: the rows.
+        console: shows the run.
+        n_parameters: of its model.
+        n_together: runs that are trained together, this one included.
+        is_trial: the run is a study's.
+        is_kept: False in the further processes of a run, which write nothing.
 
     Raises:
         RunError: the folder can't be made, or its run began with other rows.
     """
-    split = rows.split
-    left_out = dict(left_out_signal(rows.table(rows.sample), config.data))
+    config = ready.settle(job.config)
+    folder = job.folder
+    name = _name_run(job)
+    rows = ready.rows
     data = describe_data(
-        rows, split, rows.origin, left_out=left_out, leaks=leaks, n_sampled=rows.n_sampled
+        rows,
+        rows.split,
+        rows.origin,
+        left_out=ready.left_out,
+        leaks=ready.leaks,
+        n_sampled=rows.n_sampled,
     )
-    begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-    name = folder.name if folder else f"{begun}_{config.model_name}_seed{config.seed}"
-    record = RunRecord.start(name, config, overrides, data, n_parameters=n_parameters)
+    record = RunRecord.start(name, config, job.overrides, data, n_parameters=n_parameters)
     if folder is not None and (folder / RECORD).is_file():
         record = reopen(folder, record, is_kept=is_kept)
-    elif not is_kept:
-        return record, Path(config.runs) / name
-    else:
+    elif is_kept:
         # A run that was killed as it began leaves a folder without a record: it begins there again.
         if folder is None or not folder.is_dir():
             parent = folder.parent if folder else Path(config.runs)
             folder = make_folder(parent, name)
         record.name = folder.name
-        write_inputs(folder, config, record.overrides, encoder.model_dump_json(indent=1))
-        seen = np.concatenate([split.train, split.val])
-        hashes = pd.DataFrame({"hash": rows.hashes(seen)})
-        hashes.to_parquet(folder / SEEN_ROWS, index=False)
+        _write_beginning(folder, record, ready)
+    record.n_stacked = n_together
+
+    place = folder or Path(config.runs) / name
+    run = Run(config, record, place, console, is_trial=is_trial, is_kept=is_kept)
     if is_kept:
-        record.save(folder)
-    return record, folder
+        run.save()
+        with logged([run]):
+            verb = "going on with" if record.resumed_at else "started"
+            LOG.info("%s %s", verb, " ".join(record.overrides) or "the defaults")
+    return run
+
+
+def _name_run(job: Job) -> str:
+    """Return a run's name: that of its folder, or one made of the time, model and seed."""
+    if job.folder is not None:
+        return job.folder.name
+    begun = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    return f"{begun}_{job.config.model_name}_seed{job.config.seed}"
+
+
+def _write_beginning(folder: Path, record: RunRecord, ready: Prepared) -> None:
+    """Write what a new run begins with: its inputs, and the hashes of the rows that it will see."""
+    write_inputs(folder, record, ready.encoder.model_dump_json(indent=1))
+    split = ready.rows.split
+    seen = np.concatenate([split.train, split.val])
+    hashes = pd.DataFrame({"hash": ready.rows.hashes(seen)})
+    hashes.to_parquet(folder / SEEN_ROWS, index=False)
 
 
 class _Formatter(logging.Formatter):
@@ -84,41 +112,57 @@ class _Formatter(logging.Formatter):
 
 
 @contextmanager
-def recorded(record: RunRecord, folder: Path) -> Iterator[None]:
-    """Record how the work inside ends: finished, interrupted, or failed with the reason.
+def logged(runs: Sequence[Run]) -> Iterator[None]:
+    """Have what is logged inside written into the `log.txt` of each of these runs."""
+    with ExitStack() as stack:
+        for run in runs:
+            handler = logging.FileHandler(run.folder / LOG_FILE, encoding="utf-8")
+            handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+            stack.callback(handler.close)
+            LOG.addHandler(handler)
+            stack.callback(LOG.removeHandler, handler)
+        LOG.setLevel(logging.INFO)
+        yield
+
+
+@contextmanager
+def failures_recorded(runs: Sequence[Run]) -> Iterator[None]:
+    """Record what ends the work inside before its time, in each run that was not finished by then.
 
     `log.txt` has the details.
     """
-    handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
-    LOG.addHandler(handler)
-    LOG.setLevel(logging.INFO)
-    LOG.info(
-        "%s %s",
-        "going on with" if record.resumed_at else "started",
-        " ".join(record.overrides) or "the defaults",
-    )
     try:
         yield
-        LOG.info(
-            "finished: %s", record.judgement.verdict.line if record.judgement else "not judged"
-        )
-    except KeyboardInterrupt:
-        LOG.warning("interrupted after %d epochs", len(record.history))
-        record.leave(folder, "interrupted", "stopped by the user or the system")
-        raise
-    except PrunedError as reason:
-        LOG.info("pruned: %s", reason)
-        record.leave(folder, "pruned", str(reason))
-        raise
     except BaseException as error:
-        LOG.exception("failed")
-        record.leave(folder, "failed", f"{type(error).__name__}: {error}")
+        for run in runs:
+            if run.is_kept and run.record.status == "running":
+                with logged([run]):
+                    _leave(run, error)
         raise
-    finally:
-        LOG.removeHandler(handler)
-        handler.close()
-    record.finish(folder)
+
+
+def _leave(run: Run, error: BaseException) -> None:
+    """Record and log what ended a run."""
+    match error:
+        case KeyboardInterrupt():
+            LOG.warning("interrupted after %d epochs", len(run.record.history))
+            run.leave("interrupted", "stopped by the user or the system")
+        case PrunedError():
+            LOG.info("pruned: %s", error)
+            run.leave("pruned", str(error))
+        case _:
+            LOG.error("failed", exc_info=error)
+            run.leave("failed", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def recorded(run: Run) -> Iterator[None]:
+    """Record how the work inside ends: finished, or what ended it before; `log.txt` follows it."""
+    with failures_recorded([run]), logged([run]):
+        yield
+        judgement = run.record.judgement
+        LOG.info("finished: %s", judgement.verdict.line if judgement else "not judged")
+    run.record.finish(run.folder)
 
 
 def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord:
@@ -179,14 +223,16 @@ def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def timed(record: RunRecord, what: str) -> Iterator[None]:
-    """Add the seconds that the work inside takes to the record.
+def timed(runs: Sequence[Run], what: str) -> Iterator[None]:
+    """Add the seconds that the work inside takes to the records.
 
-    Those of a resumed run add up.
+    Those of a resumed run add up; runs that are trained together share the seconds of all.
     """
     started = time.monotonic()
     try:
         yield
     finally:
-        earlier = record.timings_s.get(what, 0.0)
-        record.timings_s[what] = round(earlier + time.monotonic() - started, 3)
+        seconds = time.monotonic() - started
+        for run in runs:
+            earlier = run.record.timings_s.get(what, 0.0)
+            run.record.timings_s[what] = round(earlier + seconds, 3)

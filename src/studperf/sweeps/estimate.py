@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from studperf import sweeps
 from studperf.config.line.overrides import group_names
 from studperf.errors import counted
 from studperf.report.views.study import brief
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from studperf.record.record import RunRecord
     from studperf.sweeps.request import Order
     from studperf.sweeps.study import Plan
-    from studperf.train.job import RunOne
+    from studperf.train.runner import RunOne
 
 N_TRIED = 5
 ENOUGH_S = 1.0
@@ -92,10 +91,10 @@ class Estimate:
         return self.starts_s(n_workers) + self.trials_s(n_workers) + self.refits_s + self.winner_s
 
 
-def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
+def dry_run(order: Order, run: RunOne, console: Console, *, begun: float | None = None) -> Estimate:
     """Print sampled trials with their cost, and the time that the study takes at most.
 
-    Nothing is kept or tracked.
+    Nothing is kept or tracked. `begun` is the command's start, by the monotonic clock.
     """
     import optuna
 
@@ -116,12 +115,12 @@ def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
 
     tried: list[_Tried] = []
     for _ in range(N_TRIED):
-        begun = time.monotonic()
+        started = time.monotonic()
         trial = study.ask()
         words = plan.space.suggest(trial)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         config = composer.config(words)
-        one = _try(config, run, begun, is_trial=True)
+        one = _try(config, run, started, is_trial=True)
         tried.append(one)
         table.add_row(
             f"{one.n_parameters:,}",
@@ -146,10 +145,9 @@ def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
         n_refits = _n_candidates(plan) * plan.settings.winner.seeds
 
     first = tried[0]
-    since = sweeps.handed().since
-    begun_s = 0.0 if since is None else first.begun - since
+    before_s = 0.0 if begun is None else first.begun - begun
     estimate = Estimate(
-        start_s=begun_s + max(0.0, first.beside_s - each_s),
+        start_s=before_s + max(0.0, first.beside_s - each_s),
         run_s=run_s,
         winner_s=winner_s,
         n_trials=_total(plan),
@@ -157,11 +155,11 @@ def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
         n_refits=n_refits,
         timeout_s=plan.settings.timeout_s,
     )
-    tell(estimate, plan, console)
+    show_estimate(estimate, plan, console)
     return estimate
 
 
-def tell(estimate: Estimate, plan: Plan, console: Console) -> None:
+def show_estimate(estimate: Estimate, plan: Plan, console: Console) -> None:
     """Print the time that the study takes at most, and its parts."""
     # More workers than cores would wait for one another.
     n_workers = min(plan.settings.n_jobs, os.cpu_count() or 1)

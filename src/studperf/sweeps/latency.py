@@ -11,8 +11,7 @@ import torch
 from studperf.config.load import load
 from studperf.record.files import read_encoder
 from studperf.record.record import RunRecord
-from studperf.train.fit import load_best
-from studperf.train.module import build_module
+from studperf.train.best import read_module
 
 _N_CALLS = 50
 
@@ -24,8 +23,7 @@ def measure_latency(folder: Path, record: RunRecord) -> float:
     """
     config = load(record.config, is_trusted=False)
     features = read_encoder(folder).features
-    module = build_module(config, features, torch.zeros(2).numpy())
-    load_best(module, folder)
+    module, _ = read_module(config, features, folder)
 
     x_num = torch.zeros(1, features.n_numbers)
     x_cat = torch.zeros(1, len(features.cardinalities), dtype=torch.int64)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf import sweeps
 from studperf.config.faults import Fault
 from studperf.config.interpolation import resolve_sweeper, to_raw
 from studperf.config.load import check_sweeper, load
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from studperf.config.run import RunConfig
     from studperf.config.study import SweepConfig
+    from studperf.train.runner import Runner
 
 _HEAD = "The sweep was refused"
 
@@ -59,12 +59,13 @@ def run_sweep(
     settings: dict[str, Any],
     config: DictConfig | None,
     hydra_context: HydraContext | None,
+    runner: Runner | None,
 ) -> None:
     """Run a study, or continue it, up to its total, and then choose its winner.
 
     Raises:
         ConfigError: lists every fault of the space, the sampler and what else was asked for.
-        SweepError: too many trials failed, or the workers died.
+        SweepError: too many trials failed, or the workers died, or the command is not ours.
         Interrupted: by Ctrl-C or SIGTERM; the same command goes on.
     """
     choice = None
@@ -76,9 +77,7 @@ def run_sweep(
         settings = resolve_sweeper(config.hydra.sweeper)
         choice = config.hydra.runtime.choices.get("sweeps")
     order = read_order(words, settings, name=choice)
-    handed = sweeps.handed()
-    run, make_console = handed.run, handed.make_console
-    if run is None or make_console is None:
+    if runner is None:
         raise SweepError(
             "no command has handed over what runs a trial; start it with python -m studperf.train"
         )
@@ -86,11 +85,11 @@ def run_sweep(
     if order.settings.dry_run:
         from studperf.sweeps.estimate import dry_run
 
-        dry_run(order, run, make_console())
+        dry_run(order, runner, runner.make_console(), begun=runner.begun)
         return
     from studperf.sweeps.workers import run_study
 
-    run_study(order, run, make_console(), config, hydra_context)
+    run_study(order, runner, runner.make_console(), config, hydra_context)
 
 
 def read_order(words: Sequence[str], settings: dict[str, Any], *, name: str | None = None) -> Order:

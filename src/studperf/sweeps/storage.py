@@ -114,8 +114,8 @@ class Storage:
     def liveness(self) -> Liveness:
         """Return the liveness of a new worker."""
         if self.is_server:
-            return Beats()
-        return Marks(self.home / ".workers")
+            return HeartbeatLiveness()
+        return FileLiveness(self.home / ".workers")
 
     def held(self, study_name: str) -> AbstractContextManager[None]:
         """Hold the study's lock, so that one worker at a time counts its trials and takes one.
@@ -295,7 +295,7 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
                     connection.commit()
 
 
-class Marks:
+class FileLiveness:
     """Liveness on one machine: each worker locks a file of its own.
 
     The kernel frees the lock when the process dies, so a dead worker is known at once, without a
@@ -371,7 +371,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-class Beats:
+class HeartbeatLiveness:
     """Liveness on a database server: the storage's heartbeats, by the server's clock."""
 
     def __init__(self) -> None:

@@ -10,22 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf.record.run import Job
 from studperf.sweeps.compose import Composer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
+    from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
-    from studperf.sweeps.worker import Job
-    from studperf.train.job import Job as OneRun
-    from studperf.train.job import Runner
+    from studperf.sweeps.worker import Attempt
+    from studperf.train.runner import Runner
 
 
 @dataclass
 class TrialTask:
-    """A task that trains the runs of a job.
+    """A task that trains the runs of a trial.
 
     Args:
         plan: of the study.
@@ -43,59 +44,71 @@ class TrialTask:
         if self.threads is not None or not self.composer.fixed:
             self.composer = Composer(self.plan.space.fixed, threads=self.threads)
 
-    def __call__(self, job: Job) -> list[float]:
-        """Return the job's values, one for each objective.
+    def __call__(self, attempt: Attempt) -> list[float]:
+        """Return the trial's values, one for each objective.
 
         Raises:
             PrunedError: others were better.
             ConfigError: the values do not go together.
         """
         records: list[RunRecord] = []
-        for one in self.runs(job):
+        for job in self.jobs(attempt):
             # The first seed alone is pruned: the steps of a second one would be compared with the
             # first steps of other trials.
             is_first = not records
-            callbacks = [pruning_callback(job, self.plan.objectives[0])] if is_first else []
+            callbacks = [pruning_callback(attempt, self.plan.objectives[0])] if is_first else []
             record = self.run(
-                one.config,
-                overrides=one.overrides,
-                folder=one.folder,
+                job.config,
+                overrides=job.overrides,
+                folder=job.folder,
                 callbacks=callbacks,
                 is_trial=True,
             )
             records.append(record)
-        return self.values(job, records)
+        return self.values(attempt, records)
 
-    def runs(self, job: Job) -> list[OneRun]:
-        """Return the runs of a job, one for each of its seeds.
+    def jobs(self, attempt: Attempt) -> list[Job]:
+        """Return the runs of a trial, one for each of its seeds.
 
         Raises:
             ConfigError: the values do not go together.
         """
-        # It brings torch, and reading a study needs none.
-        from studperf.train.job import Job as OneRun
-
-        job.note("words", list(map(str, job.words)))
-        config = self.composer.config(job.words)
-        words = [str(word) for word in (*self.plan.space.fixed, *job.words)]
-        words.append("score_on=val")
+        attempt.note("words", list(map(str, attempt.words)))
+        config = self.composer.config(attempt.words)
         n_seeds = self.plan.settings.repeat
-        runs = []
+        jobs = []
         for i in range(n_seeds):
-            seed = config.seed + i
-            folder = self.folder(job.number, i, n_seeds)
+            folder = self.folder(attempt.number, i, n_seeds)
             # A run would go on in the folder of an earlier study of this name.
             shutil.rmtree(folder, ignore_errors=True)
-            overrides = [*words, f"seed={seed}"] if n_seeds > 1 else words
-            runs.append(OneRun(config.model_copy(update={"seed": seed}), overrides, folder))
-        return runs
+            seed = config.seed + i if n_seeds > 1 else None
+            jobs.append(self.job(config, attempt.words, folder, seed=seed))
+        return jobs
 
-    def values(self, job: Job, records: Sequence[RunRecord]) -> list[float]:
+    def job(
+        self, config: RunConfig, words: Sequence[Word], folder: Path, *, seed: int | None = None
+    ) -> Job:
+        """Return the run of a trial's words.
+
+        Args:
+            config: composed from the words.
+            words: what the study varies.
+            folder: of the run.
+            seed: in place of the configuration's, and then among the run's words.
+        """
+        overrides = [str(word) for word in (*self.plan.space.fixed, *words)]
+        overrides.append(f"score_on={config.score_on}")
+        if seed is not None:
+            config = config.model_copy(update={"seed": seed})
+            overrides.append(f"seed={seed}")
+        return Job(config, overrides, folder)
+
+    def values(self, attempt: Attempt, records: Sequence[RunRecord]) -> list[float]:
         """Return the means of the objectives over the seeds, and note constraints and costs."""
-        job.note("n_parameters", records[0].n_parameters)
+        attempt.note("n_parameters", records[0].n_parameters)
         constraints = self.plan.settings.constraints
         n_seeds = len(records)
-        folders = [self.folder(job.number, i, n_seeds) for i in range(n_seeds)]
+        folders = [self.folder(attempt.number, i, n_seeds) for i in range(n_seeds)]
         outcomes = {}
         for name in dict.fromkeys((*self.plan.objectives, *constraints, "fit_seconds")):
             per_seed = [outcome(name, r, f) for r, f in zip(records, folders, strict=True)]
@@ -103,10 +116,10 @@ class TrialTask:
 
         over = {name: outcomes[name] - limit for name, limit in constraints.items()}
         if over:
-            job.note("over", over)
+            attempt.note("over", over)
             for name, excess in over.items():
-                job.bound(name, excess)
-        job.note("fit_seconds", outcomes["fit_seconds"])
+                attempt.bound(name, excess)
+        attempt.note("fit_seconds", outcomes["fit_seconds"])
         return [outcomes[name] for name in self.plan.objectives]
 
     def folder(self, number: int, i: int, n_seeds: int) -> Path:
@@ -135,7 +148,7 @@ def outcome(name: str, record: RunRecord, folder: Path) -> float:
     return float(record.history[record.best_epoch][name])
 
 
-def pruning_callback(job: Job, metric: str) -> Callback:
+def pruning_callback(attempt: Attempt, metric: str) -> Callback:
     """Return a callback that reports the objective at each epoch's end, where a run is pruned."""
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
@@ -143,7 +156,7 @@ def pruning_callback(job: Job, metric: str) -> Callback:
     class Pruning(Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
             if metric in trainer.callback_metrics:
-                job.report(float(trainer.callback_metrics[metric]), trainer.current_epoch)
+                attempt.report(float(trainer.callback_metrics[metric]), trainer.current_epoch)
 
     return Pruning()
 

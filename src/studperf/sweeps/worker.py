@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from studperf.errors import DataError, Interrupted, PrunedError, SweepError, counted
+from studperf.errors import DataError, PrunedError, SweepError, counted
 from studperf.sweeps.retry import patiently
 from studperf.sweeps.study import ERROR, Next, Study, best_first, finite, is_done, is_failure
+from studperf.train.interrupt import sigterm_interrupts
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -28,8 +26,8 @@ _MAX_ERROR = 2000
 
 
 @dataclass(frozen=True)
-class Job:
-    """A trial as the function that runs it sees it."""
+class Attempt:
+    """A trial that this worker has taken, as the function that runs it sees it."""
 
     number: int
     words: list[Word]
@@ -59,8 +57,31 @@ class Job:
         patiently(lambda: self.trial.set_constraint(key, excess))
 
 
-Task = Callable[[Job], Sequence[float]]
+Task = Callable[[Attempt], Sequence[float]]
 """Runs a trial and returns its values, one for each objective."""
+End: TypeAlias = "Sequence[float] | Exception"
+"""A trial's values, or the error that it ended with."""
+Launch = Callable[[Sequence[Attempt]], Sequence[End]]
+"""Runs trials that start together, and returns the end of each."""
+Result = TypeVar("Result")
+
+
+def one_by_one(task: Task) -> Launch:
+    """Return a function that runs trials here, one after another."""
+
+    def launch(attempts: Sequence[Attempt]) -> list[End]:
+        return [result_or_error(partial(task, attempt)) for attempt in attempts]
+
+    return launch
+
+
+def result_or_error(work: Callable[[], Result]) -> Result | Exception:
+    """Return what the work returns, or the error that it raises."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - whatever a trial does is its own failure
+        # That includes running out of memory.
+        return error
 
 
 @dataclass
@@ -111,8 +132,9 @@ def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience:
 
 def work(
     study: Study,
-    task: Task,
+    launch: Launch,
     *,
+    n_at_once: int = 1,
     on_end: Callable[[], object] = lambda: None,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
@@ -122,12 +144,13 @@ def work(
 
     Args:
         study: this worker's.
-        task: runs one trial.
-        on_end: called at each trial's end.
+        launch: runs the trials that were taken.
+        n_at_once: trials to take before they are launched; each knows no result of the others.
+        on_end: called when the trials that were launched have ended.
         is_wanted: no further trial is taken once it says no.
 
     Raises:
-        Interrupted: by Ctrl-C or SIGTERM; the running trial was put back.
+        Interrupted: by Ctrl-C or SIGTERM; the running trials were put back.
         SweepError: too many trials failed.
         DataError: the table was refused, as it would be for every trial.
     """
@@ -135,44 +158,72 @@ def work(
     limits = Limits(settings.max_failures, settings.patience, settings.timeout_s)
     started = time.monotonic()
     before = {t.number for t in patiently(study.trials) if t.state.is_finished()}
-    with terminable(), study.attended():
+    with sigterm_interrupts(), study.attended():
         while is_wanted():
             reason = patiently(lambda: limits.reason(study, before, started))
             if reason:
                 return reason
 
-            trial = study.take()
-            if trial is Next.DONE:
+            attempts: list[Attempt] = []
+            try:
+                why = _take(study, n_at_once, attempts)
+                ends = launch(attempts) if attempts else []
+            except BaseException:
+                for attempt in attempts:
+                    study.put_back(attempt.trial)
+                raise
+
+            if attempts:
+                _report_ends(study, attempts, ends)
+                on_end()
+            elif why is Next.DONE:
                 return Next.DONE.value
-            if isinstance(trial, Next):
+            else:
                 time.sleep(WAIT_S)
-                continue
-            run_trial(study, trial, task)
-            on_end()
     return ORPHANED
 
 
-def run_trial(study: Study, trial: Trial, task: Task) -> None:
-    """Run one trial and report its end to the study, whatever that is."""
-    try:
-        words = patiently(lambda: study.plan.space.suggest(trial))
-        job = Job(trial.number, words, trial, is_single=len(study.plan.objectives) == 1)
-        values = list(task(job))
-        if finite(values):
-            study.tell(trial, values)
+def _take(study: Study, n_wanted: int, attempts: list[Attempt]) -> Next:
+    """Take up to so many trials, and return what to do where there are none."""
+    is_single = len(study.plan.objectives) == 1
+    while len(attempts) < n_wanted:
+        trial = study.take()
+        if isinstance(trial, Next):
+            return trial
+        attempt = Attempt(trial.number, [], trial, is_single)
+        attempts.append(attempt)
+        # At once, since the study's sampler is seeded anew for each trial.
+        suggest = partial(study.plan.space.suggest, trial)
+        words = result_or_error(partial(patiently, suggest))
+        if isinstance(words, Exception):
+            attempts.remove(attempt)
+            study.tell_error(trial.number, explain(words))
         else:
-            study.tell_error(trial.number, explain_values(values))
-    except PrunedError:
-        study.tell(trial, None)
-    except (KeyboardInterrupt, SystemExit):
-        study.put_back(trial)
-        raise
-    except DataError as error:
-        study.tell_error(trial.number, str(error))
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a trial does is its own failure
-        # That includes running out of memory.
-        study.tell_error(trial.number, explain(error))
+            attempt.words.extend(words)
+    return Next.WAIT
+
+
+def _report_ends(study: Study, attempts: Sequence[Attempt], ends: Sequence[End]) -> None:
+    """Report the ends of trials to the study, whatever they are.
+
+    Raises:
+        DataError: a table was refused.
+    """
+    refusal: DataError | None = None
+    for attempt, end in zip(attempts, ends, strict=True):
+        if isinstance(end, PrunedError):
+            study.tell(attempt.trial, None)
+        elif isinstance(end, DataError):
+            study.tell_error(attempt.number, str(end))
+            refusal = end
+        elif isinstance(end, Exception):
+            study.tell_error(attempt.number, explain(end))
+        elif finite(end):
+            study.tell(attempt.trial, end)
+        else:
+            study.tell_error(attempt.number, explain_values(end))
+    if refusal is not None:
+        raise refusal
 
 
 def explain_values(values: Sequence[float]) -> str:
@@ -185,21 +236,3 @@ def explain(error: Exception) -> str:
     head = f"{type(error).__name__}: {error}".strip()
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     return f"{head}\n{where}"[:_MAX_ERROR]
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Have SIGTERM interrupt like Ctrl-C, so that the running trial is put back."""
-    # Python sets signal handlers in the main thread only.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - of a handler
-        raise Interrupted("interrupted by SIGTERM")
-
-    old = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)

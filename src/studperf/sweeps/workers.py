@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from studperf.errors import Interrupted, StudperfError, SweepError, counted
 from studperf.sweeps.study import Next, Plan, Study
 from studperf.sweeps.view.live_table import Board
-from studperf.sweeps.worker import terminable, work
-from studperf.train.job import Runner
+from studperf.sweeps.worker import one_by_one, work
+from studperf.train.interrupt import sigterm_interrupts
+from studperf.train.runner import Runner
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -59,10 +60,10 @@ def run_study(
     else:
         with _interruptible(plan), _settle_tracking(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":
-                from studperf.sweeps.batch import run_batches, through_launcher
+                from studperf.sweeps.batch import through_launcher
 
                 launch = through_launcher(study, run, config, hydra_context)
-                reason = run_batches(study, launch, order.settings.n_jobs, board.poll)
+                reason = work(study, launch, n_at_once=order.settings.n_jobs, on_end=board.poll)
             elif order.settings.n_jobs == 1:
                 from studperf.sweeps.trial import TrialTask
 
@@ -74,12 +75,12 @@ def run_study(
 
     if study.n_done() >= study.total or order.settings.patience:
         from studperf.sweeps.trial import TrialTask
-        from studperf.sweeps.view.publish import tell
+        from studperf.sweeps.view.publish import publish_study
         from studperf.sweeps.winner import conclude
 
         with _settle_tracking(order.base.tracking.wandb, console):
             conclude(study, TrialTask(plan, run), console)
-        tell(study, order.base.tracking.wandb, console)
+        publish_study(study, order.base.tracking.wandb, console)
 
 
 @contextmanager
@@ -116,14 +117,16 @@ def _work(
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
     """Run one worker, with the engine that the configuration names; return why it stopped."""
+    launch = one_by_one(task)
+    n_at_once = 1
     if base.engine == "stacked":
         from rich.console import Console
 
-        from studperf.sweeps.batch import N_TOGETHER, run_batches, together
+        from studperf.sweeps.batch import N_TOGETHER, together
 
-        launch = together(study, task, Console(quiet=True))
-        return run_batches(study, launch, N_TOGETHER, on_end, is_wanted)
-    return work(study, task, on_end=on_end, is_wanted=is_wanted)
+        launch = together(task, Console(quiet=True))
+        n_at_once = N_TOGETHER
+    return work(study, launch, n_at_once=n_at_once, on_end=on_end, is_wanted=is_wanted)
 
 
 def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> str:
@@ -147,7 +150,7 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
 
     n_killed = 0
     try:
-        with terminable(), _one_thread_each():
+        with sigterm_interrupts(), _one_thread_each():
             for i in range(plan.settings.n_jobs):
                 # One at a time: on Ctrl-C those that were started are ended.
                 workers.append(start(f"worker-{i}"))  # noqa: PERF401 - see above

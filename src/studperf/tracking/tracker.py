@@ -6,14 +6,14 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from studperf.config.run import RunConfig, Wandb
+from studperf.config.run import Wandb
 from studperf.record.files import STUDIES, WANDB
-from studperf.record.record import RunRecord
+from studperf.record.run import Run
 from studperf.record.shape import Tracked
 from studperf.tracking import client as pipe
 from studperf.tracking.client import Message, Scribe, get_scribe
@@ -51,24 +51,20 @@ class Tracker:
     # Shared by the process: a server that did not answer once is not asked again for each trial.
     _is_unanswered = False
 
-    def __init__(
-        self,
-        record: RunRecord,
-        folder: Path,
-        settings: Wandb,
-        console: Console,
-        *,
-        is_trial: bool = False,
-    ) -> None:
-        self.record = record
-        self.folder = folder
-        self.settings = settings
-        self.console = console
-        self.is_trial = is_trial
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.record = record = run.record
+        self.folder = folder = run.folder
+        self.settings = settings = run.config.tracking.wandb
+        self.console = run.console
+        self.is_trial = run.is_trial
+        # W&B has the rows of a resumed run's earlier epochs already.
+        self.n_logged = len(record.history)
         self.best: float | None = None
         for row in record.history:
             self._note_best(row)
         self.scribe: Scribe | None = None
+        self.is_begun = False
         self.is_ended = False
         self.state = Tracked(
             mode=choose_mode(settings.mode),
@@ -77,9 +73,27 @@ class Tracker:
             entity=settings.entity,
             group=settings.group or _group_of(folder, Path(str(record.config["runs"]))),
         )
-        if is_trial and Tracker._is_unanswered and self.state.mode == "online":
+        if run.is_trial and Tracker._is_unanswered and self.state.mode == "online":
             self.state.mode = "offline"
         record.tracking = self.state
+
+    def __enter__(self) -> Self:
+        """Follow the run from here, and log the rows that it has had meanwhile."""
+        if self.is_begun:
+            return self
+        self.is_begun = True
+        self.start()
+        for row in self.record.history[self.n_logged :]:
+            self.log_epoch(row)
+        self.run.on_epoch.append(self.log_epoch)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Finish the run at W&B, however it ended."""
+        if self.scribe is not None:
+            self.finish(self.record.status)
+            self.scribe = None
+            self.run.save()
 
     def is_live(self) -> bool:
         """Return True if the run is live at W&B.
@@ -117,10 +131,11 @@ class Tracker:
             self._note_reply(reply)
             reply = scribe.receive()
 
-    def log_judgement(self, record: RunRecord, folder: Path) -> None:
+    def log_judgement(self) -> None:
         """Log scores, tables, plots and the bundle, as the record and its folder have them."""
         if self.scribe is None:
             return
+        record, folder = self.record, self.folder
         tables = tables_of(record, folder, n_predictions=self.settings.predictions)
         images = images_of(folder)
         self.scribe.send({"do": "row", "row": {}, "tables": tables, "images": images})
@@ -241,22 +256,17 @@ class Tracker:
 
 
 @contextmanager
-def tracked(
-    record: RunRecord, folder: Path, config: RunConfig, console: Console, *, is_trial: bool = False
-) -> Iterator[Tracker]:
-    """Track a run at W&B from here to its end, however it ends.
+def tracked(runs: Sequence[Run]) -> Iterator[list[Tracker]]:
+    """Track runs at W&B to the end of each, however it ends.
 
-    The record knows the run's id from here on.
+    The scribe follows one run at a time: the first of them from here on, another one from where its
+    tracker is entered. The records know the runs' ids from here on.
     """
-    tracker = Tracker(record, folder, config.tracking.wandb, console, is_trial=is_trial)
-    record.save(folder)
-    tracker.start()
-    try:
-        yield tracker
-    finally:
-        if tracker.scribe is not None:
-            tracker.finish(record.status)
-            record.save(folder)
+    trackers = [Tracker(run) for run in runs]
+    for run in runs:
+        run.save()
+    with trackers[0]:
+        yield trackers
 
 
 def settle(settings: Wandb, console: Console) -> None:

@@ -1,10 +1,9 @@
-"""Callbacks of a fit: the keeper of all that must outlive a kill, and the bar in the terminal."""
+"""The files by which a fit outlives a kill: history, best weights, and the state to resume from."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,22 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from lightning.pytorch.callbacks import Checkpoint
 
-from studperf.config.run import Monitor
 from studperf.record.files import BEST, HISTORY, LAST, write_atomically
 from studperf.record.lifecycle import LOG
-from studperf.record.record import RunRecord
+from studperf.record.run import Row, Run
+from studperf.train.progress import EpochBar
+from studperf.train.watch import Watch
 
 # Record, history and checkpoints take 10 ms to write, as long as an epoch of a small model. A kill
 # costs at most this much work.
 WRITE_EVERY_S = 1.0
 _METRICS = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2")
-Row = dict[str, float | int]
 
 
 class Keeper(Checkpoint):
-    """A callback that keeps history, best weights and the state to resume from.
+    """A callback that keeps history, best weights and the state to resume from, and stops early.
 
     They are in memory each epoch, and on disk about once a second and at the end. The last
     checkpoint holds the history up to its own epoch. What a kill finds written after it (a newer
@@ -38,28 +34,20 @@ class Keeper(Checkpoint):
 
     Lightning calls a `Checkpoint` after all other callbacks, so that it sees their state of the
     same epoch.
-
-    Args:
-        record: gets a row an epoch.
-        folder: of the run.
-        monitor: which epoch is best; the first of equals, and never one whose value is no number.
     """
 
-    def __init__(self, record: RunRecord, folder: Path, monitor: Monitor) -> None:
-        self.record = record
-        self.folder = folder
-        self.monitor = monitor
-        self.best: dict[str, Any] | None = None
-        """Best epoch so far: `epoch`, the signed `value` (smaller is better) and `state_dict`."""
-        self._is_best_written = True
-        self._started = self._written = time.monotonic()
+    run: Run
+    watch: Watch
+    bar: EpochBar
 
-    @property
-    def best_value(self) -> float | None:
-        """Best value of the watched metric so far; None before the first epoch."""
-        if self.best is None:
-            return None
-        return self._signed(self.best["value"])
+    def begin(self, run: Run) -> None:
+        """Keep this run from here; the Trainer is built before there is one."""
+        self.run = run
+        self.watch = Watch(run.config.monitor)
+        self.bar = EpochBar(run.console, is_shown=run.config.progress)
+        self._best: dict[str, Any] | None = None
+        """Best epoch's `epoch`, `value` and `state_dict`, where they are not on disk yet."""
+        self._started = self._written = time.monotonic()
 
     def on_train_start(
         self,
@@ -67,8 +55,8 @@ class Keeper(Checkpoint):
         pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
     ) -> None:
         """Stop a resumed run that early stopping had ended before it was killed."""
-        stopper = trainer.early_stopping_callback
-        trainer.should_stop = stopper is not None and stopper.stopped_epoch > 0
+        trainer.should_stop = self.watch.is_stopped_early
+        self.bar.start(trainer.max_epochs or 0, n_done=trainer.current_epoch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row to the history, and keep its weights if they are the best.
@@ -79,19 +67,20 @@ class Keeper(Checkpoint):
             return
 
         row = self._read_row(trainer)
-        self.record.history.append(row)
         shown = {name: round(row[name], 4) for name in _METRICS}
         LOG.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
-
-        value = self._signed(float(row[self.monitor.metric]))
-        best = math.inf
-        if self.best is not None:
-            best = self.best["value"]
-        if value < best:
+        self.run.add_epoch(row)
+        if self.watch.look(row):
             weights = pl_module.state_dict()
             state = {name: tensor.detach().clone() for name, tensor in weights.items()}
-            self.best = {"epoch": trainer.current_epoch, "value": value, "state_dict": state}
-            self._is_best_written = False
+            value = self.watch.best_value
+            self._best = {"epoch": trainer.current_epoch, "value": value, "state_dict": state}
+
+        metric = self.run.config.monitor.metric
+        text = f"{metric} {row[metric]:.4g}"
+        if self.watch.best_value is not None:
+            text += f" (best {self.watch.best_value:.4g})"
+        self.bar.move(trainer.current_epoch + 1, text)
 
     def _read_row(self, trainer: pl.Trainer) -> Row:
         """Return the history's row of the epoch that has just ended."""
@@ -103,8 +92,9 @@ class Keeper(Checkpoint):
         now = time.monotonic()
         seconds = now - self._started
         # A resumed run counts on from the seconds that the checkpoint's history ends with.
-        if self.record.history:
-            seconds += float(self.record.history[-1]["seconds"])
+        history = self.run.record.history
+        if history:
+            seconds += float(history[-1]["seconds"])
         row["seconds"] = round(seconds, 4)
         self._started = now
         return row
@@ -114,10 +104,12 @@ class Keeper(Checkpoint):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
     ) -> None:
-        """Write everything to disk, when it is time.
+        """Stop where it gets no better, and write everything to disk, when it is time.
 
         Of several processes the first one's clock counts, as saving takes all of them.
         """
+        if trainer.strategy.reduce_boolean_decision(self.watch.is_over, all=False):
+            trainer.should_stop = True
         if trainer.strategy.broadcast(time.monotonic() - self._written >= WRITE_EVERY_S):
             self._write(trainer)
 
@@ -127,6 +119,7 @@ class Keeper(Checkpoint):
         pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
     ) -> None:
         """Write everything to disk."""
+        self.bar.close()
         self._write(trainer)
 
     def on_exception(
@@ -136,40 +129,36 @@ class Keeper(Checkpoint):
         exception: BaseException,  # noqa: ARG002 - as above
     ) -> None:
         """Write the history of full epochs; the weights have moved on, so no checkpoint."""
+        self.bar.close()
         if trainer.is_global_zero:
             self._write_history()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history for the last checkpoint."""
-        return {"history": self.record.history}
+        return {"history": self.run.record.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the epochs that the checkpoint knows, whatever the record says."""
-        self.record.history = state_dict["history"]
-        best = torch.load(self.folder / BEST, map_location="cpu", weights_only=True)
-        if best["epoch"] < len(self.record.history):
-            self.best = best
-
-    def _signed(self, value: float) -> float:
-        """Turn a value's sign where larger is better; turning it twice gives the value back."""
-        return value if self.monitor.mode == "min" else -value
+        history = state_dict["history"]
+        self.run.record.history = history
+        self.watch = Watch.of(history, self.run.config.monitor)
 
     def _write(self, trainer: pl.Trainer) -> None:
         """Write best weights, last checkpoint, record and history."""
-        if trainer.is_global_zero and not self._is_best_written:
-            (self.folder / BEST).parent.mkdir(exist_ok=True)
-            write_atomically(self.folder / BEST, _to_bytes(self.best))
-            self._is_best_written = True
-        trainer.save_checkpoint(self.folder / LAST)
+        folder = self.run.folder
+        if trainer.is_global_zero and self._best is not None:
+            (folder / BEST).parent.mkdir(exist_ok=True)
+            write_atomically(folder / BEST, _to_bytes(self._best))
+            self._best = None
+        trainer.save_checkpoint(folder / LAST)
         if trainer.is_global_zero:
             self._write_history()
         self._written = time.monotonic()
 
     def _write_history(self) -> None:
         """Write the record and, once there is an epoch, the history."""
-        self.record.save(self.folder)
-        if self.record.history:
-            write_history(self.folder, self.record.history)
+        self.run.save()
+        write_history(self.run)
 
 
 class LocalCheckpoints(TorchCheckpointIO):
@@ -189,99 +178,16 @@ class LocalCheckpoints(TorchCheckpointIO):
         write_atomically(Path(path), _to_bytes(checkpoint))
 
 
-class EpochBar(Callback):
-    """A bar of epochs with the watched value, its best, and the time left.
-
-    Without a terminal it prints plain lines.
-    """
-
-    def __init__(self, console: Console, keeper: Keeper) -> None:
-        self.console = console
-        self.keeper = keeper
-        self.progress: Progress | None = None
-        self.task: Any = None
-
-    def on_train_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
-    ) -> None:
-        """Open the bar."""
-        if not self.console.is_terminal:
-            return
-        columns: list[ProgressColumn | str] = [
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            _Left(),
-        ]
-        self.progress = Progress(*columns, console=self.console, transient=True)
-        self.progress.start()
-        self.task = self.progress.add_task(
-            "", total=trainer.max_epochs, completed=trainer.current_epoch
-        )
-
-    def on_train_epoch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002 - lightning's signature
-    ) -> None:
-        """Move the bar on; an epoch that `trainer.max_steps` cut short has no row to show."""
-        history = self.keeper.record.history
-        if len(history) <= trainer.current_epoch:
-            return
-
-        metric = self.keeper.monitor.metric
-        text = f"{metric} {history[-1][metric]:.4g}"
-        best = self.keeper.best_value
-        if best is not None:
-            text += f" (best {best:.4g})"
-        epoch = trainer.current_epoch + 1
-        n_epochs = trainer.max_epochs or 0
-        if self.progress is not None:
-            self.progress.update(self.task, completed=epoch, description=text)
-        elif epoch % max(1, n_epochs // 10) == 0 or epoch == n_epochs:
-            self.console.print(f"epoch {epoch}/{n_epochs}  {text}")
-
-    def on_train_end(
-        self,
-        trainer: pl.Trainer,  # noqa: ARG002 - lightning's signature
-        pl_module: pl.LightningModule,  # noqa: ARG002 - as above
-    ) -> None:
-        """Close the bar."""
-        self.close()
-
-    def on_exception(
-        self,
-        trainer: pl.Trainer,  # noqa: ARG002 - lightning's signature
-        pl_module: pl.LightningModule,  # noqa: ARG002 - as above
-        exception: BaseException,  # noqa: ARG002 - as above
-    ) -> None:
-        """Close the bar."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the bar, and give the terminal back."""
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
-
-
-class _Left(ProgressColumn):
-    """The word `left` behind the remaining time, once that is known."""
-
-    def render(self, task: Task) -> Text:
-        return Text("left" if task.time_remaining else "", style="dim")
-
-
-def write_history(folder: Path, history: list[Row]) -> None:
-    """Write `history.csv`, a row an epoch."""
+def write_history(run: Run) -> None:
+    """Write `history.csv`, a row an epoch; nothing before the first one."""
+    history = run.record.history
+    if not history:
+        return
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_atomically(folder / HISTORY, text.getvalue())
+    write_atomically(run.folder / HISTORY, text.getvalue())
 
 
 def _to_bytes(state: object) -> bytes:

@@ -116,9 +116,8 @@ def fit(*overrides: str, verbose: bool = False) -> Run:
         StudperfError: the configuration or the table was refused, or the run failed.
         Interrupted: stopped by Ctrl-C; the record says so.
     """
-    from studperf.cli.process import make_console
+    from studperf.cli.process import importing, make_console
     from studperf.errors import ConfigError
-    from studperf.train.run import run
 
     config = compose(*overrides)
     if config.repeat > 1 or config.resume is not None or config.cloud.name != "local":
@@ -128,6 +127,9 @@ def fit(*overrides: str, verbose: bool = False) -> Run:
         )
     if not verbose:
         config = config.model_copy(update={"progress": False})
+
+    with importing():
+        from studperf.train.run import run
 
     console = make_console(is_quiet=not verbose)
     record = run(config, overrides=_words(overrides), console=console)

@@ -52,15 +52,13 @@ class FinishedRun:
 
         import torch
 
-        from studperf.train.fit import load_best
-        from studperf.train.module import build_module
+        from studperf.train.best import read_module
 
         encoder = read_encoder(folder)
-        module = build_module(config, encoder.features, torch.zeros(2).numpy())
         # The order of a sum depends on the number of threads, and the recorded numbers are to be
         # found to the last bit.
         torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
-        sha256 = load_best(module, folder)
+        module, sha256 = read_module(config, encoder.features, folder)
         if sha256 != record.weights_sha256:
             raise RunError(
                 f"{folder}: the weights have sha256 {sha256}, "

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,22 +13,22 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from studperf.config.code.own_code import is_raised_on_purpose
-from studperf.config.run import Loss, Optimizer, RunConfig, Scheduler
+from studperf.config.run import RunConfig
 from studperf.data.batches import Batch, Batches, Chunk, epoch_seed, split_chunk
 from studperf.data.encode import FeatureSpec
 from studperf.data.large.memory import enough_memory
+from studperf.data.preparation import Prepared
 from studperf.errors import ConfigError
 from studperf.models.flat import FlatInput
 from studperf.scoring.metrics import FloatArray
 from studperf.train.ddp import Share
+from studperf.train.fast import lean_step
+from studperf.train.losses import Criterion
+from studperf.train.optimizer import build_optimizer, lr_factor
 
 # In place of a constant target's 0, by which nothing can be divided.
 _MIN_STD = 1e-12
 _SCORING_BATCH_SIZE = 8192
-_FUSED_KERNELS: dict[type[torch.optim.Optimizer], str] = {
-    torch.optim.AdamW: "_fused_adamw_",
-    torch.optim.Adam: "_fused_adam_",
-}
 # Sums that `validation_step` keeps of a batch.
 _N_SUMS = 6
 
@@ -56,7 +55,7 @@ class ScoreModule(LightningModule):
         super().__init__()
         self.model = model
         self.config = config
-        self.criterion = build_loss(config.loss)
+        self.criterion = Criterion(config.loss)
         self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
         std = max(target_std, _MIN_STD)
         self.register_buffer("target_std", torch.tensor(std, dtype=torch.float32))
@@ -69,6 +68,11 @@ class ScoreModule(LightningModule):
         """Map (B, F), (B, C) to (B,) in the target's unit."""
         y: Tensor = self.model(x_num, x_cat)
         return self.unscale(y)
+
+    @property
+    def kind(self) -> str:
+        """Name of the model's class."""
+        return type(self.model).__name__
 
     @property
     def n_parameters(self) -> int:
@@ -300,144 +304,16 @@ class ScoreModule(LightningModule):
         return build_optimizer(self.config.optimizer, self, on_cuda=self.device.type == "cuda")
 
 
-class GaussianNLL(nn.Module):
-    """Negative log-likelihood of a Gaussian with one variance for all rows.
+def build_modules(configs: Sequence[RunConfig], ready: Prepared) -> list[ScoreModule]:
+    """Build a module for each configuration, on the same rows.
 
-    The variance is learnt beside the model.
+    Raises:
+        ConfigError: a model refused its hyperparameters.
+        TooLargeError: they do not fit into memory.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_variance = nn.Parameter(torch.zeros(()))
-
-    def forward(self, y: Tensor, target: Tensor) -> Tensor:
-        """Map two equal shapes to a scalar, without the constant log(2 pi) / 2."""
-        scaled = (y - target).square() / self.log_variance.exp()
-        return 0.5 * (self.log_variance + scaled).mean()
-
-
-class QuantileLoss(nn.Module):
-    """Pinball loss (Koenker & Bassett 1978): its minimum is the quantile."""
-
-    def __init__(self, quantile: float) -> None:
-        super().__init__()
-        self.quantile = quantile
-
-    def forward(self, y: Tensor, target: Tensor) -> Tensor:
-        """Map two equal shapes to a scalar."""
-        error = target - y
-        return torch.maximum(self.quantile * error, (self.quantile - 1) * error).mean()
-
-
-def build_loss(loss: Loss) -> nn.Module:
-    """Build the criterion on standardised targets."""
-    match loss.name:
-        case "mse":
-            return nn.MSELoss()
-        case "huber":
-            return nn.HuberLoss(delta=loss.delta)
-        case "gaussian_nll":
-            return GaussianNLL()
-        case "quantile":
-            return QuantileLoss(loss.quantile)
-
-
-def build_optimizer(
-    optimizer: Optimizer, module: nn.Module, *, on_cuda: bool = False
-) -> torch.optim.Optimizer:
-    """Build the optimizer, with weight decay for matrices only.
-
-    Shrinking a bias or a norm's scale only biases the prediction.
-    """
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = []
-    if matrices:
-        groups.append({"params": matrices, "weight_decay": optimizer.weight_decay})
-    groups.append({"params": others, "weight_decay": 0.0})
-
-    is_cpu_or_cuda = on_cuda or all(p.device.type == "cpu" for p in module.parameters())
-    match optimizer.name:
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=optimizer.lr, fused=is_cpu_or_cuda)
-        case "adam":
-            return torch.optim.Adam(groups, lr=optimizer.lr, fused=is_cpu_or_cuda)
-        case "sgd":
-            return torch.optim.SGD(groups, lr=optimizer.lr, momentum=optimizer.momentum)
-
-
-def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """Return the optimizer's step, on the CPU without what torch does around its kernel.
-
-    torch 2.15 takes 90 us a step around its one fused kernel, this takes 12, to the same bits.
-    Before its first step, with hooks, or for an optimizer without such a kernel, this is
-    `optimizer.step` itself.
-    """
-    kernel = _FUSED_KERNELS.get(type(optimizer), "")
-    # torch has no public way to ask for hooks.
-    before = optimizer._optimizer_step_pre_hooks  # noqa: SLF001 - see above
-    after = optimizer._optimizer_step_post_hooks  # noqa: SLF001 - see above
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    is_begun = all(p.device.type == "cpu" and optimizer.state[p] for p in parameters)
-    if before or after or not is_begun or not hasattr(torch, kernel):
-        return optimizer.step
-
-    run = getattr(torch, kernel)
-    with torch.no_grad():
-        all_counts = torch.stack([optimizer.state[p]["step"] for p in parameters])
-        for i, parameter in enumerate(parameters):
-            # A view, so that one addition counts for all.
-            optimizer.state[parameter]["step"] = all_counts[i]
-    groups = []
-    for group in optimizer.param_groups:
-        if group["params"]:
-            states = [optimizer.state[p] for p in group["params"]]
-            means = [state["exp_avg"] for state in states]
-            squares = [state["exp_avg_sq"] for state in states]
-            counts = [state["step"] for state in states]
-            groups.append((group, means, squares, counts))
-
-    @torch.no_grad()
-    def step() -> None:
-        # A parameter that the loss did not reach is left as it is, which the kernel can't do.
-        if any(p.grad is None for p in parameters):
-            optimizer.step()
-            return
-        all_counts.add_(1)
-        for group, means, squares, counts in groups:
-            beta1, beta2 = group["betas"]
-            gradients = [p.grad for p in group["params"]]
-            run(
-                group["params"],
-                gradients,
-                means,
-                squares,
-                [],
-                counts,
-                lr=group["lr"],
-                weight_decay=group["weight_decay"],
-                amsgrad=False,
-                beta1=beta1,
-                beta2=beta2,
-                eps=group["eps"],
-                maximize=False,
-            )
-
-    return step
-
-
-def lr_factor(step: int, n_steps: int, scheduler: Scheduler) -> float:
-    """Return the factor on the learning rate at a step.
-
-    It rises linearly, then is constant or falls by half a cosine down to 0.
-    """
-    n_warmup = int(scheduler.warmup * n_steps)
-    if step < n_warmup:
-        return (step + 1) / (n_warmup + 1)
-    if scheduler.name == "none":
-        return 1.0
-    progress = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    features = ready.encoder.features
+    target = ready.train_target
+    return [build_module(config, features, target) for config in configs]
 
 
 def build_module(config: RunConfig, features: FeatureSpec, train_target: FloatArray) -> ScoreModule:

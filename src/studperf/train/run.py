@@ -1,27 +1,40 @@
-"""One run, from a checked configuration to a judged and recorded model."""
+"""The chain that every run goes through, alone or together with others.
+
+table -> checked -> split -> guard -> encoded -> fit -> best weights -> judged once on test ->
+record -> plots, bundle, card -> tracking
+
+A trial of a study is the same chain, which ends before test is opened.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Generic
 
-from studperf.cli.process import (
-    importing,
-    make_console,
-)
-from studperf.errors import Interrupted
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch import Callback
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-    from lightning.pytorch import Callback
-    from rich.console import Console
-
-    from studperf.config.run import RunConfig
-    from studperf.record.record import RunRecord
+from studperf import report
+from studperf.cli.process import make_console
+from studperf.config.run import RunConfig
+from studperf.data.large.memory import enough_memory
+from studperf.data.preparation import Prepared, prepare, rows_of_process
+from studperf.judge.judge import Reference, judge_run, predict_val
+from studperf.record.lifecycle import failures_recorded, logged, open_run, recorded, timed
+from studperf.record.record import RunRecord
+from studperf.record.run import Job, Run
+from studperf.tracking.mode import choose_mode
+from studperf.tracking.tracker import Tracker, tracked
+from studperf.train.finished import scored_tables
+from studperf.train.fit import LightningLearner
+from studperf.train.interrupt import interrupted_in
+from studperf.train.learner import Learner, ModelT
+from studperf.train.runner import Result
 
 
 def run(
@@ -34,8 +47,6 @@ def run(
     is_trial: bool = False,
 ) -> RunRecord:
     """Train, judge and record one run.
-
-    Every run that trains alone goes through here.
 
     Args:
         config: checked by `load`; `repeat` and `engine` are for `run_many`.
@@ -56,68 +67,161 @@ def run(
             it, nothing was written.
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
-    with importing():
-        from studperf import report
-        from studperf.data.large.memory import enough_memory
-        from studperf.judge.judge import predict_val
-        from studperf.record.lifecycle import open_run, recorded, timed
-        from studperf.tracking.callback import LogEpochs
-        from studperf.tracking.mode import choose_mode
-        from studperf.tracking.tracker import tracked
-        from studperf.train.conclusion import export_if_asked, judge_and_draw
-        from studperf.train.fit import build_trainer, fit
-        from studperf.train.kept import prepare_again
-        from studperf.train.module import build_module
-        from studperf.train.preparation import prepare
-
-    choose_mode(config.tracking.wandb.mode)
-    # Built here so that lightning refuses its arguments before there is a folder.
+    # First of all, so that lightning refuses its arguments before there is a folder.
+    learner = LightningLearner(config, callbacks, find_environment(config))
     # Of a run's several processes, only the first one prints and writes.
-    environment = _find_environment(config)
-    is_first = build_trainer(config, Path(config.runs), [], environment).is_global_zero
-    if console is None or is_trial or not is_first:
-        console = make_console(is_quiet=is_trial or not is_first)
-
-    prepare_rows = prepare_again if is_trial else prepare
-    with prepare_rows(config, console) as ready:
-        config = ready.config
-        rows = ready.rows
-        encoder = ready.encoder
-        data = ready.data
-        module = build_module(config, encoder.features, rows.target(rows.split.train))
-        record, folder = open_run(
-            config,
-            overrides,
-            rows,
-            ready.leaks,
-            encoder,
-            module.n_parameters,
-            folder,
-            is_kept=is_first,
-        )
-
-        if not is_first:
-            with contextlib.suppress(Interrupted):  # the first process reports it
-                fit(module, data, config, record, folder, console, callbacks, environment)
-            return record
-
-        with tracked(record, folder, config, console, is_trial=is_trial) as tracker:
-            with recorded(record, folder), enough_memory(config):
-                report.show_start(record, folder, console)
-                hooks = [LogEpochs(tracker, record), *callbacks]
-                with timed(record, "fit"):
-                    fit(module, data, config, record, folder, console, hooks, environment)
-                if is_trial:
-                    predict_val(module, data, rows, folder)
-                    return record
-                judge_and_draw(module, ready, config, record, folder, console)
-            report.show_end(record, folder, console)
-            export_if_asked(module, ready, config, record, folder, tracker, console)
-            tracker.log_judgement(record, folder)
+    is_quiet = is_trial or not learner.is_first
+    if console is None or is_quiet:
+        console = make_console(is_quiet=is_quiet)
+    job = Job(config, overrides, folder)
+    (record,) = run_jobs([job], learner, console, is_trial=is_trial)
+    if isinstance(record, Exception):
+        raise record
     return record
 
 
-def _find_environment(config: RunConfig) -> ClusterEnvironment | None:
+def run_jobs(
+    jobs: Sequence[Job],
+    learner: Learner[ModelT],
+    console: Console,
+    *,
+    is_trial: bool = False,
+    caught: tuple[type[Exception], ...] = (),
+) -> list[Result]:
+    """Do runs on the same rows, as many together as the learner takes.
+
+    Args:
+        jobs: the runs, which differ in what the learner allows.
+        learner: fits their models.
+        console: shows them.
+        is_trial: they are trials of a study.
+        caught: errors that end one run and not the others; they are returned in its place.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM; the records say so.
+    """
+    config = jobs[0].config
+    choose_mode(config.tracking.wandb.mode)
+    prepare_rows = rows_of_process().prepare if is_trial else prepare
+    results: list[Result] = []
+    with prepare_rows(config, console) as ready:
+        chain = Chain(learner, ready, console, is_trial, caught)
+        n_together = learner.n_together(ready)
+        for start in range(0, len(jobs), n_together):
+            results += chain.run_together(jobs[start : start + n_together])
+    return results
+
+
+@dataclass
+class Chain(Generic[ModelT]):
+    """The chain of a run from its prepared rows on."""
+
+    learner: Learner[ModelT]
+    ready: Prepared
+    console: Console
+    is_trial: bool
+    caught: tuple[type[Exception], ...]
+    reference: Reference | None = None
+    """The baselines' predictions, which the first run makes for all others."""
+
+    def run_together(self, jobs: Sequence[Job]) -> list[Result]:
+        """Fit the models of some runs together, and then judge one after another."""
+        configs = [self.ready.settle(job.config) for job in jobs]
+        models = self.learner.build(configs, self.ready)
+        runs: list[Run] = []
+        try:
+            self._open(jobs, models, runs)
+            if not self.learner.is_first:  # the first process tells what ended the run
+                with contextlib.suppress(KeyboardInterrupt):
+                    self.learner.fit(runs, models, self.ready)
+                return [run.record for run in runs]
+
+            with tracked(runs) as trackers, failures_recorded(runs):
+                _show_start(runs)
+                with logged(runs), timed(runs, "fit"), enough_memory(configs[0]):
+                    self.learner.fit(runs, models, self.ready)
+                members = zip(runs, models, trackers, strict=True)
+                return [self._conclude(*member) for member in members]
+        except self.caught as error:
+            return [error] * len(jobs)
+        except KeyboardInterrupt as error:
+            if not runs:
+                raise
+            raise interrupted_in(runs[0].folder) from error
+
+    def _open(self, jobs: Sequence[Job], models: Sequence[ModelT], runs: list[Run]) -> None:
+        """Open the runs in their folders, one after another."""
+        with failures_recorded(runs):
+            for job, model in zip(jobs, models, strict=True):
+                run = open_run(
+                    job,
+                    self.ready,
+                    self.console,
+                    n_parameters=model.n_parameters,
+                    n_together=len(jobs),
+                    is_trial=self.is_trial,
+                    is_kept=self.learner.is_first,
+                )
+                runs.append(run)
+
+    def _conclude(self, run: Run, model: ModelT, tracker: Tracker) -> Result:
+        """Take a run from its fit to its end, and return its record or the error that ended it."""
+        try:
+            with tracker:
+                with recorded(run), enough_memory(run.config):
+                    self.learner.take_best(run, model)
+                    if self.is_trial:
+                        predict_val(run, model, self.ready)
+                        return run.record
+                    with timed([run], "judge"):
+                        self.reference = judge_run(run, model, self.ready, self.reference)
+                    if run.config.plots:
+                        with timed([run], "plots"):
+                            report.draw_plots(run.record, run.folder)
+                _show_end(run)
+                if _is_export_asked(run, tracker):
+                    self._export(run, model)
+                tracker.log_judgement()
+        except self.caught as error:
+            return error
+        return run.record
+
+    def _export(self, run: Run, model: ModelT) -> None:
+        """Write the run's bundle.
+
+        Raises:
+            ExportError: the graph does not give what the model gives, or can't be made.
+        """
+        # Here, since it brings onnx and onnxruntime, which most runs do without.
+        from studperf.export.write import write_bundle
+
+        tables = scored_tables(self.ready.rows, run.record)
+        bundle = write_bundle(model, self.ready.encoder, tables, run.record, run.folder)
+        run.console.print(f"Bundle in {bundle}", soft_wrap=True, markup=False)
+
+
+def _is_export_asked(run: Run, tracker: Tracker) -> bool:
+    """Return True if `export` asks for a bundle: always, or of runs that are live at W&B."""
+    export = run.config.export
+    return export is True or (export == "auto" and tracker.is_live())
+
+
+def _show_start(runs: Sequence[Run]) -> None:
+    """Print what is about to be trained, and where it is recorded."""
+    first = runs[0]
+    if first.is_alone:
+        report.show_start(first.record, first.folder, first.console)
+    else:
+        report.show_stack([(run.record, run.folder) for run in runs], first.console)
+
+
+def _show_end(run: Run) -> None:
+    """Print the scores of a run alone, or a line for one of several."""
+    show = report.show_end if run.is_alone else report.show_verdict
+    show(run.record, run.folder, run.console)
+
+
+def find_environment(config: RunConfig) -> ClusterEnvironment | None:
     """Return lightning's cluster environment for a run on several machines of Vertex AI.
 
     None for a run of one machine, and where lightning knows by itself.

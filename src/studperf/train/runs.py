@@ -1,36 +1,26 @@
-"""Several runs: one after another, or together as a stack of one architecture."""
+"""Several runs of one command: which they are, and which of them are trained together."""
 
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
-from studperf import report
 from studperf.config.run import RunConfig
-from studperf.data.large.memory import enough_memory
 from studperf.errors import Interrupted, StudperfError
-from studperf.judge.judge import Reference, predict_val
 from studperf.record.files import LAST, RECORD, make_folder, write_atomically
-from studperf.record.lifecycle import LOG, open_run, recorded
 from studperf.record.record import RunRecord
-from studperf.tracking.tracker import tracked
-from studperf.train.conclusion import export_if_asked, judge_and_draw
-from studperf.train.fit import build_trainer, take_best
-from studperf.train.job import Job, Result, RunOne
-from studperf.train.kept import prepare_again
-from studperf.train.module import build_module
+from studperf.record.run import Job
+from studperf.train.interrupt import interrupted_in
 from studperf.train.plan import REPEAT, Plan, load_recorded
-from studperf.train.preparation import Prepared, prepare
-from studperf.train.stack import find_obstacle, stack_key, stack_size
-from studperf.train.stack.fit import Member, fit_stack
-from studperf.train.stack.stack import Stack
+from studperf.train.run import run_jobs
+from studperf.train.runner import Result, RunOne
+from studperf.train.stack import find_obstacle, stack_key
+from studperf.train.stack.fit import StackLearner
 from studperf.train.stack.trace import NotStackableError
 
 
@@ -156,9 +146,7 @@ def run_many(
         parents = {job.folder.parent for job in jobs if job.folder is not None}
         if len(jobs) == 1 or len(parents) != 1:
             raise
-        raise Interrupted(
-            f"interrupted; go on with: python -m studperf.train resume={parents.pop()}"
-        ) from error
+        raise interrupted_in(parents.pop()) from error
     return [results[i] for i in range(len(jobs))]
 
 
@@ -194,12 +182,14 @@ def _run_group(
     obstacle: str | None = "a run alone has nothing to be stacked with"
     if len(jobs) > 1:
         obstacle = find_obstacle(config)
+    caught = _caught(is_trial=is_trial)
     try:
         if obstacle is None:
-            return _run_stacks(jobs, console, is_trial=is_trial)
+            learner = StackLearner(config)
+            return run_jobs(jobs, learner, console, is_trial=is_trial, caught=(caught,))
     except NotStackableError as error:
         obstacle = f"model {config.model_name} can't be stacked: {error}"
-    except _caught(is_trial=is_trial) as error:
+    except caught as error:
         return [error] * len(jobs)
 
     if config.engine == "stacked" and obstacle not in shown:
@@ -227,130 +217,3 @@ def _caught(*, is_trial: bool) -> type[Exception]:
     Of a trial it is every error, out of memory included; of a run, those that we foresaw.
     """
     return Exception if is_trial else StudperfError
-
-
-def _run_stacks(jobs: Sequence[Job], console: Console, *, is_trial: bool) -> list[Result]:
-    results: list[Result] = []
-    reference: Reference | None = None
-    config = jobs[0].config
-    prepare_rows = prepare_again if is_trial else prepare
-    with prepare_rows(config, console) as ready:
-        size = stack_size(config.batch_size, len(ready.rows.split.train))
-        for start in range(0, len(jobs), size):
-            done, reference = _run_stack(
-                jobs[start : start + size], ready, reference, console, is_trial=is_trial
-            )
-            results += done
-    return results
-
-
-def _run_stack(
-    jobs: Sequence[Job],
-    ready: Prepared,
-    reference: Reference | None,
-    console: Console,
-    *,
-    is_trial: bool,
-) -> tuple[list[Result], Reference | None]:
-    """Train one stack and judge each of its members."""
-    config = jobs[0].config
-    target = ready.rows.target(ready.rows.split.train)
-    trainer = build_trainer(config, Path(config.runs), [])
-    device = trainer.strategy.root_device.type
-    if device != "cpu":
-        raise NotStackableError(
-            f"the trainer chose {device}, and a stack trains on the CPU (trainer.accelerator=cpu)"
-        )
-    modules = [build_module(job.config, ready.encoder.features, target) for job in jobs]
-    with enough_memory(config):
-        stack = Stack(modules, ready.data.table.part("train"))
-
-    members: list[Member] = []
-    results: list[Result] = []
-    with _recorded_together(members), enough_memory(config):
-        for job, module in zip(jobs, modules, strict=True):
-            record, folder = open_run(
-                job.config,
-                job.overrides,
-                ready.rows,
-                ready.leaks,
-                ready.encoder,
-                module.n_parameters,
-                job.folder,
-            )
-            members.append(Member(job.config, module, record, folder))
-
-        report.show_stack([(member.record, member.folder) for member in members], console)
-        started = time.monotonic()
-        fit_stack(stack, members, ready.data, console)
-        for member in members:
-            timings = member.record.timings_s
-            earlier = timings.get("fit", 0.0)
-            timings["fit"] = round(earlier + time.monotonic() - started, 3)
-
-        for member in members:
-            try:
-                reference = _conclude(member, ready, reference, console, is_trial=is_trial)
-                results.append(member.record)
-            except _caught(is_trial=is_trial) as error:
-                results.append(error)
-    return results, reference
-
-
-def _conclude(
-    member: Member,
-    ready: Prepared,
-    reference: Reference | None,
-    console: Console,
-    *,
-    is_trial: bool,
-) -> Reference | None:
-    """Load a member's best weights, then judge, draw, bundle and track it.
-
-    Whatever ends this, the member's own record says so.
-    """
-    record, folder = member.record, member.folder
-    with tracked(record, folder, member.config, console, is_trial=is_trial) as tracker:
-        with recorded(record, folder):
-            LOG.info(
-                "trained together with %d other runs: %d epochs",
-                record.n_stacked - 1,
-                len(record.history),
-            )
-            for row in record.history:
-                tracker.log_epoch(row)
-            take_best(member.module, member.config, record, folder)
-            if is_trial:
-                predict_val(member.module, ready.data, ready.rows, folder)
-                return None
-            reference = judge_and_draw(
-                member.module, ready, member.config, record, folder, console, reference
-            )
-        report.show_verdict(record, folder, console)
-        export_if_asked(member.module, ready, member.config, record, folder, tracker, console)
-        tracker.log_judgement(record, folder)
-    return reference
-
-
-@contextmanager
-def _recorded_together(members: Sequence[Member]) -> Iterator[None]:
-    """Record what ends the work inside.
-
-    It goes into the records of all members that were not concluded.
-    """
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        for member in _not_concluded(members):
-            member.record.leave(member.folder, "interrupted", "stopped by the user or the system")
-        raise Interrupted(
-            f"interrupted; go on with: python -m studperf.train resume={members[0].folder}"
-        ) from error
-    except BaseException as error:
-        for member in _not_concluded(members):
-            member.record.leave(member.folder, "failed", f"{type(error).__name__}: {error}")
-        raise
-
-
-def _not_concluded(members: Sequence[Member]) -> list[Member]:
-    return [member for member in members if member.record.status == "running"]

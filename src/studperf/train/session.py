@@ -15,18 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studperf import sweeps
 from studperf.cli.command import only_shows, split_words
 from studperf.cli.hydra import run_hydra
-from studperf.cli.process import (
-    check_output,
-    make_console,
-    print_error,
-)
+from studperf.cli.process import check_output, importing, make_console, print_error
 from studperf.config.load import load
-from studperf.errors import ConfigError, Interrupted, ModelCodeError, RunError, StudperfError
-from studperf.train.job import Runner
-from studperf.train.run import run
+from studperf.errors import ConfigError, ModelCodeError, RunError, StudperfError
+from studperf.train.interrupt import interrupted_in
+from studperf.train.runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +34,8 @@ if TYPE_CHECKING:
     from studperf.config.faults import Fault
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
-    from studperf.train.job import Job, Result, RunOne
+    from studperf.record.run import Job
+    from studperf.train.runner import Result, RunOne
 
 
 @dataclass
@@ -143,7 +139,7 @@ def resume(folder: Path) -> RunRecord:
         )
         return record
     config = load_recorded(record.config, record.overrides)
-    return run(config, overrides=record.overrides, folder=folder)
+    return _run(config, overrides=record.overrides, folder=folder)
 
 
 def resume_several(folder: Path, session: Session) -> list[StudperfError]:
@@ -177,9 +173,7 @@ def _resume_any(folder: Path, session: Session) -> list[Job | StudperfError]:
 
 
 def _run_jobs(jobs: Sequence[Job]) -> list[StudperfError]:
-    from studperf.train.runs import run_many
-
-    results = run_many(jobs, run, make_console())
+    results = _run_several(jobs, _run, make_console())
     return [result for result in results if isinstance(result, StudperfError)]
 
 
@@ -230,7 +224,7 @@ def _run_or_resume(cfg: DictConfig, session: Session) -> list[Job | StudperfErro
         errors = _run_jobs(jobs)
         drop_empty(folder)
         return [*errors]
-    run(config, overrides=words)
+    _run(config, overrides=words)
     return []
 
 
@@ -257,11 +251,20 @@ def _check_study(words: Sequence[str], settings: dict[str, Any]) -> list[Fault]:
     return find_study_faults(words, settings)
 
 
+def _run(config: RunConfig, **named: Any) -> RunRecord:  # noqa: ANN401 - of `train.run.run`
+    """Do one run with `train.run.run`, which is imported late as it brings torch."""
+    with importing():
+        from studperf.train.run import run
+
+    return run(config, **named)
+
+
 def _run_several(
     jobs: Sequence[Job], run_one: RunOne, console: Console, *, is_trial: bool = False
 ) -> list[Result]:
-    """Run several jobs with `train.runs.run_many`, which is imported late as it brings torch."""
-    from studperf.train.runs import run_many
+    """Do several runs with `train.runs.run_many`, which is imported late as it brings torch."""
+    with importing():
+        from studperf.train.runs import run_many
 
     return run_many(jobs, run_one, console, is_trial=is_trial)
 
@@ -270,12 +273,12 @@ def main() -> int | None:
     """Run the command."""
     from studperf.cloud.container.quoting import is_for_cloud
 
-    sweeps.hand_over(Runner(run, _run_several), make_console)
+    runner = Runner(_run, _run_several, make_console)
     flags, words = split_words()
     if is_for_cloud(words) and not only_shows(flags):
         from studperf.cloud.launch import launch
 
-        return launch(flags, words, make_console())
+        return launch(flags, words, runner, make_console())
     session = Session()
     try:
         run_hydra(
@@ -283,6 +286,7 @@ def main() -> int | None:
             check_study=_check_study,
             begin_multirun=session.begin_multirun,
             end_jobs=session.end_jobs,
+            runner=runner,
         )
         if session.waiting:
             session.errors += _run_jobs(session.waiting)
@@ -290,9 +294,7 @@ def main() -> int | None:
         if len(session.folders) != 1:
             raise
         (folder,) = session.folders
-        raise Interrupted(
-            f"interrupted; go on with: python -m studperf.train resume={folder}"
-        ) from error
+        raise interrupted_in(folder) from error
     except Exception:
         for message in session.messages():
             print_error(message)

@@ -11,14 +11,15 @@ _import = builtins.__import__
 def import_and_spy(*args: Any, **kwargs: Any) -> Any:
     module = _import(*args, **kwargs)
     fit = sys.modules.get("studperf.train.fit")
-    if fit is not None and hasattr(fit, "weights_sha256") and not hasattr(fit, "_is_spied"):
+    if fit is not None and hasattr(fit, "_run_trainer") and not hasattr(fit, "_is_spied"):
         fit._is_spied = True
+        best = sys.modules["studperf.train.best"]
         run = fit._run_trainer
 
         def run_and_tell(trainer: Any, module: Any, *more: Any) -> None:
             run(trainer, module, *more)
             sys.stdout.write(
-                f"rank {trainer.global_rank} of {trainer.world_size} ends with {fit.weights_sha256(module.state_dict())}\n"
+                f"rank {trainer.global_rank} of {trainer.world_size} ends with {best.weights_sha256(module.state_dict())}\n"
             )
 
         fit._run_trainer = run_and_tell

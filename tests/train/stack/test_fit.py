@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ from rich.console import Console
 
 from studperf.config.load import load, load_overrides
 from studperf.config.run import RunConfig
+from studperf.data.preparation import Prepared, prepare
 from studperf.errors import DivergedError
 from studperf.record.lifecycle import open_run
-from studperf.train.datamodule import TableDataModule
-from studperf.train.fit import fit, load_best, take_best
-from studperf.train.module import build_module
-from studperf.train.preparation import Prepared, prepare
-from studperf.train.stack.fit import Member, fit_stack
-from studperf.train.stack.stack import Stack
+from studperf.record.record import RunRecord
+from studperf.record.run import Job, Run
+from studperf.train.best import load_best, take_best
+from studperf.train.fit import LightningLearner
+from studperf.train.learner import Learner
+from studperf.train.module import ScoreModule
+from studperf.train.stack.fit import StackLearner
 
 Config = Callable[..., RunConfig]
 Vary = Sequence[dict[str, Any]]
@@ -81,30 +84,57 @@ def prepared(config: RunConfig) -> Prepared:
         return ready  # rows in memory outlive it
 
 
-def members_of(configs: Sequence[RunConfig], ready: Prepared, folder: Path) -> list[Member]:
+@dataclass
+class Member:
+    """A run that was fitted, and its module."""
+
+    run: Run
+    module: ScoreModule
+
+    @property
+    def record(self) -> RunRecord:
+        return self.run.record
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder
+
+    def take_best(self) -> None:
+        take_best(self.run, self.module)
+
+
+def fit_by(
+    learner: Learner[ScoreModule],
+    configs: Sequence[RunConfig],
+    ready: Prepared,
+    folder: Path,
+    console: Console | None = None,
+) -> list[Member]:
+    models = learner.build(configs, ready)
     members = []
-    for i, config in enumerate(configs):
-        module = build_module(
-            config, ready.encoder.features, ready.rows.target(ready.rows.split.train)
+    for i, (config, model) in enumerate(zip(configs, models, strict=True)):
+        job = Job(config, (), folder / f"run{i}")
+        run = open_run(
+            job,
+            ready,
+            console or quiet(),
+            n_parameters=model.n_parameters,
+            n_together=len(configs),
         )
-        at = (ready.rows, ready.leaks, ready.encoder, module.n_parameters, folder / f"run{i}")
-        members.append(Member(config, module, *open_run(config, (), *at)))
+        members.append(Member(run, model))
+    learner.fit([member.run for member in members], models, ready)
     return members
 
 
 def fit_together(
     configs: Sequence[RunConfig], ready: Prepared, folder: Path, console: Console | None = None
 ) -> list[Member]:
-    members = members_of(configs, ready, folder / "together")
-    stack = Stack([member.module for member in members], ready.data.table.part("train"))
-    fit_stack(stack, members, ready.data, console or quiet())
-    return members
+    return fit_by(StackLearner(configs[0]), configs, ready, folder / "together", console)
 
 
 def fit_alone(config: RunConfig, ready: Prepared, folder: Path) -> Member:
-    (member,) = members_of([config], ready, folder / "alone")
-    data = TableDataModule(ready.data.table, batch_size=config.batch_size, seed=config.seed)
-    fit(member.module, data, config, member.record, member.folder, quiet())
+    (member,) = fit_by(LightningLearner(config), [config], ready, folder / "alone")
+    member.take_best()
     return member
 
 
@@ -129,7 +159,7 @@ def test_each_member_gets_the_numbers_that_it_gets_alone(
     for k, together in enumerate(fit_together(configs, ready := prepared(configs[0]), tmp_path)):
         alone = fit_alone(configs[k], ready, tmp_path / str(k))
         assert_equal(together, alone)
-        take_best(together.module, configs[k], together.record, together.folder)
+        together.take_best()
         assert (together.record.best_epoch, together.record.best_value) == (
             alone.record.best_epoch,
             pytest.approx(alone.record.best_value),
@@ -177,7 +207,7 @@ def test_members_stop_early_each_at_its_own_epoch(
     for k, together in enumerate(members):
         alone = fit_alone(configs[k], ready, tmp_path / str(k))
         assert_equal(together, alone)
-        take_best(together.module, configs[k], together.record, together.folder)
+        together.take_best()
         assert together.record.best_epoch == alone.record.best_epoch
 
 
@@ -195,8 +225,8 @@ def test_a_stopped_member_keeps_the_weights_of_its_best_epoch(
     configs = varied(small_config(*words), [{"optimizer.lr": lr} for lr in (0.9, 0.05)])
     ready = prepared(configs[0])
     for member in fit_together(configs, ready, tmp_path):
-        take_best(member.module, member.config, member.record, member.folder)
-        error = member.module.predict_rows(ready.data.table.part("val")) - ready.rows.target(
+        member.take_best()
+        error = member.module.predict_rows(ready.table.part("val")) - ready.rows.target(
             ready.rows.split.val
         )
         assert (error**2).mean() ** 0.5 == pytest.approx(member.record.best_value, rel=1e-5)
@@ -217,7 +247,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(
     first, wild, last = fit_together(configs, ready, tmp_path)
     assert not (wild.folder / "checkpoints").exists()
     with pytest.raises(DivergedError, match="never a finite number"):
-        take_best(wild.module, wild.config, wild.record, wild.folder)
+        wild.take_best()
     for k, member in ((0, first), (2, last)):
         assert_equal(member, fit_alone(configs[k], ready, tmp_path / str(k)))
 

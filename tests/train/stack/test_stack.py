@@ -1,27 +1,7 @@
 import pytest
-import torch
 
 from studperf.config.load import load_overrides
-from studperf.train.module import build_loss
 from studperf.train.stack import find_obstacle, stack_key, stack_size
-from studperf.train.stack.stack import row_losses
-
-
-@pytest.mark.parametrize("name", ["mse", "huber", "gaussian_nll", "quantile"])
-def test_losses_and_their_gradients_are_the_modules(name: str) -> None:
-    loss = load_overrides([f"loss.name={name}", "loss.delta=0.7", "loss.quantile=0.3"]).loss
-    y, z, log_variance = torch.randn(3, 11, requires_grad=True), torch.randn(3, 11), torch.randn(3)
-    found = row_losses(loss, y, z, log_variance).mean(1)
-    (gradient,) = torch.autograd.grad(found.sum(), y)
-    for k in range(3):
-        criterion = build_loss(loss)
-        for parameter in criterion.parameters():
-            parameter.data = log_variance[k]
-        own = y[k].detach().requires_grad_()
-        expected = criterion(own, z[k])
-        torch.testing.assert_close(found[k], expected)
-        torch.testing.assert_close(gradient[k], torch.autograd.grad(expected, own)[0])
-
 
 OBSTACLES = {
     "accumulated gradients": "trainer.accumulate_grad_batches=2",

@@ -20,7 +20,7 @@ _TOLD = "told"
 """The fact of a study that names the state that was published last."""
 
 
-def tell(study: Study, settings: Wandb, console: Console) -> None:
+def publish_study(study: Study, settings: Wandb, console: Console) -> None:
     """Write the study's page and log its summary to W&B, once per state of the study.
 
     Another machine that sees the study finished, or a repeated command, skips it.

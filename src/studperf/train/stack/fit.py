@@ -1,32 +1,35 @@
-"""The fit of a stack: `studperf.train.fit` does the same for one run."""
+"""The fit of a stack, in the place of `studperf.train.fit` for one run."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Self
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from studperf.config.run import Monitor, RunConfig
+from studperf.config.run import RunConfig
 from studperf.data.batches import Batch, batch_starts, epoch_generator
+from studperf.data.large.memory import enough_memory
+from studperf.data.preparation import Prepared
+from studperf.data.tensors import gather
 from studperf.record.files import BEST
-from studperf.record.record import RunRecord
+from studperf.record.lifecycle import LOG
+from studperf.record.run import Row, Run
 from studperf.record.surroundings import read_hardware
+from studperf.train.best import take_best
 from studperf.train.checkpoints import write_history
-from studperf.train.datamodule import TableDataModule
-from studperf.train.fit import set_threads
-from studperf.train.module import ScoreModule, lr_factor
+from studperf.train.fit import build_trainer, set_threads
+from studperf.train.interrupt import sigterm_interrupts
+from studperf.train.module import ScoreModule, build_modules
+from studperf.train.optimizer import lr_factor
+from studperf.train.progress import EpochBar
+from studperf.train.stack import stack_size
 from studperf.train.stack.stack import Stack
+from studperf.train.stack.trace import NotStackableError
+from studperf.train.watch import Watch
 
 # Rows x members in one forward pass: what lies between the layers stays in the cache.
 _SCORING_VALUES = 1 << 18
@@ -34,125 +37,187 @@ _SCORING_VALUES = 1 << 18
 _SAVE_SHARE = 0.02
 
 
-@dataclass
-class Member:
-    """One run of a stack."""
-
-    config: RunConfig
-    module: ScoreModule
-    record: RunRecord
-    folder: Path
-
-
-@dataclass
-class Watch:
-    """Early stopping and best weights of each member.
-
-    The rules are those of lightning's `EarlyStopping` and `ModelCheckpoint`.
-    """
-
-    monitor: Monitor
-    best: Tensor
-    """(K,) best value so far, with its sign turned where larger is better."""
-    weights: dict[str, Tensor]
-    """(K, ...) weights of the epoch with the best value, by the parameter's name."""
-    stop_best: Tensor = field(init=False)
-    n_waited: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.stop_best = self.best.clone()
-        self.n_waited = torch.zeros(len(self.best), dtype=torch.int64)
-
-    def look(self, active: Tensor, values: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """Note an epoch's values of the members in training; return which of those are to stop.
-
-        The result holds booleans, one for each active member.
-        """
-        if self.monitor.mode == "max":
-            values = -values
-        is_finite = values.isfinite()
-        is_best = is_finite & (values < self.best[active])
-        self.best[active[is_best]] = values[is_best]
-        for name, kept in self.weights.items():
-            kept[active[is_best]] = weights[name][is_best]
-
-        # As in lightning: the best weights need any gain, patience is kept only by min_delta.
-        is_better = is_finite & (values + self.monitor.min_delta < self.stop_best[active])
-        self.stop_best[active[is_better]] = values[is_better]
-        self.n_waited[active] = torch.where(is_better, 0, self.n_waited[active] + 1)
-        return ~is_finite | (self.n_waited[active] >= self.monitor.patience)
-
-
-def fit_stack(
-    stack: Stack, members: Sequence[Member], data: TableDataModule, console: Console
-) -> None:
-    """Train all members; write each one's history and best weights.
-
-    A member without an epoch of finite value has no best weights.
+class StackLearner:
+    """Trains networks of one architecture together, each to the numbers that it would get alone.
 
     Args:
-        stack: of the members' modules, untrained.
-        members: in the stack's order.
-        data: the encoded rows of all of them.
-        console: for the bar.
+        config: of one of them; they differ in `stack.VARIED` alone.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; histories are kept, weights are not.
+        NotStackableError: the Trainer would train elsewhere than on the CPU.
+        ConfigError: lightning refused the arguments of the Trainer.
     """
-    config = members[0].config
-    n_threads = set_threads(config, members[0].module, data.first_rows(config.batch_size))
-    for member in members:
-        member.record.hardware = read_hardware("cpu", n_threads)
-        member.record.n_stacked = len(members)
-        member.record.history = []
 
-    # The layout of all members, since the stack's own shrinks when members stop.
-    layout = stack.layout
-    best = stack.values.clone()
-    worst = torch.full((len(members),), torch.inf)
-    watch = Watch(config.monitor, worst, layout.split(best))
-    with _sigterm_as_interrupt(), _EpochBar(config, console, len(members)) as bar:
-        _run_epochs(stack, members, data, watch, bar)
+    is_first = True
 
-    for k, member in enumerate(members):
-        if watch.best[k].isfinite():
-            layout.write(best, k, member.module)
-            (member.folder / BEST).parent.mkdir(exist_ok=True)
-            torch.save({"state_dict": member.module.state_dict()}, member.folder / BEST)
-        write_history(member.folder, member.record.history)
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        device = build_trainer(config, []).strategy.root_device.type
+        if device != "cpu":
+            raise NotStackableError(
+                f"the trainer chose {device}, and a stack trains on the CPU "
+                "(trainer.accelerator=cpu)"
+            )
+
+    def n_together(self, ready: Prepared) -> int:
+        """Return how many runs are trained together at most."""
+        return stack_size(self.config.batch_size, len(ready.rows.split.train))
+
+    def build(self, configs: Sequence[RunConfig], ready: Prepared) -> list[ScoreModule]:
+        """Return an untrained module for each configuration, and stack them.
+
+        Raises:
+            NotStackableError: the model has a step that can't be stacked.
+        """
+        modules = build_modules(configs, ready)
+        with enough_memory(self.config):
+            self.stack = Stack(modules, ready.table.part("train"))
+        return modules
+
+    def fit(self, runs: Sequence[Run], models: Sequence[ScoreModule], ready: Prepared) -> None:
+        """Train all of them; write each one's history and best weights.
+
+        One without an epoch of finite value has no best weights.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or SIGTERM; histories are kept, weights are not.
+        """
+        table = ready.table
+        first_rows = gather(table.tensors, table.rows["train"][: self.config.batch_size])
+        n_threads = set_threads(self.config, models[0], first_rows)
+        for run in runs:
+            run.record.hardware = read_hardware("cpu", n_threads)
+
+        # The layout of all members, since the stack's own shrinks when members stop.
+        layout = self.stack.layout
+        best = self.stack.values.clone()
+        bar = EpochBar(runs[0].console, is_shown=self.config.progress)
+        fit = _Fit(self.stack, runs, models[0], layout.split(best), bar)
+        with sigterm_interrupts():
+            fit.run_epochs(ready)
+
+        for k, run in enumerate(runs):
+            if fit.watches[k].best_epoch is not None:
+                layout.write(best, k, models[k])
+                (run.folder / BEST).parent.mkdir(exist_ok=True)
+                torch.save({"state_dict": models[k].state_dict()}, run.folder / BEST)
+            write_history(run)
+
+    def take_best(self, run: Run, model: ScoreModule) -> None:
+        """Load the weights of the best epoch into the model, and record which they are."""
+        record = run.record
+        LOG.info(
+            "trained together with %d other runs: %d epochs",
+            record.n_stacked - 1,
+            len(record.history),
+        )
+        take_best(run, model)
 
 
-def _run_epochs(
-    stack: Stack, members: Sequence[Member], data: TableDataModule, watch: Watch, bar: _EpochBar
-) -> None:
-    """Train the stack epoch by epoch, and leave out members that have stopped."""
-    config = members[0].config
-    module = members[0].module
-    keeper = _Keeper(members)
-    train = _Part.read(stack, module, data.table.part("train"))
-    val = _Part.read(stack, module, data.table.part("val"))
-    starts = batch_starts(len(train.z), config.batch_size)
-    n_epochs = int(config.trainer["max_epochs"])
-    n_steps = n_epochs * len(starts)
-    active = torch.arange(len(members))
+class _Fit:
+    """The epochs of a stack, and what is kept of them.
 
-    for epoch in range(n_epochs):
-        train_loss = _train_epoch(stack, train, config, epoch=epoch, starts=starts, n_steps=n_steps)
-        metrics = {"train/loss": train_loss, **_validate(stack, val, module)}
-        last_step = (epoch + 1) * len(starts) - 1
-        factor = lr_factor(last_step, n_steps, config.scheduler)
-        keeper.add(active, epoch, metrics, factor)
+    Args:
+        stack: of the runs' modules, untrained.
+        runs: in the stack's order.
+        module: the first run's, whose scaling of the target is that of all.
+        best: (K, ...) weights of each run's best epoch, by the parameter's name; written here.
+        bar: shows the epochs.
+    """
 
-        watched = metrics[config.monitor.metric]
-        is_stopped = watch.look(active, watched, stack.views)
-        for k in active[is_stopped].tolist():
-            members[k].record.is_stopped_early = epoch > 0
-        bar.move(epoch + 1, watched, watch.best)
-        if is_stopped.all():
-            return
-        if is_stopped.any():
-            active = active[~is_stopped]
-            stack.keep((~is_stopped).nonzero().flatten().tolist())
+    def __init__(
+        self,
+        stack: Stack,
+        runs: Sequence[Run],
+        module: ScoreModule,
+        best: dict[str, Tensor],
+        bar: EpochBar,
+    ) -> None:
+        self.stack = stack
+        self.runs = runs
+        self.module = module
+        self.best = best
+        self.bar = bar
+        self.config = runs[0].config
+        self.watches = [Watch(self.config.monitor) for _ in runs]
+        self.started = self.saved = time.monotonic()
+        self.save_cost_s = 0.0
+
+    def run_epochs(self, ready: Prepared) -> None:
+        """Train epoch by epoch, and leave out members that have stopped."""
+        config = self.config
+        train = _Part.read(self.stack, self.module, ready.table.part("train"))
+        val = _Part.read(self.stack, self.module, ready.table.part("val"))
+        starts = batch_starts(len(train.z), config.batch_size)
+        n_epochs = int(config.trainer["max_epochs"])
+        n_steps = n_epochs * len(starts)
+        active = list(range(len(self.runs)))
+        self.bar.start(n_epochs)
+        try:
+            for epoch in range(n_epochs):
+                train_loss = _train_epoch(
+                    self.stack, train, config, epoch=epoch, starts=starts, n_steps=n_steps
+                )
+                metrics = {"train/loss": train_loss, **_validate(self.stack, val, self.module)}
+                last_step = (epoch + 1) * len(starts) - 1
+                factor = lr_factor(last_step, n_steps, config.scheduler)
+                going_on = self._take_epoch(active, epoch, metrics, factor)
+                if not going_on:
+                    return
+                if len(going_on) < len(active):
+                    self.stack.keep(going_on)
+                    active = [active[i] for i in going_on]
+        finally:
+            self.bar.close()
+
+    def _take_epoch(
+        self, active: Sequence[int], epoch: int, metrics: dict[str, Tensor], factor: float
+    ) -> list[int]:
+        """Keep an epoch's rows and best weights; return the places in `active` that go on."""
+        seconds = round(time.monotonic() - self.started, 3)
+        columns = {name: values.tolist() for name, values in metrics.items()}
+        better: list[int] = []
+        going_on: list[int] = []
+        for i, k in enumerate(active):
+            run, watch = self.runs[k], self.watches[k]
+            row: Row = {"epoch": epoch}
+            for name, values in columns.items():
+                row[name] = values[i]
+            row["lr"] = run.config.optimizer.lr * factor
+            row["seconds"] = seconds
+            run.add_epoch(row)
+            if watch.look(row):
+                better.append(i)
+            if not watch.is_over:
+                going_on.append(i)
+            run.record.is_stopped_early = watch.is_stopped_early
+
+        members = [active[i] for i in better]
+        for name, kept in self.best.items():
+            kept[members] = self.stack.views[name][better]
+        self._show(epoch + 1, len(active))
+        # The longer the records take (0.2 s for 32 of them), the rarer they are written.
+        if time.monotonic() - self.saved > max(1.0, self.save_cost_s / _SAVE_SHARE):
+            self._save()
+        return going_on
+
+    def _save(self) -> None:
+        """Save all records as they stand."""
+        started = time.monotonic()
+        for run in self.runs:
+            run.save()
+        self.saved = time.monotonic()
+        self.save_cost_s = self.saved - started
+
+    def _show(self, n_done: int, n_active: int) -> None:
+        """Show how many are in training, and the range of the best values so far."""
+        values = [watch.best_value for watch in self.watches]
+        known = [value for value in values if value is not None]
+        reach = "none finite"
+        if known:
+            reach = f"best {min(known):.4g} to {max(known):.4g}"
+        metric = self.config.monitor.metric
+        self.bar.move(n_done, f"{len(self.runs)} models, {n_active} in training, {metric} {reach}")
 
 
 @dataclass(frozen=True)
@@ -226,109 +291,3 @@ def _validate(stack: Stack, val: _Part, module: ScoreModule) -> dict[str, Tensor
         "val/mae": error.abs().mean(1),
         "val/r2": 1 - mse / val.target.var(correction=0),
     }
-
-
-class _Keeper:
-    """The members' histories, saved on disk at a small share of the time.
-
-    32 records take 0.2 s to write.
-    """
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = members
-        self.started = self.saved = time.monotonic()
-        self.cost_s = 0.0
-
-    def add(self, active: Tensor, epoch: int, metrics: dict[str, Tensor], factor: float) -> None:
-        """Add a row for each member still in training."""
-        seconds = round(time.monotonic() - self.started, 3)
-        columns = {name: values.tolist() for name, values in metrics.items()}
-        for i, k in enumerate(active.tolist()):
-            member = self.members[k]
-            row: dict[str, float | int] = {"epoch": epoch}
-            for name, values in columns.items():
-                row[name] = values[i]
-            row["lr"] = member.config.optimizer.lr * factor
-            row["seconds"] = seconds
-            member.record.history.append(row)
-
-        # The longer the records take, the rarer they are written.
-        if time.monotonic() - self.saved > max(1.0, self.cost_s / _SAVE_SHARE):
-            self.save()
-
-    def save(self) -> None:
-        """Save all records as they stand."""
-        started = time.monotonic()
-        for member in self.members:
-            member.record.save(member.folder)
-        self.saved = time.monotonic()
-        self.cost_s = self.saved - started
-
-
-class _EpochBar:
-    """A bar of epochs with the range of the watched value; plain lines without a terminal."""
-
-    def __init__(self, config: RunConfig, console: Console, n_members: int) -> None:
-        self.monitor = config.monitor
-        self.console = console
-        self.is_shown = config.progress
-        self.n_epochs = int(config.trainer["max_epochs"])
-        self.n_members = n_members
-        columns = (
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-        )
-        self.progress = Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not self.is_shown,
-        )
-        self.task = self.progress.add_task("", total=self.n_epochs)
-
-    def __enter__(self) -> Self:
-        # Without a terminal rich would print an empty line.
-        if self.console.is_terminal:
-            self.progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.console.is_terminal:
-            self.progress.stop()
-
-    def move(self, epoch: int, values: Tensor, best: Tensor) -> None:
-        """Show an epoch's values, and the best ones so far.
-
-        Args:
-            epoch: number of epochs done.
-            values: (active members,).
-            best: (K,), with their sign turned where larger is better.
-        """
-        signed = best if self.monitor.mode == "min" else -best
-        known = signed[signed.isfinite()]
-        reach = "none finite"
-        if len(known):
-            reach = f"best {known.min():.4g} to {known.max():.4g}"
-        text = f"{self.n_members} models, {len(values)} in training, {self.monitor.metric} {reach}"
-        self.progress.update(self.task, completed=epoch, description=text)
-        is_due = epoch % max(1, self.n_epochs // 10) == 0 or epoch == self.n_epochs
-        if self.is_shown and is_due and not self.console.is_terminal:
-            self.console.print(f"epoch {epoch}/{self.n_epochs}  {text}")
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, as it does under lightning.
-
-    Python allows only a process's main thread to set this.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from studperf.config.run import Loss
 from studperf.data.batches import Batch
+from studperf.train.losses import compute_loss
 from studperf.train.module import ScoreModule
 from studperf.train.stack.dropout import Masks
 from studperf.train.stack.layers import Activation, Add, Dropout, Expand, Layer, Linear, Squeeze
@@ -132,11 +131,14 @@ class Stack:
         return y
 
     def losses(self, y: Tensor, z: Tensor) -> Tensor:
-        """Return each member's loss (K,) for predictions and targets (K, B).
+        """Return each member's loss (K,) for predictions and targets (K, B)."""
+        return self._losses(y, z, self.views.get(_LOG_VARIANCE))
 
-        They are those that `module.build_loss` gives for one member.
-        """
-        return row_losses(self.loss, y, z, self.views.get(_LOG_VARIANCE)).mean(1)
+    def _losses(self, y: Tensor, z: Tensor, log_variance: Tensor | None) -> Tensor:
+        """Return each member's loss (K,), given the variances (K,) that some losses learn."""
+        if log_variance is not None:
+            log_variance = log_variance.unsqueeze(1)
+        return compute_loss(self.loss, y, z, log_variance, reduction="none").mean(1)
 
     def _loss_gradient(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses (K,) and the gradient (K, B) of their sum.
@@ -156,7 +158,7 @@ class Stack:
             log_variance = log_variance.detach().requires_grad_()
             leaves.append(log_variance)
         with torch.enable_grad():
-            losses = row_losses(self.loss, y, z, log_variance).mean(1)
+            losses = self._losses(y, z, log_variance)
             found = torch.autograd.grad(losses.sum(), leaves)
         if log_variance is not None:
             self.gradient_views[_LOG_VARIANCE].copy_(found[1])
@@ -267,27 +269,6 @@ class Stack:
                     raise NotStackableError(
                         "its stacked forward pass gives other numbers than its own"
                     )
-
-
-def row_losses(loss: Loss, y: Tensor, z: Tensor, log_variance: Tensor | None) -> Tensor:
-    """Return the loss of each row, (K, B), for predictions and targets (K, B).
-
-    `log_variance` (K,) is learnt beside the models by gaussian_nll.
-    """
-    match loss.name:
-        case "mse":
-            return (y - z).square()
-        case "huber":
-            return functional.huber_loss(y, z, delta=loss.delta, reduction="none")
-        case "gaussian_nll":
-            spread = log_variance
-            if spread is None:
-                spread = torch.zeros(len(y))
-            scaled = (y - z).square() / spread.exp().unsqueeze(1)
-            return 0.5 * (spread.unsqueeze(1) + scaled)
-        case "quantile":
-            error = z - y
-            return torch.maximum(loss.quantile * error, (loss.quantile - 1) * error)
 
 
 def _rate(module: ScoreModule, step: Step) -> float:

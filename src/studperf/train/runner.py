@@ -1,10 +1,10 @@
-"""A run to be done, and what does it: handed to rooms that may import no command."""
+"""The functions of the commands that do runs, for rooms that may import no command."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -12,22 +12,7 @@ if TYPE_CHECKING:
 
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to be done.
-
-    Args:
-        config: of this one run; its `repeat` is 1.
-        overrides: the words of the command line, for the record.
-        folder: where the run lies, or is to lie; None for a new folder below `config.runs`.
-    """
-
-    config: RunConfig
-    overrides: Sequence[str] = ()
-    folder: Path | None = None
-
+    from studperf.record.run import Job
 
 RunOne: TypeAlias = Callable[..., "RunRecord"]
 """`train.run.run`."""
@@ -37,15 +22,21 @@ Result: TypeAlias = "RunRecord | Exception"
 
 @dataclass(frozen=True)
 class Runner:
-    """The functions that run jobs. A study is handed one, since rooms import no commands.
+    """What a command gives to a study, since rooms import no commands.
+
+    Another process gets it too, so its functions are such as can be imported there.
 
     Args:
         run_one: `train.run.run`; called by calling the runner itself.
         run_many: `train.runs.run_many`.
+        make_console: makes the console on which a study is shown.
+        begun: the command's start, by the monotonic clock.
     """
 
     run_one: RunOne
     run_many: Callable[..., list[Result]]
+    make_console: Callable[[], Console]
+    begun: float = field(default_factory=time.monotonic)
 
     def __call__(self, config: RunConfig, **named: Any) -> RunRecord:  # noqa: ANN401 - of `run_one`
         """Do one run; arguments as of `train.run.run`."""

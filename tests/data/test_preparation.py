@@ -5,8 +5,8 @@ import pytest
 from rich.console import Console
 
 from studperf.config.run import RunConfig
+from studperf.data.preparation import prepare
 from studperf.data.simulate import simulate
-from studperf.train.preparation import prepare
 
 Config = Callable[..., RunConfig]
 
@@ -28,10 +28,10 @@ def test_where_a_large_table_went_is_settled_for_later_runs(
     monkeypatch.setattr("studperf.data.large.memory.available_bytes", lambda: n_bytes)
     with prepare(large_config, Console(quiet=True)) as ready:
         assert large_config.data.memory == "auto"
-        assert ready.config.data.memory == memory
-        assert ready.data.table.on_disk == (memory == "disk")
+        assert ready.dataset.memory == memory
+        assert ready.table.on_disk == (memory == "disk")
 
 
 def test_a_small_table_leaves_the_choice_open(small_config: Config) -> None:
     with prepare(small_config(), Console(quiet=True)) as ready:
-        assert ready.config.data.memory == "auto"
+        assert ready.dataset.memory == "auto"
