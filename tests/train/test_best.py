@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from studperf.report.views.run import band_line, choice_line
 
 from studperf.config.load import load_overrides
 from studperf.config.run import RunConfig
 from studperf.record.record import RunRecord
 from studperf.record.shape import CutShort
+from studperf.report.views.run import band_line, choice_line
 from studperf.train.best import find_cut
 from studperf.train.run import run
 
