@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from studperf.config.document import write_document
+from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.errors import RunError
@@ -101,24 +101,6 @@ def write_inputs(folder: Path, config: RunConfig, overrides: list[str], encoder_
     write_atomically(folder / "config.yaml", write_document(config.model_dump(mode="json")))
     write_atomically(folder / "overrides.yaml", yaml.safe_dump(overrides))
     write_atomically(folder / ENCODER, encoder_json)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step.
-
-    A reader sees the old text or the new one, even if the process is killed.
-    """
-    # One name, so that what a kill leaves behind is overwritten by the next write.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def sha256_of(path: Path) -> str:

@@ -100,7 +100,7 @@ def export(saved: Saved, console: Console) -> None:
     """Write the trials and the best one as files for other programs."""
     import yaml
 
-    from studperf.record.files import write_atomically
+    from studperf.config.files import write_atomically
     from studperf.sweeps.view.archive import repeat_command, rows
 
     saved.folder.mkdir(parents=True, exist_ok=True)

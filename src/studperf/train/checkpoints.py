@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from studperf.config.files import write_atomically
 from studperf.config.run import Monitor
-from studperf.record.files import BEST, HISTORY, LAST, write_atomically
+from studperf.record.files import BEST, HISTORY, LAST
 from studperf.record.lifecycle import LOG
 from studperf.record.record import RunRecord
 

@@ -129,7 +129,7 @@ class Plan:
         """Write the plan, whole or not at all."""
         import yaml
 
-        from studperf.record.files import write_atomically
+        from studperf.config.files import write_atomically
 
         runs = [{"words": list(run.words), "repeat": run.n_runs} for run in self.runs]
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,12 @@ import yaml
 from rich.console import Console
 
 from studperf import report
+from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
 from studperf.data.large.memory import enough_memory
 from studperf.errors import Interrupted, StudperfError
 from studperf.judge.judge import Reference, predict_val
-from studperf.record.files import LAST, RECORD, make_folder, write_atomically
+from studperf.record.files import LAST, RECORD, make_folder
 from studperf.record.lifecycle import LOG, open_run, recorded
 from studperf.record.record import RunRecord
 from studperf.tracking.tracker import tracked

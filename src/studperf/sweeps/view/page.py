@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.record.files import write_atomically
+from studperf.config.files import write_atomically
 from studperf.report.pages.markup import (
     card,
     esc,
