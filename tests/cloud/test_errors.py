@@ -203,8 +203,8 @@ def test_the_network_is_down(
 def test_there_is_no_answer_in_time(
     google: Google, standin: GoogleStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studperf.cloud.google.session._TIMEOUT_S", (0.2, 0.05))
-    google.tries = 1
+    monkeypatch.setattr("studperf.cloud.google.bucket.TIMEOUT_S", (0.2, 0.05))
+    google.patience_s = 0.01
 
     def hang(method: str, path: str) -> None:
         time.sleep(0.3)
