@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from studperf.data.dvc.remote import Moved, Store, copy_whole, open_cache, open_remote
+from studperf.data.dvc.remote import OnBytes, Store, copy_whole, open_cache, open_remote
 from studperf.data.dvc.tracked import Tracked, find_dvc_file, md5_of, read_movable
 from studperf.errors import DataError, listing
 
@@ -180,7 +180,7 @@ def _name(file: Tracked, place: Place) -> str:
 
 
 @contextmanager
-def _moving(console: Console, what: str, size: int | None) -> Iterator[Moved]:
+def _moving(console: Console, what: str, size: int | None) -> Iterator[OnBytes]:
     """Show a bar on a terminal, and print a line each ten seconds elsewhere.
 
     So a log shows that the command is alive.
