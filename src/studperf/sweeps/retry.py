@@ -20,7 +20,7 @@ _TRANSIENT = frozenset(
     }
 )
 _REFUSALS = (
-    *("authentication failed", "does not exist", "no pg_hba.conf entry"),
+    *("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid port number"),
     *("unable to open database file", "readonly database"),  # SQLite's
 )
 """Parts of the messages of faults that waiting does not mend, such as a wrong password."""

@@ -94,7 +94,7 @@ class Storage:
                     "make it, or name another"
                 )
             # Two processes that make the tables at once fail.
-            with _file_lock(self.home / ".open.lock"):
+            with _file_lock(_make_lock_file(self.home / ".open.lock", url)):
                 self.optuna = _open_database(url, {"connect_args": {"timeout": 60}})
         elif url.startswith("postgresql"):
             timing = {"heartbeat_interval": heartbeat_s, "grace_period": grace_s}
@@ -128,6 +128,24 @@ class Storage:
         return _file_lock(self.home / f".{study_name}.lock")
 
 
+def _make_lock_file(path: Path, url: str) -> Path:
+    """Make the file that is locked while a database file is opened, and return it.
+
+    filelock 3.x waits for ever where none can be made, such as below /proc.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    try:
+        path.touch()
+    except OSError as error:
+        raise ConfigError(
+            f"hydra.sweeper.storage: {url}: nothing can be written in {path.parent}: "
+            f"{error.strerror}; name another folder"
+        ) from None
+    return path
+
+
 def copy_to_journal(study: str, url: str, folder: Path) -> None:
     """Copy a study out of a database into a journal, which can be read without it.
 
@@ -153,7 +171,9 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
 
 def hide(text: str, url: str | None) -> str:
     """Return a text without the password of the storage's address, wherever it stands."""
-    password = urlsplit(url).password if url else None
+    password = None
+    with suppress(ValueError):  # half an address, such as one with an open bracket
+        password = urlsplit(url or "").password
     if password:
         text = text.replace(password, "***")
     return mask(text)
@@ -184,7 +204,8 @@ def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
         try:
             with _announce_wait(url):
                 patiently(enter, give_up_after_s=_GIVE_UP_S)
-        except (SQLAlchemyError, ImportError) as error:
+        # sqlalchemy reads the port as a number, and says so as Python does.
+        except (SQLAlchemyError, ImportError, ValueError) as error:
             raise ConfigError(_refusal(url, error)) from None
         yield
 
