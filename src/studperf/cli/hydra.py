@@ -111,7 +111,7 @@ def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
     """Return the key that a flag was meant as, if one is nearer than any flag."""
     import difflib
 
-    from studperf.config.line.overrides import group_names
+    from studperf.config.line.groups import group_names
     from studperf.config.run import RunConfig
 
     keys = group_names() | RunConfig.model_fields.keys()

@@ -258,7 +258,7 @@ def _read_line(
 
 def compose_first(words: Sequence[str]) -> DictConfig:
     """Compose accepted words with the first value of each sweep, and with Hydra's own part."""
-    from studperf.config.line.overrides import first_values
+    from studperf.config.line.word import first_values
 
     with _hydra():
         firsts = first_values(words)

@@ -205,7 +205,7 @@ def _take_batch(study: Study, n_wanted: int) -> tuple[Batch, Next]:
 
 def _write_overrides(study: Study, trial: Trial, words: Sequence[Word]) -> list[str]:
     """Return the overrides of a launcher's job: the trial's words, and its number."""
-    from studperf.config.line.overrides import group_names, write_group
+    from studperf.config.line.groups import group_names, write_group
 
     groups = group_names()
     written = []

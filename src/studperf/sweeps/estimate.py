@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studperf import sweeps
-from studperf.config.line.overrides import group_names
+from studperf.config.line.groups import group_names
 from studperf.errors import counted
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Choice

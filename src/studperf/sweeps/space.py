@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from studperf.config.faults import Fault, unknown_key
-from studperf.config.line.overrides import why_no_range, why_refused
+from studperf.config.line.word import why_no_range, why_refused
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

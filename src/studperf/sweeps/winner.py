@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from studperf.config.line.overrides import group_names
+from studperf.config.line.groups import group_names
 from studperf.errors import counted
 from studperf.record.files import RECORD, read_predictions
 from studperf.record.record import RunRecord

@@ -241,7 +241,7 @@ def _as_set(word: str) -> str:
 
     A choice of a group stays as it is.
     """
-    from studperf.config.line.overrides import group_names
+    from studperf.config.line.groups import group_names
 
     key = word.partition("=")[0]
     group = key.split("@")[0]
