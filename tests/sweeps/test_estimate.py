@@ -118,7 +118,7 @@ def test_the_parts_of_a_study_add_up(
 def test_the_estimate_says_what_it_holds() -> None:
     console = Console(record=True, width=300, file=io.StringIO())
     order = order_of(winner={"top": 5, "seeds": 2}, n_trials=8)
-    dry.tell(Estimate(**ESTIMATE, n_trials=8, timeout_s=None), plan_of(order), console)
+    dry.show_estimate(Estimate(**ESTIMATE, n_trials=8, timeout_s=None), plan_of(order), console)
     text = console.export_text()
     assert (
         "8 trials on one worker: about 1 min 17 s at most: 5 s to start, 48 s for the trials, "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from studperf import sweeps
 from studperf.cloud.price import Quote
+from studperf.config.console import print_line, warn
 from studperf.errors import CloudError, ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from studperf.sweeps.request import Order
 
 
-def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) -> None:
+def check_duration(order: Order, cloud: Cloud, price: Quote | str, console: Console) -> None:
     """Print the longest time that the study can take; refuse it if the job would end first.
 
     Raises:
@@ -35,11 +36,11 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
     cost = ""
     if isinstance(price, Quote):
         cost = f", about {price.money(price.cost(seconds))}"
-    console.print(
+    print_line(
+        console,
         f"On Vertex AI: about {time_span(seconds)} at most with {n} workers, "
         f"the winner included{cost}; "
         "its cores may be slower than yours, and a machine takes minutes to start.",
-        soft_wrap=True,
     )
     if seconds <= cloud.timeout_s:
         return
@@ -50,7 +51,7 @@ def hold_time(order: Order, cloud: Cloud, price: Quote | str, console: Console) 
     )
     if not cloud.dry_run:
         raise ConfigError(message)
-    console.print(f"WARNING: {message}", style="bold yellow", soft_wrap=True, markup=False)
+    warn(console, message)
 
 
 def n_workers(order: Order, cloud: Cloud) -> int:

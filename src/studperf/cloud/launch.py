@@ -24,9 +24,11 @@ from studperf.cloud.job import (
     secret_version,
     table_uri,
 )
-from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
+from studperf.cloud.price import TABLE, Quote, check_cost, quote, read_prices
 from studperf.config.cloud import Vertex as Cloud
+from studperf.config.console import print_line, warn
 from studperf.config.load import accept_overrides, compose_first, load
+from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.config.study import is_plain_multirun
 from studperf.errors import CloudError, ConfigError
 
@@ -45,7 +47,7 @@ _MULTIRUN = {"-m", "--multirun"}
 _PASSWORD = re.compile(r"\w+://[^\s:/@]*:[^\s/@]+@")
 _ADVICE = (
     "put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME "
-    "(the database of a study is STUDPERF_STORAGE)"
+    f"(the database of a study is {STORAGE_VARIABLE})"
 )
 _PLACE = ("cloud.project", "cloud.region", "cloud.bucket")
 # Shorter values are no secrets, and would be found everywhere.
@@ -78,9 +80,9 @@ def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int 
     plan = plan_job(flags, words)
     show(plan, console)
     if plan.order is not None and (plan.cloud.dry_run or plan.cloud.estimate):
-        from studperf.cloud.estimate import hold_time
+        from studperf.cloud.estimate import check_duration
 
-        hold_time(plan.order, plan.cloud, plan.price, console)
+        check_duration(plan.order, plan.cloud, plan.price, console)
     if not plan.cloud.dry_run:
         return send(plan, console)
 
@@ -92,8 +94,8 @@ def launch(flags: Sequence[str], words: Sequence[str], console: Console) -> int 
         unset.append("BUCKET")
     note = ""
     if unset:
-        note = f" {' and '.join(unset)}: not said yet, see docs/cloud.md."
-    console.print(f"Nothing was sent (cloud.dry_run=true).{note}", soft_wrap=True)
+        note = f" {' and '.join(unset)}: not set yet, see docs/cloud.md."
+    print_line(console, f"Nothing was sent (cloud.dry_run=true).{note}")
     return None
 
 
@@ -135,7 +137,7 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
 
     prices = read_prices(Path(cloud.prices) if cloud.prices else TABLE)
     price = quote(cloud, prices)
-    hold_ceiling(cloud, price)
+    check_cost(cloud, price)
     return Plan(
         config=config,
         cloud=cloud,
@@ -186,7 +188,7 @@ def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
 def _check_no_secrets(body: Json, cloud: Cloud) -> None:
     """Check that no secret of this shell is in a request, however it got there."""
     text = json.dumps(body, ensure_ascii=False)
-    for variable in sorted({"WANDB_API_KEY", "STUDPERF_STORAGE", *cloud.secrets}):
+    for variable in sorted({"WANDB_API_KEY", STORAGE_VARIABLE, *cloud.secrets}):
         value = os.environ.get(variable, "")
         if len(value) < _MIN_SECRET:
             continue
@@ -229,7 +231,7 @@ def _task(
 def show(plan: Plan, console: Console) -> None:
     """Print what is to be sent, what it costs, and what may be wrong with it."""
     for warning in plan.warnings:
-        console.print(f"WARNING: {warning}", style="bold yellow", soft_wrap=True, markup=False)
+        warn(console, warning)
 
     cloud = plan.cloud
     facts = {
@@ -246,7 +248,7 @@ def show(plan: Plan, console: Console) -> None:
         "Ceiling": _ceiling_line(cloud, plan.price),
     }
     for name, text in facts.items():
-        console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+        print_line(console, f"{name + ':':10}{text}")
 
 
 def _machines_line(cloud: Cloud) -> str:
@@ -274,12 +276,12 @@ def _workers_line(order: Order, cloud: Cloud) -> str:
 
     n = n_workers(order, cloud)
     if cloud.has_database:
-        return f"{n} on one study, by the database of cloud.secrets.STUDPERF_STORAGE"
+        return f"{n} on one study, by the database of cloud.secrets.{STORAGE_VARIABLE}"
     if n <= 1:
         return "1"
     return (
         f"{n} on one machine, which shares its cores among them; "
-        "for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME"
+        f"for a machine each they need a database: cloud.secrets.{STORAGE_VARIABLE}=NAME"
     )
 
 
@@ -335,7 +337,7 @@ def send(plan: Plan, console: Console) -> int | None:
         **commands,
     }
     for name, text in lines.items():
-        console.print(f"{name + ':':11}{text}", soft_wrap=True, markup=False)
+        print_line(console, f"{name + ':':11}{text}")
     if not cloud.follow:
         return None
     from studperf.cloud.follow import follow
@@ -363,10 +365,7 @@ def _send_table(plan: Plan, google: Google, console: Console) -> None:
             "bring it: python -m studperf.data fetch"
         )
     size = table.path.stat().st_size
-    console.print(
-        f"Sending the table ({size:,} bytes) to {folder.uri}/{name}",
-        soft_wrap=True,
-    )
+    print_line(console, f"Sending the table ({size:,} bytes) to {folder.uri}/{name}")
     folder.upload(table.path, name, table.md5)
 
 
@@ -382,8 +381,7 @@ def _check_secrets(cloud: Cloud, google: Google, console: Console) -> None:
             raise
         # Whoever submits need not be allowed to look: the job's own account reads the secret.
         except CloudError as error:
-            message = f"WARNING: {str(error).splitlines()[0]}"
-            console.print(message, style="yellow", soft_wrap=True, markup=False)
+            warn(console, str(error).splitlines()[0])
 
 
 def how_to(job: Job, typed: Sequence[str]) -> dict[str, str]:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 from pydantic import ValidationError
 
 from studperf.config.document import write_document
 from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
-from studperf.data.encode import Encoder
 from studperf.errors import RunError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from studperf.data.encode import Encoder
+
 RECORD = "record.json"
-
 BEST = "checkpoints/best.ckpt"
-
 LAST = "checkpoints/last.ckpt"
-
 ENCODER = "encoder.json"
-
 PREDICTIONS = "predictions.parquet"
-
 SEEN_ROWS = "seen_rows.parquet"
-
 HISTORY = "history.csv"
-
 LOG_FILE = "log.txt"
 
 # docker/train.Dockerfile sets this variable in an image.
@@ -49,6 +46,8 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     Raises:
         RunError: the file is missing or damaged.
     """
+    import pandas as pd
+
     try:
         return pd.read_parquet(folder / PREDICTIONS)
     except (OSError, ValueError) as error:
@@ -63,6 +62,8 @@ def read_encoder(folder: Path) -> Encoder:
     Raises:
         RunError: the file is missing or damaged.
     """
+    from studperf.data.encode import Encoder
+
     try:
         return Encoder.model_validate_json((folder / ENCODER).read_bytes())
     except (OSError, ValidationError) as error:

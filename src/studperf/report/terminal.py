@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from studperf.config.console import warn
 from studperf.report.card import band_line, choice_line
 from studperf.report.plots import PLOTS
 from studperf.scoring.metrics import decimals
@@ -71,7 +72,7 @@ def _table_line(data: DataFacts) -> str:
 
 def _print_warnings(data: DataFacts, console: Console) -> None:
     for warning in data.warnings:
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+        warn(console, warning)
 
 
 def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:

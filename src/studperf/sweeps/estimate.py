@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studperf import sweeps
+from studperf.config.console import print_line
 from studperf.config.line.groups import group_names
 from studperf.errors import counted
 from studperf.sweeps.compose import Composer
@@ -156,11 +157,11 @@ def dry_run(order: Order, run: RunOne, console: Console) -> Estimate:
         n_refits=n_refits,
         timeout_s=plan.settings.timeout_s,
     )
-    tell(estimate, plan, console)
+    show_estimate(estimate, plan, console)
     return estimate
 
 
-def tell(estimate: Estimate, plan: Plan, console: Console) -> None:
+def show_estimate(estimate: Estimate, plan: Plan, console: Console) -> None:
     """Print the time that the study takes at most, and its parts."""
     # More workers than cores would wait for one another.
     n_workers = min(plan.settings.n_jobs, os.cpu_count() or 1)
@@ -178,10 +179,10 @@ def tell(estimate: Estimate, plan: Plan, console: Console) -> None:
         ]
     trials = counted(estimate.n_trials, "trial")
     total = time_span(estimate.total_s(n_workers))
-    console.print(
+    print_line(
+        console,
         f"{trials} on {workers}: about {total} at most: {', '.join(parts)}. "
         "Early stopping and pruning make it less. Nothing was kept.",
-        soft_wrap=True,
     )
 
 

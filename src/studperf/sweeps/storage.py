@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from studperf.config.console import print_line
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
 from studperf.sweeps.retry import patiently
@@ -114,8 +115,8 @@ class Storage:
     def liveness(self) -> Liveness:
         """Return the liveness of a new worker."""
         if self.is_server:
-            return Beats()
-        return Marks(self.home / ".workers")
+            return HeartbeatLiveness()
+        return FileLiveness(self.home / ".workers")
 
     def held(self, study_name: str) -> AbstractContextManager[None]:
         """Hold the study's lock, so that one worker at a time counts its trials and takes one.
@@ -218,7 +219,7 @@ def _announce_wait(url: str) -> Iterator[None]:
     where = mask(url).rpartition("@")[2].partition("/")[0]
     line = f"waiting for the database at {where}, for {_GIVE_UP_S + _CONNECT_S} s at most"
     console = Console(stderr=True, highlight=False)
-    timer = Timer(_SOON_S, lambda: console.print(line, markup=False, soft_wrap=True))
+    timer = Timer(_SOON_S, lambda: print_line(console, line))
     timer.daemon = True
     timer.start()
     try:
@@ -316,7 +317,7 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
                     connection.commit()
 
 
-class Marks:
+class FileLiveness:
     """Liveness on one machine: each worker locks a file of its own.
 
     The kernel frees the lock when the process dies, so a dead worker is known at once, without a
@@ -392,7 +393,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-class Beats:
+class HeartbeatLiveness:
     """Liveness on a database server: the storage's heartbeats, by the server's clock."""
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from studperf.config.console import print_line
 from studperf.config.line.groups import group_names
 from studperf.errors import counted
 from studperf.record.files import RECORD, read_predictions
@@ -85,12 +86,10 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
         return
 
     best = ranked[0]
-    console.print(
-        f"Best: trial {best.number}, {plan.objectives[0]} {best.values[0]:.4f}", soft_wrap=True
-    )
+    print_line(console, f"Best: trial {best.number}, {plan.objectives[0]} {best.values[0]:.4f}")
     if plan.settings.winner.top == 0:
         words = [_word(text) for text in best.user_attrs["words"]]
-        console.print(command(task.composer.repeat(words)), soft_wrap=True, markup=False)
+        print_line(console, command(task.composer.repeat(words)))
         return
 
     # Of several machines that see the study finished, the first one does this, and the others find
@@ -138,11 +137,11 @@ def show_winner(found: dict[str, Any], console: Console) -> None:
         table.add_row(str(line["trial"]), *cells, brief(line["words"]))
     console.print(table)
 
-    console.print(found["line"], soft_wrap=True)
+    print_line(console, found["line"])
     if found.get("verdict"):
-        console.print(f"Verdict of the winner: {found['verdict']}", style="bold", soft_wrap=True)
-        console.print(f"Its run: {found['folder']}", soft_wrap=True)
-    console.print(found["command"], soft_wrap=True, markup=False)
+        print_line(console, f"Verdict of the winner: {found['verdict']}", style="bold")
+        print_line(console, f"Its run: {found['folder']}")
+    print_line(console, found["command"])
 
 
 def describe_standing(line: dict[str, Any], found: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from studperf.config.console import print_line
 from studperf.errors import Interrupted, StudperfError, SweepError, counted
 from studperf.sweeps.study import Next, Plan, Study
 from studperf.sweeps.view.live_table import Board
@@ -74,12 +75,12 @@ def run_study(
 
     if study.n_done() >= study.total or order.settings.patience:
         from studperf.sweeps.trial import TrialTask
-        from studperf.sweeps.view.publish import tell
+        from studperf.sweeps.view.publish import publish_study
         from studperf.sweeps.winner import conclude
 
         with _settle_tracking(order.base.tracking.wandb, console):
             conclude(study, TrialTask(plan, run), console)
-        tell(study, order.base.tracking.wandb, console)
+        publish_study(study, order.base.tracking.wandb, console)
 
 
 @contextmanager
@@ -160,10 +161,10 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
                 for i in killed:
                     process, _ = workers[i]
                     signal = -(process.exitcode or 0)
-                    board.console.print(
+                    print_line(
+                        board.console,
                         f"{process.name} was killed (signal {signal}); another takes its place",
                         style="yellow",
-                        soft_wrap=True,
                     )
                     workers[i] = start(process.name)
                 board.poll()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import make_console, run_command
+from studperf.config.console import print_line
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
@@ -81,13 +82,13 @@ def _dashboard(action: str, words: list[str]) -> int | None:
         console.out(dashboard.dump(workspace), highlight=False)
         return None
     if action == "apply":
-        console.print(f"The dashboard is at {dashboard.apply(workspace)}", soft_wrap=True)
+        print_line(console, f"The dashboard is at {dashboard.apply(workspace)}")
         return None
     if "run" in given:
         folder = Path(given["run"])
     else:
         folder = newest_study(Path(_RUNS))
-        console.print(f"Checking by {folder}", soft_wrap=True)
+        print_line(console, f"Checking by {folder}")
     return _check_dashboard(workspace, folder, console)
 
 

@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 
 from studperf import report
+from studperf.config.console import print_line
 from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
 from studperf.data.large.memory import enough_memory
@@ -205,11 +206,10 @@ def _run_group(
 
     if config.engine == "stacked" and obstacle not in shown:
         shown.add(str(obstacle))
-        console.print(
+        print_line(
+            console,
             f"engine=stacked: trained one after another instead: {obstacle}",
             style="yellow",
-            soft_wrap=True,
-            markup=False,
         )
     return [_run_alone(job, run_one, is_trial=is_trial) for job in jobs]
 

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from studperf.config.console import print_line
 from studperf.errors import as_shown, counted
 from studperf.sweeps.retry import patiently
 from studperf.sweeps.study import ERROR, RETRY_OF, Study, best_first, is_done, pareto
@@ -83,9 +84,7 @@ class Board:
         done = self.study.n_done()
         if done:
             stands = f"goes on at {done} of {stands}"
-        self.console.print(
-            f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}", soft_wrap=True
-        )
+        print_line(self.console, f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}")
 
     def show_end(self, reason: str) -> None:
         """Print how the study ended."""
@@ -97,8 +96,8 @@ class Board:
         if lost:
             parts.append(f"{lost} put back")
         elapsed = time_span(time.monotonic() - self.started)
-        self.console.print(
-            f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}.", soft_wrap=True
+        print_line(
+            self.console, f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}."
         )
 
     def poll(self) -> None:
@@ -109,7 +108,7 @@ class Board:
             self._reported |= {t.number for t in news}
             if self.live is None:
                 for trial in sorted(news, key=lambda t: (t.datetime_complete, t.number)):
-                    self.console.print(self.line(trial, trials), soft_wrap=True, markup=False)
+                    print_line(self.console, self.line(trial, trials))
 
     def line(self, trial: FrozenTrial, trials: list[FrozenTrial]) -> str:
         """Return a trial's end as a line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.console import print_line
 from studperf.sweeps.study import Study
 from studperf.sweeps.view.archive import Saved, rows
 from studperf.sweeps.view.page import write
@@ -22,7 +23,7 @@ _TOLD = "told"
 """The fact of a study that names the state that was published last."""
 
 
-def tell(study: Study, settings: Wandb, console: Console) -> None:
+def publish_study(study: Study, settings: Wandb, console: Console) -> None:
     """Write the study's page and log its summary to W&B, once per state of the study.
 
     Another machine that sees the study finished, or a repeated command, skips it.
@@ -35,7 +36,7 @@ def tell(study: Study, settings: Wandb, console: Console) -> None:
         if saved.facts.get(_TOLD) == stands:
             return
 
-        console.print(f"Report: {write(saved)}", soft_wrap=True)
+        print_line(console, f"Report: {write(saved)}")
         log_study(summarise(study, saved), plan.folder, settings, console)
         study.add_facts(**{_TOLD: stands})
 
