@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from studperf.cli.command import _MULTIRUN, check_flags, only_shows, split_words
+from studperf.cli.command import MULTIRUN, check_flags, only_shows, split_words
 from studperf.cli.process import make_console
 from studperf.errors import ConfigError
 
@@ -136,7 +136,7 @@ def run_hydra(
 
     Args:
         task: takes the composed configuration.
-        check_study: see `config.overrides.read_line`.
+        check_study: see `config.line.overrides.read_line`.
         begin_multirun: takes the folder of a multirun, before its first job.
         end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran
             on.
@@ -177,7 +177,7 @@ def run_hydra(
 
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
-        is_multirun = bool(_MULTIRUN & set(flags))
+        is_multirun = bool(MULTIRUN & set(flags))
         accepted = accept_command(words, is_multirun=is_multirun, check_study=check_study)
         sys.argv[1:] = [*flags, *accepted]
     else:

@@ -222,7 +222,7 @@ def _open(
     words: list[str], name: str, job: str | None, given: dict[str, str], console: Console
 ) -> Asked:
     """Compose the settings of the cloud, and open a session with Google."""
-    from studperf.cloud.checks import require
+    from studperf.cloud.checks import check_place
     from studperf.cloud.google.session import Google
     from studperf.cloud.google.vertex import Vertex
     from studperf.config.cloud import Vertex as Cloud
@@ -232,7 +232,7 @@ def _open(
     if not isinstance(cloud, Cloud):
         raise ConfigError("cloud.name: these commands are about cloud=vertex")
     if name != "doctor":
-        require(cloud, needs_bucket=False)
+        check_place(cloud, needs_bucket=False)
     google = Google(cloud.project or "", cloud.region)
     return Asked(cloud, google, Vertex(google), job, given, words, console)
 

@@ -25,7 +25,7 @@ _MANIFESTS = (
 )
 
 
-def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
+def check_place(cloud: Cloud, *, needs_bucket: bool = True) -> None:
     """Check that a project and, where it is needed, a bucket are set.
 
     Raises:

@@ -13,9 +13,9 @@ from studperf.cloud.checks import (
     check_bucket,
     check_credentials,
     check_image,
+    check_place,
     check_secret,
     is_googles,
-    require,
 )
 from studperf.cloud.job import image_of, secret_version
 from studperf.config.console import print_line
@@ -71,7 +71,7 @@ def examine(cloud: Cloud, google: Google, commit: str | None) -> Iterator[Findin
 
 def _check_settings(cloud: Cloud) -> str:
     """Check that project and bucket are set."""
-    require(cloud)
+    check_place(cloud)
     return f"project {cloud.project}, region {cloud.region}, {cloud.bucket}"
 
 

@@ -315,12 +315,12 @@ def send(plan: Plan, console: Console) -> int | None:
     Returns:
         The exit code of following the job, where that was asked for.
     """
-    from studperf.cloud.checks import check_image, is_googles, require
+    from studperf.cloud.checks import check_image, check_place, is_googles
     from studperf.cloud.google.session import Google
     from studperf.cloud.google.vertex import Vertex
 
     cloud = plan.cloud
-    require(cloud)
+    check_place(cloud)
     google = Google(cloud.project or "", cloud.region)
     _send_table(plan, google, console)
     image = image_of(cloud, plan.task.commit)

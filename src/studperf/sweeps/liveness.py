@@ -52,6 +52,7 @@ class FileLiveness:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # A process's number alone comes again, and so would stand for a worker that is dead.
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._lock: BaseFileLock | None = None
 

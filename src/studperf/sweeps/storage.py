@@ -69,11 +69,13 @@ class Storage:
                     f"hydra.sweeper.storage: {url}: there is no folder {self.home}; "
                     "make it, or name another"
                 )
-            # Two processes that make the tables at once fail.
+            # Two processes that make the tables at once fail. While one worker writes, the others
+            # wait up to a minute: SQLite's own 5 s end in "database is locked".
             with _file_lock(_make_lock_file(self.home / ".open.lock", url)):
                 self.optuna = _open_database(url, {"connect_args": {"timeout": 60}})
         elif url.startswith("postgresql"):
             timing = {"heartbeat_interval": heartbeat_s, "grace_period": grace_s}
+            # A connection that died with the server is noticed before it is used, and replaced.
             engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
             with _opening(url, engine):
                 self.optuna = _open_database(url, engine, **timing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,6 +155,28 @@ class Google:
         )
         found: Json = response.json()
         return found
+
+    def pages(
+        self, method: str, path: str, asked: Asked, request: Mapping[str, Any]
+    ) -> Iterator[Json]:
+        """Yield the pages of a list, each with a request of its own.
+
+        Args:
+            method: GET sends the request as a query, POST as a body.
+            path: of the list.
+            asked: the list, for the words of errors.
+            request: what is asked for.
+        """
+        request = dict(request)
+        while True:
+            if method == "GET":
+                page = self.json(method, path, asked, **request)
+            else:
+                page = self.json(method, path, asked, body=request)
+            yield page
+            if not page.get("nextPageToken"):
+                return
+            request["pageToken"] = page["nextPageToken"]
 
 
 def stand_in() -> str | None:

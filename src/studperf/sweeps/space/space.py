@@ -11,6 +11,7 @@ from studperf.sweeps.space.domain import Domain, Suggester, Word, write
 if TYPE_CHECKING:
     pass
 
+# The sampler keeps all of them in memory, and no study goes through more.
 _MAX_GRID = 100_000
 When = tuple[tuple[str, str], ...]
 """A condition: pairs of a key and the text that it must have."""
