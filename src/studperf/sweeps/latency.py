@@ -14,6 +14,7 @@ from studperf.record.record import RunRecord
 from studperf.train.fit import load_best
 from studperf.train.module import build_module
 
+# The first calls are slower, as torch makes ready for them; the median leaves them out.
 _N_CALLS = 50
 
 
