@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_words
 from studperf.cli.process import end_at_once, make_console, run_command
+from studperf.config.console import print_line
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def compare(found: Found, console: Console) -> None:
     if any(len(group.runs) > 1 for group in view.groups):
         console.print("noise: the 95 % interval of the difference in RMSE holds 0", style="dim")
     for line in rest:
-        console.print(line, soft_wrap=True, markup=False, style="yellow")
+        print_line(console, line, style="yellow")
 
 
 def _group_table(group: RankedGroup) -> Table:

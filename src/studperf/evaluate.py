@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import end_at_once, importing, make_console, run_command
+from studperf.config.console import print_line, warn
 from studperf.errors import ConfigError, RunError
 from studperf.train.finished import FinishedRun
 
@@ -71,7 +72,7 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
             "These are not the rows that the run was recorded with: its table has changed since, "
             "or another one lies in its place."
         )
-        console.print(f"warning: {text}", style="yellow", soft_wrap=True)
+        warn(console, text)
     return is_same is not False
 
 
@@ -119,7 +120,7 @@ def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> boo
     from studperf.data.source import read_source
 
     raw, origin = read_source(dataset)
-    console.print(origin.line, soft_wrap=True)
+    print_line(console, origin.line)
     facts = run.record.data
     is_own = origin.md5 == facts.md5 and origin.is_simulated == facts.is_simulated
     table = check_table(raw, dataset, for_training=is_own)
@@ -144,7 +145,7 @@ def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> boo
             return _score_own_rows(run, rows, console)
     table, origin, findings = stream_source(dataset, console, for_training=False)
     with table:
-        console.print(origin.line, soft_wrap=True)
+        print_line(console, origin.line)
         raise_faults(findings, dataset)
         _score_other_rows(run, _Blocks(table), table.warnings, _stem(origin), console)
     return None
@@ -177,11 +178,11 @@ def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Conso
     seen = pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()
     n_seen = int(np.isin(hashes, seen).sum())
     if n_seen:
-        what = (
-            f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, "
-            "so a score on them says little about new rows"
+        warn(
+            console,
+            f"{n_seen} of {len(hashes)} rows were in the run's train or val split, "
+            "so a score on them says little about new rows",
         )
-        console.print(what, style="yellow", soft_wrap=True)
 
 
 def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
@@ -235,7 +236,7 @@ def _score_other_rows(
     from studperf.judge.judge import score
 
     for warning in (*warnings, *run.encoder.extrapolated(tables)):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+        warn(console, warning)
     _warn_of_seen_rows(run, tables, console)
     predicted = np.concatenate([run.predict(table) for table in tables])
     actual = np.concatenate([_targets_of(table) for table in tables])
@@ -264,7 +265,7 @@ def _score_other_rows(
         if known.any():
             why = "one row with a target is too few to score"
         console.print(f"Rows predicted: {len(predicted)}; {why}.")
-    console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
+    print_line(console, f"Predictions in {_save(run, frame, name)}")
 
 
 def _targets_of(table: Table) -> FloatArray:

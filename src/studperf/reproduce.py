@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf.cli.command import is_on, read_keys, read_words
 from studperf.cli.process import check_output, make_console, run_command
+from studperf.config.console import print_line
 from studperf.config.load import load
 from studperf.errors import ConfigError, DataError, RunError
 
@@ -73,9 +74,9 @@ def reproduce(
     config = _config_of(record)
     causes = [*code_differences(record), *data_differences(record, config)]
     for cause in causes:
-        console.print(str(cause), style="bold yellow", soft_wrap=True, markup=False)
+        print_line(console, str(cause), style="bold yellow")
     for note in surroundings(record):
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        print_line(console, f"note: {note}")
     if causes and not is_forced:
         console.print(
             "NOT run again: it would be another run. force=true runs it all the same.",
@@ -96,9 +97,7 @@ def reproduce(
             style="bold green",
         )
         return not causes
-    console.print(
-        f"DIFFERENT, first in {difference}", style="bold red", soft_wrap=True, markup=False
-    )
+    print_line(console, f"DIFFERENT, first in {difference}", style="bold red")
     return False
 
 

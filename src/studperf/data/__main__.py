@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import is_on, read_keys, run_command_of
 from studperf.cli.process import check_output, end_at_once, make_console, run_command
+from studperf.config.console import warn
 from studperf.config.load import load_overrides
 from studperf.config.paths import project_root
 from studperf.errors import ConfigError, DataError, brief, one_line
@@ -56,17 +57,17 @@ def check(words: Sequence[str]) -> None:
     with open_rows(config.data, console) as rows:
         for finding in rows.findings:
             if finding.level == "warning":
-                console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
+                warn(console, finding)
         raise_faults(rows.findings, config.data)
         for finding in judge_codes(rows.table(np.sort(rows.sample))):
-            console.print(f"warning: {finding}", style="yellow", soft_wrap=True)
+            warn(console, finding)
         n_suspects = 0
         for leak in guard_sample(rows):
             text = f"allowed leak: {leak}"
             if not leak.is_refused:
                 n_suspects += 1
                 text = leak.warning
-            console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+            warn(console, text)
         leaks = "no leak" if not n_suspects else f"no leak beyond doubt, {n_suspects} suspected"
         where = ""
         if rows.n_sampled is not None:

@@ -54,7 +54,7 @@ def report_runs(folder: Path, out: Path | None) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    from studperf.record.files import write_atomically
+    from studperf.config.files import write_atomically
 
     try:
         write_atomically(path, text)

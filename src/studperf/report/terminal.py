@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from studperf.config.console import warn
 from studperf.report.plots import PLOTS
 from studperf.report.views.run import TONES, tell_scores, view_run
 from studperf.scoring.numbers import Digits
@@ -59,7 +60,7 @@ def _table_line(data: DataFacts) -> str:
 
 def _print_warnings(data: DataFacts, console: Console) -> None:
     for warning in data.warnings:
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+        warn(console, warning)
 
 
 def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import make_console, run_command
+from studperf.config.console import print_line
 from studperf.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def show(saved: Saved, console: Console) -> None:
     if view.shares:
         n_complete = view.counts["complete"]
         parts = [f"{name} {share:.0%}" for name, share in view.shares.items()]
-        console.print(f"What mattered, by {n_complete} trials: " + ", ".join(parts), soft_wrap=True)
+        print_line(console, f"What mattered, by {n_complete} trials: " + ", ".join(parts))
     if view.winner is not None:
         show_winner(view.winner, console)
 
@@ -83,21 +84,21 @@ def show_best(saved: Saved, console: Console) -> None:
     """Print the command line that repeats the winner, or the best trial."""
     from studperf.sweeps.view.archive import repeat_command
 
-    console.print(repeat_command(saved), soft_wrap=True, markup=False)
+    print_line(console, repeat_command(saved))
 
 
 def write_report(saved: Saved, console: Console) -> None:
     """Write the page about a study."""
     from studperf.sweeps.view.archive import write_page
 
-    console.print(f"Written: {write_page(saved)}", soft_wrap=True)
+    print_line(console, f"Written: {write_page(saved)}")
 
 
 def export(saved: Saved, console: Console) -> None:
     """Write the trials and the best one as files for other programs."""
     import yaml
 
-    from studperf.record.files import write_atomically
+    from studperf.config.files import write_atomically
     from studperf.sweeps.view.archive import repeat_command, rows
 
     saved.folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def export(saved: Saved, console: Console) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(lines)
-    console.print(f"Written: {trials_csv} ({counted(len(lines), 'trial')})", soft_wrap=True)
+    print_line(console, f"Written: {trials_csv} ({counted(len(lines), 'trial')})")
 
     best = saved.best
     if best is None:
@@ -120,7 +121,7 @@ def export(saved: Saved, console: Console) -> None:
     }
     best_yaml = saved.folder / "best.yaml"
     write_atomically(best_yaml, yaml.safe_dump(facts, sort_keys=False))
-    console.print(f"Written: {best_yaml}", soft_wrap=True)
+    print_line(console, f"Written: {best_yaml}")
 
 
 def delete(saved: Saved, console: Console) -> None:
@@ -129,7 +130,7 @@ def delete(saved: Saved, console: Console) -> None:
 
     optuna.delete_study(study_name=saved.name, storage=saved.optuna._storage)  # noqa: SLF001 - the storage it was opened with
     shutil.rmtree(saved.folder, ignore_errors=True)
-    console.print(f"Deleted: the study {saved.name} and {saved.folder}", soft_wrap=True)
+    print_line(console, f"Deleted: the study {saved.name} and {saved.folder}")
 
 
 _COMMANDS: dict[str, Callable[[Saved, Console], None]] = {

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from studperf.errors import ConfigError, listing
+from studperf.sweeps.liveness import set_trial_attr
 from studperf.sweeps.retry import patiently
-from studperf.sweeps.storage import Storage, hide, set_trial_attr
+from studperf.sweeps.storage import Storage, hide
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy

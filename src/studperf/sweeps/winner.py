@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from studperf.config.line.overrides import group_names
+from studperf.config.console import print_line
+from studperf.config.line.groups import group_names
 from studperf.errors import counted
 from studperf.record.files import RECORD, read_predictions
 from studperf.record.record import RunRecord
@@ -106,10 +107,10 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
 
     best = ranked[0]
     value = short_number(best.values[0])
-    console.print(f"Best: trial {best.number}, {plan.objectives[0]} {value}", soft_wrap=True)
+    print_line(console, f"Best: trial {best.number}, {plan.objectives[0]} {value}")
     if plan.settings.winner.top == 0:
         words = [_word(text) for text in best.user_attrs["words"]]
-        console.print(command(task.composer.repeat(words)), soft_wrap=True, markup=False)
+        print_line(console, command(task.composer.repeat(words)))
         return
 
     # Of several machines that see the study finished, the first one does this, and the others find

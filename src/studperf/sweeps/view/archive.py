@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.files import write_atomically
+from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.errors import ConfigError, RunError
-from studperf.record.files import STUDIES, write_atomically
+from studperf.record.files import STUDIES
 from studperf.report.views.study import StudyView, view_winner
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Word
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.trial import FrozenTrial
 
-STORAGE = "STUDPERF_STORAGE"
 _MIN_FOR_IMPORTANCE = 4
 """Complete trials below which the importance of parameters is not computed."""
 
@@ -121,7 +122,7 @@ def find_studies(runs: Path) -> list[Saved]:
     journals = sorted(studies.glob(f"*/{JOURNAL}"))
     found = [_open(path.parent.name, path.parent, None) for path in journals]
 
-    url = os.environ.get(STORAGE)
+    url = os.environ.get(STORAGE_VARIABLE)
     if url:
         import optuna
 
@@ -144,7 +145,7 @@ def find_study(given: str, runs: Path) -> Saved:
     saved = None
     if (folder / JOURNAL).is_file():
         saved = _open(folder.name, folder, None)
-    url = os.environ.get(STORAGE)
+    url = os.environ.get(STORAGE_VARIABLE)
     if saved is None and url:
         saved = _open(given, folder, url)
 
@@ -152,7 +153,7 @@ def find_study(given: str, runs: Path) -> Saved:
         names = ", ".join(s.name for s in find_studies(runs)) or "none"
         hint = ""
         if not url:
-            hint = f"; one on a server or in SQLite is found by {STORAGE}=ADDRESS"
+            hint = f"; one on a server or in SQLite is found by {STORAGE_VARIABLE}=ADDRESS"
         raise RunError(
             f"{given}: there is no such study below {runs / STUDIES} (there: {names}){hint}"
         )

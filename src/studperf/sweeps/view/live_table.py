@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from studperf.config.console import print_line
 from studperf.errors import counted
 from studperf.report.views.study import DONE, Trials, TrialView, list_aims
 from studperf.scoring.numbers import short_number
@@ -77,9 +78,7 @@ class Board:
         done = self.study.n_done()
         if done:
             stands = f"goes on at {done} of {stands}"
-        self.console.print(
-            f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}", soft_wrap=True
-        )
+        print_line(self.console, f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}")
 
     def show_end(self, reason: str) -> None:
         """Print how the study ended."""
@@ -91,8 +90,8 @@ class Board:
         if lost:
             parts.append(f"{lost} put back")
         elapsed = time_span(time.monotonic() - self.started)
-        self.console.print(
-            f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}.", soft_wrap=True
+        print_line(
+            self.console, f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}."
         )
 
     def poll(self) -> None:
@@ -107,7 +106,7 @@ class Board:
             ended = {t.number for t in news}
             for trial in sorted(view.trials, key=lambda trial: (trial.end or 0, trial.number)):
                 if trial.number in ended:
-                    self.console.print(self.line(trial, view), soft_wrap=True, markup=False)
+                    print_line(self.console, self.line(trial, view))
 
     def line(self, trial: TrialView, trials: Trials) -> str:
         """Return a trial's end as a line."""

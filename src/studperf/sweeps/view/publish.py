@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.console import print_line
 from studperf.sweeps.study import WINNER, Study
 from studperf.sweeps.view.archive import Saved, rows, write_page
 from studperf.sweeps.view.trials import view_trials
@@ -33,7 +34,7 @@ def publish_study(study: Study, settings: Wandb, console: Console) -> None:
         if saved.facts.get(_TOLD) == stands:
             return
 
-        console.print(f"Report: {write_page(saved)}", soft_wrap=True)
+        print_line(console, f"Report: {write_page(saved)}")
         log_study(summarise(study, saved), plan.folder, settings, console)
         study.add_facts(**{_TOLD: stands})
 
