@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.config.dataset import Dataset, Source
-    from studperf.data.findings import Finding
     from studperf.data.large.stream import StreamedTable
     from studperf.data.rows import Rows
     from studperf.data.schema import Table
     from studperf.data.source import Provenance
     from studperf.record.shape import Scores
+    from studperf.schema.findings import Finding
     from studperf.scoring.metrics import FloatArray
 
 _USAGE = """Scores a finished run again: on its own test rows, where it must find the recorded numbers, or on another file.
@@ -79,10 +79,10 @@ def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
     """Return the source of another file, with the delimiter that its header shows."""
     from studperf.bundle.table import find_delimiter, read_header
     from studperf.config.paths import find_file
-    from studperf.data.source import PARQUET
+    from studperf.schema.files import PARQUET_ENDINGS
 
     path = find_file(str(source.path))
-    if path.suffix in PARQUET or not path.is_file():
+    if path.suffix in PARQUET_ENDINGS or not path.is_file():
         return source
     names = {*dataset.columns, dataset.target.column}
     header = read_header(path, source.encoding)

@@ -199,6 +199,7 @@ def simulate(words: Sequence[str]) -> None:
         ConfigError: no `out`, or a value out of range.
     """
     from studperf.data.simulate import simulate as draw
+    from studperf.schema.files import PARQUET_ENDINGS
 
     own, others = _part_words(words, ("out", "rows", "seed", "noise_sd", "force"))
     if "out" not in own:
@@ -213,7 +214,7 @@ def simulate(words: Sequence[str]) -> None:
     check_output("out", out)
     frame: pd.DataFrame = draw(config.data)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix in (".parquet", ".pq"):
+    if out.suffix in PARQUET_ENDINGS:
         frame.to_parquet(out, index=False)
     else:
         frame.to_csv(out, index=False)

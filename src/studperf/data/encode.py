@@ -13,8 +13,11 @@ from scipy.special import ndtri
 
 from studperf.config.dataset import Block, Column
 from studperf.config.run import Encode
-from studperf.data.schema import Finding, Table
+from studperf.data.schema import Table
 from studperf.errors import DataError
+from studperf.schema import words
+from studperf.schema.findings import Finding, are_outside
+from studperf.schema.judge import OTHER
 
 _N_QUANTILES = 1000
 # Rows whose columns stay in a core's cache; with fewer, threads would wait for each other's turn in
@@ -23,7 +26,6 @@ _N_BLOCK = 8192
 # Values of which a deviation's squares are summed at a time; it decides the last bit.
 _N_SUMMED = 4096
 CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -205,16 +207,12 @@ class Encoder(Block):
         for table in [tables] if isinstance(tables, Table) else tables:
             for code in self.numbers:
                 values = table.frame[code.name].to_numpy(dtype=float)
-                is_outside = (values < code.low) | (values > code.high)
-                n_outside[code.name] += int(is_outside.sum())
+                n_outside[code.name] += int(are_outside(values, (code.low, code.high)).sum())
         findings = []
         for code in self.numbers:
             n = n_outside[code.name]
             if n:
-                what = (
-                    f"{n} values outside of the training range {code.low:g} to {code.high:g}: "
-                    "predictions there are extrapolation"
-                )
+                what = words.values_beyond(f"{n} values", (code.low, code.high))
                 findings.append(Finding("warning", code.name, what))
         return findings
 

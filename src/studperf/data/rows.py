@@ -19,7 +19,6 @@ from rich.console import Console
 from studperf.config.dataset import Dataset
 from studperf.config.run import Encode
 from studperf.data.encode import Encoder
-from studperf.data.findings import Finding
 from studperf.data.guard.leaks import Leak, guard
 from studperf.data.hashes import Hashes, hash_features
 from studperf.data.large.arrow import open_frame, open_parquet
@@ -29,7 +28,6 @@ from studperf.data.large.stream import StreamedTable, stream_table
 from studperf.data.schema import Table, inspect_table, raise_faults
 from studperf.data.simulate import simulate
 from studperf.data.source import (
-    PARQUET,
     Provenance,
     find_source,
     is_gzip,
@@ -40,6 +38,8 @@ from studperf.data.source import (
 )
 from studperf.data.split import Split, split_rows, split_table
 from studperf.data.tensors import EncodedTable, encode_parts
+from studperf.schema.files import PARQUET_ENDINGS
+from studperf.schema.findings import Finding
 from studperf.scoring.metrics import FloatArray
 
 # Above these sizes a table is streamed. At this size pandas takes 3 s of CPU and 600 MB, reading in
@@ -314,7 +314,7 @@ def is_large(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        if path.suffix in PARQUET:
+        if path.suffix in PARQUET_ENDINGS:
             with pq.ParquetFile(path) as file:
                 return int(file.metadata.num_rows) > LARGE_N_ROWS
         if path.stat().st_size > LARGE_CSV_BYTES or unpacked_size(path) > LARGE_CSV_BYTES:
@@ -328,6 +328,6 @@ def open_source(path: Path | None, dataset: Dataset) -> ChunkSource:
     """Return the source of a file's chunks, or of simulated rows without a file."""
     if path is None:
         return open_frame(simulate(dataset), dataset)
-    if path.suffix in PARQUET:
+    if path.suffix in PARQUET_ENDINGS:
         return open_parquet(path, dataset)
     return CsvSource(path, dataset)

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from studperf.config.dataset import Dataset
 from studperf.data.dvc.tracked import md5_of
 from studperf.data.large.parquet import index_columns, single_type, to_single_values
-from studperf.data.numbers import LARGEST_WHOLE
 from studperf.data.source import check_names
+from studperf.schema.numbers import LARGEST_WHOLE
 
 N_ROWS = 1 << 16
 _N_HEAD_ROWS = 1000

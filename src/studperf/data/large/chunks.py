@@ -25,9 +25,9 @@ import pyarrow.csv
 from studperf.config.dataset import Dataset, Source
 from studperf.data.source import (
     GZIP_ERRORS,
-    GZIP_MAGIC,
     count_byte,
     end_of_rows,
+    is_gzip,
     is_utf8,
     not_regular,
     parse_csv,
@@ -235,18 +235,17 @@ class CsvSource:
 
     def _read_text(self) -> Iterator[bytes]:
         """Yield the file's text as UTF-8, without a byte order mark."""
+        is_packed = is_gzip(self.path)
         with self.path.open("rb") as file:
             n_bytes = max(1, self.path.stat().st_size)
-            is_gzip = file.read(2) == GZIP_MAGIC
-            file.seek(0)
             counted = _Counted(file, self, n_bytes)
             blocks: Iterator[bytes]
-            if is_gzip:
+            if is_packed:
                 blocks = _unzip(counted, self.path)
             else:
                 blocks = iter(lambda: counted.read(N_BYTES), b"")
             if is_utf8(self.source.encoding):
-                self._plain = None if is_gzip else counted
+                self._plain = None if is_packed else counted
                 for i, block in enumerate(blocks):
                     yield block.removeprefix(codecs.BOM_UTF8) if not i else block
             else:

@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from studperf.config.dataset import Column, Dataset
-from studperf.data.findings import Cells, Facts, show
 from studperf.data.hashes import Hashes, combine, hash_levels, hash_numbers, hash_values, join_cells
 from studperf.data.large.chunks import Chunk
-from studperf.data.numbers import LARGEST
-from studperf.data.schema import as_flags, drop_targetless, type_rows
+from studperf.data.schema import drop_targetless, type_rows
+from studperf.schema.cells import read_flag
+from studperf.schema.findings import Cells, Facts, show
+from studperf.schema.numbers import LARGEST
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
@@ -181,7 +182,7 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
 @lru_cache(maxsize=16)
 def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
     """Return flags by their spellings; cached, as all chunks have the same few."""
-    return as_flags(pd.Series(spellings, dtype=str)).to_numpy()
+    return np.array([read_flag(text) for text in spellings], dtype=np.float64)
 
 
 def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
@@ -190,9 +191,7 @@ def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
     strange = [i for i, level in enumerate(levels) if level not in column.levels]
     if not strange:
         return Cells()
-    cells = Cells.where(np.isin(codes, strange))
-    shown = tuple(show(levels[codes[row]]) for row in cells.rows)
-    return Cells(cells.n, cells.rows, shown)
+    return Cells.where(np.isin(codes, strange), lambda row: show(levels[codes[row]]))
 
 
 def _scan_raw(

@@ -28,27 +28,17 @@ from studperf.data.encode import (
     fit_number,
     refuse_untaught,
 )
-from studperf.data.findings import (
-    Cells,
-    Copies,
-    Facts,
-    Finding,
-    has_error,
-    judge_copies,
-    judge_dropped,
-    judge_header,
-    judge_rows,
-    show,
-)
 from studperf.data.hashes import NOTHING, Hashes, combine, group_rows, have_equals
 from studperf.data.large.chunks import ChunkSource
 from studperf.data.large.memory import belongs_on_disk, make_array
 from studperf.data.large.progress import Tick, say_nothing
 from studperf.data.large.scan import CODE_MISSING, FLAG_MISSING, Piece, scan
 from studperf.data.large.spool import Spool
-from studperf.data.schema import Table, no_rows
+from studperf.data.schema import Table, judge_columns
 from studperf.data.split import Split, split_groups
 from studperf.data.tensors import EncodedTable
+from studperf.schema.findings import Cells, Facts, Finding, has_error, show
+from studperf.schema.judge import Copies, judge_copies, judge_dropped, judge_rows, no_rows
 from studperf.scoring.metrics import FloatArray
 
 # Hashes lie beside the columns, under names that no header holds: a CSV with NUL bytes is refused.
@@ -342,7 +332,7 @@ def stream_table(
     """
     table = StreamedTable(dataset)
     total = _Total()
-    findings = list(judge_header(source.head(), dataset, for_training=for_training))
+    findings = judge_columns(source.head(), dataset, for_training=for_training)
     try:
         work = partial(scan, dataset=dataset, type_of=source.type_of, for_training=for_training)
         for piece in in_order(work, source):

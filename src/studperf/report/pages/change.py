@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from studperf.config.dataset import Dataset
-from studperf.data.findings import Finding
 from studperf.data.schema import inspect_table
 from studperf.data.versions.drift import Drift, find_drift
 from studperf.data.versions.effect import Effect, Effects, measure_effect
 from studperf.data.versions.find import Version
 from studperf.data.versions.rows import RowChanges, compare_columns, compare_rows
+from studperf.schema.findings import Finding
 
 _N_DRIFTS = 12
 _SMALLEST_P = 1e-12

@@ -18,9 +18,10 @@ import pandas as pd
 
 from studperf.data.guard.leaks import examine, find_leaks
 from studperf.data.guard.left_out import left_out_signal
-from studperf.data.schema import Finding, Table
+from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split, split_rows
+from studperf.schema.findings import Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

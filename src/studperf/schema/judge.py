@@ -1,197 +1,39 @@
-"""Findings about a table's columns: counts and examples that add up over chunks, and messages."""
+"""The rules by which a table's findings are told from the facts of its columns."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
-from studperf.config.document import write_key
-from studperf.data.numbers import LARGEST, LEAST_RELATIVE_SPREAD, SMALLEST
+from studperf.schema import words
+from studperf.schema.findings import Cells, Facts, Finding
+from studperf.schema.numbers import LARGEST, LEAST_RELATIVE_SPREAD, SMALLEST
 
-_N_EXAMPLES = 3
+OTHER = "other"
+"""The level as which unseen and rare ones are taken, where a dataset says so."""
 _N_ID_LIKE = 50
-_N_SOME = 2
-_MAX_SHOWN = 80  # characters of a cell
-_OF_CELLS = ("missing", "bad", "infinite", "outside", "huge", "unseen", "repeated")
-"""The fields of `Facts` that count single cells."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One fault or oddity of a table: an error stops the run, a warning goes into the record."""
-
-    level: Literal["error", "warning"]
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        """Return the finding as one line of a message."""
-        return f"{self.where}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Number and first three examples of one column's cells that share a property; rows from 0."""
-
-    n: int = 0
-    rows: tuple[int, ...] = ()
-    shown: tuple[str, ...] = ()
-
-    @classmethod
-    def where(cls, mask: np.ndarray | pd.Series, values: pd.Series | None = None) -> Self:
-        """Return the cells that a mask marks, with their values as examples."""
-        mask = np.asarray(mask, dtype=bool)
-        n = int(np.count_nonzero(mask))  # 12 times as fast as a sum
-        if not n:
-            return cls()
-        rows = tuple(np.flatnonzero(mask)[:_N_EXAMPLES].tolist())
-        if values is None:
-            return cls(n, rows)
-        return cls(n, rows, tuple(show(values.iloc[row]) for row in rows))
-
-    def __bool__(self) -> bool:
-        """Return True if there is at least one cell."""
-        return self.n > 0
-
-    def __add__(self, later: Cells) -> Cells:
-        """Return these cells together with those of rows further down."""
-        if not later:
-            return self
-        return Cells(
-            self.n + later.n,
-            (self.rows + later.rows)[:_N_EXAMPLES],
-            (self.shown + later.shown)[:_N_EXAMPLES],
-        )
-
-    def renumber(self, places: np.ndarray) -> Cells:
-        """Return the same cells with other row numbers.
-
-        Args:
-            places: (N,) each row's place in the file, before others were left out.
-        """
-        rows = tuple(int(places[row]) for row in self.rows)
-        return replace(self, rows=rows)
-
-    def shift(self, n_rows: int) -> Cells:
-        """Return the same cells for a table with so many more rows above."""
-        if not self.n:
-            return self
-        return replace(self, rows=tuple(row + n_rows for row in self.rows))
-
-    @property
-    def numbers(self) -> str:
-        """Row numbers for a message, counted from 1: `rows 1, 2, 3 and 4 more`."""
-        noun = "rows" if self.n > 1 else "row"
-        rows = ", ".join(str(row + 1) for row in self.rows)
-        return f"{noun} {rows}{self._more}"
-
-    @property
-    def examples(self) -> str:
-        """Example values for a message: `'x' (row 1), 'y' (row 2)`."""
-        pairs = zip(self.shown, self.rows, strict=True)
-        examples = ", ".join(f"{text} (row {row + 1})" for text, row in pairs)
-        return f"{examples}{self._more}"
-
-    @property
-    def _more(self) -> str:
-        return f" and {self.n - _N_EXAMPLES} more" if self.n > _N_EXAMPLES else ""
-
-    def count(self, one: str, several: str | None = None) -> str:
-        """Return the number with its noun: `1 row`, `2 rows`."""
-        if self.n == 1:
-            return f"1 {one}"
-        return f"{self.n} {several or f'{one}s'}"
-
-    def are(self, one: str) -> str:
-        """Return the number with its noun and verb: `1 value is`, `2 values are`."""
-        verb = "is" if self.n == 1 else "are"
-        return f"{self.count(one)} {verb}"
-
-
-@dataclass
-class Facts:
-    """Observations about one column, from which its findings are written.
+def judge_header(
+    found: Sequence[str],
+    dataset: Dataset,
+    suggest_line: Callable[[str], str],
+    *,
+    for_training: bool,
+) -> Iterator[Finding]:
+    """Yield findings on missing columns and on columns that the dataset does not name.
 
     Args:
-        bad: cells whose value does not fit the column's kind.
-        huge: numbers whose squares leave the range of numbers.
-        repeated: cells of an id column whose value occurs more than once.
-        some: the first different values, two at most; a single one means a constant.
-        first: the first row's value, as messages show it.
-        n_levels: different values of a category.
-        low: the smallest finite number; `high` the largest.
+        found: names of the file's columns.
+        dataset: names the columns that there should be.
+        suggest_line: returns the YAML line for a column that the dataset does not name yet.
+        for_training: see `judge_rows`.
     """
-
-    n_rows: int = 0
-    missing: Cells = field(default_factory=Cells)
-    bad: Cells = field(default_factory=Cells)
-    infinite: Cells = field(default_factory=Cells)
-    outside: Cells = field(default_factory=Cells)
-    huge: Cells = field(default_factory=Cells)
-    unseen: Cells = field(default_factory=Cells)
-    repeated: Cells = field(default_factory=Cells)
-    some: tuple[object, ...] = ()
-    first: str = ""
-    n_levels: int = 0
-    low: float = math.inf
-    high: float = -math.inf
-
-    def renumber(self, places: np.ndarray) -> None:
-        """Replace the row numbers of all cells by places in the file, see `Cells.renumber`."""
-        for name in _OF_CELLS:
-            setattr(self, name, getattr(self, name).renumber(places))
-
-    def note_values(self, typed: pd.Series) -> None:
-        """Keep the first row and the first different values."""
-        self.some = tuple(typed.dropna().drop_duplicates().iloc[:_N_SOME])
-        self.first = show(typed.iloc[0]) if len(typed) else ""
-
-    def append(self, later: Facts, n_above: int) -> None:
-        """Add the facts of rows further down.
-
-        `n_levels` is left as it is: chunks share levels, so it does not add up.
-        """
-        for name in _OF_CELLS:
-            setattr(self, name, getattr(self, name) + getattr(later, name).shift(n_above))
-        if not self.n_rows:
-            self.first = later.first
-        self.some = tuple(dict.fromkeys(self.some + later.some))[:_N_SOME]
-        self.n_rows += later.n_rows
-        self.low = min(self.low, later.low)
-        self.high = max(self.high, later.high)
-
-    @property
-    def is_constant(self) -> bool:
-        """True if all rows are alike; rows without a value count as one more value."""
-        has_others = bool(self.missing.n + self.bad.n)
-        return len(self.some) + has_others == 1
-
-
-def show(value: object) -> str:
-    """Return a cell as messages show it, a long text cut after its beginning."""
-    text = f"{value:g}" if isinstance(value, float) else repr(value)
-    if len(text) <= _MAX_SHOWN:
-        return text
-    return f"{text[:_MAX_SHOWN]}... ({len(str(value)):,} characters)"
-
-
-def suggest_line(name: str, values: pd.Series) -> str:
-    """Return the YAML line for a column that a dataset does not name yet."""
-    numbers = pd.to_numeric(values.astype(str), errors="coerce")
-    kind = "number" if numbers.notna().mean() > 0.5 else "category"  # noqa: PLR2004 - mostly numbers
-    return f"{write_key(name)}: {{kind: {kind}}}   # or id, leak, unused"
-
-
-def judge_header(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool) -> Iterator[Finding]:
-    """Yield findings on missing columns and on columns that the dataset does not name."""
-    found = [str(name) for name in raw.columns]
     known = {*dataset.columns, dataset.target.column}
     surplus = [name for name in found if name not in known]
     needed = list(dataset.feature_names)
@@ -209,7 +51,7 @@ def judge_header(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool) -> 
             yield Finding("warning", name, what)
     for name in surplus:
         if for_training:
-            line = suggest_line(name, raw[name])
+            line = suggest_line(name)
             what = f"the dataset does not name this column; add to `columns:` the line `{line}`"
             yield Finding("error", name, what)
         else:
@@ -227,7 +69,14 @@ def judge_dropped(dropped: Cells, dataset: Dataset) -> Iterator[Finding]:
 def judge_rows(
     facts: Mapping[str, Facts], dataset: Dataset, *, for_training: bool
 ) -> Iterator[Finding]:
-    """Yield the findings on each column, then on the target, then on the features together."""
+    """Yield the findings on each column, then on the target, then on the features together.
+
+    Args:
+        facts: of each column of the table.
+        dataset: describes what the columns should be.
+        for_training: a table to train on needs all named columns and a target that varies; rows to
+            predict for do not.
+    """
     target = dataset.target.column
     for name, column in dataset.columns.items():
         if name in facts:
@@ -304,14 +153,12 @@ def _judge_column(
         case "number":
             yield from _judge_text(name, "value", facts.bad)
             if facts.infinite:
-                yield Finding(
-                    "error", name, _infinite(facts, "value", "; correct them or leave the rows out")
-                )
-            yield from _judge_range(name, column.range, column.unit or "", facts)
+                said = words.infinite_values(facts.infinite)
+                yield Finding("error", name, f"{said}; correct them or leave the rows out")
+            yield from _judge_range(name, column.range, column.unit, facts)
             yield from _judge_size(name, facts)
         case "flag" if facts.bad:
-            what = f"a flag is 0/1, true/false or yes/no, got {facts.bad.examples}"
-            yield Finding("error", name, what)
+            yield Finding("error", name, words.no_flags(facts.bad))
         case "category":
             yield from _judge_levels(name, column, facts, for_training=for_training)
     if for_training and facts.is_constant:
@@ -331,29 +178,21 @@ def _refuse_missing(name: str, column: Column, missing: Cells, *, for_training: 
             "'None' is one of its levels: was the file written by a program "
             f"that reads 'None' as missing? Otherwise {way_out}"
         )
-    what = f"{missing.count('missing value')} ({missing.numbers}); {way_out}"
-    return Finding("error", name, what)
-
-
-def _infinite(facts: Facts, noun: str, way_out: str = "") -> str:
-    return f"{facts.infinite.are(noun)} infinite ({facts.infinite.numbers}){way_out}"
+    return Finding("error", name, f"{words.missing_values(missing)}; {way_out}")
 
 
 def _judge_text(name: str, noun: str, bad: Cells) -> Iterator[Finding]:
     if bad:
-        wrong = "not a number" if bad.n == 1 else "not numbers"
         way_out = "if they mean missing, name them in data.source.missing"
-        yield Finding("error", name, f"{bad.are(noun)} {wrong}: {bad.examples}; {way_out}")
+        yield Finding("error", name, f"{words.no_numbers(bad, noun)}; {way_out}")
 
 
 def _judge_range(
-    name: str, ends: tuple[float, float] | None, unit: str, facts: Facts
+    name: str, ends: tuple[float, float] | None, unit: str | None, facts: Facts
 ) -> Iterator[Finding]:
-    if ends is None or not facts.outside:
-        return
-    expected = f"{ends[0]:g} to {ends[1]:g} {unit}".rstrip()
-    what = f"{facts.outside.are('value')} outside of {expected}: {facts.outside.examples}"
-    yield Finding("error", name, f"{what}; correct the rows, or the range in the dataset")
+    if ends is not None and facts.outside:
+        what = words.values_outside(facts.outside, ends, unit)
+        yield Finding("error", name, f"{what}; correct the rows, or the range in the dataset")
 
 
 def _judge_size(name: str, facts: Facts) -> Iterator[Finding]:
@@ -399,13 +238,11 @@ def _judge_levels(
         )
         yield Finding("error", name, what)
     elif unseen and column.unseen == "refuse":
-        known = ", ".join(column.levels or ())
         act = "set" if for_training else "train again with"
-        what = f"unknown level in {unseen.count('row')}: {unseen.examples}; known: {known}"
+        what = words.unknown_levels(unseen, column.levels)
         yield Finding("error", name, f"{what}. Correct them, or {act} unseen: other")
     elif unseen:
-        what = f"unknown level in {unseen.count('row')} taken as 'other': {unseen.examples}"
-        yield Finding("warning", name, what)
+        yield Finding("warning", name, words.taken_levels(unseen, OTHER))
 
 
 def _judge_target(facts: Facts, dataset: Dataset, *, for_training: bool) -> Iterator[Finding]:
@@ -417,7 +254,7 @@ def _judge_target(facts: Facts, dataset: Dataset, *, for_training: bool) -> Iter
         what = f"{rows} without a target ({facts.missing.numbers}); {way_out}"
         yield Finding("error", target.column, what)
     if facts.infinite:
-        yield Finding("error", target.column, _infinite(facts, "target"))
+        yield Finding("error", target.column, words.infinite_values(facts.infinite, "target"))
     yield from _judge_range(target.column, target.range, target.unit, facts)
     yield from _judge_size(target.column, facts)
     if for_training:
@@ -427,6 +264,6 @@ def _judge_target(facts: Facts, dataset: Dataset, *, for_training: bool) -> Iter
         yield Finding("error", target.column, what)
 
 
-def has_error(findings: Iterable[Finding]) -> bool:
-    """Return True if any of the findings stops a run."""
-    return any(finding.level == "error" for finding in findings)
+def no_rows() -> Finding:
+    """Return the finding on a table that is a header alone."""
+    return Finding("error", "table", "has a header but no rows")
