@@ -81,9 +81,7 @@ def report(words: Sequence[str]) -> None:
     Raises:
         DataError: the table has faults; they are listed.
     """
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_table
+    from studperf.data.rows import open_good_rows
     from studperf.report.pages.table import write_report
 
     own, others = _part_words(words, ("out", "against", "remote"))
@@ -95,11 +93,8 @@ def report(words: Sequence[str]) -> None:
         return
     if "remote" in own:
         raise ConfigError("remote: is for --against REV, whose table may lie there")
-    raw, origin = read_source(config.data)
-    console.print(origin.line, soft_wrap=True)
-    table = check_table(raw, config.data)
-    with console.status("drawing"):
-        pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
+    with open_good_rows(config.data, console) as rows, console.status("drawing"):
+        pages = write_report(rows.all(), rows.findings, rows.split, rows.origin, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,15 @@ class Table:
         """The target (N,), in its own unit."""
         return self.frame[self.dataset.target.column].to_numpy(dtype=np.float64)
 
+    def numbers(self, name: str) -> np.ndarray:
+        """Return one number or flag as (N,) float64, NaN where there is none."""
+        return self.frame[name].to_numpy(dtype=np.float64)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many rows have each level of a category."""
+        counts = self.frame[name].value_counts()
+        return {str(level): int(n) for level, n in counts.items()}
+
     def rows(self, index: np.ndarray) -> Table:
         """Return the table of these rows, in this order."""
         return Table(self.frame.iloc[index], self.dataset, self.warnings)
@@ -112,7 +122,9 @@ def inspect_table(
     raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True
 ) -> tuple[Table, list[Finding]]:
     """Return the table as far as it can be typed, and all findings, without raising."""
-    findings = judge_columns(raw, dataset, for_training=for_training)
+    findings = judge_columns(
+        [str(name) for name in raw.columns], lambda: raw, dataset, for_training=for_training
+    )
     raw, dropped = raw.reset_index(drop=True), Cells()
     if for_training:
         raw, dropped = drop_targetless(raw, dataset)
@@ -131,11 +143,23 @@ def inspect_table(
     return Table(frame, dataset, warnings), findings
 
 
-def judge_columns(raw: pd.DataFrame, dataset: Dataset, *, for_training: bool) -> list[Finding]:
-    """Return the findings on a table's header, for which some of its rows are enough."""
-    names = [str(name) for name in raw.columns]
+def judge_columns(
+    names: Sequence[str],
+    head: Callable[[], pd.DataFrame],
+    dataset: Dataset,
+    *,
+    for_training: bool,
+) -> list[Finding]:
+    """Return the findings on a table's header.
+
+    Args:
+        names: of the table's columns.
+        head: returns the first rows, from which the kind of an unknown column is guessed.
+        dataset: names the columns that there should be.
+        for_training: see `check_table`.
+    """
     found = judge_header(
-        names, dataset, lambda name: suggest_line(name, raw[name]), for_training=for_training
+        names, dataset, lambda name: suggest_line(name, head()[name]), for_training=for_training
     )
     return list(found)
 
@@ -178,10 +202,14 @@ def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[s
     """Return typed columns and the facts of each; columns that the dataset omits are left out."""
     typed: dict[str, pd.Series] = {}
     facts: dict[str, Facts] = {}
-    target = dataset.target
+    target, features = dataset.target, set(dataset.feature_names)
     for name, column in dataset.columns.items():
-        if name in raw:
-            typed[name], facts[name] = _type_column(raw[name], name, column, dataset)
+        if name not in raw:
+            continue
+        if name in features:
+            typed[name], facts[name] = _type_feature(raw[name], column, dataset)
+        else:
+            typed[name], facts[name] = _type_other(raw[name], column, dataset)
     if target.column in raw:
         typed[target.column], facts[target.column] = _type_numbers(
             raw[target.column], target.range, dataset
@@ -197,17 +225,18 @@ def _show_cells(values: pd.Series) -> Show:
     return lambda row: show(values.iloc[row])
 
 
-def _type_column(
-    values: pd.Series, name: str, column: Column, dataset: Dataset
-) -> tuple[pd.Series, Facts]:
-    if name in dataset.feature_names:
-        match column.kind:
-            case "number":
-                return _type_numbers(values, column.range, dataset)
-            case "flag":
-                return _type_flags(values, dataset)
-            case _:
-                return _type_levels(values, column, dataset)
+def _type_feature(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+    match column.kind:
+        case "number":
+            return _type_numbers(values, column.range, dataset)
+        case "flag":
+            return _type_flags(values, dataset)
+        case _:
+            return _type_levels(values, column, dataset)
+
+
+def _type_other(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+    """Return a column that is no feature, as it was written."""
     missing = _is_missing(values, dataset)
     facts = Facts(len(values), Cells.where(missing))
     if column.kind == "id":

@@ -78,8 +78,7 @@ def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
     """
     path = find_source(dataset)
     if path is None:
-        origin = Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
-        return simulate(dataset), origin
+        return simulate(dataset), trace(None, None, dataset)
     frame = read_file(path, dataset.source)
     return frame, trace(path, md5_of(path), dataset)
 
@@ -110,12 +109,28 @@ def find_source(dataset: Dataset) -> Path | None:
     return None
 
 
-def trace(path: Path, md5: str, dataset: Dataset) -> Provenance:
-    """Return the origin of a file with this md5.
+def find_origin(dataset: Dataset) -> Provenance:
+    """Return the origin of the dataset's table, which is not read for it.
+
+    Raises:
+        DataError: the file can't be read, or is not the version that `data.dvc` names.
+    """
+    path = find_source(dataset)
+    if path is None:
+        return trace(None, None, dataset)
+    with readable(path):
+        md5 = md5_of(path)
+    return trace(path, md5, dataset)
+
+
+def trace(path: Path | None, md5: str | None, dataset: Dataset) -> Provenance:
+    """Return the origin of a file with this md5, or of simulated rows without a file.
 
     Raises:
         DataError: it is not the version that `data.dvc` names.
     """
+    if path is None or md5 is None:
+        return Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
     is_tracked = _matches_dvc(path, md5)
     written = str(dataset.source.path)
     return Provenance(dataset.name, written, md5, is_simulated=False, is_tracked=is_tracked)

@@ -35,18 +35,19 @@ def judge_header(
         for_training: see `judge_rows`.
     """
     known = {*dataset.columns, dataset.target.column}
+    there = set(found)
     surplus = [name for name in found if name not in known]
     needed = list(dataset.feature_names)
     if for_training:
         needed.append(dataset.target.column)
     for name in needed:
-        if name not in found:
+        if name not in there:
             nearest = difflib.get_close_matches(name, surplus or found, n=1)
             hint = f"; closest in the file: {nearest[0]!r}" if nearest else ""
             what = f"the column is missing (the file has {len(found)} columns){hint}"
             yield Finding("error", name, what)
     for name, column in dataset.columns.items():
-        if name not in found and name not in needed and for_training:
+        if name not in there and name not in needed and for_training:
             what = f"the column, of kind {column.kind}, is not in the file"
             yield Finding("warning", name, what)
     for name in surplus:
@@ -78,9 +79,13 @@ def judge_rows(
             predict for do not.
     """
     target = dataset.target.column
+    feature_names = set(dataset.feature_names)
     for name, column in dataset.columns.items():
-        if name in facts:
-            yield from _judge_column(name, column, facts[name], dataset, for_training=for_training)
+        if name not in facts:
+            continue
+        yield from _judge_id(name, facts[name])
+        if name in feature_names:
+            yield from _judge_feature(name, column, facts[name], for_training=for_training)
     if target in facts:
         yield from _judge_target(facts[target], dataset, for_training=for_training)
     features = [facts[name] for name in dataset.feature_names if name in facts]
@@ -131,9 +136,7 @@ def _rows_equal(cells: Cells) -> str:
     return f"{cells.count('row')} {verb} one above ({cells.numbers})"
 
 
-def _judge_column(
-    name: str, column: Column, facts: Facts, dataset: Dataset, *, for_training: bool
-) -> Iterator[Finding]:
+def _judge_id(name: str, facts: Facts) -> Iterator[Finding]:
     if facts.repeated:
         come = "comes" if facts.repeated.n == 1 else "come"
         what = (
@@ -143,8 +146,11 @@ def _judge_column(
             "(levels of fewer rows are taken together); else kind: unused"
         )
         yield Finding("error", name, what)
-    if name not in dataset.feature_names:
-        return
+
+
+def _judge_feature(
+    name: str, column: Column, facts: Facts, *, for_training: bool
+) -> Iterator[Finding]:
     if facts.missing and column.fill is None:
         yield _refuse_missing(name, column, facts.missing, for_training=for_training)
     if facts.missing.n == facts.n_rows:

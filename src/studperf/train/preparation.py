@@ -11,7 +11,7 @@ from rich.console import Console
 from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.guard.leaks import Leak
-from studperf.data.rows import LargeRows, Rows, guard_sample, open_good_rows
+from studperf.data.rows import Rows, guard_sample, open_good_rows
 from studperf.train.datamodule import TableDataModule
 
 
@@ -45,8 +45,7 @@ def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
         encoder = rows.fit(config.encode)
         table = rows.encode(encoder)
         data = TableDataModule(table, batch_size=config.batch_size, seed=config.seed)
-        is_large = isinstance(rows, LargeRows)
-        settled = _settle_memory(config, is_large=is_large, on_disk=table.on_disk)
+        settled = _settle_memory(config, is_large=rows.is_large, on_disk=table.on_disk)
         yield Prepared(config=settled, rows=rows, leaks=leaks, encoder=encoder, data=data)
 
 

@@ -87,8 +87,11 @@ def scan(
 
 
 def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
-    columns = chunk.typed()
     target = dataset.target.column
+    known = {*dataset.columns, target}
+    columns = {name: values for name, values in chunk.typed().items() if name in known}
+    if not columns:
+        raise _NeedsFullCheck  # nothing here tells the number of rows
     features = set(dataset.feature_names)
     dropped, left_out = Cells(), np.zeros(0, np.int64)
     if for_training and dataset.drop_missing_target and target in columns:
@@ -97,8 +100,7 @@ def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
             dropped, left_out = Cells.where(absent), np.flatnonzero(absent)
             keep = pa.array(~absent)
             columns = {name: values.filter(keep) for name, values in columns.items()}
-    n_rows = len(next(iter(columns.values()))) if columns else 0
-    piece = Piece(n_rows, dropped=dropped, left_out=left_out)
+    piece = Piece(len(columns[next(iter(columns))]), dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
 
@@ -208,17 +210,18 @@ def _scan_raw(
         return piece
 
     frame, piece.facts = type_rows(raw, dataset)
+    numbers = {*dataset.of_kind("number"), dataset.target.column}
+    flags, categories = set(dataset.of_kind("flag")), set(dataset.of_kind("category"))
     for name in map(str, frame):
-        column = dataset.columns.get(name)
-        if name == dataset.target.column or name in dataset.of_kind("number"):
+        if name in numbers:
             piece.columns[name] = frame[name].to_numpy(dtype=np.float64)
-        elif name in dataset.of_kind("flag"):
+        elif name in flags:
             piece.columns[name] = frame[name].fillna(FLAG_MISSING).to_numpy(dtype=np.int8)
-        elif name in dataset.of_kind("category"):
+        elif name in categories:
             codes, levels = pd.factorize(frame[name])
             piece.columns[name] = codes.astype(np.int32)
             piece.levels[name] = [str(level) for level in levels]
-        elif column is not None and column.kind != "leak":
+        else:
             values = pa.array(frame[name], type=type_of(name), from_pandas=True)
             if isinstance(values, pa.ChunkedArray):
                 values = values.combine_chunks()
@@ -230,6 +233,7 @@ def _scan_raw(
 def _add_hashes(piece: Piece, dataset: Dataset) -> None:
     target = dataset.target.column
     named = [name for name in dataset.feature_names if name in piece.columns]
+    features = set(named)
     known = {name: hash_levels(levels) for name, levels in piece.levels.items()}
     cells = (_hash_cells(piece.columns[name], known.get(name)) for name in named)
     piece.features = join_cells(cells, len(named), piece.n_rows)
@@ -237,7 +241,7 @@ def _add_hashes(piece: Piece, dataset: Dataset) -> None:
     if target in piece.columns:
         piece.rows = combine(piece.features, hash_numbers(piece.columns[target]))
     for name, values in piece.columns.items():
-        if name in named or name == target:
+        if name in features or name == target or dataset.columns[name].kind == "leak":
             continue
         hashes = hash_values(values)
         if dataset.columns[name].kind == "id":
