@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import torch
 
 from studperf.config.dataset import Dataset
@@ -12,9 +13,17 @@ from studperf.config.run import Encode
 from studperf.data.encode import Encoder
 from studperf.data.hashes import Hashes, hash_features
 from studperf.data.schema import Table, inspect_table
-from studperf.data.source import read_source
+from studperf.data.simulate import simulate
+from studperf.data.source import Provenance, find_origin, find_source, read_file
 from studperf.data.split import Split, split_rows, split_table
 from studperf.data.tensors import EncodedTable, encode_table
+
+
+def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
+    """Return the dataset's raw table and its origin."""
+    path = find_source(dataset)
+    frame = simulate(dataset) if path is None else read_file(path, dataset.source)
+    return frame, find_origin(dataset)
 
 
 class PlainRows:

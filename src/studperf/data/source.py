@@ -23,7 +23,6 @@ from studperf.config.files import check_file
 from studperf.config.paths import find_file
 from studperf.data.dvc.tracked import as_written, md5_of, read_tracked
 from studperf.data.large.parquet import read_parquet
-from studperf.data.simulate import simulate
 from studperf.errors import DataError, listing, one_line
 from studperf.schema.files import (
     DELIMITERS,
@@ -66,21 +65,6 @@ class Provenance:
             return f"Data: SIMULATED, drawn from the law of dataset {self.name!r}"
         tracked = ", as data.dvc says" if self.is_tracked else ""
         return f"Data: {self.path} (md5 {self.md5}{tracked})"
-
-
-def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
-    """Return the dataset's raw table and its origin.
-
-    Every cell of a CSV is text, a Parquet file keeps its types.
-
-    Raises:
-        DataError: the file can't be read, or is not the version that `data.dvc` names.
-    """
-    path = find_source(dataset)
-    if path is None:
-        return simulate(dataset), trace(None, None, dataset)
-    frame = read_file(path, dataset.source)
-    return frame, trace(path, md5_of(path), dataset)
 
 
 def find_source(dataset: Dataset) -> Path | None:
