@@ -185,8 +185,7 @@ def observe_numbers(
         show_cell: shows a cell that is no number.
         show_number: shows a cell that is one; by default as the number that it is.
     """
-    if show_number is None:
-        show_number = lambda row: show(float(numbers[row]))  # noqa: E731 - a default of one line
+    show_number = show_number or (lambda row: show(float(numbers[row])))
     is_finite = np.isfinite(numbers)
     facts = Facts(len(numbers), Cells.where(missing))
     facts.bad = Cells.where(np.isnan(numbers) & ~missing, show_cell)
@@ -201,7 +200,7 @@ def observe_numbers(
 
 
 def observe_flags(flags: NDArray[np.float64], missing: Mask, show_cell: Show) -> Facts:
-    """Return the facts of a column of flags, (N,) with NaN for a cell that is missing or no flag."""
+    """Return the facts of flags, (N,) with NaN for a cell that is missing or no flag."""
     facts = Facts(len(flags), Cells.where(missing))
     facts.bad = Cells.where(~np.isin(flags, (0.0, 1.0)) & ~missing, show_cell)
     return facts

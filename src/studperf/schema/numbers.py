@@ -1,4 +1,4 @@
-"""Numbers in text, with a decimal point or comma, and the limits of those that can be computed with."""
+"""Numbers as text writes them, and the limits of those that can be computed with."""
 
 from __future__ import annotations
 
