@@ -19,6 +19,7 @@ PACKAGE = "studperf"
 ORDER = (
     "errors",
     "config",
+    "schema",
     "scoring",
     "data",
     "models",
@@ -54,8 +55,13 @@ MAY_IMPORT = {
     CLI: (CLI, "errors", "config"),
     "__main__": (CLI, "errors", "config", "__version__"),  # names the commands
     "models": ("models", "data.encode", "config.types"),
-    "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
-    "serving": ("serving", "bundle", "errors"),
+    "bundle": (
+        "bundle",
+        "errors",
+        "schema",
+        "scoring",
+    ),  # what serves a model carries nothing of what trained it
+    "serving": ("serving", "bundle", "errors", "schema", "scoring.metrics"),
 }
 """Rooms held tighter than the order holds them."""
 VENDORS = {
@@ -72,6 +78,7 @@ VENDORS = {
 LIGHT = (
     "errors",
     "config",
+    "schema",
     "scoring.metrics",
     "bundle",
     "train.finished",

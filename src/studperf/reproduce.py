@@ -124,10 +124,10 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
 
 def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Difference]:
     """Yield a difference if the table's md5 changed, or a simulated table took its place."""
-    from studperf.data.source import read_source
+    from studperf.data.source import find_origin
 
     try:
-        _, origin = read_source(config.data)
+        origin = find_origin(config.data)
     except DataError as error:  # the file is gone, or not the one that data.dvc names
         yield Difference("data", record.data.md5 or "simulated", str(error))
         return

@@ -82,9 +82,7 @@ def report(words: Sequence[str]) -> None:
     Raises:
         DataError: the table has faults; they are listed.
     """
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_table
+    from studperf.data.rows import open_good_rows
     from studperf.report.pages.table import write_report
     from studperf.report.views.table import view_table
 
@@ -97,11 +95,8 @@ def report(words: Sequence[str]) -> None:
         return
     if "remote" in own:
         raise ConfigError("remote: is for --against REV, whose table may lie there")
-    raw, origin = read_source(config.data)
-    console.print(origin.line, soft_wrap=True)
-    table = check_table(raw, config.data)
-    with console.status("drawing"):
-        view = view_table(table, list(table.warnings), split_table(table), origin)
+    with open_good_rows(config.data, console) as rows, console.status("drawing"):
+        view = view_table(rows.all(), rows.findings, rows.split, rows.origin)
         pages = write_report(view, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
@@ -204,6 +199,7 @@ def simulate(words: Sequence[str]) -> None:
         ConfigError: no `out`, or a value out of range.
     """
     from studperf.data.simulate import simulate as draw
+    from studperf.schema.files import PARQUET_ENDINGS
 
     own, others = _part_words(words, ("out", "rows", "seed", "noise_sd", "force"))
     if "out" not in own:
@@ -218,7 +214,7 @@ def simulate(words: Sequence[str]) -> None:
     check_output("out", out)
     frame: pd.DataFrame = draw(config.data)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix in (".parquet", ".pq"):
+    if out.suffix in PARQUET_ENDINGS:
         frame.to_parquet(out, index=False)
     else:
         frame.to_csv(out, index=False)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from studperf.config.dataset import Dataset
-from studperf.data.findings import Finding
 from studperf.data.schema import inspect_table
 from studperf.data.versions.drift import Drift, find_drift
 from studperf.data.versions.effect import Effect, Effects, measure_effect
 from studperf.data.versions.find import Version
 from studperf.data.versions.rows import RowChanges, compare_columns, compare_rows
 from studperf.report.views.section import Code, Line, Section, Strong
+from studperf.schema.findings import Finding
 from studperf.scoring.numbers import Digits
 
 _N_DRIFTS = 12

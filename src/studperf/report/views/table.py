@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studperf.data.findings import Finding
 from studperf.data.guard.leaks import examine, find_leaks
 from studperf.data.guard.left_out import left_out_signal
 from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split, split_rows
 from studperf.report.views.section import Line, Matrix, Panel, Panels, Section
+from studperf.schema.findings import Finding
 from studperf.scoring.metrics import FloatArray
 from studperf.scoring.numbers import short_number
 
