@@ -88,3 +88,9 @@ def test_scratch_lies_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert scratch_dir() == tmp_path
     monkeypatch.delenv("TMPDIR")
     assert scratch_dir() != tmp_path
+
+
+def test_a_closed_spool_is_not_read(filled: Spool) -> None:
+    filled.close()
+    with pytest.raises(ValueError, match="closed"):
+        filled.column("number")

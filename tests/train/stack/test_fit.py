@@ -10,7 +10,7 @@ from rich.console import Console
 
 from studperf.config.load import load, load_overrides
 from studperf.config.run import RunConfig
-from studperf.data.preparation import Prepared, prepare
+from studperf.data.preparation import KeptRows, Prepared
 from studperf.errors import DivergedError
 from studperf.record.lifecycle import open_run
 from studperf.record.record import RunRecord
@@ -22,6 +22,7 @@ from studperf.train.module import ScoreModule
 from studperf.train.stack.fit import StackLearner
 
 Config = Callable[..., RunConfig]
+KEPT = KeptRows()
 Vary = Sequence[dict[str, Any]]
 SEEDS: Vary = [{"seed": seed} for seed in range(3)]
 MIXED: Vary = [
@@ -80,8 +81,9 @@ def quiet() -> Console:
 
 
 def prepared(config: RunConfig) -> Prepared:
-    with prepare(config, quiet()) as ready:
-        return ready  # rows in memory outlive it
+    # The rows stay open until those of the next test are prepared.
+    with KEPT.prepare(config, quiet()) as ready:
+        return ready
 
 
 @dataclass

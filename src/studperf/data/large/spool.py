@@ -111,6 +111,7 @@ class Spool:
         self._held: list[pa.RecordBatch] = []
         self._n_held_bytes = 0
         self._file: _File | None = None
+        self._is_closed = False
 
     def append(self, columns: dict[str, np.ndarray | pa.Array]) -> None:
         """Write the next rows.
@@ -148,7 +149,13 @@ class Spool:
         """Yield these columns, block after block; the others are not read.
 
         Threads may read at the same time.
+
+        Raises:
+            ValueError: the spool was closed.
         """
+        # Without this, `column` would hand out memory that nothing was written to.
+        if self._is_closed:
+            raise ValueError("the table's rows were closed, and can't be read any more")
         fields = sorted(self.schema.get_field_index(name) for name in names)
         if self._file is not None:
             yield from self._file.read(fields)
@@ -203,3 +210,4 @@ class Spool:
         if self._file is not None:
             self._file.close()
         self._held = []
+        self._is_closed = True
