@@ -13,8 +13,8 @@ from studperf.config.console import print_line
 from studperf.errors import counted
 from studperf.judge.ranking import Ground, Run, find_runs, group_by_ground
 from studperf.record.record import RunRecord
-from studperf.report.views.run import digits_of
 from studperf.report.views.runs import common_words, pool_runs, settings_of
+from studperf.report.views.scores import digits_of
 from studperf.train.plan import Progress, find_progress
 
 _N_NAMED = 10

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from studperf.config.console import print_line, warn
 from studperf.report.plots import PLOTS
-from studperf.report.views.run import TONES, tell_scores, view_run
+from studperf.report.views.run import TONES, view_run
+from studperf.report.views.scores import format_scores
 from studperf.scoring.numbers import Digits
 
 if TYPE_CHECKING:
@@ -105,14 +106,15 @@ def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
     """Return a table with a row for each predictor, of which the first sets the digits."""
     first = next(iter(rows.values()))
     digits = Digits.of(first.rmse.value, unit)
-    return _score_table(tell_scores(rows, digits), title, digits)
+    return _score_table(format_scores(rows, digits), title, digits)
 
 
 def _score_table(rows: Sequence[Sequence[str]], title: str, digits: Digits) -> Table:
     """Return the table of a row for each predictor, the first in bold."""
     heads = ("", f"RMSE{digits.in_unit}", f"MAE{digits.in_unit}", "R2", f"bias{digits.in_unit}")
     table = Table(title=title, title_justify="left")
-    for i, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True)):
+    columns = zip(*rows, strict=True)
+    for i, (head, cells) in enumerate(zip(heads, columns, strict=True)):
         # Without it rich parts numbers to make all columns even.
         longest = max(len(word) for cell in cells for word in cell.split())
         table.add_column(head, justify="right" if i else "left", min_width=longest)
