@@ -73,8 +73,10 @@ class Share(TorchFunctionMode):
         if not training or p == 0 or rest:
             return functional.dropout(x, p, training, inplace)
         shape = (self.n_rows * n_places, *x.shape[1:])
+        # Drawn and scaled as torch's kernel does it, so that the numbers are the same.
         kept = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p)
-        own = kept.view(self.n_rows, -1)[self.rank :: self.n_ranks].reshape(x.shape)
+        by_row = kept.view(self.n_rows, -1)
+        own = by_row[self.rank :: self.n_ranks].reshape(x.shape)
         return x * own.div_(1 - p)
 
 
