@@ -46,7 +46,7 @@ class Tracker:
 
     Whatever goes wrong there costs one warning and the rest of the tracking. A trial of a study
     does not even wait for its end there: the scribe finishes it while the next one trains, and
-    `settle` waits for the last.
+    `wait_for_trials` waits for the last.
     """
 
     # Shared by the process: a server that did not answer once is not asked again for each trial.
@@ -76,6 +76,7 @@ class Tracker:
         )
         if run.is_trial and Tracker._is_unanswered and self.state.mode == "online":
             self.state.mode = "offline"
+        # Known before the fit, so that a run that is killed goes on under the same id.
         record.tracking = self.state
 
     def __enter__(self) -> Self:
@@ -230,7 +231,7 @@ class Tracker:
         return f"upload what is on disk with python -m studperf.tracking sync {self.folder}"
 
     def _note_best(self, row: dict[str, float | int]) -> None:
-        """Keep the watched metric's best value so far; an epoch without a finite one has no say."""
+        """Keep the watched metric's best value so far; one that is not finite is left out."""
         value = float(row.get(self.record.monitor, math.nan))
         if not math.isfinite(value):
             return
@@ -270,13 +271,13 @@ def tracked(runs: Sequence[Run]) -> Iterator[list[Tracker]]:
         yield trackers
 
 
-def settle(settings: Wandb, console: Console) -> None:
+def wait_for_trials(settings: Wandb, console: Console) -> None:
     """Wait until the trials of this process are at W&B or on disk.
 
     It gives up when none was finished for the timeout.
     """
     timeout_s = max(_OFFLINE_S, settings.finish_timeout_s + _GRACE_S)
-    n_left = pipe.settle(timeout_s)
+    n_left = pipe.wait_for_runs(timeout_s)
     if n_left:
         text = (
             f"W&B: {n_left} runs are not done after {timeout_s:g} s without a word; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -132,6 +132,12 @@ class Word:
     def value(self) -> Any:  # noqa: ANN401 - whatever the grammar can say
         """The value that the text stands for."""
         return read(self.text)
+
+    @classmethod
+    def parse(cls, word: str) -> Self:
+        """Return a word of a command line as its key and its text."""
+        key, _, text = word.partition("=")
+        return cls(key, text)
 
     def __str__(self) -> str:
         """Return the word as on a command line."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf.report.views.study import Trials, TrialView
 from studperf.sweeps.space import read
-from studperf.sweeps.study import ERROR, RETRY_OF, best_first, pareto
+from studperf.sweeps.study import ERROR, RETRY_OF, find_pareto, rank_trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -19,10 +19,10 @@ def view_trials(
 ) -> Trials:
     """Return the view of a study's trials."""
     views = {trial.number: _view_trial(trial) for trial in trials}
-    ranked = [views[trial.number] for trial in best_first(trials, directions)]
+    ranked = [views[trial.number] for trial in rank_trials(trials, directions)]
     leading = ranked[:1]
     if len(directions) > 1:
-        leading = [views[trial.number] for trial in pareto(trials, directions)]
+        leading = [views[trial.number] for trial in find_pareto(trials, directions)]
     return Trials(objectives, directions, list(views.values()), ranked, leading)
 
 
