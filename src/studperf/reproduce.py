@@ -83,12 +83,11 @@ def reproduce(
             style="bold red",
         )
         return False
-    with (
-        tempfile.TemporaryDirectory()
-        if runs is None
-        else contextlib.nullcontext(str(runs)) as place
-    ):
-        again, again_folder = _run_again(config, record, Path(place))
+    with contextlib.ExitStack() as stack:
+        place = runs
+        if place is None:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        again, again_folder = _run_again(config, record, place)
         difference = next(outcome_differences(record, folder, again, again_folder), None)
     if difference is None:
         console.print(

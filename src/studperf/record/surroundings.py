@@ -73,6 +73,7 @@ def read_versions() -> dict[str, str]:
 
 def read_hardware(accelerator: str, n_threads: int) -> Hardware:
     """Return the hardware that the run runs on."""
+    # On Linux Python names no more than the architecture, so the kernel is asked.
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
