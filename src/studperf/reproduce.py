@@ -166,6 +166,7 @@ def outcome_differences(
 ) -> Iterator[Difference]:
     """Yield the differences in the results, in the order in which a run makes them."""
     yield from _unequal("split sha256", record.data.split_sha256, again.data.split_sha256)
+    # As far as both go; the numbers of epochs are compared after them.
     for before, after in zip(record.history, again.history, strict=False):
         for name in before:
             if name != "seconds":

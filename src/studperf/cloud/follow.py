@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Google's own client asks as often.
 POLL_S = 5.0
+# 128 + SIGINT, as a shell reports Ctrl-C.
 _INTERRUPTED = 130
 # Lines of a failed job's log that are printed with its state.
 _TAIL = 20

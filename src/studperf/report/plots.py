@@ -103,7 +103,9 @@ def _panel(ax: Axes, panel: Panel) -> None:
     if panel.edges:
         ax.stairs(panel.counts, panel.edges, fill=True, color=_ACCENT)
     else:
-        ax.barh(panel.levels[::-1], panel.counts[::-1], color=_ACCENT)
+        # Matplotlib draws from the bottom upwards.
+        levels = panel.levels[::-1]
+        ax.barh(levels, panel.counts[::-1], color=_ACCENT)
 
 
 def _matrix(ax: Axes, matrix: Matrix) -> None:
@@ -166,7 +168,8 @@ def _parity(ax: Axes, view: RunView, rows: ScoredRows) -> None:
         lower = [end - width for end in ends]
         upper = [end + width for end in ends]
         label = f"±{view.digits.number(width)}: 90 % band"
-        ax.fill_between(ends, lower, upper, color=_SOFT, alpha=0.18, linewidth=0, label=label)
+        band = ax.fill_between(ends, lower, upper, color=_SOFT, alpha=0.18, linewidth=0)
+        band.set_label(label)
         ax.legend(frameon=False, fontsize=9, loc="upper left")
     scored_on = judgement.scored_on if judgement is not None else ""
     in_unit = view.digits.in_unit

@@ -78,6 +78,8 @@ def hydra_launch(
 
     def launch(attempts: Sequence[Attempt]) -> list[End]:
         overrides = [_write_overrides(study, attempt) for attempt in attempts]
+        # Numbered on from the trials before: Hydra's sweepers begin at 0 again in each session, and
+        # write over folders (hydra#1679).
         returned = launcher.launch(overrides, initial_job_idx=attempts[0].number)
         return [back._return_value for back in returned]  # noqa: SLF001 - the public one prints and raises
 

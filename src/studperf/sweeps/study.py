@@ -129,10 +129,10 @@ class Study:
                     pruner=build_pruner(plan),
                 )
             )
-            self._compare()
+            self._check_unchanged()
             self._enqueue_grid()
 
-    def _compare(self) -> None:
+    def _check_unchanged(self) -> None:
         """Check that the study was begun with this plan, so that no trials of two spaces mix."""
         now = self.plan.describe()
         begun = self.optuna.user_attrs.get(BEGUN_AS)

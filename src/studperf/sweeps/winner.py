@@ -167,6 +167,7 @@ def _choose(
 
     folder = study.plan.folder / f"winner_{winner.trial:04d}"
     record = _score(task, winner, folder)
+    words = [Word.parse(text) for text in winner.words]
     verdict = record.judgement.verdict.line if record.judgement is not None else None
     return {
         "trial": winner.trial,
@@ -176,7 +177,7 @@ def _choose(
         "line": describe_winner(candidates, winner, record.model),
         "folder": str(folder),
         "verdict": verdict,
-        "command": command(task.composer.repeat([Word.parse(text) for text in winner.words])),
+        "command": command(task.composer.repeat(words)),
     }
 
 

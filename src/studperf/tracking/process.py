@@ -288,7 +288,10 @@ def use_dataset(run: Any, about: Message) -> None:  # noqa: ANN401 - wandb's run
         uri = reference["uri"]
         digest = base64.b64encode(bytes.fromhex(reference["md5"])).decode()
         entry = ArtifactManifestEntry(
-            path=uri.rsplit("/", 1)[-1], ref=uri, digest=digest, size=reference["size"]
+            path=uri.rpartition("/")[2],
+            ref=uri,
+            digest=digest,
+            size=reference["size"],
         )
         # add_reference would read the whole file again for a md5 that is known.
         artifact.manifest.add_entry(entry)

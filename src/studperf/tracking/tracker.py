@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOG = logging.getLogger("studperf")
+# W&B shows a run as failed by any code but 0, and without one as finished, whatever happened
+# (wandb#4591). A pruned trial did what it should.
 EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "interrupted": 130, "running": 1}
 # Beyond the timeouts that the scribe keeps itself, before it is taken for hanging.
 _GRACE_S = 3.0

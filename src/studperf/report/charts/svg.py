@@ -173,8 +173,8 @@ class Chart:
 
     def text(self, x: float, y: float, text: str, cls: str = "") -> None:
         """Draw text at its baseline."""
-        drawn = element("text", text, x=at(x), y=at(y), cls=cls)
-        self.parts.append(drawn)
+        place = {"x": at(x), "y": at(y)}
+        self.parts.append(element("text", text, **place, cls=cls))
 
     def line(
         self, points: Points, cls: str = "line a", title: str = "", **attributes: object

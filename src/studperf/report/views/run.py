@@ -262,9 +262,14 @@ def read_columns(record: RunRecord, folder: Path) -> list[UsedColumn]:
         column = record.config["data"]["columns"][name]
         code = learnt.get(name, {})
         fill = code.get("fill")
-        missing = "refused" if fill is None else f"read as {fill}"
-        unit = column.get("unit") or ""
-        columns.append(UsedColumn(name, str(column["kind"]), unit, _seen(code), missing))
+        used = UsedColumn(
+            name=name,
+            kind=str(column["kind"]),
+            unit=column.get("unit") or "",
+            seen=_seen(code),
+            missing="refused" if fill is None else f"read as {fill}",
+        )
+        columns.append(used)
     return columns
 
 

@@ -76,7 +76,8 @@ class Numbers:
             low, high = int(self.low), int(self.high)
             step = int(self.step or 1)
             return trial.suggest_int(name, low, high, step=step, log=self.is_log)
-        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
+        ends = (self.low, self.high)
+        return trial.suggest_float(name, *ends, step=self.step, log=self.is_log)
 
     def distribution(self) -> BaseDistribution:
         """Return the domain as Optuna stores it."""
@@ -104,7 +105,9 @@ class Numbers:
         return tuple(self._typed(self.low + i * step) for i in range(n_values))
 
     def _typed(self, value: float) -> float:
-        return int(value) if self.is_int else float(value)
+        if self.is_int:
+            return int(value)
+        return float(value)
 
     def __str__(self) -> str:
         """Return the domain as it is written in a sweep file."""

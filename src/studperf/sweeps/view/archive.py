@@ -103,6 +103,7 @@ class Saved:
         if len(complete) < _MIN_FOR_IMPORTANCE:
             return {}
 
+        # Of several objectives Optuna asks which one is meant.
         target = None if len(self.objectives) == 1 else lambda t: t.values[0]
         try:
             with warnings.catch_warnings():

@@ -29,6 +29,7 @@ def view_trials(
 def _view_trial(trial: FrozenTrial) -> TrialView:
     attributes = trial.user_attrs
     last = None
+    # Steps count from 0, epochs as people read them from 1.
     if trial.last_step is not None:
         last = (trial.last_step + 1, trial.intermediate_values[trial.last_step])
     # Before a worker has composed its words, a trial has the drawn values alone.
