@@ -142,6 +142,7 @@ def _predict_by_baselines(rows: Rows, parts: Sequence[str], console: Console) ->
     if len(rows.sample) * len(features) > _MANY_VALUES:
         console.print(f"Fitting the baselines to {len(rows.sample):,} training rows ...")
     train = rows.table(rows.sample, features)
+    # Equal rows are held out together, as in the split: a baseline must not have seen its test.
     fitted = fit_baselines(train, group_equal_rows(train))
     index = vars(rows.split)
     predictions = {name: _predict_baselines(fitted, rows, index[name]) for name in parts}

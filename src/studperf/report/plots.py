@@ -144,6 +144,7 @@ def _learning_curve(ax: Axes, view: RunView, rows: ScoredRows) -> None:
         low = min(level, *settled)
         high = max(level, *settled)
         reach = high - low
+        # Matplotlib warns of ends that are equal, as those of a level curve.
         ax.set_ylim(low - 0.1 * reach - 1e-3, high + 0.15 * reach + 1e-3)
 
     ax.set_xlim(0.5, max(len(values), 2) + 0.5)

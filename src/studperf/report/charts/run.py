@@ -65,6 +65,7 @@ def learning_chart(view: RunView, rows: ScoredRows | None) -> Markup:
     levels = [] if level is None else [level]
     chart = Chart(right=18)
     right = chart.edge
+    # A single epoch would be an axis without length.
     x = chart.scale_x(1, max(2, len(values)))
     y = chart.scale_y(*_settled([values], levels))
     chart.axis_y(y, view.monitored)
@@ -155,6 +156,7 @@ def residual_chart(view: RunView, rows: ScoredRows) -> Markup:
     """Draw how often which error occurs."""
     record = view.record
     error = rows.predicted - rows.actual
+    # The axis needs a width, even where no row has an error.
     reach = float(np.abs(error).max()) or 1.0
     # An odd number, so that one bar stands on 0.
     n_bars = min(41, max(9, len(error) // 20 | 1))

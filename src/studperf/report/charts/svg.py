@@ -76,6 +76,7 @@ def element(name: str, *inside: str, **attributes: object) -> Markup:
         if value == "":
             continue
         called = "class" if key == "cls" else key.replace("_", "-")
+        # Markup's own format and join escape whatever is no Markup yet.
         marks += Markup(' {}="{}"').format(called, value)
     if not inside:
         return Markup("<{}{}/>").format(name, marks)

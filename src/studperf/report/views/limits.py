@@ -125,6 +125,7 @@ def differing_groups(record: RunRecord, groups: Sequence[Slice]) -> list[Slice]:
 def _holds(value: Interval, number: float, widened_by: float) -> bool:
     low = value.value - widened_by * (value.value - value.low)
     high = value.value + widened_by * (value.high - value.value)
+    # So written, an interval whose ends are no numbers claims no difference.
     return not (number < low or number > high)
 
 

@@ -367,6 +367,7 @@ def _page_of(path: Path, folder: Path | None) -> str:
     page = path / "report.html"
     if folder is None or not page.is_relative_to(folder) or not page.is_file():
         return ""
+    # A link, which has / on every system.
     return page.relative_to(folder).as_posix()
 
 

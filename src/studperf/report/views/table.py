@@ -184,6 +184,7 @@ def _view_missing(table: Table) -> Section:
 def _view_relations(table: Table) -> Section:
     target = table.dataset.target.column
     numeric = [*table.dataset.of_kind("number", "flag"), target]
+    # A constant column correlates with nothing, for which pandas gives NaN.
     correlation = table.frame[numeric].corr().fillna(0.0)
     strength = correlation[target].drop(target).abs()
     order = list(strength.sort_values(ascending=False).index)
