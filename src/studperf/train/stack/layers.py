@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 _ATEN = torch.ops.aten
-# Kernels, forwards and backwards, that write into a given tensor; other activations go through autograd, one by one.
+# Kernels, forwards and backwards, that write into a given tensor. Other activations go through
+# autograd, one by one.
 _Kernel = Callable[..., Any]
 _KERNELS: dict[type[nn.Module], tuple[_Kernel, _Kernel]] = {
     nn.ReLU: (
