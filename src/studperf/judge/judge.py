@@ -125,7 +125,7 @@ def _predict_part(model: Model, ready: Prepared, name: str) -> FloatArray:
 
 
 def _columns(ready: Prepared, name: str, predicted: FloatArray) -> dict[str, Any]:
-    """Return the columns of `predictions.parquet` with a part's rows and the model's predictions."""
+    """Return a part's rows and the model's predictions, as columns of `predictions.parquet`."""
     rows = ready.rows
     index = vars(rows.split)[name]
     return {

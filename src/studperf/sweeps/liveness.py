@@ -37,7 +37,7 @@ class Liveness(Protocol):
         """Return the running trials whose worker is dead; called under the study's lock."""
 
     def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the running trials whose worker is dead for certain, for who only reads the study."""
+        """Return the running trials whose worker is surely dead, as far as a reader can know."""
 
 
 class FileLiveness:

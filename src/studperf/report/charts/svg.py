@@ -231,6 +231,6 @@ class Chart:
         )
 
     def render_within(self, cls: str) -> Markup:
-        """Return the SVG for a place beside a number, which a reader of the page is given instead."""
+        """Return the SVG without a description, for a place beside the number that it shows."""
         size = f"0 0 {at(self.width, self.height)}"
         return element("svg", *self.parts, cls=cls, viewBox=size, aria_hidden="true")
