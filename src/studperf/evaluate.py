@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import end_at_once, importing, make_console, run_command
-from studperf.config.console import warn
+from studperf.config.console import print_line, warn
 from studperf.errors import ConfigError, RunError
 from studperf.train.finished import FinishedRun
 
@@ -207,7 +207,7 @@ def _score_other_rows(run: FinishedRun, rows: Rows, console: Console) -> None:
         if known.any():
             why = "one row with a target is too few to score"
         console.print(f"Rows predicted: {len(predicted)}; {why}.")
-    console.print(f"Predictions in {_save(run, frame, name)}", soft_wrap=True)
+    print_line(console, f"Predictions in {_save(run, frame, name)}")
 
 
 def _targets_of(table: Table) -> FloatArray:

@@ -83,12 +83,11 @@ def reproduce(
             style="bold red",
         )
         return False
-    with (
-        tempfile.TemporaryDirectory()
-        if runs is None
-        else contextlib.nullcontext(str(runs)) as place
-    ):
-        again, again_folder = _run_again(config, record, Path(place))
+    with contextlib.ExitStack() as stack:
+        place = runs
+        if place is None:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        again, again_folder = _run_again(config, record, place)
         difference = next(outcome_differences(record, folder, again, again_folder), None)
     if difference is None:
         console.print(
@@ -167,6 +166,7 @@ def outcome_differences(
 ) -> Iterator[Difference]:
     """Yield the differences in the results, in the order in which a run makes them."""
     yield from _unequal("split sha256", record.data.split_sha256, again.data.split_sha256)
+    # As far as both go; the numbers of epochs are compared after them.
     for before, after in zip(record.history, again.history, strict=False):
         for name in before:
             if name != "seconds":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from studperf.config.files import write_atomically
+from studperf.config.files import folder_written_whole, write_atomically
 
 
 def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -35,3 +35,27 @@ def test_write_that_fails_leaves_the_old_file(
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for name in ("first", "second"):
+        with folder_written_whole(folder) as new:
+            (new / name).write_text(name)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert [path.name for path in folder.iterdir()] == ["second"]
+
+
+def test_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with folder_written_whole(folder) as new:
+        (new / "file").write_text("old")
+
+    def write_half(new: Path) -> None:
+        (new / "file").write_text("new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), folder_written_whole(folder) as new:
+        write_half(new)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert (folder / "file").read_text() == "old"

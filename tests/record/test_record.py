@@ -260,7 +260,7 @@ def test_work_that_breaks_is_recorded_as_failed_with_the_reason(
 
 def test_run_that_is_opened_again_is_running(record: RunRecord, tmp_path: Path) -> None:
     record.history = [{"epoch": 0}, {"epoch": 1}]
-    record.leave(tmp_path, "failed", "ValueError: x")
+    record.end_early(tmp_path, "failed", "ValueError: x")
     (tmp_path / LAST).parent.mkdir()
     torch.save(
         {"callbacks": {"another": {"n": 3}, "keeper": {"history": record.history[:1]}}},
@@ -339,7 +339,7 @@ def test_a_run_that_goes_on_elsewhere_is_not_opened_again(
 
 def test_run_without_a_checkpoint_is_begun_again(record: RunRecord, tmp_path: Path) -> None:
     record.history, record.n_stacked = [{"epoch": 0}, {"epoch": 1}], 8
-    record.leave(tmp_path, "interrupted", "stopped")
+    record.end_early(tmp_path, "interrupted", "stopped")
     again = reopen(tmp_path, record)
     assert (again.history, again.n_stacked, again.resumed_at) == ([], 1, [0])
 

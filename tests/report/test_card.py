@@ -5,14 +5,9 @@ import pytest
 from studperf.record.record import RunRecord
 from studperf.record.shape import BaselineChoice, BaselineStanding, Conformal, CutShort, Slice
 from studperf.report.pages.card import write_card
-from studperf.report.views.run import (
-    band_line,
-    choice_line,
-    digits_of,
-    excluded_columns,
-    limits,
-    reproduce_commands,
-)
+from studperf.report.views.limits import band_line, limits
+from studperf.report.views.run import excluded_columns, reproduce_commands
+from studperf.report.views.scores import choice_line, digits_of
 from studperf.scoring.metrics import Interval, conformal_coverage
 
 

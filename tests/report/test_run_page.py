@@ -10,7 +10,8 @@ import pytest
 
 from studperf.record.record import RunRecord
 from studperf.report.pages.run import render_run
-from studperf.report.views.run import digits_of, excluded_columns, predictors, published_slices
+from studperf.report.views.run import excluded_columns
+from studperf.report.views.scores import digits_of, predictors, published_slices
 from studperf.scoring.metrics import Interval
 
 from .conftest import Page

@@ -15,8 +15,8 @@ from studperf.report.charts.parallel import Axis
 from studperf.report.charts.runs import upper_end
 from studperf.report.charts.svg import cut
 from studperf.report.pages.runs import render_runs
-from studperf.report.views.run import digits_of
 from studperf.report.views.runs import find_choices
+from studperf.report.views.scores import digits_of
 
 from .conftest import Page
 

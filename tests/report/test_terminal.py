@@ -9,7 +9,7 @@ from studperf.record.shape import Scores
 from studperf.report.pages.card import write_card
 from studperf.report.pages.run import render_run
 from studperf.report.terminal import score_table, show_end
-from studperf.report.views.run import digits_of
+from studperf.report.views.scores import digits_of
 from studperf.scoring.metrics import Interval
 
 from .conftest import Page

@@ -14,7 +14,7 @@ from kit.postgres_server import PostgresServer
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
 from studperf.sweeps.liveness import WORKER
-from studperf.sweeps.storage import Storage, hide
+from studperf.sweeps.storage import Storage, hide_password
 from studperf.sweeps.study import RETRY_OF, Plan, Study, is_done
 
 SCRIPT = Path(__file__).parent / "worker_process.py"
@@ -110,6 +110,6 @@ def test_a_password_is_hidden_wherever_it_stands() -> None:
     url = "postgresql+psycopg://me:p@ss@host/db"
     assert "p@ss" not in mask(f"no {url} here")
     assert (
-        hide("connection as me with s3cret failed", "postgresql://me:s3cret@host/db")
+        hide_password("connection as me with s3cret failed", "postgresql://me:s3cret@host/db")
         == "connection as me with *** failed"
     )

@@ -1,7 +1,7 @@
 import pytest
 
 from studperf.scoring.metrics import Interval
-from studperf.sweeps.winner import Candidate, sentence
+from studperf.sweeps.winner import Candidate, describe_winner
 
 
 def candidate(trial: int, difference: float, *, is_tied: bool = True) -> Candidate:
@@ -31,4 +31,4 @@ def test_the_winner_is_told_with_those_that_are_tied(
     others: list[Candidate], winner: int, told: str
 ) -> None:
     candidates = [candidate(0, 0.0), *others]
-    assert sentence(candidates, candidates[winner], "mlp").endswith(told)
+    assert describe_winner(candidates, candidates[winner], "mlp").endswith(told)

@@ -14,8 +14,8 @@ import pytest
 
 from studperf.errors import ConfigError, DataError, Interrupted, PrunedError, SweepError
 from studperf.sweeps import worker as room
-from studperf.sweeps.study import ERROR, RETRY_OF, Next, Plan, Study, is_done, pareto
-from studperf.sweeps.worker import Attempt, End, Task, one_by_one
+from studperf.sweeps.study import ERROR, RETRY_OF, Next, Plan, Study, find_pareto, is_done
+from studperf.sweeps.worker import Attempt, End, Task, sequential_launch
 
 MakePlan = Callable[..., Plan]
 SCRIPT = Path(__file__).parent / "worker_process.py"
@@ -24,7 +24,7 @@ STORAGES = {"journal": lambda folder: None, "sqlite": lambda folder: f"sqlite://
 
 def work(study: Study, task: Task) -> str:
     """Bring a study to its end, one trial at a time."""
-    return room.work(study, one_by_one(task))
+    return room.work(study, sequential_launch(task))
 
 
 def square(attempt: Attempt) -> list[float]:
@@ -218,7 +218,7 @@ def test_with_several_objectives_nothing_is_pruned_and_the_pareto_front_is_found
     )
     work(study, task)
     assert states(study) == {"COMPLETE": 5}
-    assert [t.number for t in pareto(study.trials(), study.plan.directions)] == [0, 1, 3, 4]
+    assert [t.number for t in find_pareto(study.trials(), study.plan.directions)] == [0, 1, 3, 4]
 
 
 SAMPLERS = {

@@ -10,7 +10,7 @@ from studperf.config.check import check_sweeper
 from studperf.config.load import compose
 from studperf.sweeps.space import read_space
 from studperf.sweeps.study import Plan, Study
-from studperf.sweeps.worker import Attempt, Task, one_by_one, work
+from studperf.sweeps.worker import Attempt, Task, sequential_launch, work
 
 PARAMS = {"x": "interval(-1,1)", "y": "choice(a,b,c)"}
 
@@ -51,5 +51,5 @@ if __name__ == "__main__":
     }
     work(
         Study(read_plan(Path(folder), n_trials=int(n_trials), **settings)),
-        one_by_one(sleep_task(float(seconds))),
+        sequential_launch(sleep_task(float(seconds))),
     )

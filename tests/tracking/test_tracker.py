@@ -316,8 +316,9 @@ def test_a_process_that_dies_costs_one_warning(
         def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             from studperf.tracking import client as pipe
 
-            assert pipe._current is not None
-            pipe._current.kill()
+            scribe = pipe.find_scribe()
+            assert scribe is not None
+            scribe.kill()
 
     record = run(offline_config("trainer.max_epochs=3"), callbacks=[Kill()])
     assert record.status == "finished"

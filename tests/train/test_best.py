@@ -8,7 +8,8 @@ from studperf.config.load import load_overrides
 from studperf.config.run import RunConfig
 from studperf.record.record import RunRecord
 from studperf.record.shape import CutShort
-from studperf.report.views.run import band_line, choice_line
+from studperf.report.views.limits import band_line
+from studperf.report.views.scores import choice_line
 from studperf.train.best import find_cut
 from studperf.train.run import run
 

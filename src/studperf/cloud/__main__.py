@@ -219,7 +219,11 @@ def main() -> int | None:
 
 
 def _open(
-    words: list[str], name: str, job: str | None, given: dict[str, str], console: Console
+    words: list[str],
+    name: str,
+    job: str | None,
+    given: dict[str, str],
+    console: Console,
 ) -> Asked:
     """Compose the settings of the cloud, and open a session with Google."""
     from studperf.cloud.checks import check_place

@@ -91,7 +91,7 @@ def check_image(google: Google, image: str) -> str:
     asked = google.asked("artifactregistry", f"the image {image}", mend)
     manifest = f"v2/{path}/manifests/{digest or tag or 'latest'}"
     headers = {"Accept": _MANIFESTS}
-    google.patiently(lambda: google.once("GET", manifest, asked, host=host, headers=headers))
+    google.with_retries(lambda: google.once("GET", manifest, asked, host=host, headers=headers))
     return f"{image} is there"
 
 

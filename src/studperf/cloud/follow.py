@@ -6,7 +6,7 @@ Ctrl-C ends the following, and leaves the job running.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from studperf.cloud.google.vertex import Line
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Google's own client asks as often.
 POLL_S = 5.0
+# 128 + SIGINT, as a shell reports Ctrl-C.
 _INTERRUPTED = 130
 # Lines of a failed job's log that are printed with its state.
 _TAIL = 20
@@ -46,7 +47,12 @@ class Log:
 
 
 def follow(
-    vertex: Vertex, job: Job, console: Console, how_to: Mapping[str, str], *, poll_s: float = POLL_S
+    vertex: Vertex,
+    job: Job,
+    console: Console,
+    how_to: Mapping[str, str],
+    *,
+    poll_s: float = POLL_S,
 ) -> int:
     """Print a job's log and states until it has ended; return the exit code.
 
@@ -81,12 +87,13 @@ def follow(
     return 0
 
 
-def show_lines(lines: Iterator[Line] | list[Line], console: Console, *, n_machines: int) -> None:
+def show_lines(lines: Iterable[Line], console: Console, *, n_machines: int) -> None:
     """Print lines as they were written; with several machines, name the one that wrote each."""
     for line in lines:
         text = line.text
         if n_machines > 1:
             text = f"{line.replica:14} {text}"
+        # Not print, which would wrap and colour what the job has laid out for itself.
         console.out(text, highlight=False)
 
 

@@ -84,6 +84,7 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
         "workerPoolSpecs": [pool | {"replicaCount": str(n)} for n in counts],
         "scheduling": {
             "timeout": f"{cloud.timeout_s}s",
+            # The names of today; ON_DEMAND and LOW_COST are deprecated.
             "strategy": "SPOT" if cloud.spot else "STANDARD",
             # Vertex AI starts a worker that failed up to five times, and then the job three times.
             "disableRetries": not task.can_resume,

@@ -67,8 +67,9 @@ class Plan:
     price: Quote | str
     warnings: tuple[str, ...]
     order: Order | None
-    """What a study asks for; None for other jobs."""
+    """The request for a study; None for other jobs."""
     typed: tuple[str, ...]
+    """The words of the command line."""
 
 
 def launch(
@@ -89,6 +90,7 @@ def launch(
     if not plan.cloud.dry_run:
         return send(plan, console)
 
+    # Not print, which would wrap the JSON and colour it.
     console.out(json.dumps(plan.body, indent=2, ensure_ascii=False), highlight=False)
     unset = []
     if plan.cloud.project is None:
@@ -172,6 +174,7 @@ def _refuse_words(flags: Sequence[str], words: Sequence[str]) -> None:
 
 def _kind(config: RunConfig, hydra: DictConfig, flags: Sequence[str]) -> Kind:
     """Return the kind of job that the command line asks for."""
+    # A sweep's file sets the mode by itself, so that -m need not be typed.
     if flags or str(hydra.mode).endswith("MULTIRUN"):
         is_plain = is_plain_multirun(hydra.sweeper._target_)
         return "multirun" if is_plain else "study"
@@ -195,6 +198,7 @@ def _check_no_secrets(body: Json, cloud: Cloud) -> None:
         value = os.environ.get(variable, "")
         if len(value) < _MIN_SECRET:
             continue
+        # Words are packed, which changes a $ or a % in them.
         if value in text or pack(value) in text:
             raise ConfigError(
                 f"the job would hold the value of {variable}, for all to read who see it; {_ADVICE}"
@@ -219,6 +223,7 @@ def _task(
     now = datetime.now().astimezone()
     request = uuid.uuid4().hex
     return Task(
+        # The digits at its end tell two submissions of the same second apart.
         name=f"{now:%Y-%m-%d_%H-%M-%S}_{stem}_{request[:4]}",
         request=request,
         kind=kind,

@@ -38,7 +38,7 @@ class Prices(Block):
 
 @dataclass(frozen=True)
 class Quote:
-    """A job's price, as far as a table of prices knows."""
+    """A job's price, by a table of prices."""
 
     per_hour: float
     """Price an hour of all machines together."""
@@ -87,7 +87,7 @@ def read_prices(path: Path = TABLE) -> Prices:
 
 def quote(cloud: Vertex, prices: Prices) -> Quote | str:
     """Return the job's price, or a sentence about what the table of prices lacks."""
-    # These machines' prices hold their GPUs already.
+    # These machines' prices include their GPUs.
     machine = prices.machines_with_accelerator.get(cloud.machine)
     if machine is None:
         machine = prices.machines.get(cloud.machine)

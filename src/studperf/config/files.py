@@ -1,8 +1,9 @@
-"""Files: checked before they are opened, and written whole or not at all."""
+"""Files and folders: checked before they are opened, and written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +70,32 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Yield a hidden, empty folder; it is put in the given folder's place if all goes well.
+
+    Until then the old folder stays as it is.
+    """
+    new = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    _remove(new, old)
+    try:
+        new.mkdir()
+        yield new
+        # A folder that holds something can't be replaced in one step, as a file can.
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        _remove(new, old)
+
+
+def _remove(*folders: Path) -> None:
+    """Remove folders with all that they hold, where they are there."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import warnings
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from studperf.config.quiet import errors_only
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ExportError
 from studperf.train.learner import Model
@@ -102,14 +102,6 @@ def _quiet() -> Iterator[None]:
 
     It tells of packages that are not installed and of what it optimises away.
     """
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with errors_only(*_TALKATIVE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield

@@ -6,7 +6,6 @@ Its graph must first give what torch gives.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from studperf.bundle.predictor import open_session, run_graph
 from studperf.bundle.rows import to_feeds
 from studperf.bundle.schema import Schema
 from studperf.config.document import write_document
+from studperf.config.files import folder_written_whole
 from studperf.data.encode import Encoder
 from studperf.data.schema import Table
 from studperf.data.tensors import encode_table
@@ -32,7 +32,7 @@ from studperf.export.network import export_network
 from studperf.record.record import RunRecord
 from studperf.record.surroundings import now
 from studperf.report.pages.card import write_card
-from studperf.report.views.run import MIN_SLICE
+from studperf.report.views.scores import MIN_SLICE
 from studperf.train.finished import FinishedRun
 from studperf.train.learner import Model
 
@@ -194,31 +194,22 @@ def _replace(folder: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
 
     What fails on the way leaves the old one as it was.
     """
-    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        new.mkdir()
-        for name, content in contents.items():
-            (new / name).write_bytes(content)
-        seals.seal(
-            new,
-            studperf=studperf.__version__,
-            run=record.name,
-            model=record.model,
-            created=now(),
-            data_md5=record.data.md5,
-            is_simulated=record.data.is_simulated,
-            split_sha256=record.data.split_sha256,
-            weights_sha256=record.weights_sha256,
-        )
-        seals.verify(new)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
+        with folder_written_whole(folder) as new:
+            for name, content in contents.items():
+                (new / name).write_bytes(content)
+            seals.seal(
+                new,
+                studperf=studperf.__version__,
+                run=record.name,
+                model=record.model,
+                created=now(),
+                data_md5=record.data.md5,
+                is_simulated=record.data.is_simulated,
+                split_sha256=record.data.split_sha256,
+                weights_sha256=record.weights_sha256,
+            )
+            seals.verify(new)
     except OSError as error:
         raise ExportError(f"{folder}: can't be written: {error.strerror}") from error
-    finally:
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
     return folder

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 COVERAGE = 0.9
+"""Share of new rows that the conformal band is to cover."""
 _MIN_SLICE = 2
-# Rows predicted at a time: 60 MB of float64. A multiple of the batches in which the module
-# predicts, so that they are cut alike.
+# Rows predicted at a time: 60 MB of float64. A multiple of `train.module.SCORING_BATCH_SIZE`, so
+# that batches are cut alike.
 BLOCK = 24 * 8192
 _MANY_VALUES = 1_000_000
 """Cells above which the baselines take more than a few seconds."""
@@ -79,7 +80,7 @@ def judge_run(
     # A run that is scored on val never opens the test split.
     shown = ["val"] if scored_on == "val" else ["val", "test"]
     actual = {name: rows.target(index[name]) for name in shown}
-    reference = reference or _refer(rows, shown, run.console)
+    reference = reference or _predict_by_baselines(rows, shown, run.console)
     predicted = {name: _predict_part(model, ready, name) for name in shown}
     val = None
     if scored_on == "test":
@@ -124,7 +125,7 @@ def _predict_part(model: Model, ready: Prepared, name: str) -> FloatArray:
 
 
 def _columns(ready: Prepared, name: str, predicted: FloatArray) -> dict[str, Any]:
-    """Return the columns of `predictions.parquet` that hold a part's rows and the model's word."""
+    """Return a part's rows and the model's predictions, as columns of `predictions.parquet`."""
     rows = ready.rows
     index = vars(rows.split)[name]
     return {
@@ -135,12 +136,13 @@ def _columns(ready: Prepared, name: str, predicted: FloatArray) -> dict[str, Any
     }
 
 
-def _refer(rows: Rows, parts: Sequence[str], console: Console) -> Reference:
+def _predict_by_baselines(rows: Rows, parts: Sequence[str], console: Console) -> Reference:
     """Fit the baselines to the training rows, and let them predict the parts."""
     features = rows.dataset.feature_names
     if len(rows.sample) * len(features) > _MANY_VALUES:
         console.print(f"Fitting the baselines to {len(rows.sample):,} training rows ...")
     train = rows.table(rows.sample, features)
+    # Equal rows are held out together, as in the split: a baseline must not have seen its test.
     fitted = fit_baselines(train, group_equal_rows(train))
     index = vars(rows.split)
     predictions = {name: _predict_baselines(fitted, rows, index[name]) for name in parts}

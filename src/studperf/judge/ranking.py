@@ -49,6 +49,7 @@ class Ground:
     split_sha256: str
     scored_on: str
     actual_sha256: str = ""
+    # For people; they follow from what is compared.
     n_rows: int = field(default=0, compare=False)
     source: str = field(default="", compare=False)
 

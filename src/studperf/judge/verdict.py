@@ -21,8 +21,11 @@ A difference that may be larger is not called a match.
 MIN_SKILL = 0.01
 """Share of the mean's RMSE by which an improvement, even a sure one, must exceed it to count."""
 _TOO_GOOD_RATIO = 0.5
+"""Share of the smallest baseline's RMSE that an honest model is not believed to undercut."""
 _TOO_GOOD_R2 = 0.995
+"""R2 above which a model is suspected, unless a baseline reaches it too."""
 _EXACT_R2 = 0.999
+"""R2 above which it is suspected whatever the baselines reach."""
 _FLOOR_CONFIDENCE = 0.995
 _MOST_ROWS = 1e9
 """More rows than this are no advice."""
@@ -64,7 +67,7 @@ class Evidence:
         """Return the RMSE of a baseline."""
         return self.baselines[baseline].rmse.value
 
-    def far_share(self, baseline: str) -> float:
+    def worst_share(self, baseline: str) -> float:
         """Return by which share of a baseline's RMSE the model may be worse than it."""
         high, rmse = self.against[baseline].high, self.rmse_of(baseline)
         if math.isnan(high):
@@ -77,7 +80,7 @@ class Evidence:
 def give_verdict(evidence: Evidence) -> Verdict:
     """Return the verdict, with the leaks that were allowed and the columns left out."""
     found = _find_verdict(evidence)
-    asides = _tell_leaks(evidence.data) + _tell_left_out(evidence.data)
+    asides = _describe_leaks(evidence.data) + _describe_left_out(evidence.data)
     return found.model_copy(update={"line": found.line + asides})
 
 
@@ -92,7 +95,7 @@ def _find_verdict(evidence: Evidence) -> Verdict:
         return Verdict(kind="suspicious", line=line)
     if _is_like_the_mean(evidence):
         return Verdict(
-            kind="no better than the mean", line=_tell_like_the_mean(evidence), baseline="mean"
+            kind="no better than the mean", line=_like_the_mean_line(evidence), baseline="mean"
         )
 
     better = [name for name in against if against[name].low > 0]
@@ -100,17 +103,18 @@ def _find_verdict(evidence: Evidence) -> Verdict:
         worst = min(better, key=evidence.rmse_of)
         line = f"Worse than {worst}: {_gap(evidence, worst)}."
         return Verdict(kind="worse", line=line, baseline=worst)
+    # Not `>=`, since an interval that is no number bears no claim.
     if not against["mean"].high < 0:
-        return _tell_nothing_of_the_mean(evidence)
+        return _cannot_tell_from_mean(evidence)
     if all(interval.high < 0 for interval in against.values()):
         nearest = max(evidence.rivals, key=lambda name: against[name].value)
         line = f"Beats {nearest}: {_gap(evidence, nearest)}."
         return Verdict(kind="beats", line=line, baseline=nearest)
 
-    furthest = max(evidence.rivals, key=evidence.far_share)
-    if evidence.far_share(furthest) <= MATCH_SHARE:
-        return Verdict(kind="matches", line=_tell_match(evidence, furthest), baseline=furthest)
-    return _tell_nothing(evidence, furthest)
+    furthest = max(evidence.rivals, key=evidence.worst_share)
+    if evidence.worst_share(furthest) <= MATCH_SHARE:
+        return Verdict(kind="matches", line=_match_line(evidence, furthest), baseline=furthest)
+    return _cannot_tell(evidence, furthest)
 
 
 def _is_like_the_mean(evidence: Evidence) -> bool:
@@ -121,14 +125,14 @@ def _is_like_the_mean(evidence: Evidence) -> bool:
     return -against_mean.low <= MATCH_SHARE * evidence.rmse_of("mean")
 
 
-def _tell_like_the_mean(evidence: Evidence) -> str:
+def _like_the_mean_line(evidence: Evidence) -> str:
     skill = f"skill {evidence.skill:+.1%}"
     if evidence.against["mean"].high < 0:
         return f"No better than the mean but for less than {MIN_SKILL:.0%} of its error: {skill}."
     return f"No better than the mean: {skill}."
 
 
-def _tell_nothing_of_the_mean(evidence: Evidence) -> Verdict:
+def _cannot_tell_from_mean(evidence: Evidence) -> Verdict:
     against_mean = evidence.against["mean"]
     rmse = evidence.rmse_of("mean")
     # Subtracted from 0.0, as a negated 0.0 would be shown as -0.0 %.
@@ -137,32 +141,32 @@ def _tell_nothing_of_the_mean(evidence: Evidence) -> Verdict:
     n_needed = count_rows_needed(against_mean, evidence.n_rows, goal=0.0)
     line = (
         f"Can't tell from the mean: skill {evidence.skill:+.1%}, "
-        f"95 % interval {low:+.1%} to {high:+.1%}{_tell_rows(evidence, n_needed)}."
+        f"95 % interval {low:+.1%} to {high:+.1%}{_rows_needed_text(evidence, n_needed)}."
     )
     return Verdict(kind="can't tell", line=line, baseline="mean", n_rows_needed=n_needed)
 
 
-def _tell_nothing(evidence: Evidence, furthest: str) -> Verdict:
+def _cannot_tell(evidence: Evidence, furthest: str) -> Verdict:
     needed = []
     for name in evidence.rivals:
         goal = MATCH_SHARE * evidence.rmse_of(name)
         n_needed = count_rows_needed(evidence.against[name], evidence.n_rows, goal=goal)
-        if evidence.far_share(name) > MATCH_SHARE and n_needed is not None:
+        if evidence.worst_share(name) > MATCH_SHARE and n_needed is not None:
             needed.append(n_needed)
     n_needed = max(needed, default=None)
-    share = evidence.far_share(furthest)
+    share = evidence.worst_share(furthest)
     reach = f", up to {share:.0%} above {furthest}'s" if math.isfinite(share) else ""
-    rows = _tell_rows(evidence, n_needed)
+    rows = _rows_needed_text(evidence, n_needed)
     line = f"Can't tell from {furthest}: {_gap(evidence, furthest)}{reach}{rows}."
     return Verdict(kind="can't tell", line=line, baseline=furthest, n_rows_needed=n_needed)
 
 
-def _tell_match(evidence: Evidence, name: str) -> str:
-    share = max(0.0, evidence.far_share(name))
+def _match_line(evidence: Evidence, name: str) -> str:
+    share = max(0.0, evidence.worst_share(name))
     return f"Matches {name}: {_gap(evidence, name)}, at most {share:.1%} above {name}'s."
 
 
-def _tell_rows(evidence: Evidence, n_needed: int | None) -> str:
+def _rows_needed_text(evidence: Evidence, n_needed: int | None) -> str:
     there_are = f"there are {evidence.n_rows:,}"
     if n_needed is None:
         return f"; more {evidence.scored_on} rows would tell, {there_are}"
@@ -170,9 +174,9 @@ def _tell_rows(evidence: Evidence, n_needed: int | None) -> str:
 
 
 def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int | None:
-    """Return about how many rows would tell, if the difference stayed what it is now.
+    """Return about how many rows would decide, if the difference stayed what it is now.
 
-    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
+    They decide once the interval, which narrows with the root of the rows, either leaves out 0 or
     ends below `goal`. None where no number can be said.
     """
     value = difference.value
@@ -259,7 +263,7 @@ def _gap(evidence: Evidence, name: str) -> str:
     return f"{value}, 95 % interval {low} to {high}"
 
 
-def _tell_leaks(data: DataFacts) -> str:
+def _describe_leaks(data: DataFacts) -> str:
     if not data.allowed_leaks:
         return ""
     names = ", ".join(data.allowed_leaks)
@@ -268,7 +272,7 @@ def _tell_leaks(data: DataFacts) -> str:
     return f" Leaks were allowed: {names} give the target away."
 
 
-def _tell_left_out(data: DataFacts) -> str:
+def _describe_left_out(data: DataFacts) -> str:
     if not data.left_out_signal:
         return ""
     columns = list(data.left_out_signal.items())

@@ -54,7 +54,9 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         widths = [self.input.d_out, *d_hidden]
         for d_in, d_out in pairwise(widths):
-            layers += [nn.Linear(d_in, d_out), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            layers.append(nn.Linear(d_in, d_out))
+            layers.append(_ACTIVATIONS[activation]())
+            layers.append(nn.Dropout(dropout))
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(widths[-1], 1)
         self.skip: nn.Linear | None = None

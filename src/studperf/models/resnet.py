@@ -43,6 +43,7 @@ class ResNet(nn.Module):
             n_blocks=n_blocks,
             d_block=d_block,
             d_hidden=d_hidden,
+            # The package takes a width or a multiple of d_block, and refuses both.
             d_hidden_multiplier=None,
             dropout1=dropout,
             dropout2=residual_dropout,

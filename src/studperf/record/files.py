@@ -80,6 +80,7 @@ def make_folder(runs: Path, name: str) -> Path:
     """
     for i in range(1, 1000):
         folder = runs / (name if i == 1 else f"{name}-{i}")
+        # Made, not looked for: of two runs that begin in the same second one gets the name.
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -137,22 +137,22 @@ def failures_recorded(runs: Sequence[Run]) -> Iterator[None]:
         for run in runs:
             if run.is_kept and run.record.status == "running":
                 with logged([run]):
-                    _leave(run, error)
+                    _record_end(run, error)
         raise
 
 
-def _leave(run: Run, error: BaseException) -> None:
+def _record_end(run: Run, error: BaseException) -> None:
     """Record and log what ended a run."""
     match error:
         case KeyboardInterrupt():
             LOG.warning("interrupted after %d epochs", len(run.record.history))
-            run.leave("interrupted", "stopped by the user or the system")
+            run.end_early("interrupted", "stopped by the user or the system")
         case PrunedError():
             LOG.info("pruned: %s", error)
-            run.leave("pruned", str(error))
+            run.end_early("pruned", str(error))
         case _:
             LOG.error("failed", exc_info=error)
-            run.leave("failed", f"{type(error).__name__}: {error}")
+            run.end_early("failed", f"{type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -172,19 +172,12 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
         RunError: the run goes on in another process, or the rows are not those that it began with.
     """
     record = RunRecord.load(folder)
-    is_running = (
-        record.status == "running" and record.process is not None and record.process.is_alive
-    )
+    process = record.process
+    pid = process.pid if process is not None else None
+    is_running = record.status == "running" and process is not None and process.is_alive
     # A further process of the run finds it opened by the first one.
-    if (
-        is_kept
-        and is_running
-        and (process := record.process) is not None
-        and process.pid != os.getpid()
-    ):
-        raise RunError(
-            f"{folder}: is running, in process {process.pid}; let it end or stop it first"
-        )
+    if is_kept and is_running and pid != os.getpid():
+        raise RunError(f"{folder}: is running, in process {pid}; let it end or stop it first")
     for what, old, new in (
         ("data md5", record.data.md5, fresh.data.md5),
         ("split", record.data.split_sha256, fresh.data.split_sha256),
@@ -209,13 +202,14 @@ def reopen(folder: Path, fresh: RunRecord, *, is_kept: bool = True) -> RunRecord
 
 
 def _kept_history(checkpoint: Path) -> list[dict[str, Any]]:
-    """Return the epochs that a checkpoint knows.
+    """Return the history of epochs that a checkpoint contains.
 
     A run that was stopped after it has recorded later epochs, which are trained again.
     """
     import torch
 
     kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    # Lightning keeps each callback's state; the only one with a history is our Keeper.
     states = kept["callbacks"].values()
     histories = (state["history"] for state in states if "history" in state)
     history: list[dict[str, Any]] = next(histories)

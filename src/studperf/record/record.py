@@ -178,6 +178,7 @@ class RunRecord(Part):
                 f"{path}: is not a record that this version of studperf reads: {what}"
             ) from error
         process = record.process
+        # None, as of a process on another machine, is no proof that it has ended.
         if record.status == "running" and process is not None and process.is_alive is False:
             record.status = "interrupted"
             record.error = f"killed: process {process.pid}, which ran it, is gone"
@@ -189,13 +190,14 @@ class RunRecord(Part):
         self.ended = now()
         self.error = None
 
+        # The record can't hold its own hash, and W&B's files still change.
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         names = [path.relative_to(folder) for path in files if path.name != RECORD]
         hashed = [name for name in names if name.parts[0] != WANDB]
         self.files = {str(name): sha256_of(folder / name) for name in hashed}
         self.save(folder)
 
-    def leave(self, folder: Path, status: Status, error: str) -> None:
+    def end_early(self, folder: Path, status: Status, error: str) -> None:
         """Mark the run as not finished, with the reason."""
         self.status = status
         self.ended = now()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from studperf.record.shape import Status
 
 Row: TypeAlias = "dict[str, float | int]"
-"""What the history says of an epoch."""
+"""An epoch in the history: name -> value."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Run:
         return self.record.n_stacked == 1
 
     def add_epoch(self, row: Row) -> None:
-        """Add a row to the history, and tell those who follow the run."""
+        """Add a row to the history, and call those who follow the run."""
         self.record.history.append(row)
         for follow in self.on_epoch:
             follow(row)
@@ -70,6 +70,6 @@ class Run:
         """Write the record, whole or not at all."""
         self.record.save(self.folder)
 
-    def leave(self, status: Status, error: str) -> None:
+    def end_early(self, status: Status, error: str) -> None:
         """Record that the run ended before it was finished, with the reason."""
-        self.record.leave(self.folder, status, error)
+        self.record.end_early(self.folder, status, error)

@@ -135,7 +135,7 @@ class Slice(Part):
 
 
 class Conformal(Part):
-    """A band around predictions that holds the truth with probability `level`.
+    """A band around predictions that covers the true value with probability `level`.
 
     It is calibrated on val and tried on the scored split.
     """
@@ -145,7 +145,7 @@ class Conformal(Part):
     coverage: float
     n_val: int | None = None
     likely: tuple[float, float] | None = None
-    """Lowest and highest share of new rows that it likely holds, given so few val rows."""
+    """Lowest and highest share of new rows that it likely covers, given so few val rows."""
 
 
 class Verdict(Part):
@@ -236,7 +236,9 @@ def _process_start(pid: int) -> str | None:
         # The name in parentheses may hold spaces. The state comes first after it, the start time 19
         # fields later.
         fields = text.rpartition(")")[2].split()
+        # A zombie (Z) or a dead one (X) has ended, and only its parent has not noticed.
         return None if fields[0] in "ZX" else fields[19]
+    # macOS has no /proc; Windows has no ps either.
     try:
         asked = subprocess.run(  # noqa: S603 - a fixed command and a number
             ["ps", "-o", "lstart=", "-p", str(pid)],

@@ -41,6 +41,7 @@ def read_git() -> Git | None:
     """
     if (read := read_commit()) is not None:
         return Git(commit=read[0], is_dirty=read[1])
+    # An image that was built without a commit has "unknown".
     built_for = os.environ.get(COMMIT, "")
     if not re.fullmatch("[0-9a-f]{40}", built_for):
         return None
@@ -73,6 +74,7 @@ def read_versions() -> dict[str, str]:
 
 def read_hardware(accelerator: str, n_threads: int) -> Hardware:
     """Return the hardware that the run runs on."""
+    # On Linux Python names no more than the architecture, so the kernel is asked.
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

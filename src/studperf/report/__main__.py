@@ -10,6 +10,7 @@ from pathlib import Path
 
 from studperf.cli.command import is_on, read_keys, read_words
 from studperf.cli.process import check_output, make_console, run_command
+from studperf.config.console import print_line
 from studperf.errors import ConfigError, RunError
 
 _USAGE = """Pages about runs, from their records alone: one HTML file each, which asks no other site for anything.
@@ -80,7 +81,7 @@ def main() -> None:
     else:
         pages = report_runs(Path(given["runs"]), out)
     for page in pages:
-        make_console().print(f"Wrote {page}", soft_wrap=True, markup=False)
+        print_line(make_console(), f"Wrote {page}")
     if is_opened:
         import webbrowser
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from studperf.record.record import RunRecord
 
 PLOTS = "plots"
+Size = tuple[float, float]
+"""Width and height in inches."""
 _INK = "#1f2933"
 _SOFT = "#9aa5b1"
 _ACCENT = "#2563a8"
@@ -35,16 +37,15 @@ def draw_plots(record: RunRecord, folder: Path) -> None:
     plots = folder / PLOTS
     plots.mkdir(exist_ok=True)
     _draw(plots / "learning_curve.png", lambda ax: _learning_curve(ax, view, rows))
-    _draw(plots / "parity.png", lambda ax: _parity(ax, view, rows), size=(5.4, 5.4))
+    square = (5.4, 5.4)
+    _draw(plots / "parity.png", lambda ax: _parity(ax, view, rows), size=square)
     _draw(plots / "residuals.png", lambda ax: _residuals(ax, view, rows))
     if view.slices:
         height = 1.2 + 0.28 * min(len(view.slices), _N_SLICES)
         _draw(plots / "slices.png", lambda ax: _slices(ax, view), size=(7.2, height))
 
 
-def _draw(
-    path: Path, paint: Callable[[Axes], None], *, size: tuple[float, float] = (7.2, 4.2)
-) -> None:
+def _draw(path: Path, paint: Callable[[Axes], None], *, size: Size = (7.2, 4.2)) -> None:
     """Save what `paint` draws as a PNG."""
     figure = _new_figure(size, dpi=144)
     axes = _add_axes(figure)
@@ -55,14 +56,15 @@ def _draw(
     figure.savefig(path)
 
 
-def _new_figure(size: tuple[float, float], *, dpi: int) -> Figure:
+def _new_figure(size: Size, *, dpi: int) -> Figure:
     from matplotlib import rcParams
 
     # Not pyplot, which keeps its figures in the process and looks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rcParams["text.parse_math"] = False  # a level or a name with two `$` in it is no formula
+    # A level or a name with two `$` in it is no formula.
+    rcParams["text.parse_math"] = False
     figure = Figure(figsize=size, dpi=dpi, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -101,7 +103,9 @@ def _panel(ax: Axes, panel: Panel) -> None:
     if panel.edges:
         ax.stairs(panel.counts, panel.edges, fill=True, color=_ACCENT)
     else:
-        ax.barh(panel.levels[::-1], panel.counts[::-1], color=_ACCENT)
+        # Matplotlib draws from the bottom upwards.
+        levels = panel.levels[::-1]
+        ax.barh(levels, panel.counts[::-1], color=_ACCENT)
 
 
 def _matrix(ax: Axes, matrix: Matrix) -> None:
@@ -128,7 +132,8 @@ def _learning_curve(ax: Axes, view: RunView, rows: ScoredRows) -> None:
     best = record.best_epoch or 0
     ax.plot(epochs, values, color=_ACCENT, linewidth=1.8, label=record.model)
     label = f"best: {short_number(values[best])}, epoch {best + 1}"
-    ax.plot(best + 1, values[best], "o", color=_ACCENT, markersize=6, label=label)
+    place = (best + 1, values[best])
+    ax.plot(*place, "o", color=_ACCENT, markersize=6, label=label)
 
     level = rows.level_on_val
     if level is not None and record.judgement is not None:
@@ -139,6 +144,7 @@ def _learning_curve(ax: Axes, view: RunView, rows: ScoredRows) -> None:
         low = min(level, *settled)
         high = max(level, *settled)
         reach = high - low
+        # Matplotlib warns of ends that are equal, as those of a level curve.
         ax.set_ylim(low - 0.1 * reach - 1e-3, high + 0.15 * reach + 1e-3)
 
     ax.set_xlim(0.5, max(len(values), 2) + 0.5)
@@ -147,7 +153,7 @@ def _learning_curve(ax: Axes, view: RunView, rows: ScoredRows) -> None:
 
 
 def _parity(ax: Axes, view: RunView, rows: ScoredRows) -> None:
-    """Draw predicted against actual, with the band that holds 90 % of them."""
+    """Draw predicted against actual, with the band that covers 90 % of them."""
     step = -(-len(rows.actual) // _MAX_POINTS)
     shown = rows.actual[::step], rows.predicted[::step]
     ax.scatter(*shown, s=9, color=_ACCENT, alpha=0.35, linewidths=0)
@@ -163,7 +169,8 @@ def _parity(ax: Axes, view: RunView, rows: ScoredRows) -> None:
         lower = [end - width for end in ends]
         upper = [end + width for end in ends]
         label = f"±{view.digits.number(width)}: 90 % band"
-        ax.fill_between(ends, lower, upper, color=_SOFT, alpha=0.18, linewidth=0, label=label)
+        band = ax.fill_between(ends, lower, upper, color=_SOFT, alpha=0.18, linewidth=0)
+        band.set_label(label)
         ax.legend(frameon=False, fontsize=9, loc="upper left")
     scored_on = judgement.scored_on if judgement is not None else ""
     in_unit = view.digits.in_unit

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from studperf.config.console import print_line
 from studperf.errors import counted
 from studperf.judge.ranking import Ground, Run, find_runs, group_by_ground
 from studperf.record.record import RunRecord
-from studperf.report.views.run import digits_of
 from studperf.report.views.runs import common_words, pool_runs, settings_of
+from studperf.report.views.scores import digits_of
 from studperf.train.plan import Progress, find_progress
 
 _N_NAMED = 10
@@ -32,7 +33,7 @@ def show_summary(folder: Path, console: Console) -> None:
         lines.append(f"Go on with: python -m studperf.train resume={folder}")
     lines.append(f"Compare them in pairs: python -m studperf.compare {folder}")
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        print_line(console, line)
 
 
 def summary_tables(runs: Sequence[Run], progress: Progress | None = None) -> list[Table]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from studperf.config.console import warn
+from studperf.config.console import print_line, warn
 from studperf.report.plots import PLOTS
-from studperf.report.views.run import TONES, tell_scores, view_run
+from studperf.report.views.run import TONES, view_run
+from studperf.report.views.scores import format_scores
 from studperf.scoring.numbers import Digits
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def show_start(record: RunRecord, folder: Path, console: Console) -> None:
     upload = ""
     if record.tracking is not None and record.tracking.mode == "offline":
         upload = f"; for W&B too, to be uploaded by: python -m studperf.tracking sync {folder}"
-    console.print(f"Recorded in {folder}{upload}", soft_wrap=True)
+    print_line(console, f"Recorded in {folder}{upload}")
     _print_warnings(data, console)
     if record.resumed_at:
         last = record.resumed_at[-1]
@@ -49,7 +50,7 @@ def show_stack(runs: Sequence[tuple[RunRecord, Path]], console: Console) -> None
         f"{len(runs)} x {record.model} together, {record.n_parameters} parameters each; "
         f"{_table_line(record.data)}"
     )
-    console.print(f"Recorded in {first_folder} to {last_folder.name}", soft_wrap=True)
+    print_line(console, f"Recorded in {first_folder} to {last_folder.name}")
     _print_warnings(record.data, console)
 
 
@@ -79,17 +80,17 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     console.print(_score_table(view.score_rows, title, view.digits))
     for line in (view.band_line, view.choice_line):
         if line:
-            console.print(line, soft_wrap=True)
+            print_line(console, line)
     plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
     best = (record.best_epoch or 0) + 1
-    console.print(f"Best epoch {best} of {len(record.history)}{plots}", soft_wrap=True)
+    print_line(console, f"Best epoch {best} of {len(record.history)}{plots}")
     _print_cut(record, console)
     _print_verdict("Verdict", record, console)
 
 
 def _print_cut(record: RunRecord, console: Console) -> None:
     if record.cut_short is not None:
-        console.print(record.cut_short.line, style="yellow", soft_wrap=True, markup=False)
+        print_line(console, record.cut_short.line, style="yellow")
 
 
 def _print_verdict(head: str, record: RunRecord, console: Console) -> None:
@@ -97,26 +98,23 @@ def _print_verdict(head: str, record: RunRecord, console: Console) -> None:
         return
     verdict = record.judgement.verdict
     simulated = "SIMULATED data. " if record.data.is_simulated else ""
-    console.print(
-        f"{head}: {simulated}{verdict.line}",
-        style=_STYLES[TONES[verdict.kind]],
-        soft_wrap=True,
-        markup=False,
-    )
+    style = _STYLES[TONES[verdict.kind]]
+    print_line(console, f"{head}: {simulated}{verdict.line}", style=style)
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
     """Return a table with a row for each predictor, of which the first sets the digits."""
     first = next(iter(rows.values()))
     digits = Digits.of(first.rmse.value, unit)
-    return _score_table(tell_scores(rows, digits), title, digits)
+    return _score_table(format_scores(rows, digits), title, digits)
 
 
 def _score_table(rows: Sequence[Sequence[str]], title: str, digits: Digits) -> Table:
     """Return the table of a row for each predictor, the first in bold."""
     heads = ("", f"RMSE{digits.in_unit}", f"MAE{digits.in_unit}", "R2", f"bias{digits.in_unit}")
     table = Table(title=title, title_justify="left")
-    for i, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True)):
+    columns = zip(*rows, strict=True)
+    for i, (head, cells) in enumerate(zip(heads, columns, strict=True)):
         # Without it rich parts numbers to make all columns even.
         longest = max(len(word) for cell in cells for word in cell.split())
         table.add_column(head, justify="right" if i else "left", min_width=longest)

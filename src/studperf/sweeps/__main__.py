@@ -54,8 +54,9 @@ def show_list(studies: list[Saved], console: Console) -> None:
         if best is not None:
             best_text = f"{short_number(best.values[0])} {saved.objectives[0]}"
 
-        counts = {kind: n for kind, n in saved.counts.items() if n and kind not in DONE}
-        otherwise = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        counts = saved.counts.items()
+        others = [f"{n} {kind}" for kind, n in counts if n and kind not in DONE]
+        otherwise = ", ".join(others)
 
         winner = saved.facts.get("winner")
         winner_text = f"trial {winner['trial']}" if winner else ""
@@ -69,7 +70,7 @@ def show(saved: Saved, console: Console) -> None:
     from studperf.sweeps.view.terminal import show_winner, trial_table
 
     view = view_study(saved)
-    console.print(f"{view.name}: " + ", ".join(view.told_counts))
+    console.print(f"{view.name}: " + ", ".join(view.nonzero_counts))
     console.print(trial_table(view.trials, view.trials.trials))
 
     if view.shares:
@@ -99,10 +100,10 @@ def export(saved: Saved, console: Console) -> None:
     import yaml
 
     from studperf.config.files import write_atomically
-    from studperf.sweeps.view.archive import repeat_command, rows
+    from studperf.sweeps.view.archive import list_rows, repeat_command
 
     saved.folder.mkdir(parents=True, exist_ok=True)
-    header, lines = rows(saved)
+    header, lines = list_rows(saved)
     trials_csv = saved.folder / "trials.csv"
     with trials_csv.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -58,7 +58,7 @@ class BatchTask:
         return task(attempt)
 
 
-def through_launcher(
+def hydra_launch(
     study: Study, run: Runner, config: DictConfig | None, context: HydraContext | None
 ) -> Launch:
     """Return a function that launches trials by the launcher that `hydra/launcher` names.
@@ -78,13 +78,15 @@ def through_launcher(
 
     def launch(attempts: Sequence[Attempt]) -> list[End]:
         overrides = [_write_overrides(study, attempt) for attempt in attempts]
+        # Numbered on from the trials before: Hydra's sweepers begin at 0 again in each session, and
+        # write over folders (hydra#1679).
         returned = launcher.launch(overrides, initial_job_idx=attempts[0].number)
         return [back._return_value for back in returned]  # noqa: SLF001 - the public one prints and raises
 
     return launch
 
 
-def together(task: TrialTask, console: Console) -> Launch:
+def stacked_launch(task: TrialTask, console: Console) -> Launch:
     """Return a function that trains trials of one architecture as a stack (`engine=stacked`).
 
     Those that can't be stacked are trained one after another.
@@ -133,5 +135,6 @@ def _write_overrides(study: Study, attempt: Attempt) -> list[str]:
         elif word.key.startswith("~"):
             written.append(str(word))
         else:
+            # ++ sets a key whether or not the YAML has it.
             written.append(f"++{word}")
     return [*written, f"++{_NUMBER}={attempt.number}"]

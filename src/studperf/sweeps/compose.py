@@ -89,7 +89,9 @@ class Composer:
         base = _resolve(to_raw(OmegaConf.masked_copy(cfg, keys)))
 
         # References are followed once: what a table holds may look like one afterwards.
-        wanted = {key: value for key, value in self.plain(words).items() if key not in FORCED}
+        wanted = self.plain(words)
+        for key in FORCED:
+            wanted.pop(key)
         return [*chosen, *_difference("", wanted, base)]
 
     @staticmethod

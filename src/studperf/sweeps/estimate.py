@@ -25,6 +25,7 @@ from studperf.errors import counted
 from studperf.report.views.study import brief
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Choice
+from studperf.sweeps.storage import quiet_optuna
 from studperf.sweeps.study import build_sampler
 from studperf.sweeps.view.live_table import time_span
 from studperf.sweeps.workers import plan_of
@@ -99,7 +100,7 @@ def dry_run(order: Order, run: RunOne, console: Console, *, begun: float | None 
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quiet_optuna()
     plan = plan_of(order)
     study = optuna.create_study(directions=plan.directions, sampler=build_sampler(plan, 0))
     if plan.settings.n_jobs == 1:
@@ -119,6 +120,7 @@ def dry_run(order: Order, run: RunOne, console: Console, *, begun: float | None 
         started = time.monotonic()
         trial = study.ask()
         words = plan.space.suggest(trial)
+        # As failed, since TPE draws away from trials that seem to run (Optuna 5).
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         config = composer.config(words)
         one = _try(config, run, started, is_trial=True)
@@ -232,6 +234,7 @@ def _epoch_s(record: RunRecord) -> float:
 
 def _enough() -> Callback:
     """Return a callback that ends a training with the epoch in which `ENOUGH_S` are over."""
+    # Here, since importing lightning takes seconds, and its class is the base.
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from studperf.sweeps.retry import patiently
+from studperf.sweeps.retry import with_retries
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -22,10 +22,10 @@ WORKER = "worker"
 
 
 class Liveness(Protocol):
-    """A way to tell the trials of live workers from those of dead ones."""
+    """A way to distinguish the trials of live workers from those of dead ones."""
 
     def begin(self, study: Study, trial: FrozenTrial) -> None:
-        """Note that this worker took the trial; called while it holds the study."""
+        """Note that this worker took the trial; called under the study's lock."""
 
     def end(self, number: int) -> None:
         """Note that this worker has reported the trial's end."""
@@ -34,10 +34,10 @@ class Liveness(Protocol):
         """Note that this worker goes; trials that it has not ended are lost."""
 
     def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the running trials whose worker is dead; called while it holds the study."""
+        """Return the running trials whose worker is dead; called under the study's lock."""
 
     def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the running trials whose worker a mere reader knows to be dead."""
+        """Return the running trials whose worker is surely dead, as far as a reader can know."""
 
 
 class FileLiveness:
@@ -82,7 +82,7 @@ class FileLiveness:
         return [trial for trial in running if not self._is_alive(trial.user_attrs.get(WORKER))]
 
     def _is_alive(self, name: str | None) -> bool:
-        """Return True if a worker holds its file; the file of a dead one is removed."""
+        """Return True if a worker's file is locked; the file of a dead one is removed."""
         if name == self.name:
             return self._lock is not None
         path = self.folder / str(name)
@@ -132,11 +132,12 @@ class HeartbeatLiveness:
         # ask and tell (optuna#3293).
         storage: Any = study._storage  # noqa: SLF001 - there is no public way to its heartbeats
         trial_id = trial._trial_id  # noqa: SLF001 - as above
-        patiently(lambda: storage.record_heartbeat(trial_id))
+        with_retries(lambda: storage.record_heartbeat(trial_id))
         set_trial_attr(study, trial, WORKER, f"{platform.node()}-{os.getpid()}")
 
         stop = Event()
         self._stops[trial.number] = stop
+        # A daemon, so that it never beats on for a worker that has ended.
         beat = Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True)
         beat.start()
 
@@ -181,7 +182,7 @@ class HeartbeatLiveness:
     @staticmethod
     def _beat(storage: Any, trial_id: int, stop: Event) -> None:  # noqa: ANN401 - Optuna's cached storage
         while not stop.wait(storage.get_heartbeat_interval()):
-            patiently(lambda: storage.record_heartbeat(trial_id))
+            with_retries(lambda: storage.record_heartbeat(trial_id))
 
 
 def set_trial_attr(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:  # noqa: ANN401 - JSON

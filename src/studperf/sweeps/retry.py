@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -31,25 +32,25 @@ _REFUSALS = (
 )
 
 
-def patiently(work: Callable[[], Result], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> Result:
+def with_retries(work: Callable[[], Result], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> Result:
     """Do the work, and repeat it while the storage is away.
 
     The work must bear to be done twice: a connection can be lost after the storage has done it.
     """
     started = time.monotonic()
-    for i in range(10**9):
+    waits = chain(_WAITS_S, repeat(_WAITS_S[-1]))
+    while True:
         try:
             return work()
         except Exception as error:
             is_late = time.monotonic() - started > give_up_after_s
             if is_late or not is_transient(error):
                 raise
-        time.sleep(_WAITS_S[min(i, len(_WAITS_S) - 1)])
-    raise AssertionError
+        time.sleep(next(waits))
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return True if an error says that the storage is away for a while."""
+    """Return True if an error means that the storage is away for a while."""
     # Optuna 5 wraps and re-raises in several ways, so the whole chain is looked at.
     links = list(_chain(error))
     is_refused = any(refusal in str(link) for link in links for refusal in _REFUSALS)

@@ -21,7 +21,7 @@ from studperf.config.console import print_line
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
 from studperf.sweeps.liveness import FileLiveness, HeartbeatLiveness, Liveness
-from studperf.sweeps.retry import patiently
+from studperf.sweeps.retry import with_retries
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -36,7 +36,7 @@ _CONNECT_S = 5
 _GIVE_UP_S = 10
 """Seconds for all attempts to reach a server."""
 _SOON_S = 2
-"""Seconds until a line says that a server is waited for."""
+"""Seconds until a line is printed that a server is waited for."""
 _KINDS = "a journal (no storage given), sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 
@@ -74,10 +74,11 @@ class Storage:
             with _file_lock(_make_lock_file(self.home / ".open.lock", url)):
                 self.optuna = _open_database(url, {"connect_args": {"timeout": 60}})
         elif url.startswith("postgresql"):
+            # Of Optuna's storages only those on SQL know heartbeats (Optuna 5).
             timing = {"heartbeat_interval": heartbeat_s, "grace_period": grace_s}
             # A connection that died with the server is noticed before it is used, and replaced.
             engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
-            with _opening(url, engine):
+            with _locked_while_opening(url, engine):
                 self.optuna = _open_database(url, engine, **timing)
         else:
             raise ConfigError(f"hydra.sweeper.storage: expected {_KINDS}, got {mask(url)}")
@@ -131,7 +132,7 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quiet_optuna()
     source = Storage(url, folder)
     # A copy that is cut short leaves the old journal as it was.
     fresh = folder / f".{JOURNAL}.new"
@@ -147,7 +148,14 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
         _lock_of(fresh).unlink(missing_ok=True)
 
 
-def hide(text: str, url: str | None) -> str:
+def quiet_optuna() -> None:
+    """Keep Optuna's own log lines, one for each trial, off the terminal."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def hide_password(text: str, url: str | None) -> str:
     """Return a text without the password of the storage's address, wherever it stands."""
     password = None
     with suppress(ValueError):  # half an address, such as one with an open bracket
@@ -167,7 +175,7 @@ def _open_journal(path: Path) -> BaseStorage:
 
 
 @contextmanager
-def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
+def _locked_while_opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
     """Hold a server's lock while its tables are made: one process at a time may do that."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
@@ -181,7 +189,7 @@ def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
 
         try:
             with _announce_wait(url):
-                patiently(enter, give_up_after_s=_GIVE_UP_S)
+                with_retries(enter, give_up_after_s=_GIVE_UP_S)
         # sqlalchemy reads the port as a number, and says so as Python does.
         except (SQLAlchemyError, ImportError, ValueError) as error:
             raise ConfigError(_refusal(url, error)) from None
@@ -209,7 +217,7 @@ def _refusal(url: str, error: Exception) -> str:
     """Return the message of a storage that can't be opened, without its password."""
     # The driver's own error can hold the whole address.
     first_line = str(error.__cause__ or error).strip().splitlines()[0]
-    reason = hide(first_line, url)
+    reason = hide_password(first_line, url)
     return f"hydra.sweeper.storage: {mask(url)} can't be opened: {reason}"
 
 
@@ -220,7 +228,7 @@ def _open_database(url: str, engine: dict[str, Any], **timing: Any) -> BaseStora
         with warnings.catch_warnings():
             # Optuna marks heartbeats as experimental.
             warnings.simplefilter("ignore")
-            return patiently(
+            return with_retries(
                 lambda: RDBStorage(url, engine_kwargs=engine, **timing), give_up_after_s=20
             )
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
@@ -240,7 +248,7 @@ class _JournalLock:
 
     def acquire(self) -> bool:
         self._lock.acquire()
-        _mend(self.path)
+        _cut_torn_line(self.path)
         return True
 
     def release(self) -> None:
@@ -251,7 +259,7 @@ def _lock_of(journal: Path) -> Path:
     return journal.with_name(f"{journal.name}.lock")
 
 
-def _mend(path: Path) -> None:
+def _cut_torn_line(path: Path) -> None:
     """Cut off the part of a line at the end of a journal."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -268,6 +276,7 @@ def _mend(path: Path) -> None:
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The kernel's lock, which is free when its holder dies.
     with FileLock(path):
         yield
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from studperf.errors import ConfigError, listing
 from studperf.sweeps.liveness import set_trial_attr
-from studperf.sweeps.retry import patiently
-from studperf.sweeps.storage import Storage, hide
+from studperf.sweeps.retry import with_retries
+from studperf.sweeps.storage import Storage, hide_password, quiet_optuna
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from studperf.sweeps.space import Space
 
 ERROR = "error"
-"""The attribute of a trial that holds what it failed by."""
+"""The attribute of a trial with the error that it failed by."""
 RETRY_OF = "retry_of"
 """The attribute of a trial that names the one that it does again."""
 TRIES = "tries"
 """The attribute of a trial that counts the deaths of its workers."""
 BEGUN_AS = "begun_as"
-"""The attribute of a study that holds the description it was begun with."""
+"""The attribute of a study with the description that it was begun with."""
 FACTS = "facts"
-"""The attribute of a study that holds what was found out about it as a whole."""
+"""The attribute of a study with facts about it as a whole, such as its winner."""
 WINNER = "winner"
-"""The fact of a study that holds its winner, beside the other candidates."""
+"""The fact of a study that is its winner, beside the other candidates."""
 _GRID, _PARAMS = "grid", "params"
 _NO_MATTER = frozenset({"runs", "progress", "threads", "plots", "tracking", "score_on"})
 """Keys that change nothing about a trial's value."""
@@ -107,7 +107,7 @@ class Study:
     def __init__(self, plan: Plan, storage: Storage | None = None) -> None:
         import optuna
 
-        hush()
+        quiet_optuna()
         self.plan = plan
         settings = plan.settings
         self.storage = storage or Storage(
@@ -119,7 +119,7 @@ class Study:
         self.liveness = self.storage.liveness()
         self.is_grid = settings.sampler["_target_"].endswith(".GridSampler")
         with self.storage.held(plan.name):
-            self.optuna: OptunaStudy = patiently(
+            self.optuna: OptunaStudy = with_retries(
                 lambda: optuna.create_study(
                     study_name=plan.name,
                     storage=self.storage.optuna,
@@ -129,10 +129,10 @@ class Study:
                     pruner=build_pruner(plan),
                 )
             )
-            self._compare()
-            self._lay_grid()
+            self._check_unchanged()
+            self._enqueue_grid()
 
-    def _compare(self) -> None:
+    def _check_unchanged(self) -> None:
         """Check that the study was begun with this plan, so that no trials of two spaces mix."""
         now = self.plan.describe()
         begun = self.optuna.user_attrs.get(BEGUN_AS)
@@ -150,7 +150,7 @@ class Study:
             fault = listing(f"The study {name} in {folder} is another one", faults)
             raise ConfigError(f"{fault}\n{way_out}")
 
-    def _lay_grid(self) -> None:
+    def _enqueue_grid(self) -> None:
         """Enqueue the combinations of a grid that are not in the storage yet."""
         if not self.is_grid:
             return
@@ -196,7 +196,7 @@ class Study:
         There are never more than the total in all: counting and taking happen while no other worker
         does so. A trial that a lost connection left half taken is put back the next time.
         """
-        return patiently(self._take_once)
+        return with_retries(self._take_once)
 
     def _take_once(self) -> Trial | Next:
         """Take a trial without a second attempt where the storage is away."""
@@ -240,7 +240,7 @@ class Study:
                 if mine.state.name == "RUNNING":
                     self._put_back(mine, self.trials(), is_lost=False)
 
-        patiently(work)
+        with_retries(work)
         self.liveness.end(trial.number)
 
     def _put_back(
@@ -271,20 +271,20 @@ class Study:
     def tell(self, trial: Trial, values: Sequence[float] | None) -> None:
         """End this worker's trial with its values, or as pruned where there are none."""
         state = "PRUNED" if values is None else "COMPLETE"
-        self._end_alone(trial.number, values, state)
+        self._end_under_lock(trial.number, values, state)
 
     def tell_error(self, number: int, error: str) -> None:
         """End a trial as failed, and keep its error."""
         self._note_error(number, error)
-        self._end_alone(number, None, "FAIL")
+        self._end_under_lock(number, None, "FAIL")
 
     def _note_error(self, number: int, error: str) -> None:
-        mine = next(t for t in patiently(self.trials) if t.number == number)
+        mine = next(t for t in with_retries(self.trials) if t.number == number)
         if not mine.state.is_finished():
-            shown = hide(error, self.plan.settings.storage)
-            patiently(lambda: set_trial_attr(self.optuna, mine, ERROR, shown))
+            shown = hide_password(error, self.plan.settings.storage)
+            with_retries(lambda: set_trial_attr(self.optuna, mine, ERROR, shown))
 
-    def _end_alone(self, number: int, values: Sequence[float] | None, state: str) -> None:
+    def _end_under_lock(self, number: int, values: Sequence[float] | None, state: str) -> None:
         """End a trial while no other worker puts back trials that it takes for lost.
 
         Otherwise a trial could be ended as complete, and its copy be run too.
@@ -294,7 +294,7 @@ class Study:
             with self.storage.held(self.plan.name):
                 self._end(number, values, state)
 
-        patiently(work)
+        with_retries(work)
         self.liveness.end(number)
 
     def _end(self, number: int, values: Sequence[float] | None, state: str) -> None:
@@ -314,7 +314,7 @@ class Study:
             text = json.dumps(self.facts() | facts)
             self.optuna.set_user_attr(FACTS, text)
 
-        patiently(work)
+        with_retries(work)
 
 
 def is_done(trial: FrozenTrial) -> bool:
@@ -327,7 +327,7 @@ def is_failure(trial: FrozenTrial) -> bool:
     return trial.state.name == "FAIL" and ERROR in trial.user_attrs
 
 
-def best_first(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[FrozenTrial]:
+def rank_trials(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[FrozenTrial]:
     """Return the complete trials that keep the constraints, best first by the first objective."""
     kept = [t for t in trials if t.state.name == "COMPLETE" and is_feasible(t)]
     sign = -1 if directions[0] == "maximize" else 1
@@ -339,9 +339,9 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(value <= 0 for value in trial.user_attrs.get("over", {}).values())
 
 
-def pareto(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[FrozenTrial]:
+def find_pareto(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[FrozenTrial]:
     """Return the complete trials that no other one beats in every objective."""
-    kept = best_first(trials, directions)
+    kept = rank_trials(trials, directions)
     signs = [-1 if direction == "maximize" else 1 for direction in directions]
     # In a point the smaller value is always the better one.
     points = []
@@ -429,13 +429,6 @@ def _next_name(name: str) -> str:
     return f"{name}-2"
 
 
-def hush() -> None:
-    """Keep Optuna's own log lines off the terminal."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def finite(values: Sequence[float]) -> bool:
+def are_finite(values: Sequence[float]) -> bool:
     """Return True if all values are finite numbers."""
     return all(math.isfinite(value) for value in values)

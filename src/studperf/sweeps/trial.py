@@ -110,8 +110,9 @@ class TrialTask:
         n_seeds = len(records)
         folders = [self.folder(attempt.number, i, n_seeds) for i in range(n_seeds)]
         outcomes = {}
+        runs = list(zip(records, folders, strict=True))
         for name in dict.fromkeys((*self.plan.objectives, *constraints, "fit_seconds")):
-            per_seed = [outcome(name, r, f) for r, f in zip(records, folders, strict=True)]
+            per_seed = [outcome(name, record, folder) for record, folder in runs]
             outcomes[name] = statistics.fmean(per_seed)
 
         over = {name: outcomes[name] - limit for name, limit in constraints.items()}
@@ -150,6 +151,8 @@ def outcome(name: str, record: RunRecord, folder: Path) -> float:
 
 def pruning_callback(attempt: Attempt, metric: str) -> Callback:
     """Return a callback that reports the objective at each epoch's end, where a run is pruned."""
+    # Optuna's own (optuna-integration 5.0) raises from the end of validation, where the epoch is
+    # not in the history yet, and fails every trial of a study of several objectives.
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
 

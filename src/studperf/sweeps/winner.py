@@ -25,7 +25,7 @@ from studperf.report.views.study import view_winner
 from studperf.scoring.metrics import FloatArray, Interval, paired_mean_difference
 from studperf.scoring.numbers import Digits, short_number
 from studperf.sweeps.space import Choice, Word
-from studperf.sweeps.study import WINNER, Study, best_first
+from studperf.sweeps.study import WINNER, Study, rank_trials
 from studperf.sweeps.trial import TrialTask, command
 from studperf.sweeps.view.terminal import show_winner, trial_table
 from studperf.sweeps.view.trials import view_trials
@@ -97,7 +97,7 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
         console.print(trial_table(view, view.leading))
         return
 
-    ranked = best_first(trials, plan.directions)
+    ranked = rank_trials(trials, plan.directions)
     if not ranked:
         console.print(
             "No trial is complete and within the constraints, so there is no winner.",
@@ -109,7 +109,7 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
     value = short_number(best.values[0])
     print_line(console, f"Best: trial {best.number}, {plan.objectives[0]} {value}")
     if plan.settings.winner.top == 0:
-        words = [_word(text) for text in best.user_attrs["words"]]
+        words = [Word.parse(text) for text in best.user_attrs["words"]]
         print_line(console, command(task.composer.repeat(words)))
         return
 
@@ -133,8 +133,9 @@ def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[Froze
         if not isinstance(dimension.domain, Choice) or dimension.key not in group_names():
             continue
         for text in dimension.domain.texts:
-            first = next((t for t in ranked if t.params.get(dimension.name) == text), None)
-            if first is not None:
+            of_choice = [t for t in ranked if t.params.get(dimension.name) == text]
+            if of_choice:
+                first = of_choice[0]
                 chosen.setdefault(first.number, first)
     return list(chosen.values())
 
@@ -162,24 +163,25 @@ def _choose(
 
     candidates = compare(refits, is_squared=study.plan.objectives[0] != "val/mae")
     best = candidates[0]
-    winner = simplest(candidates)
+    winner = pick_simplest(candidates)
 
     folder = study.plan.folder / f"winner_{winner.trial:04d}"
     record = _score(task, winner, folder)
+    words = [Word.parse(text) for text in winner.words]
     verdict = record.judgement.verdict.line if record.judgement is not None else None
     return {
         "trial": winner.trial,
         "best": best.trial,
         "n_done": study.n_done(),
         "candidates": [asdict(c) | {"is_tied": c.is_tied} for c in candidates],
-        "line": sentence(candidates, winner, record.model),
+        "line": describe_winner(candidates, winner, record.model),
         "folder": str(folder),
         "verdict": verdict,
-        "command": command(task.composer.repeat([_word(text) for text in winner.words])),
+        "command": command(task.composer.repeat(words)),
     }
 
 
-def simplest(candidates: Sequence[Candidate]) -> Candidate:
+def pick_simplest(candidates: Sequence[Candidate]) -> Candidate:
     """Return the candidate with the fewest parameters of those tied with the best.
 
     Among equally small ones the fastest wins; seconds that differ by noise decide nothing, so of
@@ -235,7 +237,7 @@ def compare(refits: Sequence[Refit], *, is_squared: bool) -> list[Candidate]:
 
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     """Return the run of a trial's words with a fresh seed; a finished one is not repeated."""
-    words = [_word(text) for text in trial.user_attrs["words"]]
+    words = [Word.parse(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)
     seed += config.seed
     folder = study.plan.folder / REFITS / f"{trial.number:04d}_seed{seed}"
@@ -255,13 +257,14 @@ def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:
         if record.status == "finished":
             return record
 
-    words = [_word(text) for text in winner.words]
+    words = [Word.parse(text) for text in winner.words]
+    # The composer closes test for every trial; here, and only here, it is opened.
     config = task.composer.config(words).model_copy(update={"score_on": "test"})
     job = task.job(config, words, folder)
     return task.run(job.config, overrides=job.overrides, folder=job.folder)
 
 
-def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
+def describe_winner(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
     """Return a sentence on who won, why, and who is tied; the candidates stand best first."""
     tied = [c for c in candidates if c.is_tied]
     best = candidates[0]
@@ -281,8 +284,3 @@ def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> 
     gap = Digits.of(best.mean).number(winner.difference.value, more=1)
     behind = f"{gap} behind trial {best.trial}"
     return f"{head}; it is {behind}, which is noise.{also}"
-
-
-def _word(text: str) -> Word:
-    key, _, value = text.partition("=")
-    return Word(key, value)

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from studperf.errors import DataError, PrunedError, SweepError, counted
-from studperf.sweeps.retry import patiently
-from studperf.sweeps.study import ERROR, Next, Study, best_first, finite, is_done, is_failure
+from studperf.sweeps.retry import with_retries
+from studperf.sweeps.study import ERROR, Next, Study, are_finite, is_done, is_failure, rank_trials
 from studperf.train.interrupt import sigterm_interrupts
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ class Attempt:
         # Optuna raises NotImplementedError for a study of several objectives.
         if not self.is_single:
             return
-        patiently(lambda: self.trial.report(value, step))
-        if patiently(self.trial.should_prune):
+        with_retries(lambda: self.trial.report(value, step))
+        if with_retries(self.trial.should_prune):
             raise PrunedError(f"stopped at epoch {step + 1}: others were better by then")
 
     def note(self, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
         """Keep a fact about the trial."""
-        patiently(lambda: self.trial.set_user_attr(key, value))
+        with_retries(lambda: self.trial.set_user_attr(key, value))
 
     def bound(self, key: str, excess: float) -> None:
-        """Keep a constraint; it holds where the excess is not above 0."""
-        patiently(lambda: self.trial.set_constraint(key, excess))
+        """Keep a constraint, which is met where the excess is not above 0."""
+        with_retries(lambda: self.trial.set_constraint(key, excess))
 
 
 Task = Callable[[Attempt], Sequence[float]]
@@ -66,7 +66,7 @@ Launch = Callable[[Sequence[Attempt]], Sequence[End]]
 Result = TypeVar("Result")
 
 
-def one_by_one(task: Task) -> Launch:
+def sequential_launch(task: Task) -> Launch:
     """Return a function that runs trials here, one after another."""
 
     def launch(attempts: Sequence[Attempt]) -> list[End]:
@@ -123,7 +123,7 @@ def is_stale(trials: Sequence[FrozenTrial], directions: Sequence[str], patience:
     """Return True if `patience` trials have ended since the best one did."""
     done = [t for t in trials if is_done(t)]
     done.sort(key=lambda t: (t.datetime_complete, t.number))
-    best = best_first(done, directions)
+    best = rank_trials(done, directions)
     if len(directions) > 1 or not best:
         return False
     n_since = len(done) - 1 - done.index(best[0])
@@ -157,10 +157,10 @@ def work(
     settings = study.plan.settings
     limits = Limits(settings.max_failures, settings.patience, settings.timeout_s)
     started = time.monotonic()
-    before = {t.number for t in patiently(study.trials) if t.state.is_finished()}
+    before = {t.number for t in with_retries(study.trials) if t.state.is_finished()}
     with sigterm_interrupts(), study.attended():
         while is_wanted():
-            reason = patiently(lambda: limits.reason(study, before, started))
+            reason = with_retries(lambda: limits.reason(study, before, started))
             if reason:
                 return reason
 
@@ -194,7 +194,7 @@ def _take(study: Study, n_wanted: int, attempts: list[Attempt]) -> Next:
         attempts.append(attempt)
         # At once, since the study's sampler is seeded anew for each trial.
         suggest = partial(study.plan.space.suggest, trial)
-        words = result_or_error(partial(patiently, suggest))
+        words = result_or_error(partial(with_retries, suggest))
         if isinstance(words, Exception):
             attempts.remove(attempt)
             study.tell_error(trial.number, explain(words))
@@ -218,7 +218,7 @@ def _report_ends(study: Study, attempts: Sequence[Attempt], ends: Sequence[End])
             refusal = end
         elif isinstance(end, Exception):
             study.tell_error(attempt.number, explain(end))
-        elif finite(end):
+        elif are_finite(end):
             study.tell(attempt.trial, end)
         else:
             study.tell_error(attempt.number, explain_values(end))

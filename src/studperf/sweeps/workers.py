@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from studperf.config.console import print_line
 from studperf.errors import Interrupted, StudperfError, SweepError, counted
 from studperf.sweeps.study import Next, Plan, Study
 from studperf.sweeps.view.live_table import Board
-from studperf.sweeps.worker import one_by_one, work
+from studperf.sweeps.worker import sequential_launch, work
 from studperf.train.interrupt import sigterm_interrupts
 from studperf.train.runner import Runner
 
@@ -53,7 +53,8 @@ def run_study(
     study = Study(plan)
     board = Board(study, console)
     board.show_start()
-    study.add_facts(fixed=list(map(str, plan.space.fixed)), total=study.total)
+    fixed = [str(word) for word in plan.space.fixed]
+    study.add_facts(fixed=fixed, total=study.total)
     if study.n_done() >= study.total:
         console.print(
             f"The study has its {counted(study.total, 'trial')}; there is nothing to go on with."
@@ -61,9 +62,9 @@ def run_study(
     else:
         with _interruptible(plan), _settle_tracking(order.base.tracking.wandb, console), board:
             if order.settings.mode == "batch":
-                from studperf.sweeps.batch import through_launcher
+                from studperf.sweeps.batch import hydra_launch
 
-                launch = through_launcher(study, run, config, hydra_context)
+                launch = hydra_launch(study, run, config, hydra_context)
                 reason = work(study, launch, n_at_once=order.settings.n_jobs, on_end=board.poll)
             elif order.settings.n_jobs == 1:
                 from studperf.sweeps.trial import TrialTask
@@ -93,14 +94,14 @@ def _settle_tracking(tracking: Wandb, console: Console) -> Iterator[None]:
     try:
         yield
     finally:
-        from studperf.tracking.tracker import settle
+        from studperf.tracking.tracker import wait_for_trials
 
-        settle(tracking, console)
+        wait_for_trials(tracking, console)
 
 
 @contextmanager
 def _interruptible(plan: Plan) -> Iterator[None]:
-    """Turn an interruption of the block into one that says how to go on."""
+    """Turn an interruption of the block into one whose message names the way to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -118,14 +119,14 @@ def _work(
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> str:
     """Run one worker, with the engine that the configuration names; return why it stopped."""
-    launch = one_by_one(task)
+    launch = sequential_launch(task)
     n_at_once = 1
     if base.engine == "stacked":
         from rich.console import Console
 
-        from studperf.sweeps.batch import N_TOGETHER, together
+        from studperf.sweeps.batch import N_TOGETHER, stacked_launch
 
-        launch = together(task, Console(quiet=True))
+        launch = stacked_launch(task, Console(quiet=True))
         n_at_once = N_TOGETHER
     return work(study, launch, n_at_once=n_at_once, on_end=on_end, is_wanted=is_wanted)
 
@@ -138,6 +139,7 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
     Raises:
         SweepError: they died, or one of them gave up.
     """
+    # Not fork: torch's threads do not come along, and a child that waits for them hangs.
     context = multiprocessing.get_context("spawn")
     workers: list[tuple[SpawnProcess, Connection]] = []
 
@@ -185,10 +187,12 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
 
 def _killed(workers: list[tuple[SpawnProcess, Connection]]) -> list[int]:
     """Return the places of workers that a signal ended."""
-    return [i for i, (process, _) in enumerate(workers) if (process.exitcode or 0) < 0]
+    codes = [process.exitcode or 0 for process, _ in workers]
+    # Python gives the number of the signal with its sign turned.
+    return [i for i, code in enumerate(codes) if code < 0]
 
 
-def _reason(words: list[tuple[str, str] | None], codes: list[int | None]) -> str:
+def _reason(words: Sequence[tuple[str, str] | None], codes: Sequence[int | None]) -> str:
     """Return why the workers stopped, from the last message of each.
 
     Raises:

@@ -23,7 +23,7 @@ from typing import IO, Any
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment] # a module's name has no other type
 
 Message = dict[str, Any]
 
@@ -90,7 +90,7 @@ class Scribe:
         except Empty:
             return None
 
-    def settle(self, timeout_s: float) -> int:
+    def wait_for_runs(self, timeout_s: float) -> int:
         """Wait until the started runs are finished; return how many are not.
 
         It gives up when no run was finished for `timeout_s`.
@@ -183,8 +183,16 @@ def _enlarge(pipe: IO[bytes] | None) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-_current: Scribe | None = None
-_owner = 0
+_scribes: dict[int, Scribe] = {}
+"""A process's number -> its scribe: a forked process must not write into its parent's pipe."""
+
+
+def find_scribe() -> Scribe | None:
+    """Return this process's scribe, or None if there is none that listens."""
+    scribe = _scribes.get(os.getpid())
+    if scribe is None or not scribe.is_alive:
+        return None
+    return scribe
 
 
 def get_scribe(log: Path) -> Scribe:
@@ -192,25 +200,24 @@ def get_scribe(log: Path) -> Scribe:
 
     Importing wandb once then serves a whole study.
     """
-    global _current, _owner  # noqa: PLW0603 - one a process
-    # A forked process must not write into its parent's pipe.
-    if _current is None or _owner != os.getpid() or not _current.is_alive:
-        _current = Scribe(log)
-        _owner = os.getpid()
-    return _current
+    scribe = find_scribe()
+    if scribe is None:
+        scribe = Scribe(log)
+        _scribes[os.getpid()] = scribe
+    return scribe
 
 
-def settle(timeout_s: float) -> int:
-    """Wait until this process's runs are finished, as `Scribe.settle` does; 0 without a scribe."""
-    if _current is None or _owner != os.getpid() or not _current.is_alive:
+def wait_for_runs(timeout_s: float) -> int:
+    """Wait for this process's runs as `Scribe.wait_for_runs` does; return 0 without a scribe."""
+    scribe = find_scribe()
+    if scribe is None:
         return 0
-    return _current.settle(timeout_s)
+    return scribe.wait_for_runs(timeout_s)
 
 
 @atexit.register
 def close_scribe(timeout_s: float = 0.0) -> None:
     """Close this process's scribe, if there is one."""
-    global _current  # noqa: PLW0603 - one a process
-    if _current is not None and _owner == os.getpid():
-        _current.close(timeout_s)
-    _current = None
+    scribe = _scribes.pop(os.getpid(), None)
+    if scribe is not None:
+        scribe.close(timeout_s)

@@ -34,6 +34,7 @@ def build(entity: str | None, project: str) -> Workspace:
     Raises:
         ConfigError: the package for it is not installed.
     """
+    # Here, since importing them takes 3.5 s.
     try:
         import wandb_workspaces.reports.v2
         import wandb_workspaces.workspaces as ws
@@ -49,7 +50,7 @@ def build(entity: str | None, project: str) -> Workspace:
         "Search": _search(panels),
         STUDIES: _studies(panels),
         "Errors by slice": _slices(panels),
-        "System": [panels.LinePlot(title=name, x="Step", y=[name]) for name in keys.SYSTEM],
+        "System": _system(panels),
         "What differs": [panels.RunComparer(diff_only="split")],
     }
     return ws.Workspace(
@@ -160,6 +161,11 @@ def _slices(panels: Any) -> list[Any]:  # noqa: ANN401 - as above
     return [panels.MediaBrowser(title="plots", media_keys=plots), *tables]
 
 
+def _system(panels: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Return the panels of W&B's own figures of the machine."""
+    return [panels.LinePlot(title=name, x="Step", y=[name]) for name in keys.SYSTEM]
+
+
 def dump(workspace: Workspace) -> str:
     """Return the specification that W&B is sent, as JSON."""
     spec = workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)  # noqa: SLF001 - there is no public way
@@ -210,7 +216,9 @@ def _save(workspace: Workspace) -> str:
 
 
 def _reach_server() -> None:
-    """See that the server answers at all: W&B's client would try for more than half a minute, without a word.
+    """Check that the server answers at all.
+
+    W&B's client would try for more than half a minute, without a word.
 
     Raises:
         RunError: it does not.
@@ -227,10 +235,13 @@ def _reach_server() -> None:
 
 @contextmanager
 def _temporary_folder() -> Iterator[None]:
-    """What W&B's client and its helper process put into temporary folders goes with this one, however they end."""
+    """Give W&B's client and its helper process a temporary folder, deleted however they end."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        old, old_dir = os.environ.get("TMPDIR"), tempfile.tempdir
-        os.environ["TMPDIR"] = tempfile.tempdir = place
+        old = os.environ.get("TMPDIR")
+        old_dir = tempfile.tempdir
+        # The helper process reads the variable; Python here has read it long ago.
+        os.environ["TMPDIR"] = place
+        tempfile.tempdir = place
         try:
             yield
         finally:

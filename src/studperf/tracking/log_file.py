@@ -123,6 +123,7 @@ def _payloads(run: LoggedRun) -> Iterator[bytes]:
         data = content[start : start + length]
         if kind == 0 or len(data) < length:
             break
+        # W&B's sum is a plain crc32 over kind and data, where LevelDB itself has crc32c.
         if zlib.crc32(data, zlib.crc32(bytes([kind]))) != checksum:
             raise RunError(f"{run.path}: is damaged at byte {place}")
         place += _HEAD + length
@@ -134,7 +135,7 @@ def _payloads(run: LoggedRun) -> Iterator[bytes]:
 
 
 def _add(run: LoggedRun, record: Any) -> None:  # noqa: ANN401 - a protobuf message
-    """Add what a message tells of the run."""
+    """Add the facts of a message to the run."""
     match record.WhichOneof("record_type"):
         case "run":
             about = record.run

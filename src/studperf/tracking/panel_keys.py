@@ -155,7 +155,7 @@ def _dotted(values: dict[str, Any], head: str = "") -> Iterator[str]:
 
 
 def _names(value: Any) -> Iterator[str]:  # noqa: ANN401 - a key of any kind, or several
-    """Yield the names of the keys that a panel's attribute holds."""
+    """Yield the names of the keys in a panel's attribute."""
     if isinstance(value, list | tuple):
         for one in value:
             yield from _names(one)

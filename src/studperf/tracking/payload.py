@@ -55,8 +55,10 @@ def config_of(record: RunRecord) -> dict[str, Any]:
 
 def row_of(row: dict[str, float | int], best: float | None) -> dict[str, float | int]:
     """Return an epoch's row for W&B, with the watched metric's best value so far."""
-    wanted = (keys.EPOCH, *keys.CURVES)
-    kept = {key: row[key] for key in wanted if key in row}
+    kept = {}
+    for key in (keys.EPOCH, *keys.CURVES):
+        if key in row:
+            kept[key] = row[key]
     if best is not None:
         kept[keys.BEST_VALUE] = best
     return kept
@@ -123,7 +125,7 @@ def tables_of(record: RunRecord, folder: Path, *, n_predictions: int) -> dict[st
 
 
 def _slices_table(view: RunView) -> Table:
-    """Return the errors of each group of rows that is large enough to say something."""
+    """Return the errors of each group of rows that is large enough to be published."""
     rows = []
     for part in view.slices:
         mae = part.mae
@@ -149,7 +151,8 @@ def _predictions_table(folder: Path, judgement: Judgement, n: int, n_decimals: i
     frame = frame.sample(min(len(frame), n), random_state=0).sort_index()
     frame = frame.assign(error=frame["predicted"] - frame["actual"])
     columns = ["actual", "predicted", "error", *judgement.baselines]
-    return {"columns": columns, "data": frame[columns].round(n_decimals).to_numpy().tolist()}
+    rounded = frame[columns].round(n_decimals)
+    return {"columns": columns, "data": rounded.to_numpy().tolist()}
 
 
 def images_of(folder: Path) -> dict[str, str]:
@@ -180,7 +183,8 @@ def dataset_artifact(record: RunRecord) -> dict[str, Any]:
     reference = None
     if data.path is not None and not data.is_simulated:
         path = find_file(data.path).resolve()
-        reference = {"uri": path.as_uri(), "md5": data.md5, "size": path.stat().st_size}
+        n_bytes = path.stat().st_size
+        reference = {"uri": path.as_uri(), "md5": data.md5, "size": n_bytes}
     return {
         "name": name,
         "type": "dataset",

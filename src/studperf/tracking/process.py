@@ -24,7 +24,7 @@ Reply = Callable[[Message], None]
 KILLED = 137
 """Exit code of a killed run, as a shell reports SIGKILL."""
 ARRIVED = "arrived.json"
-"""File beside a log, which says that the server has it."""
+"""File beside a log that the server has."""
 # A server's refusal may be a whole page.
 _MAX_SHOWN = 400
 
@@ -68,7 +68,7 @@ class Scribe:
         """Mark a run that is still open as killed: its input has ended without its finish."""
         if self._run is not None:
             self._run.finish(exit_code=KILLED)
-            tidy(Path(self._run.dir).parent)
+            remove_leftovers(Path(self._run.dir).parent)
 
     def _send(self, event: str, **facts: object) -> None:
         """Send a reply about the current run."""
@@ -92,7 +92,7 @@ class Scribe:
         os.environ["WANDB_DATA_DIR"] = str(home / "data")
         os.environ["WANDB_CACHE_DIR"] = str(home / "cache")
         mode = about["mode"]
-        if mode == "online" and not answers(about["server"], about["init_timeout_s"]):
+        if mode == "online" and not is_answering(about["server"], about["init_timeout_s"]):
             mode = self._fall_back(
                 f"{about['server']} did not answer within {about['init_timeout_s']:g} s"
             )
@@ -108,7 +108,8 @@ class Scribe:
             forget_attempt(set(home.glob("run-*")) - before)
             self._run = open_run(about, mode)
 
-        self._send("started", mode=mode, url=self._run.url, entity=self._run.entity or None)
+        run = self._run
+        self._send("started", mode=mode, url=run.url, entity=run.entity or None)
         if about["dataset"] is not None:
             use_dataset(self._run, about["dataset"])
         warm_up()
@@ -160,9 +161,10 @@ class Scribe:
 
         is_confirmed = is_online and not self._failed
         if is_confirmed:
+            # Copies of what has been uploaded, which nobody needs any more.
             shutil.rmtree(os.environ["WANDB_DATA_DIR"], ignore_errors=True)
             note_arrival(Path(run.dir).parent, run.url)
-        tidy(Path(run.dir).parent)
+        remove_leftovers(Path(run.dir).parent)
         self._send("finished", is_confirmed=is_confirmed)
 
 
@@ -178,6 +180,7 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's run
 
     run: Any = wandb.init(
         mode="online" if mode == "online" else "offline",
+        # A resumed run writes a second log under the same id, and at W&B both are one run.
         id=about["id"],
         resume="allow" if about["is_resumed"] else None,
         dir=about["folder"],
@@ -191,8 +194,8 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's run
         config=about["config"],
     )
     # Logging a table or an artifact first asks the server who one is and what type the artifact
-    # has, "not a hard requirement", and waits
-    # minutes for a server that is gone (wandb 0.31). Nothing here needs the answers.
+    # has, "not a hard requirement", and waits minutes for a server that is gone (wandb 0.31).
+    # Nothing here needs the answers.
     silent = SimpleNamespace(
         settings={"entity": run.entity, "project": run.project},
         _expected_artifact_type=lambda **_: None,
@@ -205,7 +208,7 @@ def open_run(about: Message, mode: str) -> Any:  # noqa: ANN401 - wandb's run
     return run
 
 
-def tidy(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Delete the cache, and the links to wandb's own log.
 
     A run folder must be copied without links that lead nowhere.
@@ -256,6 +259,7 @@ def settings_of(about: Message) -> Any:  # noqa: ANN401 - wandb's settings
         "x_disable_meta": True,
         "host": "",
         "x_save_requirements": False,
+        # The training's process, of which W&B would otherwise see this one.
         "x_stats_pid": about["pid"],
         "x_stats_sampling_interval": about["system_s"],
         # By default 15 s, so that a short run that is killed has an empty log.
@@ -284,7 +288,10 @@ def use_dataset(run: Any, about: Message) -> None:  # noqa: ANN401 - wandb's run
         uri = reference["uri"]
         digest = base64.b64encode(bytes.fromhex(reference["md5"])).decode()
         entry = ArtifactManifestEntry(
-            path=uri.rsplit("/", 1)[-1], ref=uri, digest=digest, size=reference["size"]
+            path=uri.rpartition("/")[2],
+            ref=uri,
+            digest=digest,
+            size=reference["size"],
         )
         # add_reference would read the whole file again for a md5 that is known.
         artifact.manifest.add_entry(entry)
@@ -302,7 +309,7 @@ def warm_up() -> None:
     __import__("PIL.PngImagePlugin")
 
 
-def answers(server: str, timeout_s: float) -> bool:
+def is_answering(server: str, timeout_s: float) -> bool:
     """Return True if anything at a server's address speaks HTTP, even to refuse.
 
     wandb itself would try for a minute and a half.
@@ -339,7 +346,9 @@ def serve(lines: _Lines, out: IO[str]) -> None:
 
 def main() -> None:
     """Serve the process's input; nothing but replies may reach its output."""
+    # Ctrl-C ends the training, which then sends how the run ended.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # wandb would send its own errors and counters to its maker.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:

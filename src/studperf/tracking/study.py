@@ -91,7 +91,7 @@ def log_study(study: StudySummary, folder: Path, settings: Wandb, console: Conso
 
 
 def _wait_for_end(scribe: Scribe, run_id: str, limit_s: float, console: Console) -> None:
-    """Wait until the summary is logged, and print what the scribe says of it meanwhile."""
+    """Wait until the summary is logged, and print the scribe's replies about it meanwhile."""
     ends = time.monotonic() + limit_s
     while True:
         left_s = ends - time.monotonic()
@@ -103,7 +103,8 @@ def _wait_for_end(scribe: Scribe, run_id: str, limit_s: float, console: Console)
         if reply["event"] == "gone":
             _warn(console, f"its process died (see {scribe.log})")
             return
-        if reply.get("id") != run_id:  # of a trial before it
+        # A late reply may be about a trial before it.
+        if reply.get("id") != run_id:
             continue
         if reply["event"] == "warning":
             _warn(console, reply["text"])

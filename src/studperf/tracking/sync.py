@@ -23,7 +23,7 @@ from studperf.record.files import WANDB
 from studperf.record.record import RunRecord
 from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.mode import has_key, server_url
-from studperf.tracking.process import ARRIVED, answers
+from studperf.tracking.process import ARRIVED, is_answering
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +99,7 @@ def sync(
             raise RunError(
                 f"there is no key for {server_url()}: set WANDB_API_KEY, or run `wandb login`"
             )
-        if not answers(server_url(), timeout_s=10):
+        if not is_answering(server_url(), timeout_s=10):
             raise RunError(f"{server_url()} does not answer; try again later")
 
     for upload in waiting:
@@ -169,8 +169,11 @@ def send(upload: Upload, timeout_s: float) -> None:
     for run in upload.runs:
         if not run.history or _has_arrived(run):
             continue
+        # Logs of runs that were live when their server went away are sent too, and wandb's own mark
+        # of what it has sent is not believed, as it is set whatever arrived.
         options = ["--yes", "--include-online", "--include-synced"]
         command = [sys.executable, "-m", "wandb", "sync", *options, str(run.path.parent)]
+        # Where the run staged its artifacts; by default wandb would look below the home folder.
         home = upload.folder / WANDB
         places = {
             "WANDB_DIR": str(upload.folder),

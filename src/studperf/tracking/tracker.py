@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOG = logging.getLogger("studperf")
+# W&B shows a run as failed by any code but 0, and without one as finished, whatever happened
+# (wandb#4591). A pruned trial did what it should.
 EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "interrupted": 130, "running": 1}
 # Beyond the timeouts that the scribe keeps itself, before it is taken for hanging.
 _GRACE_S = 3.0
@@ -46,7 +48,7 @@ class Tracker:
 
     Whatever goes wrong there costs one warning and the rest of the tracking. A trial of a study
     does not even wait for its end there: the scribe finishes it while the next one trains, and
-    `settle` waits for the last.
+    `wait_for_trials` waits for the last.
     """
 
     # Shared by the process: a server that did not answer once is not asked again for each trial.
@@ -76,6 +78,7 @@ class Tracker:
         )
         if run.is_trial and Tracker._is_unanswered and self.state.mode == "online":
             self.state.mode = "offline"
+        # Known before the fit, so that a run that is killed goes on under the same id.
         record.tracking = self.state
 
     def __enter__(self) -> Self:
@@ -230,7 +233,7 @@ class Tracker:
         return f"upload what is on disk with python -m studperf.tracking sync {self.folder}"
 
     def _note_best(self, row: dict[str, float | int]) -> None:
-        """Keep the watched metric's best value so far; an epoch without a finite one has no say."""
+        """Keep the watched metric's best value so far; one that is not finite is left out."""
         value = float(row.get(self.record.monitor, math.nan))
         if not math.isfinite(value):
             return
@@ -270,13 +273,13 @@ def tracked(runs: Sequence[Run]) -> Iterator[list[Tracker]]:
         yield trackers
 
 
-def settle(settings: Wandb, console: Console) -> None:
+def wait_for_trials(settings: Wandb, console: Console) -> None:
     """Wait until the trials of this process are at W&B or on disk.
 
     It gives up when none was finished for the timeout.
     """
     timeout_s = max(_OFFLINE_S, settings.finish_timeout_s + _GRACE_S)
-    n_left = pipe.settle(timeout_s)
+    n_left = pipe.wait_for_runs(timeout_s)
     if n_left:
         text = (
             f"W&B: {n_left} runs are not done after {timeout_s:g} s without a word; "

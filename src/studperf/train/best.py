@@ -68,6 +68,7 @@ def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
     metric = config.monitor.metric
     errors = [float(row.get(metric, math.nan)) for row in record.history]
     if config.monitor.mode == "max":
+        # 1 - R2 is the error as a share of the variance, so that its gains are those of an error.
         errors = [1 - value for value in errors]
 
     for share, least in _LATE_GAINS.items():
@@ -86,8 +87,9 @@ def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
 
 
 def _late_gain(errors: Sequence[float], best: int, n_late: int) -> float:
-    """Return the share of the error that the last epochs took away; 0 where nothing can be said."""
+    """Return the share of the error that the last epochs took away; 0 where that is not known."""
     earlier = [error for error in errors[: len(errors) - n_late] if math.isfinite(error)]
+    # A loss such as gaussian_nll may be negative, and has no shares.
     if not earlier or min(earlier) <= 0:
         return 0.0
     return 1 - errors[best] / min(earlier)
@@ -98,6 +100,7 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
     max_epochs = int(config.trainer["max_epochs"])
     if n_epochs >= max_epochs:
         return f"trainer.max_epochs={2 * max_epochs}"
+    # Lightning's two ways to say that there is no limit.
     unlimited = (None, -1)
     limits = ("max_steps", "max_time")
     limiting = [key for key in limits if config.trainer.get(key) not in unlimited]
@@ -125,6 +128,7 @@ def load_best(module: ScoreModule, folder: Path) -> str:
         RunError: the checkpoint is missing, damaged, or of another model.
     """
     try:
+        # Tensors and plain values alone: a whole pickle could run code while it is loaded.
         state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
         module.cpu().float().load_state_dict(state)
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:

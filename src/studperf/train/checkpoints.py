@@ -64,6 +64,7 @@ class Keeper(Checkpoint):
 
         Validation closes an epoch, and callbacks of the epoch's end find the row in the history.
         """
+        # A user may ask for lightning's trial of val before the first epoch, which is no epoch.
         if trainer.sanity_checking:
             return
 
@@ -73,6 +74,7 @@ class Keeper(Checkpoint):
         self.run.add_epoch(row)
         if self.watch.look(row):
             weights = pl_module.state_dict()
+            # Copies, since the next step writes over the parameters where they lie.
             state = {name: tensor.detach().clone() for name, tensor in weights.items()}
             value = self.watch.best_value
             self._best = {"epoch": trainer.current_epoch, "value": value, "state_dict": state}
@@ -109,6 +111,7 @@ class Keeper(Checkpoint):
 
         Of several processes the first one's clock counts, as saving takes all of them.
         """
+        # All processes together: those that went on alone would wait for the others for ever.
         if trainer.strategy.reduce_boolean_decision(self.watch.is_over, all=False):
             trainer.should_stop = True
         if trainer.strategy.broadcast(time.monotonic() - self._written >= WRITE_EVERY_S):
@@ -136,10 +139,11 @@ class Keeper(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history for the last checkpoint."""
+        # Plain values alone, as a checkpoint is loaded with `weights_only`.
         return {"history": self.run.record.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the epochs that the checkpoint knows, whatever the record says."""
+        """Go on from the checkpoint's history, whatever epochs the record has."""
         history = state_dict["history"]
         self.run.record.history = history
         self.watch = Watch.of(history, self.run.config.monitor)
@@ -147,6 +151,8 @@ class Keeper(Checkpoint):
     def _write(self, trainer: pl.Trainer) -> None:
         """Write best weights, last checkpoint, record and history."""
         folder = self.run.folder
+        # The best weights first: a resumed run goes on well with a best epoch that is newer than
+        # its last checkpoint, and not with an older one.
         if trainer.is_global_zero and self._best is not None:
             (folder / BEST).parent.mkdir(exist_ok=True)
             write_atomically(folder / BEST, _to_bytes(self._best))

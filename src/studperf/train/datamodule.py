@@ -7,8 +7,8 @@ from lightning.pytorch import LightningDataModule
 
 from studperf.data.batches import Batch, Batches, Chunks, Prepare, as_it_is
 from studperf.data.tensors import EncodedTable, gather
+from studperf.train.module import SCORING_BATCH_SIZE
 
-_SCORING_BATCH_SIZE = 8192
 # Share of a GPU's free memory that the table may take; the rest is for the model and its gradients.
 _DEVICE_SHARE = 0.5
 
@@ -43,8 +43,8 @@ class TableDataModule(LightningDataModule):
             return
         n_free, _ = torch.cuda.mem_get_info(device)
         if self.table.n_bytes < _DEVICE_SHARE * n_free:
-            x_num, x_cat, target = self.table.tensors
-            self._tensors = (x_num.to(device), x_cat.to(device), target.to(device))
+            x_num, x_cat, target = (tensor.to(device) for tensor in self.table.tensors)
+            self._tensors = (x_num, x_cat, target)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002 - lightning's signature
         """Give the GPU's memory back."""
@@ -61,6 +61,8 @@ class TableDataModule(LightningDataModule):
             self.batch_size,
             rows=rows,
             seed=self.seed,
+            # Asked for when it begins: lightning 2.6 begins the first epoch's loader twice, so that
+            # an order that counts beginnings would not be that of (seed, epoch).
             epoch=self._epoch,
             share=self._share(),
             prepare=self.prepare,
@@ -76,7 +78,7 @@ class TableDataModule(LightningDataModule):
         """Return the val rows in order, in large batches."""
         return Batches(
             self._tensors,
-            _SCORING_BATCH_SIZE,
+            SCORING_BATCH_SIZE,
             rows=self.table.rows["val"],
             share=self._share(),
             prepare=self.prepare,

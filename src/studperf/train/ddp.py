@@ -73,8 +73,10 @@ class Share(TorchFunctionMode):
         if not training or p == 0 or rest:
             return functional.dropout(x, p, training, inplace)
         shape = (self.n_rows * n_places, *x.shape[1:])
-        kept = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p)
-        own = kept.view(self.n_rows, -1)[self.rank :: self.n_ranks].reshape(x.shape)
+        # Drawn and scaled as torch's kernel does it, so that the numbers are the same.
+        kept = x.new_empty(shape).bernoulli_(1 - p)
+        by_row = kept.view(self.n_rows, -1)
+        own = by_row[self.rank :: self.n_ranks].reshape(x.shape)
         return x * own.div_(1 - p)
 
 
@@ -95,7 +97,8 @@ def _normalise(
         )
 
     across = [0, *range(2, x.ndim)]
-    n_own_places = torch.full((), x.numel() / x.shape[1], device=x.device)
+    places = x.numel() / x.shape[1]
+    n_own_places = torch.tensor(places, device=x.device)
     n_places = _sum_over_processes(n_own_places)
     mean = _sum_over_processes(x.sum(across)) / n_places
     wide = [1, -1] + [1] * (x.ndim - 2)

@@ -1,4 +1,7 @@
-"""The Python door: what `import studperf` offers to notebooks and scripts."""
+"""The functions that `import studperf` offers to notebooks and scripts.
+
+What they need is imported inside them, so that composing a configuration brings no torch.
+"""
 
 from __future__ import annotations
 

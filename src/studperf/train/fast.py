@@ -84,6 +84,7 @@ def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     after = optimizer._optimizer_step_post_hooks  # noqa: SLF001 - see above
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     is_begun = all(p.device.type == "cpu" and optimizer.state[p] for p in parameters)
+    # The kernels are private, so another torch may lack them.
     if before or after or not is_begun or not hasattr(torch, kernel):
         return optimizer.step
 
@@ -117,7 +118,7 @@ def lean_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
                 gradients,
                 means,
                 squares,
-                [],
+                [],  # for amsgrad alone
                 counts,
                 lr=group["lr"],
                 weight_decay=group["weight_decay"],

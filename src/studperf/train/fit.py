@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import logging
 import os
 import signal
 import warnings
@@ -21,6 +20,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
+from studperf.config.quiet import errors_only
 from studperf.config.run import RunConfig
 from studperf.data.batches import Batch
 from studperf.data.preparation import Prepared
@@ -120,7 +120,7 @@ def _run_trainer(
     try:
         # Our checkpoints hold tensors and plain values only, so that loading one can't run code.
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    # lightning 2.6 turns Ctrl-C into SystemExit(1).
+    # lightning 2.6 turns Ctrl-C into SystemExit(1), and from there on ignores the signal.
     except (KeyboardInterrupt, SystemExit) as error:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
@@ -157,8 +157,10 @@ def build_trainer(
     try:
         with _quiet_lightning():
             trainer: pl.Trainer = getattr(importlib.import_module(module), name)(
+                # The user's arguments come last, so that they can replace these two.
                 **{"num_sanity_val_steps": 0, "plugins": plugins, **arguments},
                 callbacks=callbacks,
+                # By default lightning logs into a folder of its own, `lightning_logs`.
                 logger=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -213,16 +215,7 @@ def _quiet_lightning() -> Iterator[None]:
 
     They are about DataLoaders and loggers that we do not use.
     """
-    names = ("lightning.pytorch", "lightning.fabric")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with errors_only("lightning.pytorch", "lightning.fabric"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield

@@ -1,4 +1,4 @@
-"""Interruptions: SIGTERM taken for Ctrl-C, and the word on how to go on."""
+"""Interruptions: SIGTERM handled as Ctrl-C, and the message on how to go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studperf.errors import Interrupted
 
 
 def interrupted_in(folder: Path) -> Interrupted:
-    """Return the interruption of a run, or of several in one folder, that says how to go on."""
+    """Return the interruption of a folder's runs, whose message names the way to go on."""
     return Interrupted(f"interrupted; go on with: python -m studperf.train resume={folder}")
 
 

@@ -39,7 +39,7 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 
 class Learner(Protocol[ModelT]):
-    """What fits models to prepared rows; the chain of a run knows nothing else of training.
+    """A way to fit models to prepared rows, all that the chain of a run sees of training.
 
     A learner is made before a run has a folder, so that what it refuses leaves none behind. Then
     the chain calls `build`, opens the runs, and calls `fit` and `take_best`.

@@ -28,7 +28,8 @@ from studperf.train.optimizer import build_optimizer, lr_factor
 
 # In place of a constant target's 0, by which nothing can be divided.
 _MIN_STD = 1e-12
-_SCORING_BATCH_SIZE = 8192
+SCORING_BATCH_SIZE = 8192
+"""Rows predicted at a time. `judge.BLOCK` is a multiple of it, so that batches are cut alike."""
 # Sums that `validation_step` keeps of a batch.
 _N_SUMS = 6
 
@@ -116,8 +117,8 @@ class ScoreModule(LightningModule):
         x_num, x_cat = rows[:2]
         parts = []
         # No rows give one empty batch, and so an empty result of the right shape.
-        for start in range(0, max(1, len(x_num)), _SCORING_BATCH_SIZE):
-            stop = start + _SCORING_BATCH_SIZE
+        for start in range(0, max(1, len(x_num)), SCORING_BATCH_SIZE):
+            stop = start + SCORING_BATCH_SIZE
             parts.append(self(x_num[start:stop], x_cat[start:stop].long()))
         return np.asarray(torch.cat(parts).double().numpy())
 
@@ -150,7 +151,8 @@ class ScoreModule(LightningModule):
 
         Lightning's own way walks through every number of a chunk.
         """
-        x_num, x_cat, target = (tensor.to(device, non_blocking=True) for tensor in batch[:3])
+        moved = [tensor.to(device, non_blocking=True) for tensor in batch[:3]]
+        x_num, x_cat, target = moved
         if isinstance(batch, Chunk):
             return Chunk(x_num, x_cat, target, batch.sizes)
         return x_num, x_cat, target
@@ -206,6 +208,7 @@ class ScoreModule(LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         take_step = lean_step(optimizer)
         step = self.trainer.global_step
+        # Once for the chunk: it works value by value, so that the bits are the same.
         scaled = chunk._replace(target=self._scale(chunk.target))
         for x_num, x_cat, z in split_chunk(scaled):
             self._set_lr(optimizer, step)
@@ -251,9 +254,11 @@ class ScoreModule(LightningModule):
         """Keep a batch's sums, from which the epoch's metrics are made."""
         x_num, x_cat, target = batch
         y = self.model(x_num, x_cat)
+        # In double precision, and about the training rows' mean: R2's denominator is a difference
+        # of two sums, which would lose digits.
         error = (self.unscale(y) - target).double()
         spread = (target - self.target_mean).double()
-        n_rows = torch.full((), len(target), dtype=torch.float64, device=target.device)
+        n_rows = error.new_full((), len(target))
         sums = [
             self.loss(y, target).double() * n_rows,
             error.square().sum(),

@@ -144,6 +144,7 @@ class WritePlan(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - Hydra's
         """Write the plan below the multirun's folder, before its first run is composed."""
+        # Private, but Hydra 1.3 has no public way to the runs that a sweep stands for.
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -174,7 +175,7 @@ class Progress:
 
 
 def find_progress(folder: Path) -> Progress:
-    """Return how far the runs of a folder of several have come, held against its plan.
+    """Return how far the runs of a folder of several have come, by its plan.
 
     Raises:
         RunError: the plan can't be read.
@@ -237,7 +238,7 @@ def _compose_words(words: Sequence[str]) -> RunConfig | None:
 
 
 def _as_set(word: str) -> str:
-    """Return a word with `++`, which sets a key whether or not the YAML holds it.
+    """Return a word with `++`, which sets a key whether or not the YAML has it.
 
     A choice of a group stays as it is.
     """

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from studperf import report
 from studperf.cli.process import make_console
+from studperf.config.console import print_line
 from studperf.config.run import RunConfig
 from studperf.data.large.memory import enough_memory
 from studperf.data.preparation import Prepared, prepare, rows_of_process
@@ -197,7 +198,7 @@ class Chain(Generic[ModelT]):
 
         tables = scored_tables(self.ready.rows, run.record)
         bundle = write_bundle(model, self.ready.encoder, tables, run.record, run.folder)
-        run.console.print(f"Bundle in {bundle}", soft_wrap=True, markup=False)
+        print_line(run.console, f"Bundle in {bundle}")
 
 
 def _is_export_asked(run: Run, tracker: Tracker) -> bool:

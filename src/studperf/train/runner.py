@@ -22,9 +22,10 @@ Result: TypeAlias = "RunRecord | Exception"
 
 @dataclass(frozen=True)
 class Runner:
-    """What a command gives to a study, since rooms import no commands.
+    """The functions by which a study does its runs, given by the command.
 
-    Another process gets it too, so its functions are such as can be imported there.
+    A study gets them so, since rooms import no commands. Another process gets them too, so they are
+    such as can be imported there.
 
     Args:
         run_one: `train.run.run`; called by calling the runner itself.

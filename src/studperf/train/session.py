@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from studperf.cli.command import only_shows, split_words
 from studperf.cli.hydra import run_hydra
 from studperf.cli.process import check_output, importing, make_console, print_error
+from studperf.config.console import print_line
 from studperf.config.load import load
 from studperf.errors import ConfigError, ModelCodeError, RunError, StudperfError
 from studperf.train.interrupt import interrupted_in
@@ -134,9 +135,7 @@ def resume(folder: Path) -> RunRecord:
 
     record = RunRecord.load(folder)  # refuses what is no run, before torch is imported
     if record.status == "finished":
-        make_console().print(
-            f"{folder} has finished; there is nothing to go on with.", soft_wrap=True, markup=False
-        )
+        print_line(make_console(), f"{folder} has finished; there is nothing to go on with.")
         return record
     config = load_recorded(record.config, record.overrides)
     return _run(config, overrides=record.overrides, folder=folder)
@@ -153,11 +152,8 @@ def resume_several(folder: Path, session: Session) -> list[StudperfError]:
     session.folders.add(folder)
     jobs = find_jobs(folder)
     if not jobs:
-        make_console().print(
-            f"{folder}: all of its runs have finished; there is nothing to go on with.",
-            soft_wrap=True,
-            markup=False,
-        )
+        line = f"{folder}: all of its runs have finished; there is nothing to go on with."
+        print_line(make_console(), line)
     return _run_jobs(jobs)
 
 

@@ -200,6 +200,7 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], work: Path
     def leave(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
         nonlocal is_leaving
         is_leaving = True
+        # The child ends as by Ctrl-C, with its last checkpoint; the alarm kills one that hangs.
         child.terminate()
         signal.setitimer(signal.ITIMER_REAL, _LEAVE_S)
 

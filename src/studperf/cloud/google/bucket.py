@@ -129,7 +129,8 @@ class Folder:
             blob.chunk_size = _PIECE
             # The client's own checksum is that of what it reads, and would bless a file that is
             # changed while it is sent.
-            blob.md5_hash = base64.b64encode(bytes.fromhex(md5)).decode()
+            digest = bytes.fromhex(md5)
+            blob.md5_hash = base64.b64encode(digest).decode()
             blob.upload_from_file(content, rewind=True, size=size, **self._patience)
 
         self._call(f"{self.uri}/{name}", send)
@@ -168,7 +169,7 @@ class Folder:
                     )
 
         try:
-            self.google.patiently(receive)
+            self.google.with_retries(receive)
         except OSError as error:
             raise CloudError(f"{path}: can't be written: {error.strerror or error}") from error
 

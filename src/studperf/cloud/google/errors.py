@@ -39,7 +39,7 @@ _NO_ADDRESS = ("NameResolution", "Name or service not known", "getaddrinfo")
 
 
 class NotFoundError(CloudError):
-    """Raised for a thing that does not exist; the caller knows what that means."""
+    """Raised for a thing that does not exist, which some callers expect."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def from_response(response: requests.Response, asked: Asked) -> CloudError:
     error = _error_of(response)
     code = response.status_code
     status = str(error.get("status", ""))
-    message = " ".join(str(error.get("message", "")).split())[:_MAX_SHOWN]
+    message = _one_line(str(error.get("message", "")))[:_MAX_SHOWN]
     # Vertex AI fills `details`, Cloud Storage fills `errors`.
     details = [*error.get("details", []), *error.get("errors", [])]
     reasons = {str(detail.get("reason", "")) for detail in details}
@@ -123,7 +123,7 @@ def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
 
 
 def _reason_in(text: str) -> str:
-    """Return what the system said, of an error's text that mostly names Python's objects."""
+    """Return the system's reason in an error's text, which mostly names Python's objects."""
     reason = re.search(r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text)
     if reason:
         return reason[1]
@@ -192,7 +192,7 @@ def _grant(asked: Asked, message: str) -> str:
 
 def explain_job_error(message: str, *, image: str, project: str, timeout_s: str) -> str:
     """Return the error that a job ended with, and the way out where there is a usual one."""
-    text = " ".join(message.split())
+    text = _one_line(message)
     if _NO_IMAGE.search(text):
         return f"{text}\nBuild and push the image: {push_image(image)}"
     if _OUT_OF_TIME.search(text):
@@ -209,6 +209,11 @@ def push_image(image: str) -> str:
         f"gcloud auth configure-docker {host} && docker build -f docker/train.Dockerfile "
         f"--build-arg COMMIT=$(git rev-parse HEAD) -t {image} . && docker push {image}"
     )
+
+
+def _one_line(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())
 
 
 def _error_of(response: requests.Response) -> dict[str, Any]:

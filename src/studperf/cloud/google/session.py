@@ -119,7 +119,7 @@ class Google:
             raise BusyError(str(refusal))
         raise refusal
 
-    def patiently(self, work: Callable[[], T]) -> T:
+    def with_retries(self, work: Callable[[], T]) -> T:
         """Call `work`, again with growing pauses while it fails for a reason that may pass.
 
         Raises:
@@ -150,7 +150,7 @@ class Google:
         **params: Any,  # noqa: ANN401 - texts and numbers of the query
     ) -> Json:
         """Return the JSON answer of a request that may be repeated without harm."""
-        response = self.patiently(
+        response = self.with_retries(
             lambda: self.once(method, path, asked, json=body, params=params or None)
         )
         found: Json = response.json()

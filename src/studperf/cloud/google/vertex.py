@@ -146,7 +146,7 @@ class Vertex:
                 raise
             return Job(response.json())
 
-        return self.google.patiently(create)
+        return self.google.with_retries(create)
 
     def jobs(self, **labels: str) -> Iterator[Job]:
         """Yield studperf's jobs that have these labels, the newest first."""
@@ -209,6 +209,7 @@ class Vertex:
             job: the job.
             since: the time of the last line that is known already.
         """
+        # Not >, since several lines may share a time; `follow.Log` drops those that it had.
         terms = [
             'resource.type="ml_job"',
             f'resource.labels.job_id="{job.id}"',

@@ -49,7 +49,8 @@ class Axis:
     @cached_property
     def words(self) -> list[str]:
         """The different words, from short to long."""
-        return sorted(set(map(str, self.known)), key=lambda word: (len(word), word))
+        words = {str(value) for value in self.known}
+        return sorted(words, key=lambda word: (len(word), word))
 
     @cached_property
     def scale(self) -> Scale:
@@ -72,7 +73,8 @@ class Axis:
     def ticks(self, gap: float = _LINE) -> list[tuple[float, str]]:
         """Return the ticks' places with their texts, those of numbers at least `gap` apart."""
         if not self.is_number:
-            return [(self.scale(float(i)), word) for i, word in enumerate(self.words)]
+            places = [self.scale(float(i)) for i in range(len(self.words))]
+            return list(zip(places, self.words, strict=True))
         shown = {min(float(value), self.cap) for value in self.known}
         if len(shown) > _MAX_DISTINCT:
             shown = {self.scale.low, self.scale.high, *self.scale.ticks(4)}
@@ -124,8 +126,10 @@ def parallel_chart(
     for i, thread in enumerate(threads):
         shares = [axis.share(axis.values[i]) for axis in axes]
         # A run without the key passes below the axis.
-        ys = [chart.floor + 14 if math.isnan(share) else chart.up(share) for share in shares]
-        points = [(_place(chart, k, len(axes)), y) for k, y in enumerate(ys)]
+        below = chart.floor + 14
+        ys = [below if math.isnan(share) else chart.up(share) for share in shares]
+        xs = [_place(chart, k, len(axes)) for k in range(len(axes))]
+        points = list(zip(xs, ys, strict=True))
         marks = {}
         if has_brushes:
             marks = {"data_run": thread.run, "data_y": ",".join(at(y) for y in ys)}
@@ -149,7 +153,8 @@ def _draw_axis(chart: Chart, axis: Axis, k: int, n_axes: int) -> None:
     x = _place(chart, k, n_axes)
     chart.draw("path", cls="axis", d=f"M{at(x, chart.top)}V{at(chart.floor)}")
     for share, text in axis.ticks():
-        chart.text(x + 7, chart.up(share) + 4, shorten(text, _NAME_LENGTH), "ink")
+        label = shorten(text, _NAME_LENGTH)
+        chart.text(x + 7, chart.up(share) + 4, label, "ink")
 
     # Names stand in two rows by turns, and the outer ones within the chart.
     heading_x = x

@@ -65,13 +65,15 @@ def learning_chart(view: RunView, rows: ScoredRows | None) -> Markup:
     levels = [] if level is None else [level]
     chart = Chart(right=18)
     right = chart.edge
+    # A single epoch would be an axis without length.
     x = chart.scale_x(1, max(2, len(values)))
     y = chart.scale_y(*_settled([values], levels))
     chart.axis_y(y, view.monitored)
     chart.axis_x(x, "epoch", ticks=_epochs(len(values)))
     if level is not None and record.judgement is not None:
         height = y(level)
-        chart.line([(x(x.low), height), (x(x.high), height)], "line b dash")
+        ends = [(x(x.low), height), (x(x.high), height)]
+        chart.line(ends, "line b dash")
         chart.text(right, 13, f"{record.judgement.best_baseline} {short_number(level)}", "b end")
 
     _curve(chart, x, y, values, "line a")
@@ -96,7 +98,9 @@ def loss_chart(record: RunRecord) -> Markup:
     y = chart.scale_y(*_settled(list(series.values()), []))
     chart.axis_y(y, "loss, on the standardised target")
     chart.axis_x(x, "epoch", ticks=_epochs(len(record.history)))
-    for (name, values), cls in zip(series.items(), ("b", "a"), strict=True):
+    classes = {"train/loss": "b", "val/loss": "a"}
+    for name, values in series.items():
+        cls = classes[name]
         _curve(chart, x, y, values, f"line {cls}")
         right = chart.edge
         if cls == "b":
@@ -107,7 +111,7 @@ def loss_chart(record: RunRecord) -> Markup:
 
 
 def parity_chart(view: RunView, rows: ScoredRows) -> Markup:
-    """Draw predicted against actual, with the band that holds 90 % of them."""
+    """Draw predicted against actual, with the band that covers 90 % of them."""
     record = view.record
     actual, predicted = rows.actual, rows.predicted
     smallest = min(actual.min(), predicted.min())
@@ -132,7 +136,8 @@ def parity_chart(view: RunView, rows: ScoredRows) -> Markup:
         ]
         outline = "L".join(at(x(a), y(b)) for a, b in corners)
         chart.draw("path", cls="band a", d=f"M{outline}Z")
-    chart.line([(x(low), y(low)), (x(high), y(high))], "rule")
+    diagonal = [(x(end), y(end)) for end in (low, high)]
+    chart.line(diagonal, "rule")
 
     n_rows = len(actual)
     step = max(1, math.ceil(n_rows / _MAX_POINTS))
@@ -151,6 +156,7 @@ def residual_chart(view: RunView, rows: ScoredRows) -> Markup:
     """Draw how often which error occurs."""
     record = view.record
     error = rows.predicted - rows.actual
+    # The axis needs a width, even where no row has an error.
     reach = float(np.abs(error).max()) or 1.0
     # An odd number, so that one bar stands on 0.
     n_bars = min(41, max(9, len(error) // 20 | 1))
@@ -216,8 +222,8 @@ def slice_chart(view: RunView) -> Markup:
 
 def _curve(chart: Chart, x: Scale, y: Scale, values: list[float], cls: str) -> None:
     """Draw values by epoch, cut off at the top of the chart."""
-    points = cut(values, y.high)
-    chart.line([(x(i), y(value)) for i, value in points], cls)
+    places = [(x(i), y(value)) for i, value in cut(values, y.high)]
+    chart.line(places, cls)
 
 
 def _whisker(chart: Chart, x: Scale, y: float, value: Interval, cls: str) -> None:

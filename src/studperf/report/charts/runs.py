@@ -62,6 +62,7 @@ def upper_end(low: float, finals: list[float]) -> float:
 
     It is two and a half times as far up as three quarters of the runs end.
     """
+    # Where all runs end alike there is no reach, and the axis needs some.
     reach = finals[int(0.75 * (len(finals) - 1))] - low
     return low + (2.5 * reach or abs(low) * 0.1 or 1.0)
 
@@ -89,5 +90,6 @@ def _draw_bar(run: RankedRun, scale: Scale, reference: float) -> Markup:
     right = min(max(value.high, scale.low), scale.high)
     bar.draw("path", cls="whisker", d=f"M{at(scale(left), 10)}H{at(scale(right))}")
     if scale.low <= value.value <= scale.high:
-        bar.draw("circle", cx=at(scale(value.value)), cy=10, r=4)
+        x = at(scale(value.value))
+        bar.draw("circle", cx=x, cy=10, r=4)
     return bar.render_within(f"mini m{run.colour}")

@@ -30,7 +30,8 @@ def history_chart(trials: Trials) -> Markup:
     last = trials.trials[-1].number
     chart = Chart(width=920, height=320, right=18)
     x = chart.scale_x(0, max(1, last))
-    y = chart.scale_y(*shown_range([trial.value for trial in complete], is_max=trials.is_max))
+    values = [trial.value for trial in complete]
+    y = chart.scale_y(*shown_range(values, is_max=trials.is_max))
     chart.axis_y(y, trials.objectives[0])
     # A trial's number is whole.
     ticks = [place for place in x.ticks(10) if place == int(place)]
@@ -65,8 +66,8 @@ def importance_chart(shares: Mapping[str, float]) -> Markup:
         top = chart.top + 28 * i
         chart.text(chart.left - 8, top + 15, shorten(name, 26), "end ink")
         width = max(1.0, x(share) - chart.left)
-        place = {"x": at(chart.left), "y": at(top), "width": at(width), "height": "20"}
-        chart.draw("rect", cls="bar a", **place)
+        left = at(chart.left)
+        chart.draw("rect", cls="bar a", x=left, y=at(top), width=at(width), height="20")
         chart.text(x(share) + 6, top + 15, f"{share:.0%}")
     said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     return chart.render(f"Importance: {said}.")
@@ -79,7 +80,10 @@ def all_together_chart(trials: Trials) -> Markup:
     # The best ones come last, so that they lie above the others.
     drawn = ranked[::-1]
     names = list(dict.fromkeys(name for trial in ranked for name in trial.settings))
-    axes = [Axis(name, [trial.settings.get(name) for trial in drawn]) for name in names]
+    axes = []
+    for name in names:
+        values = [trial.settings.get(name) for trial in drawn]
+        axes.append(Axis(name, values))
     axes.append(Axis(trials.objectives[0], [trial.value for trial in drawn]))
     threads = []
     for i, trial in enumerate(drawn):
@@ -97,7 +101,9 @@ def slice_chart(trials: Trials, name: str) -> Markup:
     held = [trial for trial in ranked if name in trial.settings]
     axis = _axis_of(held, name)
     chart = Chart(right=18, left=58)
-    y = chart.scale_y(*shown_range([trial.value for trial in ranked], is_max=trials.is_max))
+    # Of all trials, so that the charts of a study's parameters can be compared.
+    values = [trial.value for trial in ranked]
+    y = chart.scale_y(*shown_range(values, is_max=trials.is_max))
     chart.axis_y(y, trials.objectives[0])
     chart.draw("path", cls="axis", d=f"M{at(chart.left, chart.floor)}H{at(chart.edge)}")
     ticks = axis.ticks(_APART)
@@ -105,11 +111,13 @@ def slice_chart(trials: Trials, name: str) -> Markup:
     is_staggered = not axis.is_number and len(ticks) > _N_SIDE_BY_SIDE
     for i, (share, text) in enumerate(ticks):
         shift = 13 * (i % 2) if is_staggered else 0
-        chart.text(chart.across(share), chart.floor + 16 + shift, shorten(text, 12), "mid")
+        below = chart.floor + 16 + shift
+        chart.text(chart.across(share), below, shorten(text, 12), "mid")
     for trial in held:
         value = trial.settings[name]
         title = f"trial {trial.number}: {value}, {short_number(trial.value)}"
-        _draw_mark(chart, chart.across(axis.share(value)), y(trial.value), "a", title)
+        x = chart.across(axis.share(value))
+        _draw_mark(chart, x, y(trial.value), "a", title)
     return chart.render(f"{trials.objectives[0]} over {name} in {len(held)} trials.")
 
 
@@ -124,7 +132,11 @@ def contour_chart(trials: Trials, first: str, second: str) -> Markup:
         return Markup()
     ax = _axis_of(held, first)
     ay = _axis_of(held, second)
-    places = [(ax.share(t.settings[first]), ay.share(t.settings[second])) for t in held]
+    places = []
+    for trial in held:
+        u = ax.share(trial.settings[first])
+        v = ay.share(trial.settings[second])
+        places.append((u, v))
 
     # From 0 for the worst trial to 1 for the best.
     worst_first = sorted((trial.value for trial in held), reverse=not trials.is_max)
@@ -140,18 +152,22 @@ def contour_chart(trials: Trials, first: str, second: str) -> Markup:
 
     for (u, v), trial in zip(places, held, strict=True):
         title = short_number(trial.value)
-        chart.dot(chart.across(u), chart.up(v), 2.6, "b", title, style="opacity:.7")
+        x = chart.across(u)
+        chart.dot(x, chart.up(v), 2.6, "b", title, style="opacity:.7")
     for share, text in ax.ticks(_APART):
         chart.text(chart.across(share), chart.floor + 17, shorten(text, 10), "mid")
     for share, text in ay.ticks():
-        chart.text(chart.left - 8, chart.up(share) + 4, shorten(text, 12), "end")
+        baseline = chart.up(share) + 4
+        chart.text(chart.left - 8, baseline, shorten(text, 12), "end")
     chart.text(2, 14, second, "strong")
     chart.text(chart.across(0.5), chart.height - 8, first, "strong mid")
     return chart.render(f"The objective over {first} and {second} in {len(held)} trials.")
 
 
 def _mean_nearby(
-    centre: tuple[float, float], places: Sequence[tuple[float, float]], values: Sequence[float]
+    centre: tuple[float, float],
+    places: Sequence[tuple[float, float]],
+    values: Sequence[float],
 ) -> float:
     """Return the mean of the values, each weighted by how near its place is."""
     weights = []

@@ -47,7 +47,8 @@ class Scale:
         # end that is round but for floating point count as round.
         raw = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(raw))
-        step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= raw * 0.999)
+        steps = [power * factor for factor in (1, 2, 2.5, 5, 10)]
+        step = next(step for step in steps if step >= raw * 0.999)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [i * step for i in range(first, last + 1)]
@@ -75,6 +76,7 @@ def element(name: str, *inside: str, **attributes: object) -> Markup:
         if value == "":
             continue
         called = "class" if key == "cls" else key.replace("_", "-")
+        # Markup's own format and join escape whatever is no Markup yet.
         marks += Markup(' {}="{}"').format(called, value)
     if not inside:
         return Markup("<{}{}/>").format(name, marks)
@@ -151,7 +153,8 @@ class Chart:
             self.draw("path", cls="grid", d=f"M{at(x, self.top)}V{at(floor)}")
             self.text(x, floor + 18, short_number(value), "mid")
         self.draw("path", cls="axis", d=f"M{at(self.left, floor)}H{at(self.edge)}")
-        self.text((self.left + self.edge) / 2, self.height - 6, label, "mid")
+        middle = (self.left + self.edge) / 2
+        self.text(middle, self.height - 6, label, "mid")
 
     def axis_y(self, scale: Scale, label: str, *, count: int = 5) -> None:
         """Draw ticks, grid and label.
@@ -171,7 +174,8 @@ class Chart:
 
     def text(self, x: float, y: float, text: str, cls: str = "") -> None:
         """Draw text at its baseline."""
-        self.parts.append(element("text", text, x=at(x), y=at(y), cls=cls))
+        place = {"x": at(x), "y": at(y)}
+        self.parts.append(element("text", text, **place, cls=cls))
 
     def line(
         self, points: Points, cls: str = "line a", title: str = "", **attributes: object
@@ -227,6 +231,6 @@ class Chart:
         )
 
     def render_within(self, cls: str) -> Markup:
-        """Return the SVG beside a number that says what it shows."""
+        """Return the SVG without a description, for a place beside the number that it shows."""
         size = f"0 0 {at(self.width, self.height)}"
         return element("svg", *self.parts, cls=cls, viewBox=size, aria_hidden="true")

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from studperf.config.console import print_line
 from studperf.report.pages.template import fill
 from studperf.report.views.change import ChangeView
 from studperf.report.views.section import Strong, plain
@@ -19,11 +20,11 @@ def to_markdown(view: ChangeView) -> str:
 def show(view: ChangeView, console: Console) -> None:
     """Print the page in the terminal."""
     console.print(view.title, style="bold", markup=False)
-    console.print(plain(view.headline), soft_wrap=True, markup=False)
+    print_line(console, plain(view.headline))
     for section in view.sections:
         console.print(f"\n{section.title}", style="bold", markup=False)
         for line in section.prose:
-            console.print(plain(line), soft_wrap=True, markup=False)
+            print_line(console, plain(line))
         if not section.header:
             continue
         table = Table()

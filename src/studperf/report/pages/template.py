@@ -25,7 +25,7 @@ _TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def fill(template: str, **view: object) -> str:
-    """Return a template filled with what a view says.
+    """Return a template filled with the values of a view.
 
     Raises:
         jinja2.UndefinedError: the template names something that it was not given.

@@ -101,7 +101,10 @@ def _headline(
         parts += ["; ", Strong(f"{len(errors)} faults: training will refuse it")]
 
     ridge = [effect for effect in effects.effects if effect.baseline == "ridge"]
-    said = [f"{_tell(effect)} on {effect.scored_on} rows, {effect.verdict}" for effect in ridge]
+    said = [
+        f"{_describe_effect(effect)} on {effect.scored_on} rows, {effect.verdict}"
+        for effect in ridge
+    ]
     if said:
         parts.append(f"; ridge trained on it: {', '.join(said)}")
     return (*parts, ".")
@@ -151,7 +154,8 @@ def _view_checks(old: list[Finding], new: list[Finding]) -> Section:
     for finding in sorted(new, key=lambda finding: finding.level):
         is_known = (finding.level, finding.where, finding.what) in known
         note = "as before" if is_known else Strong("new")
-        rows.append([finding.level, Code(finding.where), Code(finding.what), note])
+        place = Code(finding.where)
+        rows.append([finding.level, place, Code(finding.what), note])
     if not rows:
         return Section("Checks", ["Every column is what the dataset says it is."])
     return Section("Checks", header=["level", "where", "what", ""], rows=rows)
@@ -237,7 +241,7 @@ def _view_effect(effects: Effects, dataset: Dataset) -> Section:
             f"{effect.scored_on}, {effect.n_rows:,}",
             digits.number(effect.old, more=1),
             digits.number(effect.new, more=1),
-            _tell(effect),
+            _describe_effect(effect),
             effect.verdict,
         ]
         rows.append(row)
@@ -253,6 +257,6 @@ def _view_effect(effects: Effects, dataset: Dataset) -> Section:
     return Section("Effect on a quick baseline", [prose], header, rows)
 
 
-def _tell(effect: Effect) -> str:
+def _describe_effect(effect: Effect) -> str:
     """Return the difference of errors with its interval, in words."""
     return f"RMSE {Digits.of(effect.old).signed_interval(effect.difference)}"

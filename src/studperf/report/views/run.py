@@ -1,14 +1,11 @@
-"""The view of one run: what terminal, page, card and W&B say of it, from its record and files."""
+"""The view of one run for terminal, page, card and W&B, made from its record and files."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, ClassVar
 
 import yaml
@@ -16,12 +13,21 @@ import yaml
 from studperf.errors import RunError
 from studperf.record.files import ENCODER, read_predictions
 from studperf.record.record import RunRecord
-from studperf.record.shape import BaselineChoice, Conformal, Scores, Slice, VerdictKind
-from studperf.scoring.metrics import FloatArray, Interval, mae, rmse
-from studperf.scoring.numbers import R2_DECIMALS, Digits, interval
+from studperf.record.shape import Slice, VerdictKind
+from studperf.report.views.limits import band_line, intended_use, limits
+from studperf.report.views.scores import (
+    MIN_SLICE,
+    Predictor,
+    choice_line,
+    digits_of,
+    format_scores,
+    n_scored,
+    predictors,
+    published_slices,
+)
+from studperf.scoring.metrics import FloatArray, mae, rmse
+from studperf.scoring.numbers import Digits
 
-MIN_SLICE = 20
-"""Slices of fewer rows say little, and could be about persons one knows: they are not published."""
 TONES: dict[VerdictKind, str] = {
     "beats": "good",
     "matches": "level",
@@ -30,7 +36,7 @@ TONES: dict[VerdictKind, str] = {
     "suspicious": "bad",
     "no better than the mean": "bad",
 }
-"""What a verdict sounds like, for colours in terminal and pages."""
+"""Each verdict's tone, for colours in terminal and pages."""
 STATUS_TONES = {"running": "level", "interrupted": "warn", "failed": "bad", "finished": "good"}
 _UNFINISHED = {
     "running": "Is running, or was killed: this is what it had recorded.",
@@ -38,9 +44,6 @@ _UNFINISHED = {
     "failed": "Failed before it was scored.",
     "finished": "Finished without being scored.",
 }
-_DOUBT = 0.05
-_CLOSE_PROMISE = 0.06
-"""Between its ends, a promise this close (of some 250 val rows and more) is as good as kept."""
 _ERRORS = {"val/rmse": rmse, "val/mae": mae}
 """Watched metrics that are errors in the target's unit."""
 _WHY = {
@@ -71,20 +74,6 @@ class UsedColumn:
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """The model or a baseline, with its scores on the same rows."""
-
-    name: str
-    is_baseline: bool
-    scores: Scores
-
-    @property
-    def label(self) -> str:
-        """The name, by which a baseline is told from the model."""
-        return f"{self.name} (baseline)" if self.is_baseline else self.name
-
-
-@dataclass(frozen=True)
 class ScoredRows:
     """The predictions of the scored rows, and the best baseline's error on val.
 
@@ -101,7 +90,7 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class RunView:
-    """The view of a run: its record, and what is to be said beside it."""
+    """The view of a run: its record, and the sentences and rows that are made of it."""
 
     record: RunRecord
     digits: Digits
@@ -142,7 +131,7 @@ class RunView:
     def score_rows(self) -> list[list[str]]:
         """A row for each predictor: its name, RMSE, MAE, R2 and bias with their intervals."""
         scores = {predictor.label: predictor.scores for predictor in self.predictors}
-        return tell_scores(scores, self.digits)
+        return format_scores(scores, self.digits)
 
     @property
     def slice_rows(self) -> list[list[str]]:
@@ -273,9 +262,14 @@ def read_columns(record: RunRecord, folder: Path) -> list[UsedColumn]:
         column = record.config["data"]["columns"][name]
         code = learnt.get(name, {})
         fill = code.get("fill")
-        missing = "refused" if fill is None else f"read as {fill}"
-        unit = column.get("unit") or ""
-        columns.append(UsedColumn(name, str(column["kind"]), unit, _seen(code), missing))
+        used = UsedColumn(
+            name=name,
+            kind=str(column["kind"]),
+            unit=column.get("unit") or "",
+            seen=_seen(code),
+            missing="refused" if fill is None else f"read as {fill}",
+        )
+        columns.append(used)
     return columns
 
 
@@ -303,14 +297,6 @@ def _read_learnt(folder: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def digits_of(record: RunRecord) -> Digits:
-    """Return the unit and decimals of a run's errors; two decimals where it was not judged."""
-    size = 1.0
-    if record.judgement is not None:
-        size = record.judgement.scores.rmse.value
-    return Digits.of(size, record.data.unit)
-
-
 def excluded_columns(record: RunRecord) -> list[Exclusion]:
     """Return every column of the dataset that is no feature, with the reason."""
     excluded = []
@@ -328,193 +314,6 @@ def excluded_columns(record: RunRecord) -> list[Exclusion]:
             why += f"; explains {share:.0%} of the target's variance alone"
         excluded.append(Exclusion(name, kind, why))
     return excluded
-
-
-def intended_use(record: RunRecord) -> list[str]:
-    """Return sentences on what the model is for, and what it is not for."""
-    data = record.data
-    target = f"{data.target} ({data.unit})" if data.unit else data.target
-    use = (
-        f"For: an estimate of {target} for one row of a table like {data.name!r}, "
-        f"from {len(data.features)} columns, "
-        "read together with its interval by someone who can weigh it."
-    )
-    misuse = (
-        "Not for: decisions about a person by the number alone, "
-        "other populations than the table's, values outside of what training saw, "
-        "or questions of cause: a column that predicts need not be one that changes anything."
-    )
-    return [use, misuse]
-
-
-def limits(record: RunRecord) -> list[str]:
-    """Return sentences on what the model can't do, each with the number that says so."""
-    data, judgement, digits = record.data, record.judgement, digits_of(record)
-    said = []
-    if data.is_simulated:
-        said.append(
-            "The rows are SIMULATED: scores say that the machinery works, "
-            "and nothing about real ones."
-        )
-    if judgement is None:
-        return [*said, "The model was not scored, so nothing is known of its errors."]
-    if judgement.verdict.kind in ("no better than the mean", "suspicious"):
-        said.append(f"Not fit for use. {judgement.verdict.line}")
-    said += _tell_band(record)
-    if data.noise_floor is not None:
-        floor = digits.with_unit(data.noise_floor)
-        said.append(
-            "The data hold noise that no model can predict: "
-            f"an RMSE below about {floor} would be a sign of a leak, not of skill."
-        )
-    shown, n_hidden = published_slices(record)
-    if shown:
-        said.append(_compare_groups(record, shown))
-    if n_hidden:
-        said.append(
-            f"{n_hidden} groups of fewer than {MIN_SLICE} rows are not shown; "
-            "of them nothing can be said."
-        )
-    if record.cut_short is not None:
-        said.append(record.cut_short.line)
-    if judgement.scored_on == "val":
-        said.append(
-            "Scored on val, by which the best epoch was chosen: "
-            "expect somewhat larger errors on new rows."
-        )
-    return said
-
-
-def _tell_band(record: RunRecord) -> list[str]:
-    band = record.judgement.conformal if record.judgement else None
-    if band is None:
-        return []
-    line = band_line(record, band)
-    if not math.isfinite(band.half_width):
-        return [line]
-    width = digits_of(record).with_unit(band.half_width)
-    blur = f"It can't tell two rows apart whose predictions differ by less than {width}."
-    return [blur, line]
-
-
-def band_line(record: RunRecord, band: Conformal) -> str:
-    """Return what the conformal band promises, and how many of the scored rows it held."""
-    scored_on = record.judgement.scored_on if record.judgement else "test"
-    if not math.isfinite(band.half_width):
-        return (
-            f"No {band.level:.0%} interval: "
-            f"the {record.data.n_val} val rows are too few to promise one."
-        )
-    width = digits_of(record).with_unit(band.half_width)
-    line = (
-        f"{band.level * 100:.0f} % interval: prediction ± {width} "
-        f"(calibrated on {record.data.n_val:,} val rows); "
-        f"it covered {band.coverage * 100:.1f} % of {scored_on} rows."
-    )
-    if band.likely is None:
-        return line
-    low, high = band.likely
-    if high - low <= _CLOSE_PROMISE:
-        return line
-    return (
-        f"{line} So few val rows promise only that it covers "
-        f"between {low * 100:.0f} and {high * 100:.0f} % of new rows."
-    )
-
-
-def choice_line(choice: BaselineChoice) -> str:
-    """Return which baseline is the strongest, and how close the others came, in a line."""
-    (strongest, first), *others = choice.standings.items()
-    digits = Digits.of(first.rmse.value)
-    parts = []
-    for name, standing in others:
-        part = f"{name} {digits.number(standing.rmse.value)}"
-        parts.append(f"{part} (within noise)" if standing.is_tied else part)
-    return (
-        f"Strongest baseline by cross-validation on the training rows: {strongest}, "
-        f"RMSE {digits.interval(first.rmse)}; then {', '.join(parts)}."
-    )
-
-
-def differing_groups(record: RunRecord, groups: Sequence[Slice]) -> list[Slice]:
-    """Return the groups whose errors surely differ from those of all rows.
-
-    The intervals are widened by how many groups are looked at.
-    """
-    if record.judgement is None or not groups:
-        return []
-    overall = record.judgement.scores.mae.value
-    # Bonferroni: each interval as wide as it must be for all of them to hold together.
-    level = 1 - _DOUBT / (2 * len(groups))
-    widened_by = NormalDist().inv_cdf(level) / NormalDist().inv_cdf(1 - _DOUBT / 2)
-    return [part for part in groups if not _holds(part.mae, overall, widened_by)]
-
-
-def _holds(value: Interval, number: float, widened_by: float) -> bool:
-    low = value.value - widened_by * (value.value - value.low)
-    high = value.value + widened_by * (value.high - value.value)
-    return not (number < low or number > high)
-
-
-def _compare_groups(record: RunRecord, groups: Sequence[Slice]) -> str:
-    """Say whether errors differ among groups beyond noise, and where most."""
-    differing = differing_groups(record, groups)
-    if record.judgement is None or not differing:
-        return f"Errors do not differ among the {len(groups)} groups by more than noise."
-    digits = digits_of(record)
-    overall = record.judgement.scores.mae.value
-    above = [part for part in differing if part.mae.value > overall]
-    if above:
-        what = "largest"
-        shown = max(above, key=lambda part: part.mae.value)
-    else:
-        what = "smallest"
-        shown = max(differing, key=lambda part: abs(part.mae.value - overall))
-    return (
-        "Errors differ among groups: of those that differ beyond noise, "
-        f"the {what} mean absolute error is {digits.interval_with_unit(shown.mae)} "
-        f"at {shown.column} = {shown.level} (n = {shown.n}), "
-        f"where all rows have {digits.number(overall)}."
-    )
-
-
-def published_slices(record: RunRecord) -> tuple[list[Slice], int]:
-    """Return the slices with enough rows to be shown, and how many others there are."""
-    slices = record.judgement.slices if record.judgement else []
-    shown = [part for part in slices if part.n >= MIN_SLICE]
-    return shown, len(slices) - len(shown)
-
-
-def predictors(record: RunRecord) -> list[Predictor]:
-    """Return the model with its scores, then the baselines on the same rows."""
-    if record.judgement is None:
-        return []
-    found = [Predictor(record.model, is_baseline=False, scores=record.judgement.scores)]
-    for name, scores in record.judgement.baselines.items():
-        found.append(Predictor(name, is_baseline=True, scores=scores))
-    return found
-
-
-def tell_scores(scores: Mapping[str, Scores], digits: Digits) -> list[list[str]]:
-    """Return a row for each predictor: its name, RMSE, MAE, R2 and bias with their intervals."""
-    rows = []
-    for name, of_predictor in scores.items():
-        row = [
-            name,
-            digits.interval(of_predictor.rmse),
-            digits.interval(of_predictor.mae),
-            interval(of_predictor.r2, R2_DECIMALS),
-            digits.interval(of_predictor.bias),
-        ]
-        rows.append(row)
-    return rows
-
-
-def n_scored(record: RunRecord) -> int:
-    """Return the number of rows of the scored split."""
-    if record.judgement is not None and record.judgement.scored_on == "val":
-        return record.data.n_val
-    return record.data.n_test
 
 
 def reproduce_commands(record: RunRecord) -> list[str]:

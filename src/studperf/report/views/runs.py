@@ -13,12 +13,18 @@ from studperf.errors import counted
 from studperf.judge.ranking import Found, Group, Run, Standing, rank_apart
 from studperf.record.record import RunRecord
 from studperf.record.shape import Judgement
-from studperf.report.views.run import STATUS_TONES, TONES, digits_of, n_scored, view_run
+from studperf.report.views.run import STATUS_TONES, TONES, view_run
+from studperf.report.views.scores import digits_of, n_scored
 from studperf.scoring.numbers import Digits
 
+# As many as templates/page.css has.
 N_COLOURS = 8
 _MAX_CHOICES = 9
-_TIES = {"best": ("best", "good"), "noise": ("tied", "level"), "worse": ("worse", "warn")}
+_TIES = {
+    "best": ("best", "good"),
+    "noise": ("tied", "level"),
+    "worse": ("worse", "warn"),
+}
 """A run's place -> its name on a page, and its tone."""
 _SHORT = {"no better than the mean": "like the mean"}
 # What differs between runs without being a choice about the model.
@@ -83,13 +89,14 @@ class RankedRun:
     def words(self) -> str:
         """The words by which a reader may look for the run."""
         kind = self.judgement.verdict.kind
-        words = (self.name, self.record.model, kind, self.tie[0], *self.record.overrides)
+        tie, _ = self.tie
+        words = (self.name, self.record.model, kind, tie, *self.record.overrides)
         return " ".join(words).lower()
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Runs that differ by chance alone, or by settings that are not told apart."""
+    """Runs that differ by chance alone, or by settings that a table does not distinguish."""
 
     model: str
     settings: str
@@ -252,7 +259,7 @@ class RunsView:
         best = first.best
         rmse = first.digits.interval_with_unit(best.judgement.scores.rmse)
         said = [f"with RMSE {rmse}."]
-        said += _tell_ties(first)
+        said += _describe_ties(first)
         if others:
             n_apart = sum(len(group.runs) for group in others)
             verb = "is" if n_apart == 1 else "are"
@@ -265,7 +272,7 @@ class RunsView:
         return said
 
 
-def _tell_ties(group: RankedGroup) -> list[str]:
+def _describe_ties(group: RankedGroup) -> list[str]:
     """Return sentences on the runs that are tied with the best."""
     best = group.best
     n_others = len(group.runs) - 1
@@ -360,11 +367,12 @@ def _page_of(path: Path, folder: Path | None) -> str:
     page = path / "report.html"
     if folder is None or not page.is_relative_to(folder) or not page.is_file():
         return ""
+    # A link, which has / on every system.
     return page.relative_to(folder).as_posix()
 
 
 def _label_groups(groups: Sequence[Group[Standing]]) -> list[str]:
-    """Return a few words by which headings and links tell groups apart.
+    """Return a few words that distinguish groups in headings and links.
 
     They are empty where there is one group.
     """
@@ -388,7 +396,7 @@ def pool_runs(
     found: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         found.setdefault(key(record), []).append(record)
-    pools = [Pool(model, settings, alike) for (model, settings), alike in found.items()]
+    pools = [Pool(*names, alike) for names, alike in found.items()]
     return sorted(pools, key=lambda pool: float("inf") if pool.mean is None else pool.mean)
 
 
@@ -441,6 +449,7 @@ def _is_choice(key: str, values: list[Any], models: list[str]) -> bool:
         return len(set(models)) > 1
     by_model: dict[str, set[str]] = {}
     for model, value in zip(models, values, strict=True):
+        # As text, since a set takes no list, such as the widths of layers.
         by_model.setdefault(model, set()).add(str(value))
     return any(len(different) > 1 for different in by_model.values())
 
@@ -456,6 +465,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat |= _flatten(value, f"{name}.")
         elif not name.endswith("_target_"):
             is_plain = value is None or isinstance(value, str | int | float)
+            # In Python True is a number, and would lie at 1 on an axis.
             is_plain = is_plain and not isinstance(value, bool)
             flat[name] = value if is_plain else str(value)
     return flat

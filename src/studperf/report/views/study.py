@@ -74,7 +74,7 @@ class TrialView:
         return self.end - self.start
 
     @property
-    def told_settings(self) -> str:
+    def short_words(self) -> str:
         """The words that set it, with few digits."""
         return " ".join(map(short, self.words))
 
@@ -229,7 +229,7 @@ class StudyView:
         return self.trials.ranked[0] if self.trials.ranked else None
 
     @property
-    def told_counts(self) -> list[str]:
+    def nonzero_counts(self) -> list[str]:
         """The numbers of trials by how they ended."""
         return [f"{n} {kind}" for kind, n in self.counts.items() if n]
 
@@ -257,7 +257,8 @@ class StudyView:
         """The parameters that were varied, the most important ones first."""
         varied = {name for trial in self.trials.ranked for name in trial.settings}
         # By name too, so that equal shares have one order in every process.
-        return sorted(varied, key=lambda name: (-self.shares.get(name, 0.0), name))
+        shares = self.shares
+        return sorted(varied, key=lambda name: (-shares.get(name, 0.0), name))
 
 
 def view_winner(found: Mapping[str, Any]) -> WinnerView:

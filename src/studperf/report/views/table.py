@@ -18,6 +18,7 @@ from studperf.scoring.metrics import FloatArray
 from studperf.scoring.numbers import short_number
 
 _SURE_P = 0.01
+"""The corrected p-value below which a part is said to differ."""
 _N_LEVELS_SHOWN = 12
 _N_BINS, _N_TARGET_BINS = 40, 50
 _N_CORRELATED = 24
@@ -64,9 +65,9 @@ def view_table(
 
 def _view_columns(table: Table) -> Section:
     dataset = table.dataset
-    kinds = pd.Series([column.kind for column in dataset.columns.values()]).value_counts()
+    kinds = pd.Series([column.kind for column in dataset.columns.values()])
     rows: list[list[Line]] = []
-    for kind, n in kinds.items():
+    for kind, n in kinds.value_counts().items():
         names = [name for name, column in dataset.columns.items() if column.kind == kind]
         rows.append([str(kind), str(n), ", ".join(names)])
     target = _with_unit(dataset.target.column, dataset.target.unit, " in {}")
@@ -118,8 +119,10 @@ def _view_target(table: Table, parts: dict[str, Table]) -> Section:
     rows: list[list[Line]] = []
     for name, part in {"all": table, **parts}.items():
         values = part.target
-        spread = (values.mean(), values.std(), values.min(), np.median(values), values.max())
-        rows.append([name, str(len(part)), *(short_number(float(value)) for value in spread)])
+        middle = (values.mean(), values.std())
+        spread = (*middle, values.min(), np.median(values), values.max())
+        numbers = [short_number(float(value)) for value in spread]
+        rows.append([name, str(len(part)), *numbers])
     header = ["rows of", "n", "mean", "sd", "min", "median", "max"]
     panel = _histogram(table.dataset.target.column, table.target, _N_TARGET_BINS)
     return Section("Target", [], header, rows, Panels([panel], n_columns=1))
@@ -158,9 +161,10 @@ def _test_equal(train: Table, part: Table, name: str) -> float:
             return 1.0
         return float(stats.ks_2samp(a, b).pvalue)
     levels = sorted(set(a) | set(b))
-    counts = np.array([[(side == level).sum() for level in levels] for side in (a, b)])
-    if len(levels) < 2 or not (counts.sum(axis=1) > 0).all():  # noqa: PLR2004 - nothing to compare
+    # With one level, or an empty part, there is nothing to compare.
+    if len(levels) < 2 or not len(a) or not len(b):  # noqa: PLR2004 - see above
         return 1.0
+    counts = [side.value_counts().reindex(levels, fill_value=0) for side in (a, b)]
     return float(stats.chi2_contingency(counts).pvalue)
 
 
@@ -180,6 +184,7 @@ def _view_missing(table: Table) -> Section:
 def _view_relations(table: Table) -> Section:
     target = table.dataset.target.column
     numeric = [*table.dataset.of_kind("number", "flag"), target]
+    # A constant column correlates with nothing, for which pandas gives NaN.
     correlation = table.frame[numeric].corr().fillna(0.0)
     strength = correlation[target].drop(target).abs()
     order = list(strength.sort_values(ascending=False).index)
@@ -236,7 +241,8 @@ def bin_edges(values: FloatArray, n_most: int) -> FloatArray:
     if not len(steps):
         return _even_edges(values, 1)
     places = (levels - levels[0]) / steps.min()
-    if places[-1] > _N_STEPS or np.abs(places - places.round()).max() > _OFF_GRID:
+    off_grid = np.abs(places - places.round()).max()
+    if places[-1] > _N_STEPS or off_grid > _OFF_GRID:
         return _even_edges(values, n_most)
     n_levels = int(places[-1].round()) + 1
     least = -(-n_levels // n_most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -76,7 +76,8 @@ class Numbers:
             low, high = int(self.low), int(self.high)
             step = int(self.step or 1)
             return trial.suggest_int(name, low, high, step=step, log=self.is_log)
-        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
+        ends = (self.low, self.high)
+        return trial.suggest_float(name, *ends, step=self.step, log=self.is_log)
 
     def distribution(self) -> BaseDistribution:
         """Return the domain as Optuna stores it."""
@@ -104,7 +105,9 @@ class Numbers:
         return tuple(self._typed(self.low + i * step) for i in range(n_values))
 
     def _typed(self, value: float) -> float:
-        return int(value) if self.is_int else float(value)
+        if self.is_int:
+            return int(value)
+        return float(value)
 
     def __str__(self) -> str:
         """Return the domain as it is written in a sweep file."""
@@ -132,6 +135,12 @@ class Word:
     def value(self) -> Any:  # noqa: ANN401 - whatever the grammar can say
         """The value that the text stands for."""
         return read(self.text)
+
+    @classmethod
+    def parse(cls, word: str) -> Self:
+        """Return a word of a command line as its key and its text."""
+        key, _, text = word.partition("=")
+        return cls(key, text)
 
     def __str__(self) -> str:
         """Return the word as on a command line."""

@@ -75,7 +75,7 @@ def _read_conditional(
     given: Mapping[str, Entry],
     faults: list[Fault],
 ) -> tuple[list[Dimension], list[Held]]:
-    """Return the conditional keys that are varied, and those that a word holds."""
+    """Return the conditional keys that are varied, and those that a word fixes."""
     children: list[Dimension] = []
     held: list[Held] = []
     for i, block in enumerate(conditional):

@@ -1,15 +1,12 @@
-"""The keys that a study varies, and those that it holds at one value."""
+"""The keys that a study varies, and those that it fixes at one value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studperf.sweeps.space.domain import Domain, Suggester, Word, write
-
-if TYPE_CHECKING:
-    pass
 
 # The sampler keeps all of them in memory, and no study goes through more.
 _MAX_GRID = 100_000
@@ -35,7 +32,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """The keys that a study varies, and those that it holds at one value.
+    """The keys that a study varies, and those that it fixes at one value.
 
     Args:
         dimensions: parents stand before the children whose `when` names them.

@@ -17,15 +17,14 @@ from studperf.record.files import STUDIES
 from studperf.report.views.study import StudyView, view_winner
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Word
-from studperf.sweeps.storage import JOURNAL, Storage
+from studperf.sweeps.storage import JOURNAL, Storage, quiet_optuna
 from studperf.sweeps.study import (
     BEGUN_AS,
     FACTS,
     WINNER,
-    best_first,
-    hush,
     is_done,
     is_failure,
+    rank_trials,
 )
 from studperf.sweeps.trial import command
 from studperf.sweeps.view.trials import view_trials
@@ -90,7 +89,7 @@ class Saved:
     @property
     def best(self) -> FrozenTrial | None:
         """The best trial by the first objective; None if none is complete."""
-        ranked = best_first(self.trials, self.directions)
+        ranked = rank_trials(self.trials, self.directions)
         return ranked[0] if ranked else None
 
     def importances(self) -> dict[str, float]:
@@ -104,6 +103,7 @@ class Saved:
         if len(complete) < _MIN_FOR_IMPORTANCE:
             return {}
 
+        # Of several objectives Optuna asks which one is meant.
         target = None if len(self.objectives) == 1 else lambda t: t.values[0]
         try:
             with warnings.catch_warnings():
@@ -166,7 +166,7 @@ def _open(name: str, folder: Path, url: str | None) -> Saved | None:
 
     import optuna
 
-    hush()
+    quiet_optuna()
     storage = Storage(url, folder)
     try:
         study = optuna.load_study(study_name=name, storage=storage.optuna)
@@ -185,7 +185,7 @@ def _open(name: str, folder: Path, url: str | None) -> Saved | None:
     return Saved(name, folder, study, trials, facts, n_lost)
 
 
-def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
+def list_rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
     """Return all trials as a table: a header, and a row for each."""
     names = list(dict.fromkeys(name for t in saved.trials for name in t.params))
     header = ["trial", "state", *saved.objectives, "seconds", *names, "error"]
@@ -197,12 +197,13 @@ def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
         seconds = t.duration.total_seconds() if t.duration is not None else None
         params = [t.params.get(name) for name in names]
         error = t.user_attrs.get("error")
-        lines.append([t.number, t.state.name, *values, seconds, *params, error])
+        line = [t.number, t.state.name, *values]
+        lines.append([*line, seconds, *params, error])
     return header, lines
 
 
 def view_study(saved: Saved, *, command: str = "") -> StudyView:
-    """Return what is to be said of a study.
+    """Return the view of a study.
 
     Args:
         saved: the study.
@@ -249,8 +250,8 @@ def repeat_command(saved: Saved) -> str:
 
     from hydra.errors import HydraException
 
-    fixed = [Word(*text.split("=", 1)) for text in saved.facts.get("fixed", [])]
-    words = [Word(*text.split("=", 1)) for text in saved.best.user_attrs["words"]]
+    fixed = list(map(Word.parse, saved.facts.get("fixed", [])))
+    words = list(map(Word.parse, saved.best.user_attrs["words"]))
     try:
         return command(Composer(fixed).repeat(words))
     except HydraException as error:

@@ -16,7 +16,7 @@ from studperf.config.console import print_line
 from studperf.errors import counted
 from studperf.report.views.study import DONE, Trials, TrialView, list_aims
 from studperf.scoring.numbers import short_number
-from studperf.sweeps.retry import patiently
+from studperf.sweeps.retry import with_retries
 from studperf.sweeps.study import ERROR, Study, is_done
 from studperf.sweeps.view.terminal import trial_table
 from studperf.sweeps.view.trials import view_trials
@@ -97,14 +97,16 @@ class Board:
     def poll(self) -> None:
         """Print a line for each trial that has ended since; the live table shows them by itself."""
         with self._lock:
-            trials = patiently(self.study.trials)
-            news = [t for t in trials if t.state.is_finished() and t.number not in self._reported]
+            trials = with_retries(self.study.trials)
+            finished = [t for t in trials if t.state.is_finished()]
+            news = [t for t in finished if t.number not in self._reported]
             self._reported |= {t.number for t in news}
             if self.live is not None or not news:
                 return
             view = self._view(trials)
             ended = {t.number for t in news}
-            for trial in sorted(view.trials, key=lambda trial: (trial.end or 0, trial.number)):
+            by_end = sorted(view.trials, key=lambda trial: (trial.end or 0, trial.number))
+            for trial in by_end:
                 if trial.number in ended:
                     print_line(self.console, self.line(trial, view))
 
@@ -123,12 +125,12 @@ class Board:
             best = trials.ranked[0]
             text += f" | best {short_number(best.value)} (trial {best.number})"
         n_done = sum(other.state in DONE for other in trials.trials)
-        return f"{text} | {n_done}/{self.study.total} | {trial.told_settings}"
+        return f"{text} | {n_done}/{self.study.total} | {trial.short_words}"
 
     def render(self) -> Group:
         """Return the live table with its headline."""
         plan = self.study.plan
-        trials = patiently(self.study.trials)
+        trials = with_retries(self.study.trials)
         done = sum(is_done(t) for t in trials)
         elapsed = time.monotonic() - self.started
         pace = (done - self._n_before) / elapsed if elapsed else 0.0

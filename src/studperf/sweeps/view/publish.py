@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf.config.console import print_line
 from studperf.sweeps.study import WINNER, Study
-from studperf.sweeps.view.archive import Saved, rows, write_page
+from studperf.sweeps.view.archive import Saved, list_rows, write_page
 from studperf.sweeps.view.trials import view_trials
 from studperf.tracking import keys
 from studperf.tracking.payload import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from studperf.config.run import Wandb
 
-_TOLD = "told"
+_PUBLISHED = "told"
 """The fact of a study that names the state that was published last."""
 
 
@@ -28,15 +28,21 @@ def publish_study(study: Study, settings: Wandb, console: Console) -> None:
     """
     with study.storage.held(f"{study.plan.name}-winner"):
         plan = study.plan
-        saved = Saved(plan.name, plan.folder, study.optuna, study.trials(), study.facts())
+        saved = Saved(
+            name=plan.name,
+            folder=plan.folder,
+            optuna=study.optuna,
+            trials=study.trials(),
+            facts=study.facts(),
+        )
         winner = (saved.facts.get(WINNER) or {}).get("trial")
         stands = [len(saved.trials), winner]
-        if saved.facts.get(_TOLD) == stands:
+        if saved.facts.get(_PUBLISHED) == stands:
             return
 
         print_line(console, f"Report: {write_page(saved)}")
         log_study(summarise(study, saved), plan.folder, settings, console)
-        study.add_facts(**{_TOLD: stands})
+        study.add_facts(**{_PUBLISHED: stands})
 
 
 def summarise(study: Study, saved: Saved) -> StudySummary:
@@ -44,7 +50,7 @@ def summarise(study: Study, saved: Saved) -> StudySummary:
     settings = study.plan.settings.model_dump(
         mode="json", exclude={"storage", "params", "conditional", "dry_run"}
     )
-    header, lines = rows(saved)
+    header, lines = list_rows(saved)
     data = [[_plain(cell) for cell in line] for line in lines]
     tables: dict[str, Table] = {keys.TRIALS: {"columns": header, "data": data}}
 
@@ -98,7 +104,7 @@ def _curve(saved: Saved) -> list[dict[str, float]]:
 
 
 def _plain(cell: Any) -> Any:  # noqa: ANN401 - of any column
-    """Return a cell as a number or as text: a column at W&B holds one type."""
+    """Return a cell as a number or as text, since a column at W&B takes one type."""
     if cell is None or isinstance(cell, int | float):
         return cell
     return str(cell)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from studperf.config.console import print_line
 from studperf.errors import as_shown
 from studperf.report.views.study import CANDIDATE_HEADER, Trials, TrialView, WinnerView, brief
 
@@ -48,8 +49,8 @@ def show_winner(winner: WinnerView, console: Console) -> None:
         table.add_row(trial, mean, sd, difference, remark, *cost, brief(candidate.words))
     console.print(table)
 
-    console.print(winner.line, soft_wrap=True)
+    print_line(console, winner.line)
     if winner.verdict:
-        console.print(f"Verdict of the winner: {winner.verdict}", style="bold", soft_wrap=True)
-        console.print(f"Its run: {winner.folder}", soft_wrap=True)
-    console.print(winner.command, soft_wrap=True, markup=False)
+        print_line(console, f"Verdict of the winner: {winner.verdict}", style="bold")
+        print_line(console, f"Its run: {winner.folder}")
+    print_line(console, winner.command)

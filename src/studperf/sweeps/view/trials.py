@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf.report.views.study import Trials, TrialView
 from studperf.sweeps.space import read
-from studperf.sweeps.study import ERROR, RETRY_OF, best_first, pareto
+from studperf.sweeps.study import ERROR, RETRY_OF, find_pareto, rank_trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -19,16 +19,17 @@ def view_trials(
 ) -> Trials:
     """Return the view of a study's trials."""
     views = {trial.number: _view_trial(trial) for trial in trials}
-    ranked = [views[trial.number] for trial in best_first(trials, directions)]
+    ranked = [views[trial.number] for trial in rank_trials(trials, directions)]
     leading = ranked[:1]
     if len(directions) > 1:
-        leading = [views[trial.number] for trial in pareto(trials, directions)]
+        leading = [views[trial.number] for trial in find_pareto(trials, directions)]
     return Trials(objectives, directions, list(views.values()), ranked, leading)
 
 
 def _view_trial(trial: FrozenTrial) -> TrialView:
     attributes = trial.user_attrs
     last = None
+    # Steps count from 0, epochs as people read them from 1.
     if trial.last_step is not None:
         last = (trial.last_step + 1, trial.intermediate_values[trial.last_step])
     # Before a worker has composed its words, a trial has the drawn values alone.

@@ -99,6 +99,7 @@ class StackLearner:
         for k, run in enumerate(runs):
             if fit.watches[k].best_epoch is not None:
                 layout.write(best, k, models[k])
+                # At the end alone: a stack that is killed has no checkpoint, and begins anew.
                 (run.folder / BEST).parent.mkdir(exist_ok=True)
                 torch.save({"state_dict": models[k].state_dict()}, run.folder / BEST)
             write_history(run)

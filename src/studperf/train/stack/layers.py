@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 _ATEN = torch.ops.aten
-# Kernels that write where they are told to; other activations go through autograd, one by one.
-_KERNELS: dict[type[nn.Module], tuple[Callable[..., Any], Callable[..., Any]]] = {
+# Kernels, forwards and backwards, that write into a given tensor. Other activations go through
+# autograd, one by one.
+_Kernel = Callable[..., Any]
+_KERNELS: dict[type[nn.Module], tuple[_Kernel, _Kernel]] = {
     nn.ReLU: (
         lambda x, out: torch.clamp_min(x, 0, out=out),
         lambda gradient, x, out: _ATEN.threshold_backward.grad_input(
@@ -90,13 +92,15 @@ class Linear:
         y = self.buffers.get("y", (k, b, n_out))
         if n_out == 1:
             row = self.weight.view(k, 1, -1)
-            torch.bmm(row, self.x.transpose(1, 2), out=y.view(k, 1, b))
+            columns = self.x.transpose(1, 2)
+            torch.bmm(row, columns, out=y.view(k, 1, b))
             if self.bias is None:
                 return y
             return y.add_(self.bias.view(k, 1, 1))
         if self.bias is None:
             return torch.bmm(self.x, self.weight, out=y)
-        return torch.baddbmm(self.bias.unsqueeze(1), self.x, self.weight, out=y)
+        bias = self.bias.unsqueeze(1)
+        return torch.baddbmm(bias, self.x, self.weight, out=y)
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
         """Map the gradient (K, B, O) to (K, B, I); to nothing for the first layer."""
@@ -173,7 +177,8 @@ class Dropout:
             return x
         if self.is_in_place:
             return x.mul_(self.mask)
-        return torch.mul(x, self.mask, out=self.buffers.get("y", x.shape))
+        y = self.buffers.get("y", x.shape)
+        return torch.mul(x, self.mask, out=y)
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor | None]:
         """Return the gradient times the same mask."""

@@ -48,6 +48,7 @@ class Layout:
             if shapes_of(module) != self.shapes:
                 raise NotStackableError("the models' parameters differ in names or shapes")
             for name, parameter in module.named_parameters():
+                # `t` leaves a vector as it is.
                 views[name][k] = parameter.detach().t()
         return flat
 
@@ -59,7 +60,7 @@ class Layout:
                 parameter.copy_(views[name][k].t())
 
     def spread(self, values: Sequence[float], *, matrices_only: bool = False) -> Tensor:
-        """Return a vector that holds each member's value at each of its parameters.
+        """Return a vector with each member's value at each of its parameters.
 
         With `matrices_only`, all that is not of a matrix is 0.
         """
@@ -72,7 +73,8 @@ class Layout:
 
     def keep(self, flat: Tensor, members: Tensor) -> Tensor:
         """Return a new vector with these members alone, in the layout of that many."""
-        kept = [view[members].reshape(-1) for view in self.split(flat).values()]
+        views = self.split(flat).values()
+        kept = [view[members].reshape(-1) for view in views]
         return torch.cat(kept)
 
 

@@ -190,7 +190,10 @@ class Stack:
     def _clip(self, clip: float) -> None:
         """Shorten each member's gradient to the norm that is allowed."""
         views = self.gradient_views.values()
-        squares = [view.reshape(len(self), -1).square().sum(1) for view in views]
+        squares = []
+        for view in views:
+            by_member = view.reshape(len(self), -1)
+            squares.append(by_member.square().sum(1))
         norms = torch.stack(squares).sum(0).sqrt()
         factors = (clip / (norms + _CLIP_EPS)).clamp(max=1.0)
         for view in self.gradient_views.values():

@@ -30,7 +30,7 @@ _ACTIVATIONS = (
 
 
 class NotStackableError(Exception):
-    """Raised for a model with a step that is not known here; the message names it."""
+    """Raised for a model with a step that can't be stacked; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def _read_step(node: fx.Node, arguments: tuple[Any, ...], model: nn.Module) -> S
             raise NotStackableError(f"{target} is a {type(module).__name__}")
         return Step(kind, arguments, target, module)
 
+    # Arguments by keyword are not read, and may change what a step does.
     kind = _KINDS_OF_NODES.get(node.op, "") or _kind_of_call(node)
     if not kind or node.kwargs:
         raise NotStackableError(f"the step {node.format_node()} is not known")
@@ -132,7 +133,10 @@ def _kind_of_call(node: fx.Node) -> str:
 
 
 _KINDS_OF_NODES = {"placeholder": "rows", "output": "result", "get_attr": "parameter"}
-_FUNCTIONS: dict[Callable[..., Any] | str, str] = {operator.add: "add", operator.getitem: "item"}
+_FUNCTIONS: dict[Callable[..., Any] | str, str] = {
+    operator.add: "add",
+    operator.getitem: "item",
+}
 
 
 def _kind_of(module: nn.Module) -> str:
