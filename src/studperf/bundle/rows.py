@@ -1,6 +1,6 @@
 """The reading of raw cells into the arrays that a bundle's graph takes.
 
-Cells come from a CSV or a request; all faults are told at once.
+Cells come from a CSV or a request; all of their faults are listed at once.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _with_point(cell: object, missing: tuple[str, ...], marks: Marks) -> object:
 
 @dataclass
 class _Read:
-    """A column as the graph takes it, with what is said of its cells."""
+    """A column as the graph takes it, with the faults of its cells and the warnings about them."""
 
     cells: NDArray[Any]
     faults: list[str] = field(default_factory=list)
@@ -193,7 +193,11 @@ def _read_levels(values: Values, column: InputColumn, spelled: Collection[str]) 
 _READERS = {"number": _read_numbers, "flag": _read_flags, "category": _read_levels}
 
 
-def _convert(values: Values, missing: Mask, read: Callable[[Any], float]) -> NDArray[np.float64]:
+def _convert(
+    values: Values,
+    missing: Mask,
+    read: Callable[[Any], float],
+) -> NDArray[np.float64]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64)
     numbers = []
