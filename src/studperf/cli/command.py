@@ -138,6 +138,7 @@ def read_whole(key: str, text: str, *, low: int, high: int) -> int:
         ConfigError: says what was expected.
     """
     is_plain = text.isascii() and text.isdigit()
+    # Python turns no text of more than 4,300 digits into a number.
     is_short = len(text) <= len(str(high))
     if not (is_plain and is_short) or not low <= int(text) <= high:
         raise ConfigError(f"{key}: must be a whole number from {low} to {high}, got {text!r}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from studperf.cli.command import MULTIRUN, check_flags, only_shows, split_words
 from studperf.cli.process import make_console
+from studperf.config.console import print_line
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def run_hydra(
     words = _without_added(words)
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
-        make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
+        print_line(make_console(), _HYDRA_HELP)
         return
     flags = _take_config_dir(flags)
     register_resolvers()

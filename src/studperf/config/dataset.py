@@ -240,6 +240,7 @@ class Split(Block):
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
         total = self.train + self.val + self.test
+        # In floating point 0.7 + 0.2 + 0.1 is a little less than 1.
         if round(total, 9) != 1:
             raise ValueError(
                 "train + val + test must be 1, "

@@ -33,7 +33,11 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
     return f"unknown; valid: {', '.join(names)}"
 
 
-def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None = None) -> Fault:
+def explain(
+    error: Mapping[str, Any],
+    where: str,
+    owner: type[BaseModel] | None = None,
+) -> Fault:
     """Return a pydantic error as a fault.
 
     Args:
@@ -96,7 +100,7 @@ def explain_all(
             wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
             faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
         else:
-            owner = _owner(shape, several[0]["loc"])
+            owner = _find_owner(shape, several[0]["loc"])
             faults.append(explain(several[0], where, owner))
     return faults
 
@@ -110,8 +114,10 @@ def _without_tags(
     pydantic puts them there; they are no keys.
     """
     match loc:
-        case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
-            return ("cloud", *rest)
+        case ("cloud", tag, first, *others):
+            keys = plain.get("cloud") or {}
+            if tag not in keys:
+                return ("cloud", first, *others)
     return loc
 
 
@@ -127,7 +133,10 @@ def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - wha
     return len(loc)
 
 
-def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
+def _find_owner(
+    shape: type[Any],
+    loc: tuple[int | str, ...],
+) -> type[Any] | None:
     """Return the block that holds a fault's key, or None if it is none of ours.
 
     It is found by walking the shape along the key.

@@ -61,7 +61,9 @@ def is_table_text(path: Path) -> bool:
     No reference may stand there.
     """
     match path:
-        case ("data", "columns", _, "levels", _) | ("data", "columns", _, "cut", "labels", _):
+        case ("data", "columns", _, "levels", _):
+            return True
+        case ("data", "columns", _, "cut", "labels", _):
             return True
         case ("data", "columns", _, "why" | "unit" | "fill"):
             return True
@@ -103,7 +105,9 @@ def to_raw(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(cfg, resolve=False) if not isinstance(cfg, dict) else cfg
+    plain: Any = cfg
+    if not isinstance(cfg, dict):
+        plain = OmegaConf.to_container(cfg, resolve=False)
     if not isinstance(plain, dict):
         raise ConfigError("The configuration was refused: its root must be a mapping")
     return {str(key): value for key, value in plain.items()}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 AUTO = "auto"
+# As many characters as the key `model_name` takes.
 _MAX_LENGTH = 64
 _OURS = "studperf.models."
 

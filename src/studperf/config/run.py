@@ -85,6 +85,7 @@ class Wandb(Block):
     """
 
     mode: Literal["auto", "online", "offline", "disabled"]
+    # W&B itself takes no other names of projects, and no longer tags.
     project: Annotated[
         str, of_form(r"[^/\\#?%:]{1,128}", "1 to 128 characters, none of them / \\ # ? % :")
     ]

@@ -160,7 +160,9 @@ def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401
         place = _without_places(name_of(path))
         # A table's text may look like anything; the value of a key that is kept here is a secret
         # nevertheless.
-        what = _why_kept(text, held) if is_table_text(path) else _why_secret(place, text, held)
+        what = _why_kept(text, held)
+        if what is None and not is_table_text(path):
+            what = _why_secret(place, text, held)
         if what is not None:
             yield Fault(place, what)
 
@@ -239,7 +241,9 @@ def _why_kept(text: str, held: Mapping[str, str]) -> str | None:
 def _kept_keys() -> dict[str, str]:
     """Return the keys that this machine keeps, each under the place that it is kept in."""
     given = os.environ.get("NETRC")
-    path = Path(given) if given else Path.home() / ".netrc"
+    path = Path.home() / ".netrc"
+    if given:
+        path = Path(given)
     state = path.stat().st_mtime_ns if path.is_file() else 0
     held = {**_netrc_keys(path, state)}
     for variable, value in os.environ.items():
@@ -263,6 +267,7 @@ def _password_of(address: str) -> str | None:
 
 @functools.lru_cache(maxsize=1)
 def _netrc_keys(path: Path, state: int) -> dict[str, str]:
+    """Return the keys in a netrc file; a changed file has another `state`, and is read again."""
     if not state:
         return {}
     try:

@@ -51,7 +51,13 @@ def is_raised_on_purpose(error: BaseException) -> bool:
     return bool(frames) and (frames[-1].line or "").startswith("raise")
 
 
-def _describe(error: BaseException, file: Path, line: int | None, source: str, name: str) -> str:
+def _describe(
+    error: BaseException,
+    file: Path,
+    line: int | None,
+    source: str,
+    name: str,
+) -> str:
     where = f", in {name}" if name and name != "<module>" else ""
     message = str(error.msg if isinstance(error, SyntaxError) else error).strip()
     kept = message.splitlines()[:_MAX_LINES]

@@ -105,7 +105,11 @@ def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
     return fault
 
 
-def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictConfig | None]:
+def _check_words(
+    words: list[str],
+    *,
+    check: Check,
+) -> tuple[list[Fault], DictConfig | None]:
     faults: list[Fault] = []
     cfg: DictConfig | None = None
     try:
@@ -145,6 +149,7 @@ def _reason(word: str, chosen: Sequence[str]) -> str | None:
 
 def why_not_composed(error: Exception) -> str:
     """Return why Hydra could not compose, in words."""
+    # OmegaConf's own error: the text that Hydra puts around it recommends a plus before the key.
     cause = error.__cause__ or error
     lines = " ".join(str(cause).split("\n")[:3]).split()
     if lines[:2] == ["Cannot", "merge"]:

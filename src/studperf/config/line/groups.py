@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
 from studperf.config.paths import CONFIG_DIR, config_dir
-
-if TYPE_CHECKING:
-    pass
 
 
 def group_names() -> set[str]:

@@ -50,7 +50,10 @@ _FUNCTIONS = (
 MAX_RUNS = 10_000
 
 
-def parse_words(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
+def parse_words(
+    words: Sequence[str],
+    loader: ConfigLoader,
+) -> tuple[list[Override], list[Fault]]:
     """Return the words that can be parsed, and the faults of the others."""
     parsed: list[Override] = []
     faults: list[Fault] = []
