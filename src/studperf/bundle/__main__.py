@@ -173,7 +173,10 @@ def predict(words: Sequence[str]) -> None:
         print_line(make_console(), f"Wrote {len(prediction.predicted)} predictions to {own['out']}")
 
 
-def _number_marks(own: Mapping[str, str], schema: Schema) -> tuple[str, str | None]:
+def _number_marks(
+    own: Mapping[str, str],
+    schema: Schema,
+) -> tuple[str, str | None]:
     """Return the decimal mark and the mark between thousands.
 
     Raises:

@@ -196,7 +196,11 @@ def _value_of(constant: Constant) -> Value:
     return Value(shape, constant.is_text, numbers)
 
 
-def _apply(node: Node, inputs: Sequence[Value | None], costs: Costs) -> Sequence[Value]:
+def _apply(
+    node: Node,
+    inputs: Sequence[Value | None],
+    costs: Costs,
+) -> Sequence[Value]:
     rule = _RULES.get(node.kind)
     if rule is None:
         raise BundleError(
@@ -316,7 +320,11 @@ def _elementwise(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(shape, numbers=_calculate(node.kind, inputs, shape))]
 
 
-def _calculate(kind: str, inputs: Sequence[Value], shape: Shape) -> tuple[Size, ...] | None:
+def _calculate(
+    kind: str,
+    inputs: Sequence[Value],
+    shape: Shape,
+) -> tuple[Size, ...] | None:
     """Return the numbers of an operation on two shapes, or None if they are not known."""
     if kind not in ("Add", "Sub", "Mul", "Div") or len(shape) > 1:
         return None

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from studperf.bundle.rows import Values
-from studperf.errors import ConfigError, DataError
+from studperf.errors import ConfigError, DataError, first_line
 from studperf.schema.files import (
     DELIMITERS,
     GZIP_MAGIC,
@@ -119,9 +119,7 @@ def _read_parquet(path: Path) -> dict[str, Values]:
     try:
         table = pq.read_table(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        lines = str(error).strip().splitlines()
-        first = lines[0] if lines else type(error).__name__
-        raise DataError(f"{path}: can't be read as Parquet: {first}") from error
+        raise DataError(f"{path}: can't be read as Parquet: {first_line(error)}") from error
     columns: dict[str, Values] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         is_float = pa.types.is_floating(column.type)

@@ -56,7 +56,11 @@ class Reader:
     def __init__(self) -> None:
         self.n_fields = 0
 
-    def read(self, raw: memoryview, message: Mapping[int, Field]) -> dict[str, Any]:
+    def read(
+        self,
+        raw: memoryview,
+        message: Mapping[int, Field],
+    ) -> dict[str, Any]:
         """Return the values of a message by name.
 
         What is not there has no key, but for lists, which are empty.

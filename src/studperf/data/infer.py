@@ -66,6 +66,9 @@ _N_NAMED = 100
 _LEAK_TESTS_S = 6.0
 _N_READ_BYTES = 32 << 20
 _N_READ_ROWS = 100_000
+# Decimal digits that every float keeps.
+_EXACT_DIGITS = 15
+_DATES = "dates; a number made of them, such as days since the first, can be a feature"
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,10 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     if note is not None:
         draft.notes.append(note)
 
-    values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
+    values = {}
+    for column in raw.columns:
+        is_missing = raw[column].isin(missing)
+        values[str(column)] = raw[column].mask(is_missing)
     numbers = _read_target(target, values[target], marks)
     draft.drop_missing_target = bool(values[target].isna().any())
     reader = _Reader(marks, numbers)
@@ -254,7 +260,9 @@ def alternative_line(question: Question) -> str:
     return f"{write_key(question.column)}: {write_inline(question.otherwise)}"
 
 
-def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
+def _read(
+    path: Path,
+) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
     """Return the `source` entry of a file, its table, and a note if these are the first rows alone.
 
     The entry names the delimiter and the encoding where they differ from the default.
@@ -372,7 +380,8 @@ class _Reader:
         if {f"{level:g}" for level in numbers.unique()[:3]} == {"0", "1"}:
             return _Guess({"kind": "flag", **fill})
         is_whole = bool((numbers == numbers.round()).all())
-        number: dict[str, Any] = {"kind": "number", "typical": [_tidy(low), _tidy(high)]}
+        typical = [_tidy(low), _tidy(high)]
+        number: dict[str, Any] = {"kind": "number", "typical": typical}
         if is_whole:
             number["step"] = 1
         number |= fill
@@ -437,7 +446,11 @@ def _guess_code(
 
 
 def _describe_levels(
-    text: pd.Series, levels: list[str], fill: dict[str, Any], *, is_code: bool
+    text: pd.Series,
+    levels: list[str],
+    fill: dict[str, Any],
+    *,
+    is_code: bool,
 ) -> _Guess:
     """Return the guess for a category.
 
@@ -475,9 +488,6 @@ def _why_without_use(known: pd.Series) -> str | None:
     return None
 
 
-_DATES = "dates; a number made of them, such as days since the first, can be a feature"
-
-
 def _why_not_levels(text: pd.Series) -> str | None:
     """Return why texts can't be levels of a category; None if they can."""
     n_characters = text.str.len()
@@ -496,11 +506,10 @@ def _mixed(known: pd.Series, numbers: pd.Series) -> str:
 
 
 def _tidy(value: float) -> float | int:
-    is_short = value == int(value) and abs(value) < 10**_EXACT_DIGITS
-    return int(value) if is_short else float(value)
-
-
-_EXACT_DIGITS = 15
+    """Return a number as people write it: as a whole one where a float keeps all of its digits."""
+    if value == int(value) and abs(value) < 10**_EXACT_DIGITS:
+        return int(value)
+    return float(value)
 
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
@@ -529,7 +538,11 @@ def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
             draft.questions.pop(leak.column, None)
 
 
-def _find_leaks(draft: Draft, raw: pd.DataFrame, names: list[str]) -> list[Leak]:
+def _find_leaks(
+    draft: Draft,
+    raw: pd.DataFrame,
+    names: list[str],
+) -> list[Leak]:
     plain = draft.as_plain()
     plain["columns"] = {name: draft.columns[name] for name in names}
     table, findings = inspect_table(raw[[*names, draft.target]], Dataset.model_validate(plain))

@@ -23,7 +23,7 @@ from studperf.config.files import check_file
 from studperf.config.paths import find_file
 from studperf.data.dvc.tracked import as_written, md5_of, read_tracked
 from studperf.data.large.parquet import read_parquet
-from studperf.errors import DataError, listing, one_line
+from studperf.errors import DataError, first_line, listing, one_line
 from studperf.schema.files import (
     DELIMITERS,
     GZIP_MAGIC,
@@ -215,7 +215,8 @@ def end_of_rows(text: bytes) -> int:
 def count_byte(text: bytes, byte: bytes, n_bytes: int) -> int:
     """Return how often a byte occurs in the first `n_bytes` of a text."""
     # `bytes.count` takes three times as long where the byte comes often.
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8, n_bytes) == ord(byte)))
+    beginning = np.frombuffer(text, np.uint8, n_bytes)
+    return int(np.count_nonzero(beginning == ord(byte)))
 
 
 def unpacked_size(path: Path) -> int:
@@ -238,8 +239,9 @@ def is_gzip(path: Path) -> bool:
 def _unpack(path: Path, n_bytes: int) -> bytes:
     """Return the file's text, of a gzip file at most one byte more than so many."""
     if not is_gzip(path):
+        n_most = n_bytes + 1 if n_bytes < LARGEST_UNPACKED else -1
         with path.open("rb") as file:
-            return file.read(n_bytes + 1) if n_bytes < LARGEST_UNPACKED else file.read()
+            return file.read(n_most)
     try:
         with gzip.open(path) as unzipped:
             return unzipped.read(n_bytes + 1)
@@ -310,7 +312,13 @@ def unknown_encoding(source: Source) -> DataError:
     return DataError(f"data.source.encoding: Python knows no encoding {source.encoding!r}")
 
 
-def refuse_encoding(path: Path, encoding: str, line: int, byte: int, error: Exception) -> NoReturn:
+def refuse_encoding(
+    path: Path,
+    encoding: str,
+    line: int,
+    byte: int,
+    error: Exception,
+) -> NoReturn:
     """Refuse a text with a byte that does not belong to its encoding.
 
     Raises:
@@ -327,7 +335,11 @@ def _read_csv(text: str, path: Path, source: Source) -> pd.DataFrame:
     return parse_csv(text, path, source, names)
 
 
-def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
+def read_header(
+    text: str,
+    path: Path,
+    source: Source,
+) -> tuple[list[str], int]:
     """Return the names in a CSV's header, and the number of lines it takes.
 
     Raises:
@@ -373,7 +385,8 @@ def check_names(names: Sequence[str], path: Path) -> None:
         shown = _join_first([show(name) for name in repeated])
         faults.append(f"the header names {shown} more than once; rename one of them")
     if counts[""] > 1:
-        places = _join_first([str(i) for i, name in enumerate(names, start=1) if not name])
+        nameless = [str(i) for i, name in enumerate(names, start=1) if not name]
+        places = _join_first(nameless)
         faults.append(f"columns {places} have no name; give each a name in the header")
     for place, name in enumerate(names, start=1):
         if len(name) > LONGEST_NAME:
@@ -398,7 +411,12 @@ def _join_first(texts: Sequence[str]) -> str:
     return f"{shown} and {len(texts) - _N_FAULTS} more"
 
 
-def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd.DataFrame:
+def parse_csv(
+    text: str,
+    path: Path,
+    source: Source,
+    names: Sequence[str],
+) -> pd.DataFrame:
     """Return the table of a header and rows, every cell as text.
 
     Raises:
@@ -412,6 +430,7 @@ def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd
         )
     except (pd.errors.ParserError, OverflowError, RecursionError) as error:
         raise not_regular(path, first_line(error), len(names)) from error
+    # Of rows with a cell more than the header, pandas takes the first cells for an index.
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(f"{path}: rows have more cells than the header has names ({len(names)})")
     if frame.shape[1] == len(names):
@@ -468,11 +487,3 @@ def _matches_dvc(path: Path, md5: str) -> bool:
                     )
                 return True
     return False
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message; its type's name if it has none."""
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return lines[0].rstrip(".")

@@ -53,6 +53,7 @@ def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> I
         case FlagCode():
             return InputColumn(name=code.name, kind="flag", fill=code.fill)
         case CategoryCode():
+            # ONNX's texts have no NaN: one that is no level stands for a missing cell.
             marker = _free_name("", set(code.levels))
             return InputColumn(
                 name=code.name,
@@ -81,6 +82,8 @@ def join(
     inner = compose.add_prefix(network, f"{graph.prefix}net/")
     graph.add("Identity", encoded.x_num, name=f"{graph.prefix}net/{X_NUM}")
     graph.add("Identity", encoded.x_cat, name=f"{graph.prefix}net/{X_CAT}")
+    # ONNX wants an operator after those whose values it takes: the network stands between these
+    # and the ones that follow.
     before, n_before = list(graph.nodes), len(graph.nodes)
     predicted = graph.add("Cast", f"{graph.prefix}net/{Y}", to=TensorProto.DOUBLE)
     graph.add("Where", encoded.is_strange, graph.constant(np.nan), predicted, name=schema.output)

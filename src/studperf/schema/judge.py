@@ -1,4 +1,4 @@
-"""The rules by which a table's findings are told from the facts of its columns."""
+"""The rules that derive a table's findings from the facts of its columns."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def judge_header(
         needed.append(dataset.target.column)
     for name in needed:
         if name not in there:
+            # A misspelt name is one that the dataset does not have, if there is any such.
             nearest = difflib.get_close_matches(name, surplus or found, n=1)
             hint = f"; closest in the file: {nearest[0]!r}" if nearest else ""
             what = f"the column is missing (the file has {len(found)} columns){hint}"
@@ -224,6 +225,7 @@ def _judge_spread(name: str, facts: Facts) -> Iterator[Finding]:
         )
         yield Finding("error", name, what)
     elif spread < size * LEAST_RELATIVE_SPREAD:
+        # Twelve digits, since with single precision's seven both ends would read alike.
         what = (
             f"the targets lie between {facts.low:.12g} and {facts.high:.12g}: "
             "they differ in digits that single precision does not keep; "

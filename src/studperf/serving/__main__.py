@@ -40,12 +40,12 @@ def main() -> None:
         got = f"; got {' '.join(words)}" if words else ""
         raise ConfigError(f"say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]{got}")
     own = read_keys([word for word in words if "=" in word], ("host", "port"))
+    # Cloud Run names the port in $PORT.
+    port = own.get("port", os.environ.get("PORT", "8080"))
     serve(
         Path(paths[0]),
         host=own.get("host", "127.0.0.1"),
-        port=read_whole(
-            "port", own.get("port", os.environ.get("PORT", "8080")), low=1, high=_MAX_PORT
-        ),
+        port=read_whole("port", port, low=1, high=_MAX_PORT),
     )
 
 

@@ -32,6 +32,7 @@ class Workload:
     """
 
     def __init__(self) -> None:
+        # Changed in the event loop's thread alone, so that no lock is needed.
         self._n_at_work = 0
         self._n_bytes = 0
         self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="predict")

@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 
 from studperf.config.files import written_whole
 from studperf.data.dvc.tracked import md5_of
-from studperf.errors import DataError
+from studperf.errors import DataError, first_line
 
 OnBytes = Callable[[int], None]
 """A function that is called with the bytes of a file that have been moved so far."""
@@ -54,7 +54,8 @@ class Store:
 
     def path_of(self, md5: str) -> str:
         """Return the path at which DVC keeps the file."""
-        return str(self.fs.join(self.root, "files", "md5", md5[:2], md5[2:]))
+        folder, name = md5[:2], md5[2:]
+        return str(self.fs.join(self.root, "files", "md5", folder, name))
 
     def size_of(self, md5: str) -> int | None:
         """Return the bytes of the stored file; None if it is not there.
@@ -92,8 +93,11 @@ class Store:
         with written_whole(to) as part:
             watch = _Watch(on_bytes)
             path = self.path_of(md5)
-            callback = watch.callback()
-            self._ask(lambda: self.fs.get_file(path, str(part), callback=callback), watch, md5)
+
+            def get() -> None:
+                self.fs.get_file(path, str(part), callback=watch.callback())
+
+            self._ask(get, watch, md5)
             found = md5_of(part)
             if found != md5:
                 raise DataError(
@@ -143,7 +147,12 @@ class Store:
         return self._ask(look, _Watch(), md5)
 
     def _ask(
-        self, call: Callable[[], _Answer], watch: _Watch, md5: str, *, seconds: float | None = None
+        self,
+        call: Callable[[], _Answer],
+        watch: _Watch,
+        md5: str,
+        *,
+        seconds: float | None = None,
     ) -> _Answer:
         """Return a call's answer; raise its error in words."""
         try:
@@ -253,7 +262,7 @@ def raise_in_words(error: Exception, where: str, *, is_login: bool = False) -> N
     Raises:
         DataError: always.
     """
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     # A number in some of gcsfs's errors, a text in others.
     code = str(getattr(error, "code", None))
     module = type(error).__module__

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from studperf.config.paths import project_root
-from studperf.errors import DataError
+from studperf.errors import DataError, first_line
 
 NAME = "data.dvc"
 _CHUNK = 1 << 20
@@ -76,7 +76,7 @@ def parse_tracked(text: str, dvc_file: Path) -> tuple[Tracked, ...]:
             tracked.append(Tracked(path, str(out["md5"]), out.get("size")))
         return tuple(tracked)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        what = first_line(error)
         raise DataError(
             f"{dvc_file}: is not a file that DVC wrote: {what}. Bring it back with git."
         ) from error

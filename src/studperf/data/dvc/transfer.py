@@ -39,13 +39,13 @@ def find_place(dvc_file: str | None) -> Place:
         DataError: there is no `.dvc` file or no `.dvc/`.
     """
     path = find_dvc_file(dvc_file)
-    root = next((folder for folder in path.parents if (folder / ".dvc").is_dir()), None)
-    if root is None:
-        raise DataError(
-            f"{path}: there is no .dvc/ beside or above it, so no remote either. "
-            "Make one: dvc init && dvc remote add -d ..."
-        )
-    return Place(path, root, read_movable(path))
+    for folder in path.parents:
+        if (folder / ".dvc").is_dir():
+            return Place(path, folder, read_movable(path))
+    raise DataError(
+        f"{path}: there is no .dvc/ beside or above it, so no remote either. "
+        "Make one: dvc init && dvc remote add -d ..."
+    )
 
 
 def fetch(

@@ -173,8 +173,8 @@ def _judge_missing(present: np.ndarray, target: FloatArray) -> Evidence | None:
         found = _judge_levels(codes, target)
     else:
         # A wage is missing where no hour was worked: that may be known before, a person has to say.
-        n_values = [len(np.unique(target[codes == code])) for code in (0, 1)]
-        is_mass = min(n_values) == 1
+        with_value, without = target[codes == 0], target[codes == 1]
+        is_mass = min(len(np.unique(with_value)), len(np.unique(without))) == 1
         found = Evidence("exact", steps, is_refused=not is_mass)
     if found is None:
         return None
@@ -201,7 +201,8 @@ def _find_steps(codes: np.ndarray, n_levels: int, target: FloatArray) -> str | N
         return None  # the same target with two levels: they do not follow from the target
     if not _is_independent(runs, sorted_target):
         return None
-    edges = ", ".join(f"{edge:g}" for edge in (below[:3] + above[:3]) / 2)
+    middles = (below[:3] + above[:3]) / 2
+    edges = ", ".join(f"{edge:g}" for edge in middles)
     more = ", ..." if len(steps) > 3 else ""  # noqa: PLR2004 - those that are shown
     return f"it is an exact step function of the target (steps at {edges}{more})"
 
@@ -261,14 +262,20 @@ def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
     n_wrong = np.minimum(ones + zeros_above, n_left - ones + ones_above)
     step = int(np.argmin(n_wrong)) + 1
     n_near = max(_MIN_DISTINCT, int(_NEAR_SHARE * len(flags)))
-    below, above = flags[max(0, step - n_near) : step], flags[step : step + n_near]
+    below = flags[max(0, step - n_near) : step]
+    above = flags[step : step + n_near]
     shares = [side.mean() for side in (below, above) if len(side)]
     purities = [max(share, 1 - share) for share in shares]
     is_turned = round(float(below.mean())) != round(float(above.mean()))
     return is_turned and min(purities) >= _SHARP_PURITY
 
 
-def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.inf) -> float:
+def reverse_score(
+    codes: np.ndarray,
+    target: FloatArray,
+    *,
+    needed: float = -np.inf,
+) -> float:
     """Return how well a level is read back from targets that were held back.
 
     Cross-validated balanced accuracy, 0 at chance and 1 when perfect. Rows of one target stay in

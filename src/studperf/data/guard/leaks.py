@@ -165,7 +165,8 @@ def follows_rows(table: Table) -> bool:
     is_known = np.isfinite(table.target)
     frame = table.frame[is_known]
     order = np.argsort(frame.index.to_numpy(), kind="stable")
-    numbers = (frame[name].to_numpy(dtype=float)[order] for name in table.dataset.of_kind("number"))
+    names = table.dataset.of_kind("number")
+    numbers = (frame[name].to_numpy(dtype=float)[order] for name in names)
     return is_a_trend(numbers, table.target[is_known][order])
 
 
@@ -245,16 +246,18 @@ def find_formulas(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
 def _as_leak(formula: Formula, features: Container[str]) -> Leak | None:
     """Return the leak that a formula shows; None if what is left of it in the features is none."""
     test: Test = "pair" if len(formula.columns) == 2 else "total"  # noqa: PLR2004 - a pair
-    inside = tuple(name for name in formula.columns if name in features)
+    inside = [name for name in formula.columns if name in features]
     outside = [name for name in formula.columns if name not in features]
     if not outside:
-        return Leak(inside[0], test, formula.text, inside[1:], is_refused=formula.is_exact)
+        first, *partners = inside
+        return Leak(first, test, formula.text, tuple(partners), is_refused=formula.is_exact)
     # Of a difference, product or quotient the column that stays may well be known before: hours
     # worked beside a wage that is not. The part of a total is no more known than the total.
     if not inside or not formula.is_sum:
         return None
     evidence = f"{formula.text}, of which {', '.join(outside)} was left out"
-    return Leak(inside[0], test, evidence, inside[1:], is_refused=False)
+    first, *partners = inside
+    return Leak(first, test, evidence, tuple(partners), is_refused=False)
 
 
 def _read_left_out(table: Table, frame: pd.DataFrame, target: FloatArray) -> dict[str, FloatArray]:

@@ -150,7 +150,8 @@ def _read_dates(text: pd.Series, n_known: int) -> pd.Series | None:
     if _to_dates(tried, is_day_first=is_day_first).notna().mean() < _MOSTLY:
         return None
     read = _to_dates(distinct, is_day_first=is_day_first)
-    dates = pd.to_datetime(text.map(dict(zip(distinct, read, strict=True))), utc=True)
+    date_of = dict(zip(distinct, read, strict=True))
+    dates = pd.to_datetime(text.map(date_of), utc=True)
     return dates if dates.notna().sum() >= _MOSTLY * n_known else None
 
 
@@ -194,9 +195,10 @@ def _guess_by_levels(codes: np.ndarray, target: FloatArray) -> FloatArray:
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
         test = folds == fold
-        mean = target[~test].mean()
-        sums = np.bincount(codes[~test], weights=target[~test] - mean, minlength=n_levels)
-        counts = np.bincount(codes[~test], minlength=n_levels)
+        taught, goal = codes[~test], target[~test]
+        mean = goal.mean()
+        sums = np.bincount(taught, weights=goal - mean, minlength=n_levels)
+        counts = np.bincount(taught, minlength=n_levels)
         guess[test] = mean + (sums / (counts + _PRIOR_ROWS))[codes[test]]
     return guess
 
@@ -214,7 +216,8 @@ def _guess_by_line(numbers: FloatArray, target: FloatArray) -> FloatArray:
         x, y = numbers[~test & is_known], target[~test & is_known]
         if len(x):
             spread = float(x.var())
-            slope = float(((x - x.mean()) * y).mean()) / spread if spread else 0.0
+            covariance = float(((x - x.mean()) * y).mean())
+            slope = covariance / spread if spread else 0.0
             guess[known] = y.mean() + slope * (numbers[known] - x.mean())
     return guess
 
@@ -224,4 +227,6 @@ def _adjusted_share(codes: np.ndarray, n_levels: int, target: FloatArray) -> flo
     counts = np.maximum(np.bincount(codes), 1)
     means = np.bincount(codes, weights=target) / counts
     share = float(means[codes].var() / target.var())
-    return max(0.0, 1 - (1 - share) * (len(target) - 1) / (len(target) - n_levels))
+    n_rows = len(target)
+    unexplained = (1 - share) * (n_rows - 1) / (n_rows - n_levels)
+    return max(0.0, 1 - unexplained)

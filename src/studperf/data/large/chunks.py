@@ -186,7 +186,8 @@ class CsvSource:
     def _conversion(self, dataset: Dataset) -> pyarrow.csv.ConvertOptions:
         texts = pa.dictionary(pa.int32(), pa.string())
         types = dict.fromkeys(dataset.feature_names, texts)
-        types |= dict.fromkeys((*dataset.of_kind("number"), dataset.target.column), pa.float64())
+        numbers = (*dataset.of_kind("number"), dataset.target.column)
+        types |= dict.fromkeys(numbers, pa.float64())
         read = [name for name in self.names if name in types or name in dataset.columns]
         return pyarrow.csv.ConvertOptions(
             column_types={name: types.get(name, pa.string()) for name in read},

@@ -62,7 +62,12 @@ def belongs_on_disk(n_bytes: int, memory: Memory) -> bool:
     return available is not None and n_bytes > SHARE * available
 
 
-def make_array(shape: tuple[int, ...], dtype: type[np.generic], *, on_disk: bool) -> np.ndarray:
+def make_array(
+    shape: tuple[int, ...],
+    dtype: type[np.generic],
+    *,
+    on_disk: bool,
+) -> np.ndarray:
     """Return an array to be filled, in memory or on disk.
 
     On disk it is the map of a file without a name, which is gone when the array is.

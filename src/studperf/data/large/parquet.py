@@ -108,8 +108,8 @@ def single_type(kind: pa.DataType) -> pa.DataType:
 def _convert(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     if wanted != pa.string():
         return values.cast(wanted, safe=False)
-    chunks = [
-        pa.array([None if cell is None else str(cell) for cell in chunk.to_pylist()], wanted)
-        for chunk in values.chunks
-    ]
+    chunks = []
+    for chunk in values.chunks:
+        texts = [None if cell is None else str(cell) for cell in chunk.to_pylist()]
+        chunks.append(pa.array(texts, wanted))
     return pa.chunked_array(chunks, type=wanted)

@@ -118,7 +118,8 @@ class Spool:
         Raises:
             DataError: the disk is full.
         """
-        arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
+        fields = zip(self.schema.names, self.schema.types, strict=True)
+        arrays = [pa.array(columns[name], kind) for name, kind in fields]
         batch = pa.record_batch(arrays, schema=self.schema)
         self._held.append(batch)
         self._n_held_bytes += batch.nbytes
@@ -163,7 +164,7 @@ class Spool:
             index: numbers of the rows that are wanted, in this order; all of them by default.
                 Ascending ones take the memory of the result alone.
         """
-        if index is not None and len(index) and (np.diff(index) < 0).any():
+        if index is not None and (np.diff(index) < 0).any():
             return np.asarray(self.column(name)[index])
         n_rows = self.n_rows if index is None else len(index)
         dtype = self.schema.field(name).type.to_pandas_dtype()
@@ -177,7 +178,7 @@ class Spool:
                 continue
             n_below = int(np.searchsorted(index, stop))
             wanted = index[n_done:n_below] - start
-            # Half of the time that a mask takes.
+            # Half of the time that a mask takes; by default numpy would fill a buffer first.
             new.take(wanted, out=values[n_done:n_below], mode="clip")
             n_done = n_below
         return values

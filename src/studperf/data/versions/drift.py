@@ -68,15 +68,24 @@ def find_drift(
         p = None
         if has_enough:
             # Bonferroni's correction: of many columns one drifts by chance.
-            single = _p_value(first[name].dropna(), second[name].dropna(), is_level=is_level)
-            p = min(1.0, single * len(names))
-        found.append(_describe(name, old.frame[name], new.frame[name], p, is_level=is_level))
+            known = first[name].dropna(), second[name].dropna()
+            p = min(1.0, _p_value(*known, is_level=is_level) * len(names))
+        before, now = old.frame[name], new.frame[name]
+        found.append(_describe(name, before, now, p, is_level=is_level))
     return sorted(found, key=lambda drift: (not drift.has_drifted, -abs(drift.shift)))
 
 
-def _describe(name: str, a: pd.Series, b: pd.Series, p: float | None, *, is_level: bool) -> Drift:
+def _describe(
+    name: str,
+    a: pd.Series,
+    b: pd.Series,
+    p: float | None,
+    *,
+    is_level: bool,
+) -> Drift:
     """Return a column's drift, with its values before and after in words."""
-    missing = (float(a.isna().mean()), float(b.isna().mean()))
+    shares = a.isna().mean(), b.isna().mean()
+    missing = (float(shares[0]), float(shares[1]))
     if is_level:
         shift = _cramers_v(a.dropna(), b.dropna())
         return Drift(name, _modes(a), _modes(b), shift, p, missing)
@@ -115,6 +124,7 @@ def _cramers_v(a: pd.Series, b: pd.Series) -> float:
     counts = _counts(a, b)
     if counts.shape[1] < 2:  # noqa: PLR2004 - a single level can't shift
         return 0.0
+    # With Yates' correction two samples of two levels would never reach 1.
     chi_squared = stats.chi2_contingency(counts, correction=False).statistic
     return float(np.sqrt(chi_squared / counts.sum()))
 

@@ -68,7 +68,8 @@ def _compare_by_id(
     if not ids:
         return None, {}
     by = ids[0]
-    if old[by].duplicated().any() or new[by].duplicated().any():
+    has_repeated = any(version[by].duplicated().any() for version in (old, new))
+    if has_repeated:
         return None, {}
 
     a = old[shared].astype(str).set_index(by)

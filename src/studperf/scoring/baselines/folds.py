@@ -55,7 +55,11 @@ def draw_folds(groups: np.ndarray) -> list[Fold]:
     return folds
 
 
-def _draw_parts(groups: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_parts(
+    groups: np.ndarray,
+    n_parts: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Return each row's part, (N,), the parts as even as whole groups allow."""
     order = rng.permutation(int(groups.max()) + 1)
     place = np.empty_like(order)

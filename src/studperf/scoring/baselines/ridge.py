@@ -186,8 +186,10 @@ def fit_ridge(
         errors += squares.sum(axis=0)
         tried.append(predicted)
     best = int(np.argmin(errors))
-    weights, intercepts = total.solve((ALPHAS[best],))
-    ridge = Ridge(design, weights[:, 0], float(intercepts[0]) + mean, ALPHAS[best])
+    alpha = ALPHAS[best]
+    weights, intercepts = total.solve((alpha,))
+    intercept = float(intercepts[0]) + mean
+    ridge = Ridge(design, weights[:, 0], intercept, alpha)
     return ridge, [predicted[:, best] + mean for predicted in tried]
 
 
