@@ -115,7 +115,7 @@ def one_line(text: str) -> str:
 
 
 def brief(text: str, n_characters: int = 1_000) -> str:
-    """Return a text that is cut where it is long, and says so."""
+    """Return a text, cut if it is long, with its number of characters."""
     if len(text) <= n_characters:
         return text
     return f"{text[:n_characters]}... ({len(text):,} characters)"

@@ -106,7 +106,7 @@ class Metrics(BaseModel):
 
 @dataclass(frozen=True)
 class Content:
-    """The files of a bundle that are read, seen to be without fault.
+    """The files of a bundle, read and checked.
 
     Args:
         n_at_once: rows that may go through the graph at once, so that it stays within its bounds of
@@ -120,7 +120,7 @@ class Content:
 
 
 def read_content(folder: Path, manifest: Manifest) -> Content:
-    """Return what a bundle's files say.
+    """Read and check the files of a bundle.
 
     Raises:
         BundleError: lists each file that is not of its form, or asks for too much.

@@ -115,7 +115,7 @@ class Value:
 
 
 class _UnknownError(Exception):
-    """The reason why a node's shape can't be told, seen only in this module."""
+    """Raised in this module where the shape of a node's output can't be known."""
 
 
 @dataclass

@@ -190,7 +190,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Input:
-    """A value given from outside, or handed out.
+    """An input of the graph, or an output.
 
     None in a shape is the number of rows.
     """

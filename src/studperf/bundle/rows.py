@@ -127,8 +127,8 @@ def _find_missing(
         missing = np.asarray([is_missing(value, spelled) for value in values], dtype=bool)
     if column.fill is not None or not missing.any():
         return missing, []
-    said = words.missing_values(Cells.where(missing))
-    return missing, [f"{said}, and training had none to learn from"]
+    what = words.missing_values(Cells.where(missing))
+    return missing, [f"{what}, and training had none to learn from"]
 
 
 def _read_numbers(values: Values, column: InputColumn, spelled: Collection[str]) -> _Read:
@@ -148,8 +148,8 @@ def _read_numbers(values: Values, column: InputColumn, spelled: Collection[str])
         beyond = Cells.where(are_outside(numbers, column.seen))
         if beyond:
             counted = beyond.count("value")
-            said = words.values_beyond(counted, column.seen, column.unit, beyond.numbers)
-            read.warnings.append(said)
+            what = words.values_beyond(counted, column.seen, column.unit, beyond.numbers)
+            read.warnings.append(what)
     return read
 
 

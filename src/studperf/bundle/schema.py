@@ -72,7 +72,7 @@ class TargetColumn(SchemaBlock):
 
 
 class Schema(SchemaBlock):
-    """The contract between training and whoever asks for predictions."""
+    """The columns that a bundle takes and the output that it gives, as `schema.json` holds them."""
 
     format: Literal[1] = 1
     dataset: str

@@ -60,12 +60,12 @@ def split_words() -> tuple[list[str], list[str]]:
 
 
 def only_shows(flags: Iterable[str]) -> bool:
-    """Return True if flags ask for help or the composed configuration, and for no run."""
+    """Return True if flags only ask for help or the composed configuration, so that nothing runs."""
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 
 def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
-    """Return the words of the command line, or None if help was asked for, and shown.
+    """Return the words of the command line, or show help and return None if it is asked for.
 
     Args:
         usage: shown as help.

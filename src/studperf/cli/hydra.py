@@ -109,7 +109,7 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
 
 
 def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
-    """Return the key that a flag was meant as, if one is nearer than any flag."""
+    """Return the configuration key nearest to an unknown flag, or None if a flag is nearer."""
     import difflib
 
     from studperf.config.line.groups import group_names

@@ -97,7 +97,7 @@ def _find_trainer_faults(trainer: dict[str, Any]) -> list[Fault]:
 
 
 def find_foreign_targets(plain: dict[str, Any]) -> list[Fault]:
-    """Return the nodes of a run folder that name code which is not ours.
+    """Return a fault for each node of a run folder that names code from outside of studperf.
 
     Reading a folder must not import what somebody has written into it.
     """

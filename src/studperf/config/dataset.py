@@ -180,7 +180,7 @@ class Simulation(Block):
 
 
 class Source(Block):
-    """The table's file, how to read it, and what to do if it is not there.
+    """The table's file, how to read it, and what to do if the file is missing.
 
     `missing` names the texts of cells that hold no value. `decimal` and `thousands` say how numbers
     are written in a text file: `1.234,5` with a comma and a point.

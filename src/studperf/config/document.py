@@ -80,7 +80,7 @@ def _on_one_line(value: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
 
 
 def read_dataset(text: str) -> dict[str, Any]:
-    """Return what Hydra makes of a dataset's YAML, before its shape is checked.
+    """Return the values that Hydra reads from a dataset's YAML, before their shape is checked.
 
     Raises:
         ConfigError: a text in it is still a reference.
@@ -111,7 +111,7 @@ def _fast_loader() -> type[Any]:
         return slow
 
     class Loader(yaml.CSafeLoader):
-        """YAML loader that tells numbers from text as OmegaConf does."""
+        """YAML loader that distinguishes numbers from text as OmegaConf does."""
 
         yaml_implicit_resolvers = slow.yaml_implicit_resolvers
 

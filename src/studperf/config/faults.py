@@ -1,4 +1,4 @@
-"""Faults of a configuration: the place, what was expected, what came, the nearest valid name."""
+"""Faults of a configuration: the key, the expected value, the given one, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _without_tags(
     loc: tuple[int | str, ...],
     plain: Any,  # noqa: ANN401 - any YAML
 ) -> tuple[int | str, ...]:
-    """Return a place without the tags that tell the blocks of `cloud` apart.
+    """Return a place without the tags that distinguish the blocks of `cloud`.
 
     pydantic puts them there; they are no keys.
     """
@@ -137,7 +137,7 @@ def _find_owner(
     shape: type[Any],
     loc: tuple[int | str, ...],
 ) -> type[Any] | None:
-    """Return the block that holds a fault's key, or None if it is none of ours.
+    """Return the block that holds a fault's key, or None if no block of studperf does.
 
     It is found by walking the shape along the key.
     """

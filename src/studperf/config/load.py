@@ -200,10 +200,10 @@ def _read_line(
     bare = [word.lstrip("+") for word in words]
     paths = [word for word in bare if word.startswith("data.source.path=")]
     names_table = any(path != "data.source.path=null" for path in paths)
-    says_otherwise = any("data.source.otherwise=" in word for word in words)
+    has_otherwise = any("data.source.otherwise=" in word for word in words)
     # A table asked for by name must be there; the simulator steps in only for the one that the
     # YAML names.
-    if names_table and not says_otherwise:
+    if names_table and not has_otherwise:
         words.append("data.source.otherwise=fail")
 
     line = read_line(

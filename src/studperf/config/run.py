@@ -107,7 +107,7 @@ class Tracking(Block):
 
 
 class RunConfig(Block):
-    """Everything that a run is asked to do, as `load` returns it."""
+    """The checked configuration of a run, as `load` returns it."""
 
     seed: Seed
     model_name: Annotated[str, of_form(r"[\w.+-]{1,64}", "1 to 64 letters, digits or . + - _")]

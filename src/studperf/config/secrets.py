@@ -189,10 +189,10 @@ def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
     if is_by_name or is_column:
         return None
 
-    said: list[tuple[str, str]] = []
+    named: list[tuple[str, str]] = []
     for pattern in (_NAMED_VALUE, *_SHORT_NAMED_VALUES):
-        said += pattern.findall(value)
-    if any(not _NO_SECRET.fullmatch(secret) for _, secret in said):
+        named += pattern.findall(value)
+    if any(not _NO_SECRET.fullmatch(secret) for _, secret in named):
         return f"holds a password, a token or a signature, {_way_out(name)}"
     return None
 

@@ -1,4 +1,4 @@
-"""The shape of `hydra.sweeper`: what a study is asked to do.
+"""The shape of `hydra.sweeper`: the settings of a study.
 
 Values live in `conf/hydra/sweeper/` and in `sweeps/`.
 """

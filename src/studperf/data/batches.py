@@ -166,7 +166,7 @@ class Batches:
         return list(pairwise([*starts, self.n_rows]))
 
     def _order(self) -> Tensor | None:
-        """Return which row comes when; None where they come as they lie."""
+        """Return the order of the rows in this epoch, or None for the order of the table."""
         if self.seed is None:
             return self.rows
         generator = epoch_generator(self.seed, self.epoch())

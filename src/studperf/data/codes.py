@@ -1,4 +1,4 @@
-"""Tell whole numbers that name something (a school, a region, a row) from those that measure."""
+"""Distinguish whole numbers that name things (a school, a region, a row) from measurements."""
 
 from __future__ import annotations
 

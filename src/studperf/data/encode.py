@@ -212,7 +212,7 @@ class Encoder(Block):
         missing: Mapping[str, np.ndarray],
         out: Encoded,
     ) -> None:
-        """Encode typed columns into arrays that are there already.
+        """Encode typed columns into given arrays.
 
         Args:
             values: of numbers and flags, (N,) float64, NaN where there is none.
@@ -320,7 +320,13 @@ def _fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -
     if not std:  # the squares of values below 1e-154 vanish
         std = high - low
     return NumberCode(
-        name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles
+        name=name,
+        mean=mean,
+        std=std,
+        low=low,
+        high=high,
+        fill=fill,
+        quantiles=quantiles,
     )
 
 

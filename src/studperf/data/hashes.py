@@ -166,7 +166,12 @@ def _hash_text(values: pa.Array) -> Hashes:
         text[: end - begin] = np.frombuffer(text_buffer, dtype=np.uint8)[begin:end]
     # words[i] is the eight bytes from byte i on: a view, in which the words overlap.
     n_words = len(text) - _WORD + 1
-    words = np.ndarray((n_words,), dtype="<u8", buffer=text, strides=(1,))
+    words = np.ndarray(
+        n_words,
+        dtype="<u8",
+        buffer=text,
+        strides=(1,),
+    )
 
     starts = offsets[:-1] - begin
     lengths = np.diff(offsets)

@@ -29,7 +29,12 @@ from studperf.scoring.metrics import FloatArray
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it
 # is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
-_FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
+_FLAG_WORDS = (
+    {"0", "1"},
+    {"false", "true"},
+    {"no", "yes"},
+    {"n", "y"},
+)
 _FEATURES = ("number", "category", "flag")
 _MOSTLY = 0.8
 _TIME = (
@@ -112,7 +117,7 @@ class Draft:
 
     @property
     def has_features(self) -> bool:
-        """True if at least one column could teach a model."""
+        """True if at least one column can be a feature."""
         return any(column["kind"] in _FEATURES for column in self.columns.values())
 
 
@@ -251,7 +256,7 @@ def _column_line(draft: Draft, name: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """Return a text that may stand in a comment: it is kept on one line."""
+    """Return a text on one line, as a YAML comment needs it."""
     return as_shown(text).replace("\n", "\\n")
 
 

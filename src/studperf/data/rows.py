@@ -138,7 +138,7 @@ class Rows:
         return self._table.hashes(index)
 
     def fit(self, encode: Encode) -> Encoder:
-        """Return the encoder that the training rows teach."""
+        """Return an encoder fitted to the training rows."""
         train = self.split.train
         # Sums are taken in the order of the split. A large table is read in its own order, which
         # saves a second copy of each column; either order is kept for the last bit of old runs.

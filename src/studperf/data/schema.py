@@ -65,7 +65,7 @@ class Table:
 
     @property
     def has_target(self) -> bool:
-        """True if the target is there, so that the rows can be scored."""
+        """True if the table has the target, so that its rows can be scored."""
         return self.dataset.target.column in self.frame
 
     @property
@@ -187,7 +187,7 @@ def _find_copies(frame: pd.DataFrame, dataset: Dataset) -> Copies:
 
 
 def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, Cells]:
-    """Return the rows with a target, if the dataset asks for these alone, and the others' cells.
+    """Return the rows to keep, and the cells of those left out for lack of a target.
 
     The rows keep their index, so that messages can still name their places in the file.
     """

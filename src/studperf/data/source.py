@@ -200,7 +200,7 @@ def read_first_bytes(path: Path, n_bytes: int, n_rows: int) -> tuple[bytes, bool
 
 
 def end_of_rows(text: bytes) -> int:
-    """Return where the last line ends that no quoted cell goes beyond; 0 if there is none."""
+    """Return the end of the last line that does not end inside of quotes; 0 if there is none."""
     cut = text.rfind(b"\n") + 1
     if text.find(b'"', 0, cut) < 0:  # five times as fast as counting
         return cut
@@ -460,7 +460,7 @@ def _find_short_row(text: str, source: Source, n_columns: int) -> tuple[int, int
 
 
 def not_regular(path: Path, what: str, n_columns: int) -> DataError:
-    """Return the error for a CSV whose rows can't be told apart."""
+    """Return the error for a CSV whose rows differ in their number of cells."""
     return DataError(f"{path}: is not a regular table: {what}. Every row needs {n_columns} cells.")
 
 

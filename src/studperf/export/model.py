@@ -68,7 +68,7 @@ def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> I
 def join(
     network: ModelProto, encoder: Encoder, schema: Schema, facts: Mapping[str, str]
 ) -> ModelProto:
-    """Put the encoder before the network, and NaN in place of rows that can't be read.
+    """Join encoder and network to one graph that predicts NaN for rows that can't be read.
 
     Args:
         network: as `export_network` gives it.

@@ -129,7 +129,7 @@ class _Table:
         return self.graph.add("Gather", values, flat)
 
     def count(self, x: str, width: int, order: str) -> str:
-        """Return how many knots of its column stand in this order to each value.
+        """Return the number of knots before each value, in its own column and by this comparison.
 
         It is a binary search, unrolled.
         """
@@ -173,7 +173,8 @@ def _normal_quantile(graph: Graph, p: str) -> str:
     square = graph.add("Mul", c, c)
     centre = graph.add("Mul", square, _ratio(graph, square, _CENTRE))
     centre = graph.add("Add", c, graph.add("Mul", c, centre))
-    centre = graph.add("Mul", centre, graph.constant(math.sqrt(2 * math.pi)))
+    factor = graph.constant(math.sqrt(2 * math.pi))
+    centre = graph.add("Mul", centre, factor)
 
     least = graph.add("Min", p, graph.add("Sub", one, p))
     minus_two = graph.constant(-2.0)

@@ -105,7 +105,7 @@ def write_bundle(
     return _replace(folder / seals.FOLDER, contents, record)
 
 
-def _hold_to_bounds(graph: bytes, model: Model) -> int:
+def _count_rows_at_once(graph: bytes, model: Model) -> int:
     """Return how many rows may go through a graph at once.
 
     A graph that some reader would refuse is refused here.
@@ -134,7 +134,7 @@ def check_parity(
         ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell
             where the target is large; or the graph holds what no reader takes.
     """
-    n_at_once = _hold_to_bounds(graph, model)
+    n_at_once = _count_rows_at_once(graph, model)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
     by_torch = []

@@ -160,8 +160,8 @@ def _judge_feature(
         case "number":
             yield from _judge_text(name, "value", facts.bad)
             if facts.infinite:
-                said = words.infinite_values(facts.infinite)
-                yield Finding("error", name, f"{said}; correct them or leave the rows out")
+                what = words.infinite_values(facts.infinite)
+                yield Finding("error", name, f"{what}; correct them or leave the rows out")
             yield from _judge_range(name, column.range, column.unit, facts)
             yield from _judge_size(name, facts)
         case "flag" if facts.bad:

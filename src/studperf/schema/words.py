@@ -1,7 +1,6 @@
 """The words for faulty cells, the same for a table and for a request.
 
-A request is answered in fewer of them: its cells are few, and nobody can be told to change the
-dataset.
+A request is answered in fewer of them: its cells are few, and its sender can't change the dataset.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Workload:
             self._n_bytes -= n_own
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """Return what the work returns, once there was a thread for it.
+        """Run work in a thread, as soon as one is free, and return its result.
 
         Raises:
             BusyError: too many requests are in line already.

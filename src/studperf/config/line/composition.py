@@ -87,7 +87,7 @@ def check_values(
 
 
 def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
-    """Return a fault that explains a group, if an unknown key was meant as one.
+    """Return a fault that explains how to make a group, if an unknown key is the name of one.
 
     It says how to make a group of the user's own, or that its file lacks the header.
     """

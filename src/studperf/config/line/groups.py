@@ -68,6 +68,6 @@ def group_of(key: str) -> str:
 
 
 def is_group(key: str, groups: set[str]) -> bool:
-    """Return True if a key names a group, ours or one within Hydra's."""
+    """Return True if a key names a configuration group, of studperf or of Hydra."""
     group = group_of(key)
     return group in groups or "/" in group

@@ -69,7 +69,7 @@ class Store:
         return int(info["size"])
 
     def is_whole(self, md5: str, size: int) -> bool:
-        """Return True if the stored file is what its name says.
+        """Return True if the stored file has the md5 that its name is.
 
         A remote store is believed, as far as it tells without sending the file.
         """
@@ -84,7 +84,7 @@ class Store:
         return base64.b64decode(encoded).hex() == md5
 
     def fetch(self, md5: str, to: Path, on_bytes: OnBytes) -> None:
-        """Bring a file, check it and put it in its place; nothing is left there if that fails.
+        """Download a file and check it, and leave nothing behind if either fails.
 
         Raises:
             DataError: it is not there, is damaged, or the store can't be reached.
@@ -134,7 +134,7 @@ class Store:
         return f"{self.url.rstrip('/')}/files/md5/{md5[:2]}/{md5[2:]}"
 
     def _info(self, md5: str) -> dict[str, Any] | None:
-        """Return what the store knows of a file; None if it is not there."""
+        """Return the store's metadata of a file, or None if the file is missing."""
 
         def look() -> dict[str, Any] | None:
             # fsspec keeps what it saw, also of files that were not there.
@@ -227,7 +227,7 @@ def _read_config(root: Path) -> Any:  # noqa: ANN401 - DVC ships no types
 
 
 def _choose_remote(config: Any, name: str | None, root: Path) -> str:  # noqa: ANN401 - DVC ships no types
-    """Return the name of the remote that is meant."""
+    """Return the name of the given remote, or of the default one."""
     path = root / ".dvc" / "config"
     if name is None:
         name = config.get("core", {}).get("remote")
@@ -297,7 +297,7 @@ def raise_in_words(error: Exception, where: str, *, is_login: bool = False) -> N
 
 
 def copy_whole(source: Path, to: Path) -> None:
-    """Copy a file so that it is there whole or not at all."""
+    """Copy a file whole or not at all."""
     to.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(to) as part:
         shutil.copyfile(source, part)
@@ -326,7 +326,7 @@ class _Watch:
 def give_up_after(
     seconds: float, call: Callable[[], _Answer], watch: _Watch | None = None
 ) -> _Answer:
-    """Return what a call returns, or raise its error; give it up once nothing moves for so long.
+    """Return what a call returns or raise its error, but stop waiting once nothing moves for so long.
 
     A library's call can't be stopped from outside, so it is left to itself.
 

@@ -28,7 +28,7 @@ class Tracked:
 
 
 def find_dvc_file(given: str | None = None) -> Path:
-    """Return the `.dvc` file that is meant.
+    """Find the `.dvc` file that tracks the table.
 
     It is the one that is named, else `data.dvc` in the current folder or above it, else the
     checkout's.

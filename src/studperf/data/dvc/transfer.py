@@ -92,7 +92,7 @@ def bring(
 
 
 def push(place: Place, console: Console, *, remote: str | None = None) -> None:
-    """Store the tracked version of each file at the remote, unless it is there whole already.
+    """Store the tracked version of each file at the remote, unless the remote has it whole.
 
     Raises:
         DataError: a file is not what the `.dvc` file says, or the remote does not take it.
@@ -117,7 +117,7 @@ def push(place: Place, console: Console, *, remote: str | None = None) -> None:
 
 
 def _find_wanted(place: Place, console: Console, *, is_forced: bool) -> list[Tracked]:
-    """Return the files to fetch; print those that are there already."""
+    """Return the files to fetch, and print the ones that need no fetching."""
     wanted = []
     faults = []
     for file in place.files:

@@ -173,8 +173,8 @@ def _judge_missing(present: np.ndarray, target: FloatArray) -> Evidence | None:
         found = _judge_levels(codes, target)
     else:
         # A wage is missing where no hour was worked: that may be known before, a person has to say.
-        with_value, without = target[codes == 0], target[codes == 1]
-        is_mass = min(len(np.unique(with_value)), len(np.unique(without))) == 1
+        sides = (target[present], target[~present])
+        is_mass = any(np.ptp(side) == 0 for side in sides)
         found = Evidence("exact", steps, is_refused=not is_mass)
     if found is None:
         return None
@@ -421,7 +421,7 @@ def squared_correlation(one: FloatArray, other: FloatArray) -> float:
 
 
 def curve_r2(given: FloatArray, sought: FloatArray) -> float:
-    """Return what the neighbours in `given` say of `sought`: 1 where it lies on a smooth curve.
+    """Return the R2 of predicting `sought` from neighbours in `given`: 1 on a smooth curve.
 
     Each distinct value of `given` is held back with all its rows, and the mean of both neighbours'
     stands for it. Rows at the ends have one neighbour only and are left aside.

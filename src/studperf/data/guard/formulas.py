@@ -147,7 +147,8 @@ def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
     y = np.where(is_known, target[:, None], 0)
     x = np.where(is_known, x - x.sum(axis=0) / n_known, 0)
     y = np.where(is_known, y - y.sum(axis=0) / n_known, 0)
-    of_x, of_y = (x**2).sum(axis=0), (y**2).sum(axis=0)
+    of_x = (x**2).sum(axis=0)
+    of_y = (y**2).sum(axis=0)
     size = of_x * of_y
     together = (x * y).sum(axis=0)
     shares = together**2 / np.where(size > 0, size, 1)
@@ -175,7 +176,7 @@ def is_rounded(made: FloatArray, target: FloatArray) -> bool:
 def find_totals(
     columns: Mapping[str, FloatArray], target: FloatArray, *, is_trend: bool = False
 ) -> list[Formula]:
-    """Return sets of columns whose weighted sum is the target, on rows that taught no weight.
+    """Return sets of columns whose weighted sum is the target, also on rows not used to fit it.
 
     Args:
         columns: (N,) each; those with more than a fifth of their values missing are left aside.
@@ -234,7 +235,7 @@ def _find_total(
 
 @dataclass(frozen=True)
 class _Halves:
-    """Standardised columns, halved: every other row teaches weights, the rows between try them."""
+    """Standardised columns in two halves: every other row fits weights, the others test them."""
 
     gram: FloatArray
     moments: FloatArray

@@ -39,7 +39,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that gives the target away, alone or with partners, and how that was seen."""
+    """A column that gives the target away, alone or with partners, and the evidence for it."""
 
     column: str
     test: Test
@@ -244,7 +244,7 @@ def find_formulas(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
 
 
 def _as_leak(formula: Formula, features: Container[str]) -> Leak | None:
-    """Return the leak that a formula shows; None if what is left of it in the features is none."""
+    """Return the leak that a formula shows, or None if the features alone no longer hold one."""
     test: Test = "pair" if len(formula.columns) == 2 else "total"  # noqa: PLR2004 - a pair
     inside = [name for name in formula.columns if name in features]
     outside = [name for name in formula.columns if name not in features]
@@ -261,7 +261,7 @@ def _as_leak(formula: Formula, features: Container[str]) -> Leak | None:
 
 
 def _read_left_out(table: Table, frame: pd.DataFrame, target: FloatArray) -> dict[str, FloatArray]:
-    """Return the columns that were left out, hold numbers and do not give the target away alone."""
+    """Return the columns of numbers that are no features and do not alone give the target away."""
     columns = {}
     for name, column in table.dataset.columns.items():
         if name in table.dataset.feature_names or column.kind == "id" or name not in frame:

@@ -87,7 +87,7 @@ class ArrowSource:
         self._first = next(self._batches, None)
 
     def type_of(self, name: str) -> pa.DataType:
-        """Return the type that the file gives a column, of a dictionary that of its values."""
+        """Return the type of a column in the file; for a dictionary, the type of its values."""
         kind = self._types[name]
         if pa.types.is_dictionary(kind):
             return kind.value_type

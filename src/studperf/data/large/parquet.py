@@ -67,7 +67,7 @@ def index_columns(schema: pa.Schema) -> list[str]:
 
 
 def to_single_values(table: pa.Table) -> pa.Table:
-    """Return the table with one plain value a cell, as `single_type` says."""
+    """Return the table with one plain value a cell, each column of the type of `single_type`."""
     for place, field in enumerate(table.schema):
         wanted = single_type(field.type)
         if wanted != field.type:

@@ -1,4 +1,4 @@
-"""Typed columns from which single columns and rows come back: in memory while they are few.
+"""Typed columns that are written once and read by column or by row: in memory while they are few.
 
 More of them lie in a temporary file. It has no name (or is deleted by the system when it is
 closed), so that nothing is left behind, however the process ends.
@@ -200,7 +200,7 @@ class Spool:
         return found.take(pa.array(back))
 
     def close(self) -> None:
-        """Give disk and memory back."""
+        """Free the disk and the memory."""
         if self._file is not None:
             self._file.close()
         self._held = []

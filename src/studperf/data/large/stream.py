@@ -62,7 +62,7 @@ class StreamedTable:
         self.close()
 
     def close(self) -> None:
-        """Give up the columns."""
+        """Free the columns, in memory and on disk."""
         if self._spool is not None:
             self._spool.close()
 
@@ -75,7 +75,7 @@ class StreamedTable:
 
     @property
     def has_target(self) -> bool:
-        """True if the target is there, so that the rows can be scored."""
+        """True if the table has the target, so that its rows can be scored."""
         return self.dataset.target.column in self.spool.schema.names
 
     def append(self, piece: Piece, type_of: Callable[[str], pa.DataType]) -> None:
@@ -200,7 +200,7 @@ class StreamedTable:
 
     @cached_property
     def flags(self) -> frozenset[str]:
-        """Names of the flags; a dataset looks through all columns whenever it is asked."""
+        """Names of the flags, kept, as a dataset searches all of its columns for them."""
         return frozenset(self.dataset.of_kind("flag"))
 
     def column(self, name: str) -> FloatArray:

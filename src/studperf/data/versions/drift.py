@@ -1,4 +1,4 @@
-"""Tests whether the rows that came are drawn from the same population as the old ones."""
+"""Test whether new rows are drawn from the same population as the old ones."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _p_value(a: pd.Series, b: pd.Series, *, is_level: bool) -> float:
 
 
 def _counts(a: pd.Series, b: pd.Series) -> NDArray[np.int64]:
-    """Return how often each level comes in each sample, (2, L)."""
+    """Return the number of rows of each level in each sample, (2, L)."""
     levels = sorted(set(a) | set(b))
     in_a = [int((a == level).sum()) for level in levels]
     in_b = [int((b == level).sum()) for level in levels]

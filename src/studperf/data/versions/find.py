@@ -85,7 +85,7 @@ def read_version(
 
 
 def _tracked_now(dataset: Dataset, place: Place) -> Tracked:
-    """Return what the `.dvc` file says of the dataset's table."""
+    """Return the version of the dataset's table that the `.dvc` file names."""
     path = find_source(dataset)
     found = [file for file in place.files if path is not None and file.path == as_written(path)]
     if not found:
@@ -97,7 +97,7 @@ def _tracked_now(dataset: Dataset, place: Place) -> Tracked:
 
 
 def _tracked_at(revision: str, tracked: Tracked, place: Place) -> Tracked:
-    """Return what the `.dvc` file said of the same path at a revision."""
+    """Return the version that the `.dvc` file named for the same path at a revision."""
     folder = place.dvc_file.parent
     name = place.dvc_file.name
     # After --end-of-options git takes nothing that a user types for an option.

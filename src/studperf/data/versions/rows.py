@@ -1,4 +1,4 @@
-"""The rows of a table that came, went and changed, and its columns and levels."""
+"""The rows, columns and levels that differ between two versions of a table."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _levels(values: pd.Series, dataset: Dataset) -> set[str]:
 
 
 def _place(name: str, dataset: Dataset) -> str:
-    """Return in words what a column is to the dataset."""
+    """Return the role of a column in the dataset, as part of a sentence."""
     if name == dataset.target.column:
         return ", the target"
     if name in dataset.columns:

@@ -163,7 +163,7 @@ def _fit_member(
 def _apply_to_others(codes: np.ndarray, target: FloatArray, columns: tuple[int, ...]) -> FloatArray:
     """Return the training rows' level means, (N, M), each learnt from other rows.
 
-    So no row is told its own target.
+    A row's own target in its features would be a leak.
     """
     of_rows = np.empty((len(codes), len(columns)))
     if not columns:

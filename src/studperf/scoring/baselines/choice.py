@@ -29,7 +29,7 @@ class Standing:
 
     @property
     def is_tied(self) -> bool:
-        """True if the held-out rows can't tell it from the strongest, which is tied with itself."""
+        """True if held-out rows show no difference to the strongest, which is tied with itself."""
         return self.behind is None or self.behind.low <= 0
 
 
@@ -51,7 +51,7 @@ class Choice:
 
     @property
     def tied(self) -> tuple[str, ...]:
-        """Return the strongest and those that can't be told from it."""
+        """Return the names of the strongest and of those tied with it."""
         return tuple(name for name, standing in self.standings.items() if standing.is_tied)
 
 
