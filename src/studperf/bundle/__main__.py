@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli.command import read_keys, run_command_of
+from studperf.cli.command import quote_words, read_keys, run_command_of
 from studperf.cli.process import check_output, make_console, print_warning, run_command
 from studperf.config.console import print_line
 from studperf.config.files import check_file
@@ -37,8 +37,6 @@ The column `row` of the predictions counts the rows of the file from 1, below it
 A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
 
 _KEYS = ("out", "encoding", "delimiter", "decimal", "thousands")
-_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
-_THOUSANDS = {"none": None, "point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 
 
 def verify(words: Sequence[str]) -> None:
@@ -149,7 +147,7 @@ def predict(words: Sequence[str]) -> None:
     paths = [word for word in words if word not in settings]
     if len(paths) != 2:  # noqa: PLR2004 - the bundle and the rows
         raise ConfigError(
-            f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_quote_words(words)}"
+            f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{quote_words(words)}"
         )
     if "out" in own:
         check_output("out", Path(own["out"]))
@@ -182,16 +180,21 @@ def _number_marks(
     Raises:
         ConfigError: a mark is not known, or both are one.
     """
-    decimal, thousands = schema.decimal, schema.thousands
-    for key, known in (("decimal", _DECIMALS), ("thousands", _THOUSANDS)):
+    from studperf.schema.files import MARKS
+
+    decimals = {"point": ".", "comma": ",", ".": ".", ",": ","}
+    between_thousands: dict[str, str | None] = {"none": None, **MARKS}
+    allowed = {"decimal": list(decimals), "thousands": list(between_thousands)}
+    for key, known in allowed.items():
         if key in own and own[key] not in known:
             raise ConfigError(f"{key}: {' or '.join(known)}, got {own[key]!r}")
+    decimal, thousands = schema.decimal, schema.thousands
     if "decimal" in own:
-        decimal = _DECIMALS[own["decimal"]]
+        decimal = decimals[own["decimal"]]
         # The training table's mark between thousands may be this very decimal mark.
         thousands = None
     if "thousands" in own:
-        thousands = _THOUSANDS[own["thousands"]]
+        thousands = between_thousands[own["thousands"]]
     if thousands == decimal:
         raise ConfigError(f"decimal and thousands are both {decimal!r}; they must differ")
     return decimal, thousands
@@ -224,12 +227,8 @@ def _write_csv(file: TextIO, prediction: Prediction) -> None:
 
 def _one_path(words: Sequence[str], command: str) -> Path:
     if len(words) != 1:
-        raise ConfigError(f"say: python -m studperf.bundle {command} PATH{_quote_words(words)}")
+        raise ConfigError(f"say: python -m studperf.bundle {command} PATH{quote_words(words)}")
     return Path(words[0])
-
-
-def _quote_words(words: Sequence[str]) -> str:
-    return f"; got {' '.join(words)}" if words else ""
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -31,6 +31,7 @@ Values = Sequence[Any] | NDArray[Any]
 """The cells of a column: texts of a CSV, values of a Parquet file or a request."""
 Columns = Mapping[str, Values]
 Feeds = dict[str, NDArray[Any]]
+UNFIT = "These rows are not what the model was trained for"
 _LONGEST_SHOWN = 40
 
 
@@ -65,7 +66,7 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         faults += [f"{column.name}: {fault}" for fault in read.faults]
         warnings += [f"{column.name}: {warning}" for warning in read.warnings]
     if faults:
-        raise DataError(listing("These rows are not what the model was trained for", faults))
+        raise DataError(listing(UNFIT, faults))
     return feeds, warnings
 
 

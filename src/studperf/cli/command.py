@@ -104,6 +104,11 @@ def _unknown_flag(name: str, known: Iterable[str]) -> str:
     return unknown_key(name, [flag for flag in known if flag.startswith("--")])
 
 
+def quote_words(words: Sequence[str]) -> str:
+    """Return the words of a command line as the end of a message that refuses them."""
+    return f"; got {' '.join(words)}" if words else ""
+
+
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Return the keys and values of words of the form key=value.
 

@@ -15,17 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from studperf.config.faults import Fault
-from studperf.config.interpolation import is_table_text, name_of, walk
+from studperf.config.interpolation import HIDDEN, STORAGE, is_table_text, name_of, walk
 
 STORAGE_VARIABLE = "STUDPERF_STORAGE"
 """The environment variable with the address of the database that studies are shared by."""
 _KEYS = ("WANDB_API_KEY",)
 _ENVIRONMENT = "hydra.job.env_set"
-_STORAGE = "hydra.sweeper.storage"
 # This block holds names of Secret Manager's, by which a job finds the secrets themselves.
 _BY_NAME = "cloud.secrets"
 _COLUMNS = "data.columns"
-_HIDDEN = "***"
 # Shorter values are no keys, and would be found everywhere.
 _MIN_LENGTH = 8
 
@@ -95,20 +93,20 @@ def mask(text: str) -> str:
     text = _USER.sub(_star_user, text)
     for pattern in _SHOWN:
         text = pattern.sub(_star_value, text)
-    return _TOKEN.sub(_HIDDEN, text)
+    return _TOKEN.sub(HIDDEN, text)
 
 
 def _star_user(found: re.Match[str]) -> str:
     scheme, mark, user = found.groups()
     if scheme.lower() in _CONTAINERS and ":" not in user:
         return found[0]
-    return f"{scheme}{mark}{_HIDDEN}@"
+    return f"{scheme}{mark}{HIDDEN}@"
 
 
 def _star_value(found: re.Match[str]) -> str:
     if _NO_SECRET.fullmatch(found[2]):
         return found[0]
-    return f"{found[1]}{_HIDDEN}"
+    return f"{found[1]}{HIDDEN}"
 
 
 def secret_words(words: Sequence[str]) -> list[Fault]:
@@ -137,7 +135,7 @@ def _why_secret_word(name: str, value: str, held: Mapping[str, str]) -> str | No
         )
     if name.startswith(_ENVIRONMENT) and _VARIABLE_SOUNDS_SECRET.search(name):
         return f"hydra would write it down; set it before the command: {variable}=... python -m ..."
-    if name == _STORAGE and _has_user_secret(value):
+    if name == STORAGE and _has_user_secret(value):
         return (
             "the command line is no place for a password; "
             f"set the address before the command: {STORAGE_VARIABLE}=..."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli.command import is_on, read_keys, run_command_of
+from studperf.cli.command import is_on, quote_words, read_keys, run_command_of
 from studperf.cli.process import check_output, end_at_once, make_console, run_command
 from studperf.config.console import print_line, warn
 from studperf.config.load import load_overrides
@@ -148,10 +148,9 @@ def infer(words: Sequence[str]) -> None:
     settings = [word for word in words if "=" in word]
     own, others = _part_words(settings, ("target", "name", "out", "force"))
     if len(files) != 1 or others or "target" not in own:
-        got = f"; got {' '.join(words)}" if words else ""
         raise ConfigError(
             "say: python -m studperf.data infer FILE target=COLUMN "
-            f"[name=NAME] [out=YAML] [force=true]{got}"
+            f"[name=NAME] [out=YAML] [force=true]{quote_words(words)}"
         )
     if "out" in own:
         check_output("out", Path(own["out"]))

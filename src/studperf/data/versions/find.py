@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from studperf.config.dataset import Dataset
+from studperf.config.paths import expand_user
 from studperf.data.dvc.tracked import Tracked, as_written, is_md5, md5_of, parse_tracked
 from studperf.data.dvc.transfer import Place, bring, find_place
 from studperf.data.source import find_source, read_file
@@ -64,7 +64,7 @@ def read_version(
     Raises:
         DataError: there is no such version, or it can't be had.
     """
-    given = Path(os.path.expanduser(against))  # noqa: PTH111 - pathlib's ends in an error for a user that is not there
+    given = expand_user(against)
     if given.is_file():
         return Version(str(against), md5_of(given), read_file(given, dataset.source))
 
