@@ -397,6 +397,7 @@ def _gemm(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _reduce(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
+    # Axes were an attribute until they became an input, in opset 13 for sums and 18 for the rest.
     axes: Sequence[int] = node.attributes.get("axes") or []
     if len(inputs) > 1:
         axes = _fixed(inputs[1], "axes")
@@ -424,6 +425,7 @@ def _reduced(shape: Shape, axes: set[int], *, keep: bool) -> Shape:
 
 
 def _shape(node: Node, inputs: Values, costs: Costs) -> Values:
+    # From opset 15 on a part of the shape can be asked for.
     start = node.attributes.get("start", 0)
     end = node.attributes.get("end")
     sizes = inputs[0].shape[start:end]
@@ -569,6 +571,7 @@ def _gather_elements(node: Node, inputs: Values, costs: Costs) -> Values:
 def _gather_nd(node: Node, inputs: Values, costs: Costs) -> Values:
     data, places = inputs[0].shape, inputs[1].shape
     n_batch = int(node.attributes.get("batch_dims", 0))
+    # Along their last axis the places name one axis of the data after the other.
     n_used = n_batch + _fixed_size(places[-1])
     if not 0 <= n_batch <= n_used <= len(data):
         raise _UnknownError("names more axes than there are")
@@ -610,6 +613,7 @@ def _pad(node: Node, inputs: Values, costs: Costs) -> Values:
     axes = list(range(len(shape)))
     if len(inputs) > 3:  # noqa: PLR2004 - the place of axes
         axes = [axis % len(shape) for axis in _fixed(inputs[3], "axes")]
+    # All widths before the values come first, then all behind them.
     before, after = pads[: len(axes)], pads[len(axes) :]
     for axis, low, high in zip(axes, before, after, strict=True):
         shape[axis] += Size.of(low + high)
@@ -627,6 +631,7 @@ def _top_k(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
     (n_kept,) = _numbers(inputs[1], "a number")[:1]
     shape[_axis(node, len(shape), -1)] = n_kept
+    # The values, and their places.
     return [Value(tuple(shape))] * 2
 
 
@@ -635,6 +640,7 @@ def _conv(node: Node, inputs: Values, costs: Costs) -> Values:
     kernel = [_fixed_size(size) for size in weights[2:]]
     windows = _windows(node, given[2:], kernel)
     shape = (given[0], weights[0], *windows)
+    # Each value sums over the kernel and the channels of its group.
     costs.work += product(shape) * product(weights[1:])
     return [Value(shape)]
 

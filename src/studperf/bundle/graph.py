@@ -21,6 +21,7 @@ FILE = "model.onnx"
 TEXT = 8
 """ONNX's number of the type of texts."""
 DOUBLE = 11
+# The domain of ONNX's own operators has two names; the other one is for machine learning.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 MAX_NODES = 20_000
 MAX_SHAPE_VALUES = 1024

@@ -75,6 +75,7 @@ def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> 
             return 0
         return len(wanted & set(row))
 
+    # Of equals `max` takes the first.
     return max(marks, key=n_found)
 
 

@@ -69,6 +69,7 @@ _TESTED_AT_ONCE = 20
 _N_TESTED_ROWS = 20_000
 _N_NAMED = 100
 _LEAK_TESTS_S = 6.0
+# Of a large file a draft sees so much; `check` reads all of it.
 _N_READ_BYTES = 32 << 20
 _N_READ_ROWS = 100_000
 # Decimal digits that every float keeps.

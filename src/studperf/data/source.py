@@ -33,7 +33,8 @@ from studperf.schema.files import (
 )
 from studperf.schema.findings import show
 
-_CHUNK = 1 << 20
+# Bytes at a file's beginning that are searched for NULs, which no text holds.
+_N_SEARCHED = 1 << 20
 _N_FAULTS = 10
 _GZIP_FRAME = 18  # bytes of a gzip file that holds nothing
 LARGEST_UNPACKED = 1 << 30
@@ -300,7 +301,7 @@ def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
         raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
     if raw.startswith(PARQUET_MAGIC):
         raise DataError(f"{path}: is a Parquet file; give it the ending .parquet")
-    if b"\x00" in raw[:_CHUNK] and not source.encoding.lower().startswith("utf-16"):
+    if b"\x00" in raw[:_N_SEARCHED] and not source.encoding.lower().startswith("utf-16"):
         raise DataError(
             f"{path}: holds NUL bytes, so it is not text; "
             "give a CSV, or set data.source.encoding=utf-16"

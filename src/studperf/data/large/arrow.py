@@ -135,6 +135,7 @@ def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
     check_names(schema.names, path)
     levels = [name for name in dataset.of_kind("category", "flag") if name in schema.names]
     texts = [name for name in levels if _is_text(schema.field(name).type)]
+    # Opened again: which columns are read as dictionaries must be known before.
     file = pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
 
     index = index_columns(schema)
@@ -180,6 +181,7 @@ def _as_number(values: pa.Array) -> pa.Array:
     kind = values.type
     if not pa.types.is_integer(kind) and not pa.types.is_floating(kind):
         raise pa.ArrowInvalid(f"not a number: {kind}")
+    # A safe cast would refuse whole numbers that float64 rounds.
     return _without_nan(values).cast(pa.float64(), safe=False)
 
 

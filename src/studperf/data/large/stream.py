@@ -351,7 +351,7 @@ def stream_table(
         findings += _judge(table, total, for_training=for_training)
         if for_training and not has_error(findings) and _ROWS in table.repeated:
             findings += judge_copies(_find_copies(table), dataset)
-    except BaseException:
+    except BaseException:  # an interruption too: the temporary file takes disk until it is closed
         table.close()
         raise
     table.warnings = tuple(finding for finding in findings if finding.level == "warning")

@@ -50,6 +50,7 @@ def draw_folds(groups: np.ndarray) -> list[Fold]:
         part = _draw_parts(groups, n_folds, rng)
         for number in range(n_folds):
             is_held = part == number
+            # Of few groups, a part may get none or all.
             if 0 < is_held.sum() < n_rows:
                 folds.append(Fold(np.flatnonzero(~is_held), np.flatnonzero(is_held)))
     return folds

@@ -152,6 +152,7 @@ class _Sums:
         mean_x = self.x / self.n_rows
         mean_y = self.y / self.n_rows
         centred = self.xx - self.n_rows * np.outer(mean_x, mean_x)
+        # One decomposition serves all penalties.
         values, vectors = np.linalg.eigh(centred)
         along = vectors.T @ (self.xy - self.n_rows * mean_x * mean_y)
         # Rounding can leave a small negative eigenvalue.
