@@ -64,6 +64,7 @@ def main() -> None:
     from studperf import __version__
     from studperf.cli.command import read_words
     from studperf.cli.process import make_console
+    from studperf.config.console import print_line
     from studperf.config.faults import unknown_key
     from studperf.errors import ConfigError
 
@@ -76,7 +77,7 @@ def main() -> None:
         return
     if words:
         raise ConfigError(f"{words[0]}: {unknown_key(words[0], _COMMANDS)}\n\n{_USAGE}")
-    make_console().print(_USAGE, markup=False, soft_wrap=True)
+    print_line(make_console(), _USAGE)
 
 
 if __name__ == "__main__":

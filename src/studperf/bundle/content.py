@@ -136,7 +136,7 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
     if graph is not None:
         n_at_once = _attempt(faults, lambda: rows_at_once(graph))
     if graph is not None and schema is not None:
-        faults += _compare(graph, schema)
+        faults += _compare_columns(graph, schema)
     _attempt(faults, lambda: read_json(raw[seals.ENCODER], seals.ENCODER))
     for name in (seals.CARD, seals.CONFIG):
         # The name is bound here: a lambda looks it up only when it is called.
@@ -174,8 +174,8 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
             raw.decode("utf-8"),
             object_pairs_hook=unique_keys,
             # Python reads NaN and Infinity, which JSON has not, and 1e999 as infinity.
-            parse_constant=_refuse,
-            parse_float=_finite,
+            parse_constant=_refuse_constant,
+            parse_float=_read_finite,
         )
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name}: is no JSON that can be read: {str(error)[:200]}") from error
@@ -184,14 +184,14 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
     return plain
 
 
-def _finite(text: str) -> float:
+def _read_finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text[:20]} is beyond the range of numbers")
     return value
 
 
-def _refuse(constant: str) -> float:
+def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is no number of JSON's")
 
 
@@ -206,7 +206,7 @@ def _read_model(raw: bytes, model: type[_Model], name: str) -> _Model:
         raise BundleError(f"{name}: {where[:200]}: {fault['msg'][:300]}") from error
 
 
-def _compare(graph: Graph, schema: Schema) -> list[str]:
+def _compare_columns(graph: Graph, schema: Schema) -> list[str]:
     """Return what differs between the schema's columns and the graph's inputs."""
     wanted = {column.name: _type_of(column) for column in schema.columns}
     given = {value.name: (value.dtype, value.shape) for value in graph.inputs}
@@ -249,7 +249,7 @@ def _check_weights(path: Path) -> None:
             )
         header = read_json(file.read(n_header), name)
     header.pop("__metadata__", None)
-    ends = sorted(_extent(name, tensor, entry) for tensor, entry in header.items())
+    ends = sorted(_read_extent(name, tensor, entry) for tensor, entry in header.items())
     at = 0
     for begin, end in ends:
         if begin != at:
@@ -260,7 +260,7 @@ def _check_weights(path: Path) -> None:
         raise BundleError(f"{name}: has {size} bytes, its header speaks of {n_described}")
 
 
-def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
+def _read_extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
     where = f"{name}: the tensor {tensor[:60]!r}"
     if not isinstance(entry, Mapping) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise BundleError(f"{where} is not described as it should be")

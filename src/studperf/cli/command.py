@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from studperf.cli.process import make_console
+from studperf.config.console import print_line
 from studperf.errors import ConfigError
 
 _ONLY_SHOW = {
@@ -77,7 +78,7 @@ def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
     """
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
-        make_console().print(usage, markup=False, soft_wrap=True)
+        print_line(make_console(), usage)
         return None
     given = [word for word in words if word.startswith("-")]
     check_flags(given, ("--help", "--debug", *flags))

@@ -90,7 +90,7 @@ def explain_all(
             continue
         loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
-            loc = loc[: _depth(loc, plain)]
+            loc = loc[: _count_known(loc, plain)]
         key = ".".join(map(str, loc)) or "the root"
         by_key.setdefault(key, []).append(error)
 
@@ -121,7 +121,7 @@ def _without_tags(
     return loc
 
 
-def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
+def _count_known(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
     """Return how many parts of a place lead along keys that exist."""
     for i, part in enumerate(loc):
         if (isinstance(plain, dict) and part in plain) or (

@@ -252,11 +252,11 @@ def _column_line(draft: Draft, name: str) -> str:
     question = draft.questions.get(name)
     if question is None:
         return line
-    otherwise = _comment(write_inline(question.otherwise))
-    return f"{line}   # a guess: {_comment(question.text)}; else write {otherwise}"
+    otherwise = _write_comment(write_inline(question.otherwise))
+    return f"{line}   # a guess: {_write_comment(question.text)}; else write {otherwise}"
 
 
-def _comment(text: str) -> str:
+def _write_comment(text: str) -> str:
     """Return a text on one line, as a YAML comment needs it."""
     return as_shown(text).replace("\n", "\\n")
 
@@ -343,7 +343,7 @@ class _Reader:
         is_of_numbers = not is_code and numbers.notna().mean() >= _MOSTLY
         is_mixed = is_of_numbers and n_levels > min(_FEW_LEVELS, len(known) / 2)
         if is_mixed:
-            return _unused(_mixed(known, numbers))
+            return _unused(_describe_mixed(known, numbers))
         has_gaps = bool(values.isna().any())
         if n_levels == len(known) >= MIN_ROWS and not has_gaps:
             return _Guess({"kind": "id"})
@@ -352,7 +352,7 @@ class _Reader:
         fill = {"fill": "mode"} if has_gaps else {}
         if len(levels) == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
             return _Guess({"kind": "flag", **fill})
-        has_units = n_levels > MAX_LEVELS and _share(text, _WITH_UNIT) >= _MOSTLY
+        has_units = n_levels > MAX_LEVELS and _measure_share(text, _WITH_UNIT) >= _MOSTLY
         if has_units and not is_code:
             example = show(str(known.iloc[0]))
             return _unused(
@@ -418,7 +418,7 @@ def _is_code(text: pd.Series) -> bool:
     return has_code
 
 
-def _share(text: pd.Series, pattern: re.Pattern[str]) -> float:
+def _measure_share(text: pd.Series, pattern: re.Pattern[str]) -> float:
     """Return the share of texts that match a pattern as a whole."""
     # pandas would compile the pattern anew for each column.
     return sum(pattern.fullmatch(cell) is not None for cell in text) / len(text)
@@ -499,14 +499,14 @@ def _why_not_levels(text: pd.Series) -> str | None:
     n_characters = text.str.len()
     if n_characters.max() > _LONGEST_LEVEL:
         return f"long texts, of up to {n_characters.max():,} characters"
-    if _share(text.str.slice(0, _LONGEST_DATE), _DATE) >= _MOSTLY:
+    if _measure_share(text.str.slice(0, _LONGEST_DATE), _DATE) >= _MOSTLY:
         return _DATES
     if text.is_unique and text.str.count(r"\S+").mean() >= _MIN_WORDS:
         return "free text, different in each row"
     return None
 
 
-def _mixed(known: pd.Series, numbers: pd.Series) -> str:
+def _describe_mixed(known: pd.Series, numbers: pd.Series) -> str:
     example = show(str(known[numbers.isna()].iloc[0]))
     return f"numbers mixed with text such as {example}; clean it, or name the text in missing"
 

@@ -88,7 +88,7 @@ def _add_numbers(
     for start, end in pairwise([0, *edges, len(codes)]):
         group = codes[start:end]
         columns = graph.side_by_side([code.name for code in group])
-        x = _fill(graph, columns, [code.fill for code in group])
+        x = _add_fill(graph, columns, [code.fill for code in group])
         # A value minus itself is NaN where it is missing or infinite.
         nothing = graph.add("Sub", x, x)
         strange.append(graph.as_float(graph.add("IsNaN", nothing)))
@@ -103,7 +103,7 @@ def _add_numbers(
 
 
 def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
-    flag = _fill(graph, code.name, [code.fill])
+    flag = _add_fill(graph, code.name, [code.fill])
     # 0 and 1 are their own squares.
     square = graph.add("Mul", flag, flag)
     is_flag = graph.add("Equal", square, flag)
@@ -111,7 +111,7 @@ def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
     return flag
 
 
-def _fill(graph: Graph, x: str, fills: list[float | None]) -> str:
+def _add_fill(graph: Graph, x: str, fills: list[float | None]) -> str:
     if all(fill is None for fill in fills):
         return x
     values = graph.constant([np.nan if fill is None else fill for fill in fills])

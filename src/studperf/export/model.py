@@ -28,7 +28,7 @@ def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
     target = dataset.target
     return Schema(
         dataset=dataset.name,
-        columns=tuple(_describe(code, dataset) for code in codes),
+        columns=tuple(_describe_column(code, dataset) for code in codes),
         missing=dataset.source.missing,
         decimal=dataset.source.decimal,
         thousands=dataset.source.thousands,
@@ -37,7 +37,7 @@ def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
     )
 
 
-def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> InputColumn:
+def _describe_column(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> InputColumn:
     match code:
         case NumberCode():
             column = dataset.columns[code.name]
@@ -90,7 +90,7 @@ def join(
     whole = helper.make_graph(
         [*before, *inner.graph.node, *graph.nodes[n_before:]],
         "studperf",
-        [_input(column) for column in schema.columns],
+        [_describe_input(column) for column in schema.columns],
         [helper.make_tensor_value_info(schema.output, TensorProto.DOUBLE, ["n_rows"])],
         [*graph.constants, *inner.graph.initializer],
     )
@@ -104,7 +104,7 @@ def join(
     return model
 
 
-def _input(column: InputColumn) -> onnx.ValueInfoProto:
+def _describe_input(column: InputColumn) -> onnx.ValueInfoProto:
     dtype = TensorProto.STRING if column.kind == "category" else TensorProto.DOUBLE
     return helper.make_tensor_value_info(column.name, dtype, ["n_rows", 1])
 

@@ -59,12 +59,12 @@ _TAIL = (
 
 def add_quantile_transform(graph: Graph, x: str, codes: Sequence[NumberCode]) -> str:
     """Add the operators that map each column, (N, F) doubles, to a normal."""
-    rank = _mean_rank(graph, x, [code.quantiles or () for code in codes])
+    rank = _add_mean_rank(graph, x, [code.quantiles or () for code in codes])
     low, high = graph.constant(CLIP), graph.constant(1 - CLIP)
-    return _normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
+    return _add_normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
 
 
-def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
+def _add_mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
     """Return the rank of each value among its column's quantiles, interpolated.
 
     Repeated quantiles share the middle of their ranks.
@@ -163,7 +163,7 @@ class _Table:
         return graph.add("Add", rank, graph.add("Mul", way, slope))
 
 
-def _normal_quantile(graph: Graph, p: str) -> str:
+def _add_normal_quantile(graph: Graph, p: str) -> str:
     """Return the normal quantile of probabilities, by one formula about 1/2 and one for the tails.
 
     Both are computed for every value, as ONNX has no branch that a bundle may hold.
@@ -171,7 +171,7 @@ def _normal_quantile(graph: Graph, p: str) -> str:
     one, half = graph.constant(1.0), graph.constant(0.5)
     c = graph.add("Sub", p, half)
     square = graph.add("Mul", c, c)
-    centre = graph.add("Mul", square, _ratio(graph, square, _CENTRE))
+    centre = graph.add("Mul", square, _add_ratio(graph, square, _CENTRE))
     centre = graph.add("Add", c, graph.add("Mul", c, centre))
     factor = graph.constant(math.sqrt(2 * math.pi))
     centre = graph.add("Mul", centre, factor)
@@ -183,7 +183,7 @@ def _normal_quantile(graph: Graph, p: str) -> str:
     z = graph.add("Div", one, x)
     log = graph.add("Log", x)
     tail = graph.add("Sub", x, graph.add("Div", log, x))
-    ratio = _ratio(graph, z, _TAIL)
+    ratio = _add_ratio(graph, z, _TAIL)
     tail = graph.add("Sub", tail, graph.add("Mul", z, ratio))
     is_lower = graph.add("Less", p, half)
     negated = graph.add("Neg", tail)
@@ -193,16 +193,16 @@ def _normal_quantile(graph: Graph, p: str) -> str:
     return graph.add("Where", is_central, centre, tail)
 
 
-def _ratio(
+def _add_ratio(
     graph: Graph,
     x: str,
     coefficients: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> str:
-    above, below = (_polynomial(graph, x, powers) for powers in coefficients)
+    above, below = (_add_polynomial(graph, x, powers) for powers in coefficients)
     return graph.add("Div", above, below)
 
 
-def _polynomial(graph: Graph, x: str, powers: tuple[float, ...]) -> str:
+def _add_polynomial(graph: Graph, x: str, powers: tuple[float, ...]) -> str:
     value = graph.constant(powers[0])
     for power in powers[1:]:
         value = graph.add("Mul", value, x)

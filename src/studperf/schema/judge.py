@@ -121,18 +121,18 @@ def judge_copies(copies: Copies, dataset: Dataset) -> Iterator[Finding]:
         where = "every column"
         if left_aside:
             where += f" but {' and '.join(left_aside)}"
-        what = f"{_rows_equal(copies.whole)} in {where}; the split keeps them together"
+        what = f"{_count_copies(copies.whole)} in {where}; the split keeps them together"
         yield Finding("warning", "table", what)
     if copies.in_used:
         what = (
-            f"{_rows_equal(copies.in_used)} in all features and the target, "
+            f"{_count_copies(copies.in_used)} in all features and the target, "
             "but not in the columns that are no features: "
             "no copies, yet a model can't tell them apart, and the split may part them"
         )
         yield Finding("warning", "table", what)
 
 
-def _rows_equal(cells: Cells) -> str:
+def _count_copies(cells: Cells) -> str:
     verb = "equals" if cells.n == 1 else "equal"
     return f"{cells.count('row')} {verb} one above ({cells.numbers})"
 

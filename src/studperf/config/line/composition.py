@@ -119,7 +119,7 @@ def _check_words(
         chosen = [word for word in words if "/" in word.partition("=")[0]]
         guilty: dict[str, str] = {}
         for word in words:
-            reason = _reason(word, [other for other in chosen if other != word])
+            reason = _explain_word(word, [other for other in chosen if other != word])
             if reason is not None:
                 guilty[word] = reason
         faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()]
@@ -135,7 +135,7 @@ def _check_words(
     return faults, cfg
 
 
-def _reason(word: str, chosen: Sequence[str]) -> str | None:
+def _explain_word(word: str, chosen: Sequence[str]) -> str | None:
     """Return why a word can't be composed, or None if it can.
 
     It is composed beside the groups of Hydra that are chosen for it.

@@ -97,7 +97,7 @@ class Store:
             def get() -> None:
                 self.fs.get_file(path, str(part), callback=watch.callback())
 
-            self._ask(get, watch, md5)
+            self._call(get, watch, md5)
             found = md5_of(part)
             if found != md5:
                 raise DataError(
@@ -123,7 +123,7 @@ class Store:
             self.fs.makedirs(self.fs.parent(path))
             self.fs.put_file(str(file), path, callback=watch.callback(), **options)
 
-        self._ask(put, watch, md5, seconds=_SILENCE_S * _SENDING)
+        self._call(put, watch, md5, seconds=_SILENCE_S * _SENDING)
         if not self.is_whole(md5, file.stat().st_size):
             raise DataError(
                 f"{self._url_of(md5)}: the remote keeps something else than was sent; push again"
@@ -144,9 +144,9 @@ class Store:
             except FileNotFoundError:
                 return None
 
-        return self._ask(look, _Watch(), md5)
+        return self._call(look, _Watch(), md5)
 
-    def _ask(
+    def _call(
         self,
         call: Callable[[], _Answer],
         watch: _Watch,

@@ -299,7 +299,7 @@ def reverse_score(
     tree = DecisionTreeClassifier(
         max_leaf_nodes=_N_LEAVES, min_samples_leaf=2, class_weight="balanced", random_state=0
     )
-    folds = _folds(target[:, 0])
+    folds = _draw_folds(target[:, 0])
     n_wrong = np.zeros_like(n_rows)
     score = 1.0
     for fold in range(_N_FOLDS):
@@ -317,7 +317,7 @@ def reverse_score(
     return score
 
 
-def _folds(values: FloatArray) -> np.ndarray:
+def _draw_folds(values: FloatArray) -> np.ndarray:
     """Return a fold for each row, the same for equal values."""
     distinct, inverse = np.unique(values, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(distinct)) % _N_FOLDS
@@ -444,7 +444,7 @@ def _isotonic_r2(values: FloatArray, target: FloatArray) -> float:
 
     ranks = rank(values)
     is_rising = bool(np.corrcoef(ranks, target)[0, 1] > 0)
-    folds = _folds(values)
+    folds = _draw_folds(values)
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
         test = folds == fold

@@ -83,10 +83,10 @@ def explained_share(values: pd.Series, target: FloatArray) -> float:
     """
     if len(target) < _MIN_ROWS or np.ptp(target) == 0:
         return 0.0
-    return max((_share_of_view(view, target) for view in _views(values)), default=0.0)
+    return max((_measure_view(view, target) for view in _look_at(values)), default=0.0)
 
 
-def _views(values: pd.Series) -> Iterator[_View]:
+def _look_at(values: pd.Series) -> Iterator[_View]:
     """Yield the ways in which a column is looked at."""
     n_known = int(values.notna().sum())
     if not pd.api.types.is_numeric_dtype(values):
@@ -97,23 +97,23 @@ def _views(values: pd.Series) -> Iterator[_View]:
     if n_known == 0:
         return
     if _are_numbers(numbers, n_known):
-        yield from _views_of_numbers(numbers)
+        yield from _look_at_numbers(numbers)
         return
     text = as_levels(values)
-    yield from _views_of_levels(text)
+    yield from _look_at_levels(text)
     dates = _read_dates(text, n_known)
     if dates is not None:
         days = (dates - dates.min()).dt.total_seconds() / 86_400
-        yield from _views_of_numbers(days)
-        yield from _views_of_levels(dates.dt.month)
-        yield from _views_of_levels(dates.dt.day_of_week)
-        yield from _views_of_levels(dates.dt.hour)
+        yield from _look_at_numbers(days)
+        yield from _look_at_levels(dates.dt.month)
+        yield from _look_at_levels(dates.dt.day_of_week)
+        yield from _look_at_levels(dates.dt.hour)
         return
     inside = text.str.extract(_NUMBER, expand=False)
     found = pd.to_numeric(inside.str.replace(",", ".", regex=False), errors="coerce")
     if _are_numbers(found, n_known):
-        yield from _views_of_numbers(found)
-    yield from _views_of_levels(text.str.extract(r"^\W*([^\W\d_]+)", expand=False))
+        yield from _look_at_numbers(found)
+    yield from _look_at_levels(text.str.extract(r"^\W*([^\W\d_]+)", expand=False))
 
 
 def _are_numbers(numbers: pd.Series, n_known: int) -> bool:
@@ -122,15 +122,15 @@ def _are_numbers(numbers: pd.Series, n_known: int) -> bool:
     return is_most and numbers.nunique() > 2  # noqa: PLR2004 - a flag has levels
 
 
-def _views_of_numbers(numbers: pd.Series) -> Iterator[_View]:
+def _look_at_numbers(numbers: pd.Series) -> Iterator[_View]:
     """Yield numbers as a line with bins, and, where they repeat like codes, as levels."""
     ranks = numbers.rank(pct=True)
     bins = np.ceil(ranks.fillna(0).to_numpy() * _N_BINS).astype(int)
     yield _View(bins, numbers.to_numpy(dtype=float))
-    yield from _views_of_levels(numbers)
+    yield from _look_at_levels(numbers)
 
 
-def _views_of_levels(levels: pd.Series) -> Iterator[_View]:
+def _look_at_levels(levels: pd.Series) -> Iterator[_View]:
     """Yield levels of which enough repeat; no value at all is a level too."""
     codes = pd.factorize(levels, use_na_sentinel=False)[0]
     counts = np.bincount(codes)
@@ -159,7 +159,7 @@ def _to_dates(text: pd.Series, *, is_day_first: bool) -> pd.Series:
     return pd.to_datetime(text, errors="coerce", format="mixed", dayfirst=is_day_first, utc=True)
 
 
-def _share_of_view(view: _View, target: FloatArray) -> float:
+def _measure_view(view: _View, target: FloatArray) -> float:
     """Return the share that a view explains, if it predicts rows better that were held back."""
     counts = np.bincount(view.codes)
     n_levels = int((counts > 0).sum())
@@ -185,13 +185,13 @@ def _held_back_share(guess: FloatArray, target: FloatArray) -> float:
     return float(gain.mean() / target.var())
 
 
-def _folds(n_rows: int) -> np.ndarray:
+def _draw_folds(n_rows: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(n_rows) % _N_FOLDS
 
 
 def _guess_by_levels(codes: np.ndarray, target: FloatArray) -> FloatArray:
     """Return each row's level's mean over the other folds, drawn towards the overall mean."""
-    folds, n_levels = _folds(len(target)), int(codes.max()) + 1
+    folds, n_levels = _draw_folds(len(target)), int(codes.max()) + 1
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
         test = folds == fold
@@ -205,7 +205,7 @@ def _guess_by_levels(codes: np.ndarray, target: FloatArray) -> FloatArray:
 
 def _guess_by_line(numbers: FloatArray, target: FloatArray) -> FloatArray:
     """Return a straight line's guess, fitted on the other folds; the mean if there is no number."""
-    folds = _folds(len(target))
+    folds = _draw_folds(len(target))
     is_known = np.isfinite(numbers)
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):

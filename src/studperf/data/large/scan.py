@@ -180,7 +180,7 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
         piece.columns[name] = codes
         piece.levels[name] = levels
         facts.some = tuple(levels[:2])
-        facts.unseen = _unseen(codes, levels, column)
+        facts.unseen = _find_unseen(codes, levels, column)
         if not missing[0]:
             first = levels[codes[0]]
     facts.first = show(first)
@@ -193,7 +193,7 @@ def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
     return np.array([read_flag(text) for text in spellings], dtype=np.float64)
 
 
-def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
+def _find_unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
     if column.levels is None:
         return Cells()
     strange = [i for i, level in enumerate(levels) if level not in column.levels]

@@ -375,7 +375,7 @@ def _judge(table: StreamedTable, total: _Total, *, for_training: bool) -> list[F
     for name, facts in total.facts.items():
         facts.n_levels = len(table.levels.get(name, ()))
         if _ID + name in table.repeated:
-            facts.repeated = _repeated(table, name)
+            facts.repeated = _find_repeated(table, name)
     return list(judge_rows(total.facts, dataset, for_training=for_training))
 
 
@@ -397,7 +397,7 @@ def _cells_at(table: StreamedTable, mask: np.ndarray) -> Cells:
     return Cells(len(kept), first)
 
 
-def _repeated(table: StreamedTable, name: str) -> Cells:
+def _find_repeated(table: StreamedTable, name: str) -> Cells:
     """Return the cells of ids that occur more than once: found by their hashes, then compared."""
     hashes = table.known_hashes(_ID + name)
     index = np.flatnonzero(pd.Series(hashes).duplicated(keep=False))

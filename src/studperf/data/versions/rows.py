@@ -90,8 +90,8 @@ def compare_columns(
     """
     new_names = [str(name) for name in new.columns if name not in old.columns]
     gone_names = [str(name) for name in old.columns if name not in new.columns]
-    changes = [(name, "new column" + _place(name, dataset)) for name in new_names]
-    changes += [(name, "column is gone" + _place(name, dataset)) for name in gone_names]
+    changes = [(name, "new column" + _describe_role(name, dataset)) for name in new_names]
+    changes += [(name, "column is gone" + _describe_role(name, dataset)) for name in gone_names]
 
     for name, column in dataset.columns.items():
         if column.kind != "category" or name not in old or name not in new:
@@ -113,7 +113,7 @@ def _levels(values: pd.Series, dataset: Dataset) -> set[str]:
     return set(values.dropna().astype(str)) - set(dataset.source.missing)
 
 
-def _place(name: str, dataset: Dataset) -> str:
+def _describe_role(name: str, dataset: Dataset) -> str:
     """Return the role of a column in the dataset, as part of a sentence."""
     if name == dataset.target.column:
         return ", the target"
