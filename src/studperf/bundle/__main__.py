@@ -75,7 +75,8 @@ def show(words: Sequence[str]) -> None:
     unit = f" in {schema.target.unit}" if schema.target.unit else ""
     print_line(
         console,
-        f"{manifest.model} of run {manifest.run} ({source}), written by studperf {manifest.studperf}",
+        f"{manifest.model} of run {manifest.run} ({source}), "
+        f"written by studperf {manifest.studperf}",
     )
     print_line(console, f"Predicts {schema.target.column}{unit}. {metrics.verdict.line}")
     if metrics.conformal:

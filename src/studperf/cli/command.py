@@ -61,7 +61,7 @@ def split_words() -> tuple[list[str], list[str]]:
 
 
 def only_shows(flags: Iterable[str]) -> bool:
-    """Return True if flags only ask for help or the composed configuration, so that nothing runs."""
+    """Return True if flags only ask for help or the composed configuration, and run nothing."""
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 

@@ -121,7 +121,7 @@ def _without_tags(
     return loc
 
 
-def _count_known(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
+def _count_known(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - any YAML
     """Return how many parts of a place lead along keys that exist."""
     for i, part in enumerate(loc):
         if (isinstance(plain, dict) and part in plain) or (
