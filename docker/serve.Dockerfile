@@ -15,8 +15,8 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN /opt/uv/bin/uv sync --only-group serving --no-install-project
 COPY src/studperf/__init__.py src/studperf/errors.py /app/src/studperf/
 COPY src/studperf/cli /app/src/studperf/cli
-# Of the configuration only what words an error, stars the secrets in it, and says what a column is.
-COPY src/studperf/config/__init__.py src/studperf/config/faults.py src/studperf/config/secrets.py src/studperf/config/interpolation.py /app/src/studperf/config/
+# Of the configuration only what words an error, stars the secrets in it, prints a line, and says what a column is.
+COPY src/studperf/config/__init__.py src/studperf/config/console.py src/studperf/config/faults.py src/studperf/config/secrets.py src/studperf/config/interpolation.py /app/src/studperf/config/
 COPY src/studperf/config/dataset.py src/studperf/config/types.py /app/src/studperf/config/
 COPY src/studperf/schema /app/src/studperf/schema
 COPY src/studperf/bundle /app/src/studperf/bundle

@@ -192,7 +192,9 @@ def allowed(name: str) -> tuple[str, ...]:
     elif room in MAY_IMPORT:
         special = room
     if special:
-        beside = (CLI, "config.faults", "config.files") if name.endswith(".__main__") else ()
+        beside: tuple[str, ...] = ()
+        if name.endswith(".__main__"):
+            beside = (CLI, "config.console", "config.faults", "config.files")
         return (*MAY_IMPORT[special], *beside)
     if is_entry(name):
         return (CLI, *ORDER)

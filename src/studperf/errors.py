@@ -101,13 +101,21 @@ def _spell_out(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop, or its type's name."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0].rstrip(".")
+
+
 def one_line(text: str) -> str:
     """Return a text with its line feeds spelt out too, as for a name."""
     return as_shown(text).replace("\n", "\\n")
 
 
 def brief(text: str, n_characters: int = 1_000) -> str:
-    """Return a text that is cut where it is long, and says so."""
+    """Return a text, cut if it is long, with its number of characters."""
     if len(text) <= n_characters:
         return text
     return f"{text[:n_characters]}... ({len(text):,} characters)"

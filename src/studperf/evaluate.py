@@ -41,6 +41,7 @@ data.source.decimal (or decimal), data.source.thousands (or thousands).
 Flags: --debug shows tracebacks."""
 _SHORT = {key: f"data.source.{key}" for key in ("delimiter", "encoding", "decimal", "thousands")}
 _KEYS = ("run", "data.source.path", *_SHORT.values(), *_SHORT)
+# The exit code where the recorded scores are not found again; 2 is for what a user can mend.
 _NOT_THE_SAME = 1
 
 
@@ -106,14 +107,18 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
         given[key.rsplit(".", 1)[-1]] = value
     if given.get("thousands") in ("null", "none"):  # as YAML would read it
         given["thousands"] = None
+    # Of a file that is asked for by name, no simulated rows may take the place.
+    changed = source.model_dump() | given | {"otherwise": "fail"}
     try:
-        return source.model_validate(source.model_dump() | given | {"otherwise": "fail"})
+        return source.model_validate(changed)
     except ValidationError as error:
-        said = [str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()]
-        raise ConfigError(f"data.source: {'; '.join(said)}") from error
+        # pydantic puts these words before the message of a validator's own ValueError.
+        messages = [str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()]
+        raise ConfigError(f"data.source: {'; '.join(messages)}") from error
 
 
 def _warn_of_seen_rows(run: FinishedRun, rows: Rows, console: Console) -> None:
+    """Print a warning if the run was trained or stopped by some of the rows."""
     import numpy as np
     import pandas as pd
 
@@ -147,6 +152,7 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
         )
 
     part = vars(rows.split)[judgement.scored_on]
+    # In the blocks of the judgement, so that the scores can be the same to the last bit.
     predicted = []
     for start in range(0, len(part), BLOCK):
         table = rows.table(part[start : start + BLOCK])
@@ -227,7 +233,12 @@ def _save(run: FinishedRun, frame: pd.DataFrame, name: str) -> Path:
     return path
 
 
-def _show(run: FinishedRun, rows: dict[str, Scores], title: str, console: Console) -> None:
+def _show(
+    run: FinishedRun,
+    rows: dict[str, Scores],
+    title: str,
+    console: Console,
+) -> None:
     from studperf.report import score_table
 
     unit = run.record.data.unit

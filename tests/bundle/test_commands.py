@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from kit.small_run import SMALL
 from studperf.bundle.__main__ import main
+from studperf.bundle.manifest import read_manifest, seal
 from studperf.bundle.table import find_delimiter
 from studperf.config.load import load_overrides
 from studperf.data.simulate import simulate
@@ -59,6 +61,25 @@ def test_show_tells_what_to_give_and_how_good_it_is(
     assert all(
         text in shown for text in ("22 columns", "sleep_hours", "Female, Male, Other", "SIMULATED")
     )
+
+
+def test_show_chooses_digits_by_the_size_of_the_errors(
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(run_folder / "bundle", folder)
+    path = folder / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["scores"]["rmse"]["value"] = 0.0123
+    metrics["conformal"]["half_width"] = 0.02041
+    path.write_text(json.dumps(metrics))
+    seal(folder, **read_manifest(folder).model_dump(exclude={"format", "files"}))
+
+    call(monkeypatch, "show", folder)
+    assert "±0.0204 points" in capsys.readouterr().out
 
 
 def test_rows_are_predicted_with_their_interval(

@@ -2,8 +2,8 @@
 
 It holds weights, encoder, schema, graph, metrics, card and configuration.
 
-Nothing here needs torch, pandas or the rest of the house: a server that predicts imports this room,
-numpy and onnxruntime.
+Nothing here needs torch, pandas or the rest of studperf: a server that predicts imports this
+package, numpy and onnxruntime.
 """
 
 from studperf.bundle.manifest import (

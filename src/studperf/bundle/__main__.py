@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from studperf.cli.command import read_keys, run_command_of
+from studperf.cli.command import quote_words, read_keys, run_command_of
 from studperf.cli.process import check_output, make_console, print_warning, run_command
+from studperf.config.console import print_line
 from studperf.config.files import check_file
 from studperf.errors import ConfigError
 
@@ -36,8 +37,6 @@ The column `row` of the predictions counts the rows of the file from 1, below it
 A bundle is made by: python -m studperf.export run=runs/FOLDER. Flags: --debug shows tracebacks."""
 
 _KEYS = ("out", "encoding", "delimiter", "decimal", "thousands")
-_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
-_THOUSANDS = {"none": None, "point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 
 
 def verify(words: Sequence[str]) -> None:
@@ -57,7 +56,7 @@ def verify(words: Sequence[str]) -> None:
         f"Good: {folder} is as it was written: "
         f"{len(manifest.files)} files, {size / 1e6:.2f} MB, of run {manifest.run}."
     )
-    make_console().print(text, style="green", soft_wrap=True, markup=False)
+    print_line(make_console(), text, style="green")
 
 
 def show(words: Sequence[str]) -> None:
@@ -74,22 +73,14 @@ def show(words: Sequence[str]) -> None:
     schema, metrics = content.schema, content.metrics
     source = "SIMULATED data" if manifest.is_simulated else f"data md5 {manifest.data_md5}"
     unit = f" in {schema.target.unit}" if schema.target.unit else ""
-    console.print(
-        f"{manifest.model} of run {manifest.run} ({source}), written by studperf {manifest.studperf}",
-        soft_wrap=True,
-        markup=False,
+    print_line(
+        console,
+        f"{manifest.model} of run {manifest.run} ({source}), "
+        f"written by studperf {manifest.studperf}",
     )
-    console.print(
-        f"Predicts {schema.target.column}{unit}. {metrics.verdict.line}",
-        soft_wrap=True,
-        markup=False,
-    )
+    print_line(console, f"Predicts {schema.target.column}{unit}. {metrics.verdict.line}")
     if metrics.conformal:
-        band = f"±{metrics.conformal.half_width:.2f}{unit.replace(' in ', ' ')}"
-        console.print(
-            f"{metrics.conformal.level:.0%} interval: prediction {band}{_promise(metrics)}",
-            markup=False,
-        )
+        print_line(console, _describe_band(metrics.conformal, metrics.size, schema.target.unit))
     table = Table(title=f"{len(schema.columns)} columns to give, raw", title_justify="left")
     for heading in (
         "column",
@@ -113,25 +104,32 @@ def _column_cells(column: InputColumn) -> list[str]:
         seen = f"{low:g} to {high:g}"
     unseen = ""
     if column.kind == "category":
-        unseen = _say_rule(column.unseen)
-    missing = _say_rule(column.fill)
+        unseen = _describe_rule(column.unseen)
+    missing = _describe_rule(column.fill)
     return [column.name, column.kind, column.unit or "", seen, missing, unseen]
 
 
-def _say_rule(reading: float | str | None) -> str:
+def _describe_rule(reading: float | str | None) -> str:
     """Return in words what a missing value or an unknown level is read as."""
     return "refused" if reading is None else f"read as {reading}"
 
 
-def _promise(metrics: Metrics) -> str:
-    """Return which share of new rows the interval holds, as far as val rows can promise.
+def _describe_band(band: Metrics.Conformal, size: float, unit: str) -> str:
+    """Return the line about the interval, with the share of new rows that it likely holds.
 
-    Older bundles say nothing of it.
+    Args:
+        band: as learnt on val; in bundles of older versions without that share.
+        size: of the model's errors, by which the number of digits is chosen.
+        unit: of the target.
     """
-    if metrics.conformal is None or metrics.conformal.likely is None:
-        return ""
-    low, high = metrics.conformal.likely
-    return f", which holds {low:.0%} to {high:.0%} of new rows"
+    from studperf.scoring.numbers import Digits
+
+    width = Digits.of(size, unit).with_unit(band.half_width)
+    line = f"{band.level:.0%} interval: prediction ±{width}"
+    if band.likely is None:
+        return line
+    low, high = band.likely
+    return f"{line}, which holds {low:.0%} to {high:.0%} of new rows"
 
 
 def predict(words: Sequence[str]) -> None:
@@ -150,7 +148,7 @@ def predict(words: Sequence[str]) -> None:
     paths = [word for word in words if word not in settings]
     if len(paths) != 2:  # noqa: PLR2004 - the bundle and the rows
         raise ConfigError(
-            f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{_got(words)}"
+            f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{quote_words(words)}"
         )
     if "out" in own:
         check_output("out", Path(own["out"]))
@@ -171,28 +169,33 @@ def predict(words: Sequence[str]) -> None:
     with _writer(own.get("out")) as file:
         _write_csv(file, prediction)
     if "out" in own:
-        make_console().print(
-            f"Wrote {len(prediction.predicted)} predictions to {own['out']}",
-            soft_wrap=True,
-            markup=False,
-        )
+        print_line(make_console(), f"Wrote {len(prediction.predicted)} predictions to {own['out']}")
 
 
-def _number_marks(own: Mapping[str, str], schema: Schema) -> tuple[str, str | None]:
+def _number_marks(
+    own: Mapping[str, str],
+    schema: Schema,
+) -> tuple[str, str | None]:
     """Return the decimal mark and the mark between thousands.
 
     Raises:
         ConfigError: a mark is not known, or both are one.
     """
-    decimal, thousands = schema.decimal, schema.thousands
-    for key, known in (("decimal", _DECIMALS), ("thousands", _THOUSANDS)):
+    from studperf.schema.files import MARKS
+
+    decimals = {"point": ".", "comma": ",", ".": ".", ",": ","}
+    between_thousands: dict[str, str | None] = {"none": None, **MARKS}
+    allowed = {"decimal": list(decimals), "thousands": list(between_thousands)}
+    for key, known in allowed.items():
         if key in own and own[key] not in known:
             raise ConfigError(f"{key}: {' or '.join(known)}, got {own[key]!r}")
+    decimal, thousands = schema.decimal, schema.thousands
     if "decimal" in own:
-        decimal = _DECIMALS[own["decimal"]]
+        decimal = decimals[own["decimal"]]
+        # The training table's mark between thousands may be this very decimal mark.
         thousands = None
     if "thousands" in own:
-        thousands = _THOUSANDS[own["thousands"]]
+        thousands = between_thousands[own["thousands"]]
     if thousands == decimal:
         raise ConfigError(f"decimal and thousands are both {decimal!r}; they must differ")
     return decimal, thousands
@@ -211,6 +214,7 @@ def _writer(out: str | None) -> Iterator[TextIO]:
 
 
 def _write_csv(file: TextIO, prediction: Prediction) -> None:
+    # The csv module would end lines as on Windows, on every system.
     writer = csv.writer(file, lineterminator="\n")
     header = ["row", "predicted"]
     columns = [prediction.predicted]
@@ -224,12 +228,8 @@ def _write_csv(file: TextIO, prediction: Prediction) -> None:
 
 def _one_path(words: Sequence[str], command: str) -> Path:
     if len(words) != 1:
-        raise ConfigError(f"say: python -m studperf.bundle {command} PATH{_got(words)}")
+        raise ConfigError(f"say: python -m studperf.bundle {command} PATH{quote_words(words)}")
     return Path(words[0])
-
-
-def _got(words: Sequence[str]) -> str:
-    return f"; got {' '.join(words)}" if words else ""
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -17,14 +17,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from studperf.bundle import manifest as seals
 from studperf.bundle.cost import rows_at_once
-from studperf.bundle.graph import DOUBLE, TEXT, Graph, read_graph
-from studperf.bundle.manifest import Manifest, read_sealed
+from studperf.bundle.graph import DOUBLE, MAX_DIMENSIONS, TEXT, Graph, read_graph
+from studperf.bundle.manifest import AGAIN, Manifest, read_sealed, unique_keys
 from studperf.bundle.schema import InputColumn, Schema
 from studperf.errors import BundleError, listing
 
+# Our own files nest five levels deep; Python's reader of JSON recurses once a level.
 _MAX_DEPTH = 16
+# safetensors itself takes a header of 100 MB, and each of its entries becomes an object in memory.
 _MAX_HEADER = 64 << 20
-_MAX_DIMENSIONS = 16
+# A safetensors file begins with the length of its header, in so many bytes.
+_LENGTH_BYTES = 8
 _ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 1),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
@@ -32,8 +35,8 @@ _ITEM_BYTES = {
     **dict.fromkeys(("I64", "U64", "F64"), 8),
 }
 """safetensors' names of types -> bytes of a value."""
+# Texts are matched as a whole, since the brackets in them nest nothing.
 _TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-_AGAIN = "fetch the bundle again, or export the run again"
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -77,13 +80,33 @@ class Metrics(BaseModel):
 
         line: str = Field(max_length=10_000)
 
+    class Scores(BaseModel):
+        """The errors on the scored split."""
+
+        model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+        class Rmse(BaseModel):
+            """The root mean squared error, in the target's unit."""
+
+            model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+            value: Annotated[float, BeforeValidator(_read_width), Field(ge=0)]
+
+        rmse: Rmse
+
     conformal: Conformal | None
     verdict: Verdict
+    scores: Scores
+
+    @property
+    def size(self) -> float:
+        """The size of the model's errors, by which the digits of all of them are chosen."""
+        return self.scores.rmse.value
 
 
 @dataclass(frozen=True)
 class Content:
-    """The files of a bundle that are read, seen to be without fault.
+    """The files of a bundle, read and checked.
 
     Args:
         n_at_once: rows that may go through the graph at once, so that it stays within its bounds of
@@ -97,7 +120,7 @@ class Content:
 
 
 def read_content(folder: Path, manifest: Manifest) -> Content:
-    """Return what a bundle's files say.
+    """Read and check the files of a bundle.
 
     Raises:
         BundleError: lists each file that is not of its form, or asks for too much.
@@ -113,9 +136,10 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
     if graph is not None:
         n_at_once = _attempt(faults, lambda: rows_at_once(graph))
     if graph is not None and schema is not None:
-        faults += _compare(graph, schema)
+        faults += _compare_columns(graph, schema)
     _attempt(faults, lambda: read_json(raw[seals.ENCODER], seals.ENCODER))
     for name in (seals.CARD, seals.CONFIG):
+        # The name is bound here: a lambda looks it up only when it is called.
         _attempt(faults, lambda name=name: _check_text(raw[name], name))
     _attempt(faults, lambda: _check_weights(folder / seals.WEIGHTS))
     if faults or schema is None or metrics is None or n_at_once is None:
@@ -124,11 +148,11 @@ def read_content(folder: Path, manifest: Manifest) -> Content:
 
 
 def _attempt(faults: list[str], read: Any) -> Any:  # noqa: ANN401 - what is read has several types
-    """Return what `read` gives; None if it fails, with its fault noted."""
+    """Return what `read` returns, or None if it fails, and add its fault to the list."""
     try:
         return read()
     except BundleError as error:
-        faults.append(f"{error}; {_AGAIN}")
+        faults.append(f"{error}; {AGAIN}")
         return None
 
 
@@ -148,9 +172,10 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
     try:
         plain = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse,
-            parse_float=_finite,
+            object_pairs_hook=unique_keys,
+            # Python reads NaN and Infinity, which JSON has not, and 1e999 as infinity.
+            parse_constant=_refuse_constant,
+            parse_float=_read_finite,
         )
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name}: is no JSON that can be read: {str(error)[:200]}") from error
@@ -159,27 +184,19 @@ def read_json(raw: bytes, name: str) -> dict[str, Any]:
     return plain
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:60]!r} stands twice")
-    return plain
-
-
-def _finite(text: str) -> float:
+def _read_finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text[:20]} is beyond the range of numbers")
     return value
 
 
-def _refuse(constant: str) -> float:
+def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is no number of JSON's")
 
 
 def _read_model(raw: bytes, model: type[_Model], name: str) -> _Model:
+    # First by the strict reader: pydantic's own takes the last of two equal keys.
     read_json(raw, name)
     try:
         return model.model_validate_json(raw, strict=True)
@@ -189,7 +206,7 @@ def _read_model(raw: bytes, model: type[_Model], name: str) -> _Model:
         raise BundleError(f"{name}: {where[:200]}: {fault['msg'][:300]}") from error
 
 
-def _compare(graph: Graph, schema: Schema) -> list[str]:
+def _compare_columns(graph: Graph, schema: Schema) -> list[str]:
     """Return what differs between the schema's columns and the graph's inputs."""
     wanted = {column.name: _type_of(column) for column in schema.columns}
     given = {value.name: (value.dtype, value.shape) for value in graph.inputs}
@@ -225,24 +242,25 @@ def _check_weights(path: Path) -> None:
     """
     name, size = path.name, path.stat().st_size
     with path.open("rb") as file:
-        n_header = int.from_bytes(file.read(8), "little")
-        if not 0 < n_header <= min(size - 8, _MAX_HEADER):
+        n_header = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        if not 0 < n_header <= min(size - _LENGTH_BYTES, _MAX_HEADER):
             raise BundleError(
                 f"{name}: is no safetensors file: its header would have {n_header} bytes"
             )
         header = read_json(file.read(n_header), name)
     header.pop("__metadata__", None)
-    ends = sorted(_extent(name, tensor, entry) for tensor, entry in header.items())
+    ends = sorted(_read_extent(name, tensor, entry) for tensor, entry in header.items())
     at = 0
     for begin, end in ends:
         if begin != at:
             raise BundleError(f"{name}: its tensors overlap or leave gaps")
         at = end
-    if at != size - 8 - n_header:
-        raise BundleError(f"{name}: has {size} bytes, its header speaks of {at + 8 + n_header}")
+    n_described = _LENGTH_BYTES + n_header + at
+    if n_described != size:
+        raise BundleError(f"{name}: has {size} bytes, its header speaks of {n_described}")
 
 
-def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
+def _read_extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
     where = f"{name}: the tensor {tensor[:60]!r}"
     if not isinstance(entry, Mapping) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise BundleError(f"{where} is not described as it should be")
@@ -254,7 +272,7 @@ def _extent(name: str, tensor: str, entry: object) -> tuple[int, int]:
     if isinstance(entry["dtype"], str):
         item_bytes = _ITEM_BYTES.get(entry["dtype"])
     is_pair = len(offsets) == 2  # noqa: PLR2004 - begin and end
-    if item_bytes is None or not is_pair or len(shape) > _MAX_DIMENSIONS:
+    if item_bytes is None or not is_pair or len(shape) > MAX_DIMENSIONS:
         raise BundleError(f"{where} is of a type or a shape that is not read")
     if offsets[1] - offsets[0] != item_bytes * math.prod(shape):
         raise BundleError(f"{where} has another size than its shape says")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from studperf.bundle.graph import FILE, MAX_SHAPE_VALUES, TEXT, Constant, Graph, Node
 from studperf.errors import BundleError
@@ -24,6 +24,7 @@ MAX_VALUES = 1 << 28
 MAX_WORK = 1 << 36
 """Multiplications for the rows that go through at once: some seconds of one core."""
 _MAX_POWER = 4
+# Python's integers have no bound of their own.
 _MAX_NUMBER = 1 << 62
 _WHOLE_TYPES = (6, 7)
 """ONNX's numbers of the types int32 and int64."""
@@ -71,9 +72,10 @@ class Size:
         if power < 0 or any(other.powers[:power]):
             raise _UnknownError("divides a size by one that is no single power of the rows")
         divisor = other.powers[power]
-        if any(self.powers[:power]) or any(number % divisor for number in self.powers[power:]):
+        lower, upper = self.powers[:power], self.powers[power:]
+        if any(lower) or any(number % divisor for number in upper):
             raise _UnknownError("divides a size into parts that are not whole")
-        return Size.of(*(number // divisor for number in self.powers[power:]))
+        return Size.of(*(number // divisor for number in upper))
 
     @property
     def fixed(self) -> int | None:
@@ -113,7 +115,7 @@ class Value:
 
 
 class _UnknownError(Exception):
-    """The reason why a node's shape can't be told, seen only in this module."""
+    """Raised in this module where the shape of a node's output can't be known."""
 
 
 @dataclass
@@ -165,7 +167,9 @@ def measure(graph: Graph) -> tuple[dict[str, Value], Costs]:
         before = costs.n_values
         inputs = [values[name] if name else None for name in node.inputs]
         costs.work += _sum(value.size for value in inputs if value is not None)
-        for name, value in zip(node.outputs, _apply(node, inputs, costs), strict=False):
+        made_values = _apply(node, inputs, costs)
+        # A node may leave out the last of its outputs.
+        for name, value in zip(node.outputs, made_values, strict=False):
             values[name] = value
             costs.n_values += value.size
             costs.work += value.size
@@ -192,7 +196,11 @@ def _value_of(constant: Constant) -> Value:
     return Value(shape, constant.is_text, numbers)
 
 
-def _apply(node: Node, inputs: Sequence[Value | None], costs: Costs) -> Sequence[Value]:
+def _apply(
+    node: Node,
+    inputs: Sequence[Value | None],
+    costs: Costs,
+) -> Sequence[Value]:
     rule = _RULES.get(node.kind)
     if rule is None:
         raise BundleError(
@@ -217,6 +225,8 @@ def _apply(node: Node, inputs: Sequence[Value | None], costs: Costs) -> Sequence
         AttributeError,
         ZeroDivisionError,
     ) as error:
+        # Rules read inputs and attributes as if they were right: what they trip over is the file's
+        # fault.
         raise BundleError(f"{FILE}: {node} has inputs or attributes that do not fit it") from error
     return made
 
@@ -310,7 +320,11 @@ def _elementwise(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(shape, numbers=_calculate(node.kind, inputs, shape))]
 
 
-def _calculate(kind: str, inputs: Sequence[Value], shape: Shape) -> tuple[Size, ...] | None:
+def _calculate(
+    kind: str,
+    inputs: Sequence[Value],
+    shape: Shape,
+) -> tuple[Size, ...] | None:
     """Return the numbers of an operation on two shapes, or None if they are not known."""
     if kind not in ("Add", "Sub", "Mul", "Div") or len(shape) > 1:
         return None
@@ -319,6 +333,7 @@ def _calculate(kind: str, inputs: Sequence[Value], shape: Shape) -> tuple[Size, 
     left, right = inputs[0].numbers, inputs[1].numbers
     if left is None or right is None:
         return None
+    # A single number meets each one of the other side.
     n = max(len(left), len(right))
     left *= n // len(left)
     right *= n // len(right)
@@ -346,7 +361,8 @@ def _constant(node: Node, inputs: Values, costs: Costs) -> Values:
     if name == "value_int":
         return [Value((), numbers=(Size.of(value),))]
     if name == "value_ints":
-        return [Value((Size.of(len(value)),), numbers=tuple(map(Size.of, value)))]
+        numbers = tuple(Size.of(number) for number in value)
+        return [Value((Size.of(len(value)),), numbers=numbers)]
     if name == "value_floats":
         return [Value((Size.of(len(value)),))]
     if name != "value_float":
@@ -356,12 +372,14 @@ def _constant(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _matmul(node: Node, inputs: Values, costs: Costs) -> Values:
     left, right = inputs[0].shape, inputs[1].shape
+    # As in numpy, a vector gets an axis for the product, and loses it again.
     a = left if len(left) > 1 else (ONE, *left)
     b = right if len(right) > 1 else (*right, ONE)
     if a[-1] != b[-2]:
         raise _UnknownError("multiplies matrices that do not fit")
     batch = _broadcast(a[:-2], b[:-2])
-    costs.work += product((*batch, a[-2], a[-1], b[-1]))
+    n_made = product((*batch, a[-2], b[-1]))
+    costs.work += n_made * a[-1]
     rows = (a[-2],) if len(left) > 1 else ()
     columns = (b[-1],) if len(right) > 1 else ()
     return [Value((*batch, *rows, *columns))]
@@ -379,11 +397,13 @@ def _gemm(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _reduce(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
+    # Axes were an attribute until they became an input, in opset 13 for sums and 18 for the rest.
     axes: Sequence[int] = node.attributes.get("axes") or []
     if len(inputs) > 1:
         axes = _fixed(inputs[1], "axes")
-    if not axes:
-        axes = [] if node.attributes.get("noop_with_empty_axes") else range(len(shape))
+    # No axes are all of them in ONNX, unless the attribute says that they are none.
+    if not axes and not node.attributes.get("noop_with_empty_axes"):
+        axes = range(len(shape))
     gone = _axes(axes, len(shape))
     return [Value(_reduced(shape, gone, keep=_keeps_axes(node)))]
 
@@ -405,6 +425,7 @@ def _reduced(shape: Shape, axes: set[int], *, keep: bool) -> Shape:
 
 
 def _shape(node: Node, inputs: Values, costs: Costs) -> Values:
+    # From opset 15 on a part of the shape can be asked for.
     start = node.attributes.get("start", 0)
     end = node.attributes.get("end")
     sizes = inputs[0].shape[start:end]
@@ -417,6 +438,7 @@ def _size(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _reshape(node: Node, inputs: Values, costs: Costs) -> Values:
     given, wanted = inputs[0], list(_numbers(inputs[1], "a shape"))
+    # In ONNX 0 stands for the size that the axis had, and -1 for what is left.
     if not node.attributes.get("allowzero"):
         wanted = [given.shape[i] if size == ZERO else size for i, size in enumerate(wanted)]
     open_places = [i for i, size in enumerate(wanted) if size == Size.of(-1)]
@@ -461,7 +483,8 @@ def _unsqueeze(node: Node, inputs: Values, costs: Costs) -> Values:
     axes = _fixed(inputs[1], "axes")
     for axis in sorted(_axes(axes, len(shape) + len(axes))):
         shape.insert(axis, ONE)
-    return [Value(tuple(shape), numbers=inputs[0].numbers if len(shape) <= 1 else None)]
+    numbers = inputs[0].numbers if len(shape) <= 1 else None
+    return [Value(tuple(shape), numbers=numbers)]
 
 
 def _concat(node: Node, inputs: Values, costs: Costs) -> Values:
@@ -489,9 +512,16 @@ def _split(node: Node, inputs: Values, costs: Costs) -> Values:
     else:
         n = int(node.attributes.get("num_outputs", len(node.outputs)))
         whole = _fixed_size(shape[axis])
-        part = -(-whole // n)
-        parts = [Size.of(max(0, min(part, whole - i * part))) for i in range(n)]
-    return [Value((*shape[:axis], part, *shape[axis + 1 :])) for part in parts]
+        # Parts that can't be equal are rounded up; the last one gets what is left.
+        size = -(-whole // n)
+        ends = [min(i * size, whole) for i in range(n + 1)]
+        parts = [Size.of(end - start) for start, end in pairwise(ends)]
+
+    made = []
+    for part in parts:
+        shape[axis] = part
+        made.append(Value(tuple(shape)))
+    return made
 
 
 def _slice(node: Node, inputs: Values, costs: Costs) -> Values:
@@ -526,7 +556,8 @@ def _slice(node: Node, inputs: Values, costs: Costs) -> Values:
 def _gather(node: Node, inputs: Values, costs: Costs) -> Values:
     data, places = inputs[0], inputs[1]
     axis = _axis(node, len(data.shape), 0)
-    shape = (*data.shape[:axis], *places.shape, *data.shape[axis + 1 :])
+    before, after = data.shape[:axis], data.shape[axis + 1 :]
+    shape = (*before, *places.shape, *after)
     numbers = None
     if data.numbers is not None and len(data.shape) == 1 and places.numbers is not None:
         numbers = tuple(data.numbers[place] for place in _fixed(places, "places"))
@@ -540,6 +571,7 @@ def _gather_elements(node: Node, inputs: Values, costs: Costs) -> Values:
 def _gather_nd(node: Node, inputs: Values, costs: Costs) -> Values:
     data, places = inputs[0].shape, inputs[1].shape
     n_batch = int(node.attributes.get("batch_dims", 0))
+    # Along their last axis the places name one axis of the data after the other.
     n_used = n_batch + _fixed_size(places[-1])
     if not 0 <= n_batch <= n_used <= len(data):
         raise _UnknownError("names more axes than there are")
@@ -552,8 +584,8 @@ def _expand(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _tile(node: Node, inputs: Values, costs: Costs) -> Values:
     times = _numbers(inputs[1], "a number of times")
-    sizes = [size * n for size, n in zip(inputs[0].shape, times, strict=True)]
-    return [Value(tuple(sizes))]
+    pairs = zip(inputs[0].shape, times, strict=True)
+    return [Value(tuple(size * n for size, n in pairs))]
 
 
 def _constant_of_shape(node: Node, inputs: Values, costs: Costs) -> Values:
@@ -581,6 +613,7 @@ def _pad(node: Node, inputs: Values, costs: Costs) -> Values:
     axes = list(range(len(shape)))
     if len(inputs) > 3:  # noqa: PLR2004 - the place of axes
         axes = [axis % len(shape) for axis in _fixed(inputs[3], "axes")]
+    # All widths before the values come first, then all behind them.
     before, after = pads[: len(axes)], pads[len(axes) :]
     for axis, low, high in zip(axes, before, after, strict=True):
         shape[axis] += Size.of(low + high)
@@ -596,14 +629,18 @@ def _one_hot(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _top_k(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = list(inputs[0].shape)
-    shape[_axis(node, len(shape), -1)] = _numbers(inputs[1], "a number")[0]
+    (n_kept,) = _numbers(inputs[1], "a number")[:1]
+    shape[_axis(node, len(shape), -1)] = n_kept
+    # The values, and their places.
     return [Value(tuple(shape))] * 2
 
 
 def _conv(node: Node, inputs: Values, costs: Costs) -> Values:
     given, weights = inputs[0].shape, inputs[1].shape
     kernel = [_fixed_size(size) for size in weights[2:]]
-    shape = (given[0], weights[0], *_windows(node, given[2:], kernel))
+    windows = _windows(node, given[2:], kernel)
+    shape = (given[0], weights[0], *windows)
+    # Each value sums over the kernel and the channels of its group.
     costs.work += product(shape) * product(weights[1:])
     return [Value(shape)]
 
@@ -640,13 +677,15 @@ def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> list[Size]:
 
 def _global_pool(node: Node, inputs: Values, costs: Costs) -> Values:
     shape = inputs[0].shape
-    return [Value((*shape[:2], *(ONE for _ in shape[2:])))]
+    pooled = [ONE] * len(shape[2:])
+    return [Value((*shape[:2], *pooled))]
 
 
 def _recurrent(node: Node, inputs: Values, costs: Costs) -> Values:
     n_steps, n_batch, d_in = inputs[0].shape
     directions, d_gates, _ = inputs[1].shape
     d_hidden = inputs[2].shape[-1]
+    # With `layout` the batch comes before the steps.
     if node.attributes.get("layout"):
         n_steps, n_batch = n_batch, n_steps
     costs.work += n_steps * n_batch * directions * d_gates * (d_in + d_hidden)
@@ -657,9 +696,9 @@ def _recurrent(node: Node, inputs: Values, costs: Costs) -> Values:
 
 def _einsum(node: Node, inputs: Values, costs: Costs) -> Values:
     text = bytes(node.attributes["equation"]).decode("ascii").replace(" ", "")
-    left, is_said, right = text.partition("->")
+    left, arrow, right = text.partition("->")
     letters = left.split(",")
-    if not is_said or "." in text or len(letters) != len(inputs):
+    if not arrow or "." in text or len(letters) != len(inputs):
         raise _UnknownError("has an equation that is not read")
     sizes: dict[str, Size] = {}
     for names, value in zip(letters, inputs, strict=True):
@@ -701,7 +740,7 @@ _SAME = (
     *("ScatterND", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus"),
     *("Softsign", "Sqrt", "Tan", "Tanh", "ThresholdedRelu", "Trilu", "Swish"),
 )
-"""Operators that give what they are given in shape."""
+"""Operators whose output has the shape of their first input."""
 _ELEMENTWISE = (
     *("Add", "And", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater"),
     *(

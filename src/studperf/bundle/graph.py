@@ -21,11 +21,13 @@ FILE = "model.onnx"
 TEXT = 8
 """ONNX's number of the type of texts."""
 DOUBLE = 11
+# The domain of ONNX's own operators has two names; the other one is for machine learning.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 MAX_NODES = 20_000
 MAX_SHAPE_VALUES = 1024
 """Whole numbers of a constant that are looked at: more make no shape."""
-_MAX_DIMENSIONS = 16
+MAX_DIMENSIONS = 16
+"""Axes of a tensor, in the graph and in the weights."""
 _ITEM_BYTES: Mapping[int, int] = {
     1: 4,
     2: 1,
@@ -54,6 +56,8 @@ _WHOLE: Mapping[int, str] = {
     13: "Q",
 }
 
+# The messages of onnx.proto that a bundle's graph may hold, under the names and numbers of their
+# fields there. Fields whose content is refused anyway are read as bytes, without looking into them.
 _PAIR = {1: Field("key", "text"), 2: Field("value", "text")}
 _PROPS = Field("metadata_props", "message", is_repeated=True, of=_PAIR)
 _TENSOR = {
@@ -179,13 +183,15 @@ class Node:
     attributes: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """Name the operator for a message."""
-        return f"{self.kind} ({next(filter(None, self.outputs), 'without output')!r})"
+        """Return the operator's kind and first output, for a message."""
+        named = [name for name in self.outputs if name]
+        first = named[0] if named else "without output"
+        return f"{self.kind} ({first!r})"
 
 
 @dataclass(frozen=True)
 class Input:
-    """A value given from outside, or handed out.
+    """An input of the graph, or an output.
 
     None in a shape is the number of rows.
     """
@@ -234,7 +240,10 @@ def read_graph(raw: bytes) -> Graph:
     return Graph(inputs, outputs, constants, nodes)
 
 
-def _refuse_parts(model: Mapping[str, Any], graph: Mapping[str, Any]) -> Iterator[str]:
+def _refuse_parts(
+    model: Mapping[str, Any],
+    graph: Mapping[str, Any],
+) -> Iterator[str]:
     for name, what in (("functions", "functions"), ("training_info", "a training graph")):
         if model[name]:
             yield f"holds {what}, which no bundle has"
@@ -294,8 +303,8 @@ def _read_tensor(tensor: Mapping[str, Any], where: str) -> Constant:
     if tensor["external_data"] or tensor.get("data_location", 0):
         raise BundleError(f"{FILE}: {where} lies in another file; a bundle's lie in its own")
     dims, dtype = tuple(tensor["dims"]), tensor.get("data_type", 0)
-    if len(dims) > _MAX_DIMENSIONS or any(size < 0 for size in dims):
-        raise BundleError(f"{FILE}: {where} has the shape {list(dims)[:_MAX_DIMENSIONS]}")
+    if len(dims) > MAX_DIMENSIONS or any(size < 0 for size in dims):
+        raise BundleError(f"{FILE}: {where} has the shape {list(dims)[:MAX_DIMENSIONS]}")
     n_values = math.prod(dims)
     n_given: int | None
     if dtype == TEXT:
@@ -322,11 +331,17 @@ def _count_values(tensor: Mapping[str, Any], item_bytes: int) -> int | None:
     return None if rest or given else n_values
 
 
-def _whole_values(tensor: Mapping[str, Any], dtype: int, n_values: int) -> tuple[int, ...] | None:
+def _whole_values(
+    tensor: Mapping[str, Any],
+    dtype: int,
+    n_values: int,
+) -> tuple[int, ...] | None:
+    """Return the whole numbers of a tensor, or None if they are others, or too many for a shape."""
     if dtype not in _WHOLE or n_values > MAX_SHAPE_VALUES:
         return None
     if "raw_data" in tensor:
         return struct.unpack(f"<{n_values}{_WHOLE[dtype]}", tensor["raw_data"])
+    # onnx.proto has no list for types below 32 bits, which lie in `int32_data`, nor for uint32.
     return tuple(tensor["int64_data"] or tensor["int32_data"] or tensor["uint64_data"])
 
 

@@ -38,8 +38,8 @@ FILES = {
 No file may be larger, and there may be no other.
 """
 _MAX_MANIFEST = 64 * 1024
-_AGAIN = "fetch the bundle again, or export the run again"
-
+AGAIN = "fetch the bundle again, or export the run again"
+"""The way out for a bundle that is damaged, whichever of its files is."""
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Line = Annotated[str, Field(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
@@ -102,7 +102,7 @@ def find_bundle(path: Path) -> Path:
 
 
 def verify(folder: Path) -> Manifest:
-    """Return the manifest of a bundle, once every file was seen to be the one written.
+    """Check every file of a bundle against its manifest, and return the manifest.
 
     Sizes are looked at before a file is read, and no file is parsed but the manifest.
 
@@ -112,12 +112,12 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     faults = []
     for name in FILES:
-        fault = _fault_of(folder / name, manifest.files[name])
+        fault = _find_fault(folder / name, manifest.files[name])
         if fault:
             faults.append(fault)
     present = {path.name for path in folder.iterdir()}
     surplus = sorted(present - {*FILES, MANIFEST})
-    faults += [f"{name}: is no part of a bundle; remove it, or {_AGAIN}" for name in surplus]
+    faults += [f"{name}: is no part of a bundle; remove it, or {AGAIN}" for name in surplus]
     if faults:
         raise BundleError(listing(f"{folder}: the bundle can't be used", faults))
     return manifest
@@ -135,15 +135,16 @@ def read_manifest(folder: Path) -> Manifest:
     if path.stat().st_size > _MAX_MANIFEST:
         raise BundleError(
             f"{path}: has {path.stat().st_size} bytes, "
-            f"a manifest has at most {_MAX_MANIFEST}; {_AGAIN}"
+            f"a manifest has at most {_MAX_MANIFEST}; {AGAIN}"
         )
     raw = path.read_bytes()
     try:
-        plain = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+        plain = json.loads(raw.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: is not JSON, so it was cut off or changed; {_AGAIN}") from error
+        raise BundleError(f"{path}: is not JSON, so it was cut off or changed; {AGAIN}") from error
+    # JSON allows spaces after its end, and no hash covers the manifest itself.
     if raw.removesuffix(b"\n")[-1:].isspace():
-        raise BundleError(f"{path}: goes on after its end, so it was changed; {_AGAIN}")
+        raise BundleError(f"{path}: goes on after its end, so it was changed; {AGAIN}")
     if isinstance(plain, dict) and plain.get("format") != FORMAT:
         writer = str(plain.get("studperf", "an unknown version"))[:40]
         way_out = f"read it with the studperf that wrote it ({writer}), or export the run again"
@@ -156,21 +157,24 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "the root"
-        raise BundleError(
-            f"{path}: is not a manifest: {where}: {fault['msg']}; {_AGAIN}"
-        ) from error
+        raise BundleError(f"{path}: is not a manifest: {where}: {fault['msg']}; {AGAIN}") from error
     _refuse_other_names(path, manifest)
     return manifest
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON, if no key stands twice.
 
     Of such a key, two readers could take different values.
+
+    Raises:
+        ValueError: names the key.
     """
     plain = dict(pairs)
     if len(plain) < len(pairs):
-        raise ValueError("a key stands twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands twice")
     return plain
 
 
@@ -182,9 +186,9 @@ def _refuse_other_names(path: Path, manifest: Manifest) -> None:
         what = "is no file of a bundle"
         if _leads_away(name):
             what = "is a path, where a plain name belongs: the manifest was tampered with"
-        faults.append(f"{name!r}: {what}; {_AGAIN}")
+        faults.append(f"{name!r}: {what}; {AGAIN}")
     faults += [
-        f"{name}: the manifest does not name it; {_AGAIN}"
+        f"{name}: the manifest does not name it; {AGAIN}"
         for name in FILES
         if name not in manifest.files
     ]
@@ -199,39 +203,39 @@ def _leads_away(name: str) -> bool:
     return any(mark in name for mark in ("/", "\\", ":", "\x00"))
 
 
-def _fault_of(path: Path, expected: FileSeal) -> str | None:
+def _find_fault(path: Path, expected: FileSeal) -> str | None:
     """Return what is wrong with a file, the cheapest test first; None if it is as written."""
     if path.is_symlink():
-        return f"{path.name}: is a link, a bundle holds plain files; {_AGAIN}"
+        return f"{path.name}: is a link, a bundle holds plain files; {AGAIN}"
     if not path.is_file():
-        return f"{path.name}: is missing; {_AGAIN}"
+        return f"{path.name}: is missing; {AGAIN}"
     size = path.stat().st_size
     if size > FILES[path.name]:
-        return f"{path.name}: has {size} bytes, at most {FILES[path.name]} are read; {_AGAIN}"
+        return f"{path.name}: has {size} bytes, at most {FILES[path.name]} are read; {AGAIN}"
     if size != expected.bytes:
         return (
             f"{path.name}: was changed: it has {size} bytes, "
-            f"the manifest says {expected.bytes}; {_AGAIN}"
+            f"the manifest says {expected.bytes}; {AGAIN}"
         )
     if (sha256 := _sha256(path)) != expected.sha256:
         return (
             f"{path.name}: was changed: its sha256 is {sha256[:12]}..., "
-            f"the manifest says {expected.sha256[:12]}...; {_AGAIN}"
+            f"the manifest says {expected.sha256[:12]}...; {AGAIN}"
         )
     return None
 
 
 def read_sealed(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """Return a file's bytes, once they are seen to be those of the manifest.
+    """Return a file's bytes, after checking them against the manifest.
 
-    So what is parsed is what was verified.
+    They are read once and hashed as read, so that what is parsed is what was checked.
 
     Raises:
         BundleError: the file was changed since.
     """
     raw = (folder / name).read_bytes()
     if hashlib.sha256(raw).hexdigest() != manifest.files[name].sha256:
-        raise BundleError(f"{folder / name}: was changed while it was read; {_AGAIN}")
+        raise BundleError(f"{folder / name}: was changed while it was read; {AGAIN}")
     return raw
 
 

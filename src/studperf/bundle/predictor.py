@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from studperf.bundle.content import Metrics, read_content
 from studperf.bundle.cost import MAX_ROWS
 from studperf.bundle.manifest import GRAPH, Manifest, verify
-from studperf.bundle.rows import Columns, to_feeds
+from studperf.bundle.rows import UNFIT, Columns, to_feeds
 from studperf.bundle.schema import Schema
 from studperf.errors import BundleError, DataError, listing
 from studperf.schema.findings import Cells
@@ -88,7 +88,7 @@ class Bundle:
 
 
 def _check_finite(predicted: NDArray[np.float64]) -> None:
-    """Check that each row has got a number.
+    """Check that each row has a finite prediction.
 
     A graph computes in single precision, which ends at 3e38.
     """
@@ -96,7 +96,7 @@ def _check_finite(predicted: NDArray[np.float64]) -> None:
     if strange.any():
         rows = Cells.where(strange).numbers
         fault = f"{rows}: the values are too large to compute a prediction from; check their units"
-        raise DataError(listing("These rows are not what the model was trained for", [fault]))
+        raise DataError(listing(UNFIT, [fault]))
 
 
 def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -109,6 +109,7 @@ def open_session(graph: bytes, *, threads: int = 1) -> onnxruntime.InferenceSess
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
+    # Fatal errors alone: the others are raised as well, and would stand on stderr a second time.
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -132,6 +133,7 @@ def run_graph(
     """
     n_rows = len(next(iter(feeds.values())))
     parts = []
+    # No rows go through the graph too, for of no parts there is nothing to concatenate.
     for start in range(0, max(1, n_rows), n_at_once):
         part = {name: values[start : start + n_at_once] for name, values in feeds.items()}
         try:

@@ -1,6 +1,6 @@
 """The reading of raw cells into the arrays that a bundle's graph takes.
 
-Cells come from a CSV or a request; all faults are told at once.
+Cells come from a CSV or a request; all of their faults are listed at once.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Values = Sequence[Any] | NDArray[Any]
 """The cells of a column: texts of a CSV, values of a Parquet file or a request."""
 Columns = Mapping[str, Values]
 Feeds = dict[str, NDArray[Any]]
+UNFIT = "These rows are not what the model was trained for"
 _LONGEST_SHOWN = 40
 
 
@@ -65,7 +66,7 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         faults += [f"{column.name}: {fault}" for fault in read.faults]
         warnings += [f"{column.name}: {warning}" for warning in read.warnings]
     if faults:
-        raise DataError(listing("These rows are not what the model was trained for", faults))
+        raise DataError(listing(UNFIT, faults))
     return feeds, warnings
 
 
@@ -108,7 +109,7 @@ def _with_point(cell: object, missing: tuple[str, ...], marks: Marks) -> object:
 
 @dataclass
 class _Read:
-    """A column as the graph takes it, with what is said of its cells."""
+    """A column as the graph takes it, with the faults of its cells and the warnings about them."""
 
     cells: NDArray[Any]
     faults: list[str] = field(default_factory=list)
@@ -127,8 +128,8 @@ def _find_missing(
         missing = np.asarray([is_missing(value, spelled) for value in values], dtype=bool)
     if column.fill is not None or not missing.any():
         return missing, []
-    said = words.missing_values(Cells.where(missing))
-    return missing, [f"{said}, and training had none to learn from"]
+    what = words.missing_values(Cells.where(missing))
+    return missing, [f"{what}, and training had none to learn from"]
 
 
 def _read_numbers(values: Values, column: InputColumn, spelled: Collection[str]) -> _Read:
@@ -148,8 +149,8 @@ def _read_numbers(values: Values, column: InputColumn, spelled: Collection[str])
         beyond = Cells.where(are_outside(numbers, column.seen))
         if beyond:
             counted = beyond.count("value")
-            said = words.values_beyond(counted, column.seen, column.unit, beyond.numbers)
-            read.warnings.append(said)
+            what = words.values_beyond(counted, column.seen, column.unit, beyond.numbers)
+            read.warnings.append(what)
     return read
 
 
@@ -193,7 +194,11 @@ def _read_levels(values: Values, column: InputColumn, spelled: Collection[str]) 
 _READERS = {"number": _read_numbers, "flag": _read_flags, "category": _read_levels}
 
 
-def _convert(values: Values, missing: Mask, read: Callable[[Any], float]) -> NDArray[np.float64]:
+def _convert(
+    values: Values,
+    missing: Mask,
+    read: Callable[[Any], float],
+) -> NDArray[np.float64]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64)
     numbers = []

@@ -52,8 +52,9 @@ class InputColumn(SchemaBlock):
                 raise ValueError(
                     "a category has levels, and a text for a missing value that is none of them"
                 )
-            if any(level is not None and level not in levels for level in (self.fill, self.unseen)):
-                raise ValueError("fill and unseen are among the levels")
+            for level in (self.fill, self.unseen):
+                if level is not None and level not in levels:
+                    raise ValueError("fill and unseen are among the levels")
             return self
         if self.levels is not None or self.missing is not None or self.unseen is not None:
             raise ValueError(f"a {self.kind} has no levels, and none of what belongs to them")
@@ -71,7 +72,7 @@ class TargetColumn(SchemaBlock):
 
 
 class Schema(SchemaBlock):
-    """The contract between training and whoever asks for predictions."""
+    """The columns that a bundle takes and the output that it gives, as `schema.json` holds them."""
 
     format: Literal[1] = 1
     dataset: str

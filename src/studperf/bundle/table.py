@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from studperf.bundle.rows import Values
-from studperf.errors import ConfigError, DataError
+from studperf.errors import ConfigError, DataError, first_line
 from studperf.schema.files import (
     DELIMITERS,
     GZIP_MAGIC,
@@ -25,8 +25,16 @@ from studperf.schema.files import (
 _HEADER_BYTES = 1 << 20
 
 
+# Excel writes this mark before a CSV in UTF-8; the first column's name would begin with it.
+_BYTE_ORDER_MARK = "\ufeff"
+
+
 def read_table(
-    path: Path, names: Collection[str], *, encoding: str = "utf-8", delimiter: str | None = None
+    path: Path,
+    names: Collection[str],
+    *,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
 ) -> dict[str, Values]:
     """Return a file's columns: text of a CSV, typed values of a Parquet file.
 
@@ -60,26 +68,29 @@ def find_delimiter(header: str, names: Collection[str], *, first: str = ",") -> 
     marks = dict.fromkeys([first, *DELIMITERS.values()])
 
     def n_found(mark: str) -> int:
+        rows = csv.reader(io.StringIO(header, newline=""), delimiter=mark)
         try:
-            row: list[str] = next(csv.reader(io.StringIO(header, newline=""), delimiter=mark), [])
+            row: list[str] = next(rows, [])
         except csv.Error:
             return 0
         return len(wanted & set(row))
 
+    # Of equals `max` takes the first.
     return max(marks, key=n_found)
 
 
 def read_header(path: Path, encoding: str) -> str:
     """Return the beginning of a CSV, plain or packed, for `find_delimiter`.
 
-    It is empty where the file can't be read, which others say.
+    It is empty where the file can't be read; that is reported when its rows are.
     """
     try:
         with path.open("rb") as file:
-            is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
             beginning = file.read(_HEADER_BYTES)
-        return beginning.decode(encoding, errors="replace").removeprefix("\ufeff")
+        if beginning.startswith(GZIP_MAGIC):
+            with gzip.open(path) as unpacked:
+                beginning = unpacked.read(_HEADER_BYTES)
+        return beginning.decode(encoding, errors="replace").removeprefix(_BYTE_ORDER_MARK)
     except (OSError, EOFError, zlib.error, LookupError):
         return ""
 
@@ -109,12 +120,11 @@ def _read_parquet(path: Path) -> dict[str, Values]:
     try:
         table = pq.read_table(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        lines = str(error).strip().splitlines()
-        first = lines[0] if lines else type(error).__name__
-        raise DataError(f"{path}: can't be read as Parquet: {first}") from error
+        raise DataError(f"{path}: can't be read as Parquet: {first_line(error)}") from error
     columns: dict[str, Values] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         is_float = pa.types.is_floating(column.type)
+        # Integers with a gap would become floats, which keep 16 of their digits.
         is_full = pa.types.is_integer(column.type) and not column.null_count
         if is_float or is_full:
             columns[name] = column.to_numpy()
@@ -128,11 +138,12 @@ def _read_csv(
 ) -> dict[str, Values]:
     """Return the columns of a CSV as text."""
     try:
-        text = raw.decode(encoding).removeprefix("\ufeff")
+        text = raw.decode(encoding).removeprefix(_BYTE_ORDER_MARK)
         if delimiter is None:
             mark = find_delimiter(text[:_HEADER_BYTES], names)
         else:
             mark = as_delimiter(delimiter)
+        # With its line ends as they are: the csv module must see those inside of quotes.
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark))
     except LookupError as error:
         raise ConfigError(f"encoding={encoding}: Python knows no such encoding") from error
@@ -159,7 +170,11 @@ def _read_csv(
     return {name: [row[i] for row in cells] for i, name in enumerate(header)}
 
 
-def _refuse_irregular(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _refuse_irregular(
+    path: Path,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+) -> None:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise DataError(

@@ -18,6 +18,7 @@ from studperf.errors import BundleError
 Kind = Literal["int", "float", "double", "text", "bytes", "message"]
 MAX_FIELDS = 500_000
 """Each becomes an object in memory: a file of two-byte fields would take fifty times its size."""
+# Protobuf's wire types; 3 and 4 are groups, which it gave up, and which ONNX never had.
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _WIRE: Mapping[Kind, int] = {
     "int": _VARINT,
@@ -27,6 +28,7 @@ _WIRE: Mapping[Kind, int] = {
     "bytes": _LENGTH,
     "message": _LENGTH,
 }
+# Bytes of a number: each holds 7 of its 64 bits.
 _MAX_VARINT = 10
 _N_BITS = 64
 
@@ -54,7 +56,11 @@ class Reader:
     def __init__(self) -> None:
         self.n_fields = 0
 
-    def read(self, raw: memoryview, message: Mapping[int, Field]) -> dict[str, Any]:
+    def read(
+        self,
+        raw: memoryview,
+        message: Mapping[int, Field],
+    ) -> dict[str, Any]:
         """Return the values of a message by name.
 
         What is not there has no key, but for lists, which are empty.
@@ -62,14 +68,17 @@ class Reader:
         Raises:
             BundleError: the bytes are not such a message.
         """
-        values: dict[str, Any] = {f.name: [] for f in message.values() if f.is_repeated}
+        values: dict[str, Any] = {}
+        for field in message.values():
+            if field.is_repeated:
+                values[field.name] = []
         at = 0
         while at < len(raw):
             key, at = self._varint(raw, at)
             number, wire = key >> 3, key & 7
-            field = message.get(number)
-            if field is None:
+            if number not in message:
                 raise _broken(f"it has a field of number {number} that is not known here")
+            field = message[number]
             # Numbers of a list may stand one by one or packed; a reader must take both.
             if field.is_repeated and wire == _LENGTH and field.kind in ("int", "float", "double"):
                 part, at = self._bytes(raw, at)
@@ -135,6 +144,7 @@ class Reader:
             byte = raw[at + i]
             value |= (byte & 0x7F) << (7 * i)
             if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follows
+                # The tenth byte has room for bits beyond the 64th, which are dropped.
                 return value & ((1 << _N_BITS) - 1), at + i + 1
         raise _broken("a number is longer than 64 bits")
 

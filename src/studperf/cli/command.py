@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from studperf.cli.process import make_console
+from studperf.config.console import print_line
 from studperf.errors import ConfigError
 
 _ONLY_SHOW = {
@@ -60,12 +61,12 @@ def split_words() -> tuple[list[str], list[str]]:
 
 
 def only_shows(flags: Iterable[str]) -> bool:
-    """Return True if flags ask for help or the composed configuration, and for no run."""
+    """Return True if flags only ask for help or the composed configuration, and run nothing."""
     return bool(_ONLY_SHOW & {flag.split("=")[0] for flag in flags})
 
 
 def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
-    """Return the words of the command line, or None if help was asked for, and shown.
+    """Return the words of the command line, or show help and return None if it is asked for.
 
     Args:
         usage: shown as help.
@@ -77,7 +78,7 @@ def read_words(usage: str, flags: Sequence[str] = ()) -> list[str] | None:
     """
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
-        make_console().print(usage, markup=False, soft_wrap=True)
+        print_line(make_console(), usage)
         return None
     given = [word for word in words if word.startswith("-")]
     check_flags(given, ("--help", "--debug", *flags))
@@ -102,6 +103,11 @@ def _unknown_flag(name: str, known: Iterable[str]) -> str:
     if not name.startswith("--"):  # one letter is as near as any other
         return "unknown; --help shows what there is"
     return unknown_key(name, [flag for flag in known if flag.startswith("--")])
+
+
+def quote_words(words: Sequence[str]) -> str:
+    """Return the words of a command line as the end of a message that refuses them."""
+    return f"; got {' '.join(words)}" if words else ""
 
 
 def read_keys(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -138,6 +144,7 @@ def read_whole(key: str, text: str, *, low: int, high: int) -> int:
         ConfigError: says what was expected.
     """
     is_plain = text.isascii() and text.isdigit()
+    # Python turns no text of more than 4,300 digits into a number.
     is_short = len(text) <= len(str(high))
     if not (is_plain and is_short) or not low <= int(text) <= high:
         raise ConfigError(f"{key}: must be a whole number from {low} to {high}, got {text!r}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from studperf.cli.command import MULTIRUN, check_flags, only_shows, split_words
 from studperf.cli.process import make_console
+from studperf.config.console import print_line
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _check_hydra_flags(flags: Sequence[str]) -> None:
 
 
 def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
-    """Return the key that a flag was meant as, if one is nearer than any flag."""
+    """Return the configuration key nearest to an unknown flag, or None if a flag is nearer."""
     import difflib
 
     from studperf.config.line.groups import group_names
@@ -170,7 +171,7 @@ def run_hydra(
     words = _without_added(words)
     _check_hydra_flags(flags)
     if "--hydra-help" in flags:
-        make_console().print(_HYDRA_HELP, markup=False, soft_wrap=True)
+        print_line(make_console(), _HYDRA_HELP)
         return
     flags = _take_config_dir(flags)
     register_resolvers()

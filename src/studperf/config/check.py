@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from studperf.config.code.signature import check_node
 from studperf.config.faults import Fault, explain_all
+from studperf.config.naming import OUR_MODELS
 from studperf.config.run import RunConfig
 from studperf.config.study import SweepConfig
 
-_OUR_MODELS = "studperf.models."
 _TRAINER = "lightning.pytorch.Trainer"
 # What train.run passes to the Trainer itself, so that a YAML can't.
 _TRAINER_GIVEN = frozenset(
@@ -97,15 +97,15 @@ def _find_trainer_faults(trainer: dict[str, Any]) -> list[Fault]:
 
 
 def find_foreign_targets(plain: dict[str, Any]) -> list[Fault]:
-    """Return the nodes of a run folder that name code which is not ours.
+    """Return a fault for each node of a run folder that names code from outside of studperf.
 
     Reading a folder must not import what somebody has written into it.
     """
     what = "a run folder could name any code; only {} is taken from one, got {!r}"
     faults = []
     model = str(plain["model"].get("_target_"))
-    if not model.startswith(_OUR_MODELS):
-        faults.append(Fault("model._target_", what.format(_OUR_MODELS, model)))
+    if not model.startswith(OUR_MODELS):
+        faults.append(Fault("model._target_", what.format(OUR_MODELS, model)))
     trainer = str(plain["trainer"].get("_target_"))
     if trainer != _TRAINER:
         faults.append(Fault("trainer._target_", what.format(_TRAINER, trainer)))

@@ -43,6 +43,7 @@ Network = Annotated[
     of_form(r"projects/[^/\s]+/global/networks/[^/\s]+", "projects/NUMBER/global/networks/NAME"),
 ]
 Variable = Annotated[str, of_form(r"[A-Z_][A-Z0-9_]*", "the name of an environment variable")]
+# A key of W&B, 40 hexadecimal digits, would pass for a name: it is what is pasted here by mistake.
 SecretName = Annotated[
     str,
     of_form(
@@ -64,8 +65,9 @@ class Local(Block):
     @model_validator(mode="before")
     @classmethod
     def _rents_nothing(cls, block: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        keys: set[Any] = set(block) if isinstance(block, dict) else set()
-        rented = sorted(keys & (Vertex.model_fields.keys() - {"name"}))
+        if not isinstance(block, dict):
+            return block
+        rented = sorted(block.keys() & (Vertex.model_fields.keys() - {"name"}))
         if rented:
             raise ValueError(f"{', '.join(rented)}: only with cloud=vertex")
         return block

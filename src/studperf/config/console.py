@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def print_line(console: Console, text: str | Text, *, style: str | None = None) -> None:
+def print_line(
+    console: Console,
+    text: str | Text,
+    *,
+    style: str | None = None,
+) -> None:
     """Print a text as it is.
 
     It is not wrapped, since a path or a command is copied from it; and a column's name may look

@@ -27,7 +27,8 @@ _NO_FEATURE = {
 }
 # Names that need no quotes in a shell.
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
-_MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
+# Marks in numbers, by the names that a YAML and a command line have for them.
+MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 # The keys that a column may have depend on its kind. Columns of the kinds that are not named here
 # are never read, so they may have any.
 _KEYS_BY_KIND = {
@@ -180,7 +181,7 @@ class Simulation(Block):
 
 
 class Source(Block):
-    """The table's file, how to read it, and what to do if it is not there.
+    """The table's file, how to read it, and what to do if the file is missing.
 
     `missing` names the texts of cells that hold no value. `decimal` and `thousands` say how numbers
     are written in a text file: `1.234,5` with a comma and a point.
@@ -205,7 +206,7 @@ class Source(Block):
     def _mark_by_name(cls, mark: str | None) -> str | None:
         if mark is None:
             return None
-        return _MARKS.get(mark, mark)
+        return MARKS.get(mark, mark)
 
     @model_validator(mode="after")
     def _can_answer(self) -> Self:
@@ -218,8 +219,8 @@ class Source(Block):
             )
         if self.decimal not in (".", ","):
             raise ValueError(f"decimal: point or comma, got {self.decimal!r}")
-        if self.thousands is not None and self.thousands not in _MARKS.values():
-            raise ValueError(f"thousands: {', '.join(_MARKS)}, got {self.thousands!r}")
+        if self.thousands is not None and self.thousands not in MARKS.values():
+            raise ValueError(f"thousands: {', '.join(MARKS)}, got {self.thousands!r}")
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
         if self.path is not None and not self.path.strip():
@@ -240,6 +241,7 @@ class Split(Block):
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
         total = self.train + self.val + self.test
+        # In floating point 0.7 + 0.2 + 0.1 is a little less than 1.
         if round(total, 9) != 1:
             raise ValueError(
                 "train + val + test must be 1, "

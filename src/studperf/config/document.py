@@ -54,15 +54,7 @@ def write_document(plain: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
 
 def write_inline(value: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
     """Return a plain value as YAML on one line, for the right of a key."""
-    text = yaml.dump(
-        escape(value),
-        Dumper=_Dumper,
-        default_flow_style=True,
-        sort_keys=False,
-        width=float("inf"),
-        allow_unicode=True,
-    )
-    return text.strip().removesuffix("...").strip()
+    return _on_one_line(escape(value))
 
 
 def write_key(name: str, *, indent: str = "") -> str:
@@ -70,15 +62,25 @@ def write_key(name: str, *, indent: str = "") -> str:
 
     OmegaConf follows no reference in a key, so nothing is escaped.
     """
-    text = yaml.dump(
-        name, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
-    )
-    key = text.strip().removesuffix("...").strip()
+    key = _on_one_line(name)
     return key if len(key) < _MAX_SIMPLE_KEY else f"? {key}\n{indent}"
 
 
+def _on_one_line(value: Any) -> str:  # noqa: ANN401 - whatever YAML can hold
+    text = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        width=float("inf"),  # by default lines are folded at 80 characters
+        allow_unicode=True,
+    )
+    # PyYAML ends a single value with the mark of a document's end.
+    return text.strip().removesuffix("...").strip()
+
+
 def read_dataset(text: str) -> dict[str, Any]:
-    """Return what Hydra makes of a dataset's YAML, before its shape is checked.
+    """Return the values that Hydra reads from a dataset's YAML, before their shape is checked.
 
     Raises:
         ConfigError: a text in it is still a reference.
@@ -109,7 +111,7 @@ def _fast_loader() -> type[Any]:
         return slow
 
     class Loader(yaml.CSafeLoader):
-        """YAML loader that tells numbers from text as OmegaConf does."""
+        """YAML loader that distinguishes numbers from text as OmegaConf does."""
 
         yaml_implicit_resolvers = slow.yaml_implicit_resolvers
 

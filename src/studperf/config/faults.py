@@ -1,4 +1,4 @@
-"""Faults of a configuration: the place, what was expected, what came, the nearest valid name."""
+"""Faults of a configuration: the key, the expected value, the given one, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
     return f"unknown; valid: {', '.join(names)}"
 
 
-def explain(error: Mapping[str, Any], where: str, owner: type[BaseModel] | None = None) -> Fault:
+def explain(
+    error: Mapping[str, Any],
+    where: str,
+    owner: type[BaseModel] | None = None,
+) -> Fault:
     """Return a pydantic error as a fault.
 
     Args:
@@ -86,7 +90,7 @@ def explain_all(
             continue
         loc = _without_tags(error["loc"], plain)
         if error["type"] not in ("missing", "extra_forbidden"):
-            loc = loc[: _depth(loc, plain)]
+            loc = loc[: _count_known(loc, plain)]
         key = ".".join(map(str, loc)) or "the root"
         by_key.setdefault(key, []).append(error)
 
@@ -96,7 +100,7 @@ def explain_all(
             wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
             faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
         else:
-            owner = _owner(shape, several[0]["loc"])
+            owner = _find_owner(shape, several[0]["loc"])
             faults.append(explain(several[0], where, owner))
     return faults
 
@@ -105,17 +109,19 @@ def _without_tags(
     loc: tuple[int | str, ...],
     plain: Any,  # noqa: ANN401 - any YAML
 ) -> tuple[int | str, ...]:
-    """Return a place without the tags that tell the blocks of `cloud` apart.
+    """Return a place without the tags that distinguish the blocks of `cloud`.
 
     pydantic puts them there; they are no keys.
     """
     match loc:
-        case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
-            return ("cloud", *rest)
+        case ("cloud", tag, first, *others):
+            keys = plain.get("cloud") or {}
+            if tag not in keys:
+                return ("cloud", first, *others)
     return loc
 
 
-def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
+def _count_known(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - any YAML
     """Return how many parts of a place lead along keys that exist."""
     for i, part in enumerate(loc):
         if (isinstance(plain, dict) and part in plain) or (
@@ -127,8 +133,11 @@ def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - wha
     return len(loc)
 
 
-def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
-    """Return the block that holds a fault's key, or None if it is none of ours.
+def _find_owner(
+    shape: type[Any],
+    loc: tuple[int | str, ...],
+) -> type[Any] | None:
+    """Return the block that holds a fault's key, or None if no block of studperf does.
 
     It is found by walking the shape along the key.
     """

@@ -55,7 +55,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a hidden file beside a path; it is put in the path's place if all goes well.
+    """Yield a hidden file beside a path, and rename it to that path if the block succeeds.
 
     A reader sees the old file or the new one, even if the process is killed.
     """

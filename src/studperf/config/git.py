@@ -17,6 +17,7 @@ def read_commit() -> tuple[str, bool] | None:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
         )
+        # By default `git status` refreshes the index too, and its lock would stop a user's own git.
         status = subprocess.run(
             ["git", "--no-optional-locks", "status", "--porcelain"],
             cwd=root,

@@ -25,8 +25,9 @@ Path = tuple[str | int, ...]
 MISSING = "???"
 # Keys of a run that may name an environment variable.
 _FROM_ENVIRONMENT = ("cloud.project", "cloud.bucket")
-_STORAGE = "hydra.sweeper.storage"
-_HIDDEN = "***"
+STORAGE = "hydra.sweeper.storage"
+# What is shown in the place of a secret.
+HIDDEN = "***"
 # Keys that only a root of ours has; `_dummy_` is the key that an entry of a defaults list gets
 # while Hydra resolves it.
 _OF_OUR_ROOT = ("hydra", "cloud", "data", "_dummy_")
@@ -61,7 +62,9 @@ def is_table_text(path: Path) -> bool:
     No reference may stand there.
     """
     match path:
-        case ("data", "columns", _, "levels", _) | ("data", "columns", _, "cut", "labels", _):
+        case ("data", "columns", _, "levels", _):
+            return True
+        case ("data", "columns", _, "cut", "labels", _):
             return True
         case ("data", "columns", _, "why" | "unit" | "fill"):
             return True
@@ -103,7 +106,9 @@ def to_raw(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(cfg, resolve=False) if not isinstance(cfg, dict) else cfg
+    plain: Any = cfg
+    if not isinstance(cfg, dict):
+        plain = OmegaConf.to_container(cfg, resolve=False)
     if not isinstance(plain, dict):
         raise ConfigError("The configuration was refused: its root must be a mapping")
     return {str(key): value for key, value in plain.items()}
@@ -202,12 +207,12 @@ def guard_environment() -> None:
         # OmegaConf has no public way to ask a node for its key.
         key = _node_._get_full_key(None)  # noqa: SLF001 - see above
         is_ours = any(name in _root_ for name in _OF_OUR_ROOT)
-        if is_ours and key not in (*_FROM_ENVIRONMENT, _STORAGE):
+        if is_ours and key not in (*_FROM_ENVIRONMENT, STORAGE):
             raise ValueError(_no_variable(variable))
         value: str | None = env(variable, *default)
         # The address of a database holds its password: see `resolve_sweeper`.
-        if is_ours and key == _STORAGE and value:
-            return _HIDDEN
+        if is_ours and key == STORAGE and value:
+            return HIDDEN
         return value
 
     OmegaConf.register_new_resolver("oc.env", environment, replace=True)
@@ -240,7 +245,7 @@ def _why_refused(path: Path, text: str) -> str | None:
 
 
 def _no_variable(what: str) -> str:
-    allowed = ", ".join((*_FROM_ENVIRONMENT, _STORAGE))
+    allowed = ", ".join((*_FROM_ENVIRONMENT, STORAGE))
     return (
         f"{what}: an environment variable can be named in {allowed} alone, "
         "as what stands here is written down; "

@@ -59,7 +59,10 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     return config
 
 
-def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def _fill(
+    recorded: dict[str, Any],
+    defaults: dict[str, Any],
+) -> dict[str, Any]:
     """Return a run's values, with defaults for keys that are newer than its record.
 
     Its data, model and trainer stay as they are.
@@ -78,7 +81,10 @@ def _fill(recorded: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None:
+def _name_model(
+    plain: dict[str, Any],
+    cfg: DictConfig | dict[str, Any],
+) -> None:
     """Put the model's name in the place of `auto`.
 
     A run that was recorded without a name gets the one that it had then.
@@ -194,10 +200,10 @@ def _read_line(
     bare = [word.lstrip("+") for word in words]
     paths = [word for word in bare if word.startswith("data.source.path=")]
     names_table = any(path != "data.source.path=null" for path in paths)
-    says_otherwise = any("data.source.otherwise=" in word for word in words)
+    has_otherwise = any("data.source.otherwise=" in word for word in words)
     # A table asked for by name must be there; the simulator steps in only for the one that the
     # YAML names.
-    if names_table and not says_otherwise:
+    if names_table and not has_otherwise:
         words.append("data.source.otherwise=fail")
 
     line = read_line(
@@ -248,6 +254,7 @@ def _hydra() -> Iterator[None]:
     from hydra.core.global_hydra import GlobalHydra
 
     register_resolvers()
+    # Hydra can be initialised once in a process, and refuses the second time.
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield

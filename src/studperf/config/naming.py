@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 AUTO = "auto"
+# As many characters as the key `model_name` takes.
 _MAX_LENGTH = 64
-_OURS = "studperf.models."
+OUR_MODELS = "studperf.models."
 
 
 def name_of_choice(choice: str, target: str, words: Iterable[str]) -> str:
@@ -26,7 +27,7 @@ def name_of_choice(choice: str, target: str, words: Iterable[str]) -> str:
             its hyperparameters.
     """
     keys = [word.partition("=")[0].lstrip("+") for word in words]
-    if "model._target_" in keys and not target.startswith(_OURS):
+    if "model._target_" in keys and not target.startswith(OUR_MODELS):
         module, _, name = target.rpartition(".")
         choice = f"{module.rpartition('.')[2]}.{name}"
     elif "model._target_" in keys:

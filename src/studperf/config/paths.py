@@ -27,9 +27,14 @@ def find_file(path: str) -> Path:
     A relative path is looked for in the current folder, then below the checkout's root, so that a
     command works in any folder.
     """
-    # pathlib's `expanduser` ends in an error for a user that is not there.
-    given = Path(os.path.expanduser(path))  # noqa: PTH111 - see above
+    given = expand_user(path)
     if given.is_absolute() or given.exists():
         return given
     below = project_root() / given
     return below if below.exists() else given
+
+
+def expand_user(path: str) -> Path:
+    """Return a path with `~` replaced by the user's home."""
+    # pathlib's `expanduser` ends in an error for a user that is not there.
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - see above

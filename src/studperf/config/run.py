@@ -85,6 +85,7 @@ class Wandb(Block):
     """
 
     mode: Literal["auto", "online", "offline", "disabled"]
+    # W&B itself takes no other names of projects, and no longer tags.
     project: Annotated[
         str, of_form(r"[^/\\#?%:]{1,128}", "1 to 128 characters, none of them / \\ # ? % :")
     ]
@@ -106,7 +107,7 @@ class Tracking(Block):
 
 
 class RunConfig(Block):
-    """Everything that a run is asked to do, as `load` returns it."""
+    """The checked configuration of a run, as `load` returns it."""
 
     seed: Seed
     model_name: Annotated[str, of_form(r"[\w.+-]{1,64}", "1 to 64 letters, digits or . + - _")]

@@ -15,17 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from studperf.config.faults import Fault
-from studperf.config.interpolation import is_table_text, name_of, walk
+from studperf.config.interpolation import HIDDEN, STORAGE, is_table_text, name_of, walk
 
 STORAGE_VARIABLE = "STUDPERF_STORAGE"
 """The environment variable with the address of the database that studies are shared by."""
 _KEYS = ("WANDB_API_KEY",)
 _ENVIRONMENT = "hydra.job.env_set"
-_STORAGE = "hydra.sweeper.storage"
 # This block holds names of Secret Manager's, by which a job finds the secrets themselves.
 _BY_NAME = "cloud.secrets"
 _COLUMNS = "data.columns"
-_HIDDEN = "***"
 # Shorter values are no keys, and would be found everywhere.
 _MIN_LENGTH = 8
 
@@ -95,20 +93,20 @@ def mask(text: str) -> str:
     text = _USER.sub(_star_user, text)
     for pattern in _SHOWN:
         text = pattern.sub(_star_value, text)
-    return _TOKEN.sub(_HIDDEN, text)
+    return _TOKEN.sub(HIDDEN, text)
 
 
 def _star_user(found: re.Match[str]) -> str:
     scheme, mark, user = found.groups()
     if scheme.lower() in _CONTAINERS and ":" not in user:
         return found[0]
-    return f"{scheme}{mark}{_HIDDEN}@"
+    return f"{scheme}{mark}{HIDDEN}@"
 
 
 def _star_value(found: re.Match[str]) -> str:
     if _NO_SECRET.fullmatch(found[2]):
         return found[0]
-    return f"{found[1]}{_HIDDEN}"
+    return f"{found[1]}{HIDDEN}"
 
 
 def secret_words(words: Sequence[str]) -> list[Fault]:
@@ -137,7 +135,7 @@ def _why_secret_word(name: str, value: str, held: Mapping[str, str]) -> str | No
         )
     if name.startswith(_ENVIRONMENT) and _VARIABLE_SOUNDS_SECRET.search(name):
         return f"hydra would write it down; set it before the command: {variable}=... python -m ..."
-    if name == _STORAGE and _has_user_secret(value):
+    if name == STORAGE and _has_user_secret(value):
         return (
             "the command line is no place for a password; "
             f"set the address before the command: {STORAGE_VARIABLE}=..."
@@ -160,7 +158,9 @@ def find_secrets(plain: Any, name: str = "") -> Iterator[Fault]:  # noqa: ANN401
         place = _without_places(name_of(path))
         # A table's text may look like anything; the value of a key that is kept here is a secret
         # nevertheless.
-        what = _why_kept(text, held) if is_table_text(path) else _why_secret(place, text, held)
+        what = _why_kept(text, held)
+        if what is None and not is_table_text(path):
+            what = _why_secret(place, text, held)
         if what is not None:
             yield Fault(place, what)
 
@@ -187,10 +187,10 @@ def _why_secret(name: str, value: str, held: Mapping[str, str]) -> str | None:
     if is_by_name or is_column:
         return None
 
-    said: list[tuple[str, str]] = []
+    named: list[tuple[str, str]] = []
     for pattern in (_NAMED_VALUE, *_SHORT_NAMED_VALUES):
-        said += pattern.findall(value)
-    if any(not _NO_SECRET.fullmatch(secret) for _, secret in said):
+        named += pattern.findall(value)
+    if any(not _NO_SECRET.fullmatch(secret) for _, secret in named):
         return f"holds a password, a token or a signature, {_way_out(name)}"
     return None
 
@@ -239,7 +239,9 @@ def _why_kept(text: str, held: Mapping[str, str]) -> str | None:
 def _kept_keys() -> dict[str, str]:
     """Return the keys that this machine keeps, each under the place that it is kept in."""
     given = os.environ.get("NETRC")
-    path = Path(given) if given else Path.home() / ".netrc"
+    path = Path.home() / ".netrc"
+    if given:
+        path = Path(given)
     state = path.stat().st_mtime_ns if path.is_file() else 0
     held = {**_netrc_keys(path, state)}
     for variable, value in os.environ.items():
@@ -263,6 +265,7 @@ def _password_of(address: str) -> str | None:
 
 @functools.lru_cache(maxsize=1)
 def _netrc_keys(path: Path, state: int) -> dict[str, str]:
+    """Return the keys in a netrc file; a changed file has another `state`, and is read again."""
     if not state:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The shape of `hydra.sweeper`: what a study is asked to do.
+"""The shape of `hydra.sweeper`: the settings of a study.
 
 Values live in `conf/hydra/sweeper/` and in `sweeps/`.
 """
@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 # The name of a study, and of its folder.
 Name = Annotated[
     str,
-    # 2026 is a name as good as any.
+    # 2026 is a name as good as any; a boolean is an `int` too, and none.
     BeforeValidator(lambda name: str(name) if type(name) is int else name),
     of_form(
         r"\w[\w.+-]*",

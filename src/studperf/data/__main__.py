@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.cli.command import is_on, read_keys, run_command_of
+from studperf.cli.command import is_on, quote_words, read_keys, run_command_of
 from studperf.cli.process import check_output, end_at_once, make_console, run_command
-from studperf.config.console import warn
+from studperf.config.console import print_line, warn
 from studperf.config.load import load_overrides
 from studperf.config.paths import project_root
 from studperf.errors import ConfigError, DataError, brief, one_line
@@ -99,10 +99,15 @@ def report(words: Sequence[str]) -> None:
         view = view_table(rows.all(), rows.findings, rows.split, rows.origin)
         pages = write_report(view, folder)
     for page in pages:
-        console.print(f"Wrote {page}", soft_wrap=True)
+        print_line(console, f"Wrote {page}")
 
 
-def _report_change(dataset: Dataset, own: dict[str, str], out: Path, console: Console) -> None:
+def _report_change(
+    dataset: Dataset,
+    own: dict[str, str],
+    out: Path,
+    console: Console,
+) -> None:
     import tempfile
 
     from studperf.data.versions.find import read_current, read_version
@@ -112,7 +117,12 @@ def _report_change(dataset: Dataset, own: dict[str, str], out: Path, console: Co
     new = read_current(dataset)
     with tempfile.TemporaryDirectory() as folder:
         old = read_version(
-            own["against"], dataset, Path(folder), console, current=new, remote=own.get("remote")
+            own["against"],
+            dataset,
+            Path(folder),
+            console,
+            current=new,
+            remote=own.get("remote"),
         )
     with console.status("comparing"):
         view = view_change(old, new, dataset)
@@ -120,7 +130,7 @@ def _report_change(dataset: Dataset, own: dict[str, str], out: Path, console: Co
     out.mkdir(parents=True, exist_ok=True)
     path = out / "changes.md"
     path.write_text(to_markdown(view), encoding="utf-8")
-    console.print(f"Wrote {path}", soft_wrap=True)
+    print_line(console, f"Wrote {path}")
 
 
 def infer(words: Sequence[str]) -> None:
@@ -138,15 +148,17 @@ def infer(words: Sequence[str]) -> None:
     settings = [word for word in words if "=" in word]
     own, others = _part_words(settings, ("target", "name", "out", "force"))
     if len(files) != 1 or others or "target" not in own:
-        got = f"; got {' '.join(words)}" if words else ""
         raise ConfigError(
             "say: python -m studperf.data infer FILE target=COLUMN "
-            f"[name=NAME] [out=YAML] [force=true]{got}"
+            f"[name=NAME] [out=YAML] [force=true]{quote_words(words)}"
         )
     if "out" in own:
         check_output("out", Path(own["out"]))
-    draft = draft_from(Path(files[0]), own["target"], name=own.get("name"))
-    out = Path(own["out"]) if "out" in own else _dataset_folder() / f"{draft.name}.yaml"
+    (file,) = files
+    draft = draft_from(Path(file), own["target"], name=own.get("name"))
+    out = _dataset_folder() / f"{draft.name}.yaml"
+    if "out" in own:
+        out = Path(own["out"])
     _write(out, to_yaml(draft), force=is_on(own, "force"))
 
     console = make_console()
@@ -162,16 +174,16 @@ def infer(words: Sequence[str]) -> None:
     if len(draft.columns) > _N_SHOWN:
         console.print(f"and {len(draft.columns) - _N_SHOWN:,} more columns, in the file")
     for note in draft.notes:
-        console.print(f"note: {note}", soft_wrap=True)
+        print_line(console, f"note: {note}")
     _ask(draft, console)
-    console.print(
+    print_line(
+        console,
         f"Wrote {out}. Read it, then:\n  python -m studperf.data check data={out.stem}",
-        soft_wrap=True,
     )
 
 
 def _dataset_folder() -> Path:
-    """Return where a new dataset's YAML goes: into the checkout that one works in, else below the current folder."""
+    """Return the folder of a new dataset's YAML: in the checkout that one works in, else here."""
     root, here = project_root(), Path.cwd()
     is_in_checkout = (root / "pyproject.toml").is_file() and here.is_relative_to(root)
     return (root if is_in_checkout else here) / "conf" / "data"
@@ -183,12 +195,12 @@ def _ask(draft: Draft, console: Console) -> None:
 
     for question in list(draft.questions.values())[:_N_SHOWN]:
         kind = draft.columns[question.column]["kind"]
-        console.print(
+        print_line(
+            console,
             f"asks: {one_line(question.column)}: {question.text}. "
             f"Taken as {kind}; if it is not, write\n"
             f"      {brief(alternative_line(question), 300)}",
             style="yellow",
-            soft_wrap=True,
         )
 
 
@@ -218,7 +230,7 @@ def simulate(words: Sequence[str]) -> None:
         frame.to_parquet(out, index=False)
     else:
         frame.to_csv(out, index=False)
-    make_console().print(f"Wrote {len(frame)} SIMULATED rows to {out}", soft_wrap=True)
+    print_line(make_console(), f"Wrote {len(frame)} SIMULATED rows to {out}")
 
 
 def fetch(words: Sequence[str]) -> None:
@@ -252,7 +264,11 @@ def push(words: Sequence[str]) -> None:
     store(find_place(own.get("dvc")), make_console(), remote=own.get("remote"))
 
 
-def _read_own(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[str, str]:
+def _read_own(
+    words: Sequence[str],
+    command: str,
+    keys: Sequence[str],
+) -> dict[str, str]:
     """Return the `key=value` words of a command that takes no others.
 
     Raises:
@@ -265,14 +281,18 @@ def _read_own(words: Sequence[str], command: str, keys: Sequence[str]) -> dict[s
     return own
 
 
-def _part_words(words: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def _part_words(
+    words: Sequence[str],
+    keys: Sequence[str],
+) -> tuple[dict[str, str], list[str]]:
     """Part a command's own `key=value` words from the configuration's overrides.
 
     Raises:
         ConfigError: one of its own has no value, or two.
     """
     own = [word for word in words if word.split("=", 1)[0] in keys]
-    return read_keys(own, keys), [word for word in words if word not in own]
+    others = [word for word in words if word not in own]
+    return read_keys(own, keys), others
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

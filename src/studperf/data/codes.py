@@ -1,4 +1,4 @@
-"""Tell whole numbers that name something (a school, a region, a row) from those that measure."""
+"""Distinguish whole numbers that name things (a school, a region, a row) from measurements."""
 
 from __future__ import annotations
 
@@ -156,7 +156,8 @@ def _are_related(values: FloatArray, target: FloatArray) -> bool:
     is_known = np.isfinite(target)
     if is_known.sum() < MIN_ROWS or np.ptp(target[is_known]) == 0:
         return False
-    ranks = pd.DataFrame({"values": values[is_known], "target": target[is_known]}).rank()
+    known = pd.DataFrame({"values": values[is_known], "target": target[is_known]})
+    ranks = known.rank()
     r = float(ranks["values"].corr(ranks["target"]))
     return bool(r**2 > 9 / is_known.sum())
 
@@ -178,7 +179,8 @@ def _row_number_evidence(values: FloatArray, levels: FloatArray) -> str | None:
         return f"{len(levels)} whole numbers between {ends}, {repeated}"
 
     steps = np.diff(values)
-    if n_repeated or not ((steps > 0).all() or (steps < 0).all()):
+    is_monotone = (steps > 0).all() or (steps < 0).all()
+    if n_repeated or not is_monotone:
         return None
     _, n_alike = np.unique(steps, return_counts=True)
     if n_alike.max() >= len(steps) / 2:
@@ -240,7 +242,9 @@ def _order_p(places: np.ndarray, counts: np.ndarray, target: FloatArray) -> floa
 
 def _distance(means: FloatArray, counts: np.ndarray) -> float:
     """Return the mean squared difference between neighbouring levels' means."""
-    weights = counts[1:] * counts[:-1] / (counts[1:] + counts[:-1])
+    # The difference of two means counts as much as it is certain.
+    left, right = counts[:-1], counts[1:]
+    weights = right * left / (right + left)
     return float(weights @ np.diff(means) ** 2 / weights.sum())
 
 
@@ -249,9 +253,11 @@ def _trend(means: FloatArray, counts: np.ndarray) -> float:
     x = np.linspace(-1, 1, len(means))
     design = np.stack([np.ones_like(x), x, x**2], axis=1)
     weights = np.sqrt(counts)
-    solved, *_ = np.linalg.lstsq(design * weights[:, None], means * weights, rcond=None)
+    weighted = design * weights[:, None]
+    solved, *_ = np.linalg.lstsq(weighted, means * weights, rcond=None)
     fitted = design @ solved
-    return float(counts @ (fitted - np.average(fitted, weights=counts)) ** 2)
+    centre = np.average(fitted, weights=counts)
+    return float(counts @ (fitted - centre) ** 2)
 
 
 def judge_codes(table: Table) -> Iterator[Finding]:

@@ -85,7 +85,8 @@ class CategoryCode(ColumnCode):
         known = {level: i for i, level in enumerate(self.levels)}
         other = NO_CODE if self.other is None else known[self.other]
         missing = other if self.fill is None else known[self.fill]
-        return np.array([*(known.get(level, other) for level in levels), missing], dtype=np.int64)
+        codes = [known.get(level, other) for level in levels]
+        return np.array([*codes, missing], dtype=np.int64)
 
     def refuse_untaught(self, levels: Iterable[str]) -> NoReturn:
         """Refuse levels that have no code.
@@ -192,8 +193,12 @@ class Encoder(Block):
         frame, n_rows = table.frame, len(table)
         names = [code.name for code in (*self.numbers, *self.flags)]
         values = {name: frame[name].to_numpy(dtype=np.float64) for name in names}
-        missing = {code.name: frame[code.name].isna().to_numpy() for code in self.categories}
-        codes = {code.name: _encode_category(frame[code.name], code) for code in self.categories}
+        missing = {}
+        codes = {}
+        for code in self.categories:
+            column = frame[code.name]
+            missing[code.name] = column.isna().to_numpy()
+            codes[code.name] = _encode_category(column, code)
         x_num = np.empty((n_rows, len(self.number_names)), dtype=np.float32)
         x_cat = np.empty((n_rows, len(self.features.cardinalities)), dtype=np.int64)
         out = Encoded(x_num, x_cat)
@@ -207,7 +212,7 @@ class Encoder(Block):
         missing: Mapping[str, np.ndarray],
         out: Encoded,
     ) -> None:
-        """Encode typed columns into arrays that are there already.
+        """Encode typed columns into given arrays.
 
         Args:
             values: of numbers and flags, (N,) float64, NaN where there is none.
@@ -255,7 +260,8 @@ class Encoder(Block):
         for table in [tables] if isinstance(tables, Table) else tables:
             for code in self.numbers:
                 values = table.frame[code.name].to_numpy(dtype=float)
-                n_outside[code.name] += int(are_outside(values, (code.low, code.high)).sum())
+                is_outside = are_outside(values, (code.low, code.high))
+                n_outside[code.name] += int(is_outside.sum())
         findings = []
         for code in self.numbers:
             n = n_outside[code.name]
@@ -267,13 +273,17 @@ class Encoder(Block):
 
 def flatten(encoded: Encoded, features: FeatureSpec) -> np.ndarray:
     """Return one matrix (N, F + levels) float64: numbers beside one-hot categories."""
-    one_hot = [
-        encoded.x_cat[:, i, None] == np.arange(n) for i, n in enumerate(features.cardinalities)
-    ]
+    one_hot = []
+    for i, n_levels in enumerate(features.cardinalities):
+        codes = encoded.x_cat[:, i, None]
+        one_hot.append(codes == np.arange(n_levels))
     return np.concatenate([encoded.x_num.astype(np.float64), *one_hot], axis=1)
 
 
-def _slice_rows(columns: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
+def _slice_rows(
+    columns: Mapping[str, np.ndarray],
+    rows: slice,
+) -> dict[str, np.ndarray]:
     return {name: column[rows] for name, column in columns.items()}
 
 
@@ -310,7 +320,13 @@ def _fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -
     if not std:  # the squares of values below 1e-154 vanish
         std = high - low
     return NumberCode(
-        name=name, mean=mean, std=std, low=low, high=high, fill=fill, quantiles=quantiles
+        name=name,
+        mean=mean,
+        std=std,
+        low=low,
+        high=high,
+        fill=fill,
+        quantiles=quantiles,
     )
 
 
@@ -321,7 +337,8 @@ def _deviation(values: np.ndarray, mean: float) -> float:
     step = 8 * _N_SUMMED
     sums: list[float] = []
     for start in range(0, n_even, step):
-        block = (values[start : min(start + step, n_even)] - mean).reshape(-1, _N_SUMMED)
+        stop = min(start + step, n_even)
+        block = (values[start:stop] - mean).reshape(-1, _N_SUMMED)
         sums += np.vecdot(block, block).tolist()
     rest = values[n_even:] - mean
     sums.append(float(rest @ rest))
@@ -333,7 +350,12 @@ def _fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:
     return FlagCode(name=name, fill=_fit_fill(name, values, np.isnan(values), column))
 
 
-def _fit_fill(name: str, values: np.ndarray, absent: np.ndarray, column: Column) -> float | None:
+def _fit_fill(
+    name: str,
+    values: np.ndarray,
+    absent: np.ndarray,
+    column: Column,
+) -> float | None:
     if absent.all():
         _refuse_empty(name)
     match column.fill:
@@ -357,7 +379,9 @@ def _fit_category(name: str, counts: Mapping[str, int], column: Column) -> Categ
     """
     if not counts:
         _refuse_empty(name)
-    levels = list(column.levels) if column.levels is not None else sorted(counts)
+    levels = sorted(counts)
+    if column.levels is not None:
+        levels = list(column.levels)
     if column.rare is not None:
         levels = [level for level in levels if counts[level] >= column.rare]
         if not levels:
@@ -403,7 +427,9 @@ def _encode_number(values: np.ndarray, code: NumberCode) -> np.ndarray:
     # Mean of the ranks from both sides, as scikit-learn does: repeated values share the middle of
     # their ranks.
     from_below = np.interp(known, knots, ranks)
-    from_above = np.interp(-known, -knots[::-1], -ranks[::-1])
+    # numpy wants the knots ascending, so that those from above are negated.
+    negated_knots, negated_ranks = -knots[::-1], -ranks[::-1]
+    from_above = np.interp(-known, negated_knots, negated_ranks)
     rank = (from_below - from_above) / 2
     return np.asarray(ndtri(np.clip(rank, CLIP, 1 - CLIP)))
 

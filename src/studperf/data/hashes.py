@@ -20,7 +20,10 @@ Hashes = NDArray[np.uint64]
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _WORD = 8
 # The first n bytes of a word.
-_MASKS = np.array([(1 << 8 * n) - 1 for n in range(_WORD + 1)], dtype=np.uint64)
+_MASKS = np.array(
+    [(1 << 8 * n) - 1 for n in range(_WORD + 1)],
+    dtype=np.uint64,
+)
 # As pandas hashes a category's missing cell.
 _ABSENT = np.uint64(np.iinfo(np.uint64).max)
 _NAN_BITS = np.float64(np.nan).view(np.uint64)
@@ -152,7 +155,8 @@ def _hash_text(values: pa.Array) -> Hashes:
     _, offsets_buffer, text_buffer = values.buffers()
     all_offsets = np.frombuffer(offsets_buffer, dtype=width)
     # A slice of an array shares the whole array's buffers.
-    offsets = all_offsets[values.offset : values.offset + len(values) + 1].astype(np.int64)
+    first, last = values.offset, values.offset + len(values)
+    offsets = all_offsets[first : last + 1].astype(np.int64)
 
     begin = int(offsets[0])
     end = int(offsets[-1])
@@ -162,7 +166,12 @@ def _hash_text(values: pa.Array) -> Hashes:
         text[: end - begin] = np.frombuffer(text_buffer, dtype=np.uint8)[begin:end]
     # words[i] is the eight bytes from byte i on: a view, in which the words overlap.
     n_words = len(text) - _WORD + 1
-    words = np.ndarray((n_words,), dtype="<u8", buffer=text, strides=(1,))
+    words = np.ndarray(
+        n_words,
+        dtype="<u8",
+        buffer=text,
+        strides=(1,),
+    )
 
     starts = offsets[:-1] - begin
     lengths = np.diff(offsets)

@@ -29,7 +29,12 @@ from studperf.scoring.metrics import FloatArray
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it
 # is an answer like any other.
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
-_FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
+_FLAG_WORDS = (
+    {"0", "1"},
+    {"false", "true"},
+    {"no", "yes"},
+    {"n", "y"},
+)
 _FEATURES = ("number", "category", "flag")
 _MOSTLY = 0.8
 _TIME = (
@@ -64,8 +69,12 @@ _TESTED_AT_ONCE = 20
 _N_TESTED_ROWS = 20_000
 _N_NAMED = 100
 _LEAK_TESTS_S = 6.0
+# Of a large file a draft sees so much; `check` reads all of it.
 _N_READ_BYTES = 32 << 20
 _N_READ_ROWS = 100_000
+# Decimal digits that every float keeps.
+_EXACT_DIGITS = 15
+_DATES = "dates; a number made of them, such as days since the first, can be a feature"
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ class Draft:
 
     @property
     def has_features(self) -> bool:
-        """True if at least one column could teach a model."""
+        """True if at least one column can be a feature."""
         return any(column["kind"] in _FEATURES for column in self.columns.values())
 
 
@@ -140,7 +149,10 @@ def infer(path: Path, target: str, *, name: str | None = None) -> Draft:
     if note is not None:
         draft.notes.append(note)
 
-    values = {str(n): raw[n].mask(raw[n].isin(missing)) for n in raw.columns}
+    values = {}
+    for column in raw.columns:
+        is_missing = raw[column].isin(missing)
+        values[str(column)] = raw[column].mask(is_missing)
     numbers = _read_target(target, values[target], marks)
     draft.drop_missing_target = bool(values[target].isna().any())
     reader = _Reader(marks, numbers)
@@ -240,12 +252,12 @@ def _column_line(draft: Draft, name: str) -> str:
     question = draft.questions.get(name)
     if question is None:
         return line
-    otherwise = _comment(write_inline(question.otherwise))
-    return f"{line}   # a guess: {_comment(question.text)}; else write {otherwise}"
+    otherwise = _write_comment(write_inline(question.otherwise))
+    return f"{line}   # a guess: {_write_comment(question.text)}; else write {otherwise}"
 
 
-def _comment(text: str) -> str:
-    """Return a text that may stand in a comment: it is kept on one line."""
+def _write_comment(text: str) -> str:
+    """Return a text on one line, as a YAML comment needs it."""
     return as_shown(text).replace("\n", "\\n")
 
 
@@ -254,7 +266,9 @@ def alternative_line(question: Question) -> str:
     return f"{write_key(question.column)}: {write_inline(question.otherwise)}"
 
 
-def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
+def _read(
+    path: Path,
+) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
     """Return the `source` entry of a file, its table, and a note if these are the first rows alone.
 
     The entry names the delimiter and the encoding where they differ from the default.
@@ -329,7 +343,7 @@ class _Reader:
         is_of_numbers = not is_code and numbers.notna().mean() >= _MOSTLY
         is_mixed = is_of_numbers and n_levels > min(_FEW_LEVELS, len(known) / 2)
         if is_mixed:
-            return _unused(_mixed(known, numbers))
+            return _unused(_describe_mixed(known, numbers))
         has_gaps = bool(values.isna().any())
         if n_levels == len(known) >= MIN_ROWS and not has_gaps:
             return _Guess({"kind": "id"})
@@ -338,7 +352,7 @@ class _Reader:
         fill = {"fill": "mode"} if has_gaps else {}
         if len(levels) == 2 and {level.lower() for level in levels} in _FLAG_WORDS:  # noqa: PLR2004 - a flag
             return _Guess({"kind": "flag", **fill})
-        has_units = n_levels > MAX_LEVELS and _share(text, _WITH_UNIT) >= _MOSTLY
+        has_units = n_levels > MAX_LEVELS and _measure_share(text, _WITH_UNIT) >= _MOSTLY
         if has_units and not is_code:
             example = show(str(known.iloc[0]))
             return _unused(
@@ -372,7 +386,8 @@ class _Reader:
         if {f"{level:g}" for level in numbers.unique()[:3]} == {"0", "1"}:
             return _Guess({"kind": "flag", **fill})
         is_whole = bool((numbers == numbers.round()).all())
-        number: dict[str, Any] = {"kind": "number", "typical": [_tidy(low), _tidy(high)]}
+        typical = [_tidy(low), _tidy(high)]
+        number: dict[str, Any] = {"kind": "number", "typical": typical}
         if is_whole:
             number["step"] = 1
         number |= fill
@@ -403,7 +418,7 @@ def _is_code(text: pd.Series) -> bool:
     return has_code
 
 
-def _share(text: pd.Series, pattern: re.Pattern[str]) -> float:
+def _measure_share(text: pd.Series, pattern: re.Pattern[str]) -> float:
     """Return the share of texts that match a pattern as a whole."""
     # pandas would compile the pattern anew for each column.
     return sum(pattern.fullmatch(cell) is not None for cell in text) / len(text)
@@ -437,7 +452,11 @@ def _guess_code(
 
 
 def _describe_levels(
-    text: pd.Series, levels: list[str], fill: dict[str, Any], *, is_code: bool
+    text: pd.Series,
+    levels: list[str],
+    fill: dict[str, Any],
+    *,
+    is_code: bool,
 ) -> _Guess:
     """Return the guess for a category.
 
@@ -475,32 +494,28 @@ def _why_without_use(known: pd.Series) -> str | None:
     return None
 
 
-_DATES = "dates; a number made of them, such as days since the first, can be a feature"
-
-
 def _why_not_levels(text: pd.Series) -> str | None:
     """Return why texts can't be levels of a category; None if they can."""
     n_characters = text.str.len()
     if n_characters.max() > _LONGEST_LEVEL:
         return f"long texts, of up to {n_characters.max():,} characters"
-    if _share(text.str.slice(0, _LONGEST_DATE), _DATE) >= _MOSTLY:
+    if _measure_share(text.str.slice(0, _LONGEST_DATE), _DATE) >= _MOSTLY:
         return _DATES
     if text.is_unique and text.str.count(r"\S+").mean() >= _MIN_WORDS:
         return "free text, different in each row"
     return None
 
 
-def _mixed(known: pd.Series, numbers: pd.Series) -> str:
+def _describe_mixed(known: pd.Series, numbers: pd.Series) -> str:
     example = show(str(known[numbers.isna()].iloc[0]))
     return f"numbers mixed with text such as {example}; clean it, or name the text in missing"
 
 
 def _tidy(value: float) -> float | int:
-    is_short = value == int(value) and abs(value) < 10**_EXACT_DIGITS
-    return int(value) if is_short else float(value)
-
-
-_EXACT_DIGITS = 15
+    """Return a number as people write it: as a whole one where a float keeps all of its digits."""
+    if value == int(value) and abs(value) < 10**_EXACT_DIGITS:
+        return int(value)
+    return float(value)
 
 
 def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
@@ -529,7 +544,11 @@ def _mark_leaks(draft: Draft, raw: pd.DataFrame) -> None:
             draft.questions.pop(leak.column, None)
 
 
-def _find_leaks(draft: Draft, raw: pd.DataFrame, names: list[str]) -> list[Leak]:
+def _find_leaks(
+    draft: Draft,
+    raw: pd.DataFrame,
+    names: list[str],
+) -> list[Leak]:
     plain = draft.as_plain()
     plain["columns"] = {name: draft.columns[name] for name in names}
     table, findings = inspect_table(raw[[*names, draft.target]], Dataset.model_validate(plain))

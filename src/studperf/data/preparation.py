@@ -110,7 +110,7 @@ class KeptRows:
         yield self._ready
 
     def close(self) -> None:
-        """Let go of the rows."""
+        """Close the rows, and free what they need."""
         self._ready = None
         self._open.close()
 

@@ -6,7 +6,7 @@ Everything that trains or judges takes its rows from here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from studperf.config.console import print_line
 from studperf.config.dataset import Dataset
 from studperf.config.run import Encode
 from studperf.data.encode import Encoder
@@ -137,7 +138,7 @@ class Rows:
         return self._table.hashes(index)
 
     def fit(self, encode: Encode) -> Encoder:
-        """Return the encoder that the training rows teach."""
+        """Return an encoder fitted to the training rows."""
         train = self.split.train
         # Sums are taken in the order of the split. A large table is read in its own order, which
         # saves a second copy of each column; either order is kept for the last bit of old runs.
@@ -169,13 +170,16 @@ def open_rows(
     path = find_source(dataset)
     is_large_table = dataset.memory == "disk" or (path is not None and is_large(path))
     shown_on = console if is_large_table else None
-    with reading(shown_on) as tick, readable(path) if path else nullcontext():
+    explained: AbstractContextManager[None] = nullcontext()
+    if path is not None:
+        explained = readable(path)
+    with reading(shown_on) as tick, explained:
         source = open_source(path, dataset)
         table, findings = stream_table(source, dataset, for_training=for_training, tick=tick)
     with table:
         origin = trace(path, source.md5, dataset)
         if console is not None:
-            console.print(origin.line, soft_wrap=True)
+            print_line(console, origin.line)
         yield Rows(table, origin, findings, is_large=is_large_table)
 
 

@@ -65,7 +65,7 @@ class Table:
 
     @property
     def has_target(self) -> bool:
-        """True if the target is there, so that the rows can be scored."""
+        """True if the table has the target, so that its rows can be scored."""
         return self.dataset.target.column in self.frame
 
     @property
@@ -187,7 +187,7 @@ def _find_copies(frame: pd.DataFrame, dataset: Dataset) -> Copies:
 
 
 def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, Cells]:
-    """Return the rows with a target, if the dataset asks for these alone, and the others' cells.
+    """Return the rows to keep, and the cells of those left out for lack of a target.
 
     The rows keep their index, so that messages can still name their places in the file.
     """
@@ -198,7 +198,10 @@ def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, 
     return raw[~missing], Cells.where(missing)
 
 
-def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[str, Facts]]:
+def type_rows(
+    raw: pd.DataFrame,
+    dataset: Dataset,
+) -> tuple[pd.DataFrame, dict[str, Facts]]:
     """Return typed columns and the facts of each; columns that the dataset omits are left out."""
     typed: dict[str, pd.Series] = {}
     facts: dict[str, Facts] = {}
@@ -218,14 +221,19 @@ def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[s
 
 
 def _is_missing(values: pd.Series, dataset: Dataset) -> np.ndarray:
-    return (values.isna() | values.isin(dataset.source.missing)).to_numpy(dtype=bool)
+    missing = values.isna() | values.isin(dataset.source.missing)
+    return missing.to_numpy(dtype=bool)
 
 
 def _show_cells(values: pd.Series) -> Show:
     return lambda row: show(values.iloc[row])
 
 
-def _type_feature(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+def _type_feature(
+    values: pd.Series,
+    column: Column,
+    dataset: Dataset,
+) -> tuple[pd.Series, Facts]:
     match column.kind:
         case "number":
             return _type_numbers(values, column.range, dataset)
@@ -235,7 +243,11 @@ def _type_feature(values: pd.Series, column: Column, dataset: Dataset) -> tuple[
             return _type_levels(values, column, dataset)
 
 
-def _type_other(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+def _type_other(
+    values: pd.Series,
+    column: Column,
+    dataset: Dataset,
+) -> tuple[pd.Series, Facts]:
     """Return a column that is no feature, as it was written."""
     missing = _is_missing(values, dataset)
     facts = Facts(len(values), Cells.where(missing))
@@ -276,7 +288,11 @@ def as_flags(values: pd.Series) -> pd.Series:
     return spellings.map(flags).astype(np.float64)
 
 
-def _type_levels(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+def _type_levels(
+    values: pd.Series,
+    column: Column,
+    dataset: Dataset,
+) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
     levels = as_levels(values).where(~missing, None)
     facts = Facts(len(values), Cells.where(missing), n_levels=levels.nunique())
@@ -295,4 +311,5 @@ def as_levels(values: pd.Series) -> pd.Series:
         is_whole = (known == known.round()).all()
         if is_whole and (known.abs() < LARGEST_WHOLE).all():
             values = values.astype("Int64")
-    return values.astype(object).where(values.notna(), None).map(to_text, na_action="ignore")
+    levels = values.astype(object).where(values.notna(), None)
+    return levels.map(to_text, na_action="ignore")

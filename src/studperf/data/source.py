@@ -23,7 +23,7 @@ from studperf.config.files import check_file
 from studperf.config.paths import find_file
 from studperf.data.dvc.tracked import as_written, md5_of, read_tracked
 from studperf.data.large.parquet import read_parquet
-from studperf.errors import DataError, listing, one_line
+from studperf.errors import DataError, first_line, listing, one_line
 from studperf.schema.files import (
     DELIMITERS,
     GZIP_MAGIC,
@@ -33,7 +33,8 @@ from studperf.schema.files import (
 )
 from studperf.schema.findings import show
 
-_CHUNK = 1 << 20
+# Bytes at a file's beginning that are searched for NULs, which no text holds.
+_N_SEARCHED = 1 << 20
 _N_FAULTS = 10
 _GZIP_FRAME = 18  # bytes of a gzip file that holds nothing
 LARGEST_UNPACKED = 1 << 30
@@ -200,7 +201,7 @@ def read_first_bytes(path: Path, n_bytes: int, n_rows: int) -> tuple[bytes, bool
 
 
 def end_of_rows(text: bytes) -> int:
-    """Return where the last line ends that no quoted cell goes beyond; 0 if there is none."""
+    """Return the end of the last line that does not end inside of quotes; 0 if there is none."""
     cut = text.rfind(b"\n") + 1
     if text.find(b'"', 0, cut) < 0:  # five times as fast as counting
         return cut
@@ -215,7 +216,8 @@ def end_of_rows(text: bytes) -> int:
 def count_byte(text: bytes, byte: bytes, n_bytes: int) -> int:
     """Return how often a byte occurs in the first `n_bytes` of a text."""
     # `bytes.count` takes three times as long where the byte comes often.
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8, n_bytes) == ord(byte)))
+    beginning = np.frombuffer(text, np.uint8, n_bytes)
+    return int(np.count_nonzero(beginning == ord(byte)))
 
 
 def unpacked_size(path: Path) -> int:
@@ -238,8 +240,9 @@ def is_gzip(path: Path) -> bool:
 def _unpack(path: Path, n_bytes: int) -> bytes:
     """Return the file's text, of a gzip file at most one byte more than so many."""
     if not is_gzip(path):
+        n_most = n_bytes + 1 if n_bytes < LARGEST_UNPACKED else -1
         with path.open("rb") as file:
-            return file.read(n_bytes + 1) if n_bytes < LARGEST_UNPACKED else file.read()
+            return file.read(n_most)
     try:
         with gzip.open(path) as unzipped:
             return unzipped.read(n_bytes + 1)
@@ -298,7 +301,7 @@ def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
         raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
     if raw.startswith(PARQUET_MAGIC):
         raise DataError(f"{path}: is a Parquet file; give it the ending .parquet")
-    if b"\x00" in raw[:_CHUNK] and not source.encoding.lower().startswith("utf-16"):
+    if b"\x00" in raw[:_N_SEARCHED] and not source.encoding.lower().startswith("utf-16"):
         raise DataError(
             f"{path}: holds NUL bytes, so it is not text; "
             "give a CSV, or set data.source.encoding=utf-16"
@@ -310,7 +313,13 @@ def unknown_encoding(source: Source) -> DataError:
     return DataError(f"data.source.encoding: Python knows no encoding {source.encoding!r}")
 
 
-def refuse_encoding(path: Path, encoding: str, line: int, byte: int, error: Exception) -> NoReturn:
+def refuse_encoding(
+    path: Path,
+    encoding: str,
+    line: int,
+    byte: int,
+    error: Exception,
+) -> NoReturn:
     """Refuse a text with a byte that does not belong to its encoding.
 
     Raises:
@@ -327,7 +336,11 @@ def _read_csv(text: str, path: Path, source: Source) -> pd.DataFrame:
     return parse_csv(text, path, source, names)
 
 
-def read_header(text: str, path: Path, source: Source) -> tuple[list[str], int]:
+def read_header(
+    text: str,
+    path: Path,
+    source: Source,
+) -> tuple[list[str], int]:
     """Return the names in a CSV's header, and the number of lines it takes.
 
     Raises:
@@ -373,7 +386,8 @@ def check_names(names: Sequence[str], path: Path) -> None:
         shown = _join_first([show(name) for name in repeated])
         faults.append(f"the header names {shown} more than once; rename one of them")
     if counts[""] > 1:
-        places = _join_first([str(i) for i, name in enumerate(names, start=1) if not name])
+        nameless = [str(i) for i, name in enumerate(names, start=1) if not name]
+        places = _join_first(nameless)
         faults.append(f"columns {places} have no name; give each a name in the header")
     for place, name in enumerate(names, start=1):
         if len(name) > LONGEST_NAME:
@@ -398,7 +412,12 @@ def _join_first(texts: Sequence[str]) -> str:
     return f"{shown} and {len(texts) - _N_FAULTS} more"
 
 
-def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd.DataFrame:
+def parse_csv(
+    text: str,
+    path: Path,
+    source: Source,
+    names: Sequence[str],
+) -> pd.DataFrame:
     """Return the table of a header and rows, every cell as text.
 
     Raises:
@@ -412,6 +431,7 @@ def parse_csv(text: str, path: Path, source: Source, names: Sequence[str]) -> pd
         )
     except (pd.errors.ParserError, OverflowError, RecursionError) as error:
         raise not_regular(path, first_line(error), len(names)) from error
+    # Of rows with a cell more than the header, pandas takes the first cells for an index.
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(f"{path}: rows have more cells than the header has names ({len(names)})")
     if frame.shape[1] == len(names):
@@ -441,7 +461,7 @@ def _find_short_row(text: str, source: Source, n_columns: int) -> tuple[int, int
 
 
 def not_regular(path: Path, what: str, n_columns: int) -> DataError:
-    """Return the error for a CSV whose rows can't be told apart."""
+    """Return the error for a CSV whose rows differ in their number of cells."""
     return DataError(f"{path}: is not a regular table: {what}. Every row needs {n_columns} cells.")
 
 
@@ -468,11 +488,3 @@ def _matches_dvc(path: Path, md5: str) -> bool:
                     )
                 return True
     return False
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message; its type's name if it has none."""
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return lines[0].rstrip(".")

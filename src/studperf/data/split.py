@@ -28,6 +28,7 @@ class Split:
         """Hash of the parts, equal for runs that were scored on the same rows."""
         digest = hashlib.sha256()
         for part in (self.train, self.val, self.test):
+            # Of one type and byte order on every system.
             digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes() + b"|")
         return digest.hexdigest()
 

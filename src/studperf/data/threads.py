@@ -13,7 +13,10 @@ _Result = TypeVar("_Result")
 
 
 def in_order(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, n_workers: int | None = None
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    n_workers: int | None = None,
 ) -> Iterator[_Result]:
     """Yield the results of work in threads, in the items' order.
 

@@ -60,18 +60,24 @@ def add_encoder(graph: Graph, encoder: Encoder, schema: Schema) -> EncodedNames:
         ]
         codes = []
     first = schema.columns[0].name
-    x_num = graph.side_by_side(parts) if parts else _add_no_columns(graph, first, TensorProto.FLOAT)
-    x_cat = graph.side_by_side(codes) if codes else _add_no_columns(graph, first, TensorProto.INT64)
-    any_strange = graph.add(
-        "ReduceMax", graph.side_by_side(strange), graph.constant([1], np.int64), keepdims=0
-    )
+    x_num = _add_matrix(graph, parts, first, TensorProto.FLOAT)
+    x_cat = _add_matrix(graph, codes, first, TensorProto.INT64)
+    # As floats, since ONNX has no maximum of booleans before opset 20.
+    all_strange = graph.side_by_side(strange)
+    columns = graph.constant([1], np.int64)
+    any_strange = graph.add("ReduceMax", all_strange, columns, keepdims=0)
     return EncodedNames(x_num, x_cat, graph.add("Cast", any_strange, to=TensorProto.BOOL))
 
 
-def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]) -> str:
+def _add_numbers(
+    graph: Graph,
+    codes: tuple[NumberCode, ...],
+    strange: list[str],
+) -> str:
     """Add the operators for numbers, which give (N, F) doubles.
 
-    Neighbours that are encoded in one way share their operators.
+    Neighbours that are encoded in one way share their operators. As in `Encoder`, values are
+    rounded to single precision once, at the end.
     """
     edges = [
         i
@@ -82,7 +88,7 @@ def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]
     for start, end in pairwise([0, *edges, len(codes)]):
         group = codes[start:end]
         columns = graph.side_by_side([code.name for code in group])
-        x = _fill(graph, columns, [code.fill for code in group])
+        x = _add_fill(graph, columns, [code.fill for code in group])
         # A value minus itself is NaN where it is missing or infinite.
         nothing = graph.add("Sub", x, x)
         strange.append(graph.as_float(graph.add("IsNaN", nothing)))
@@ -97,7 +103,7 @@ def _add_numbers(graph: Graph, codes: tuple[NumberCode, ...], strange: list[str]
 
 
 def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
-    flag = _fill(graph, code.name, [code.fill])
+    flag = _add_fill(graph, code.name, [code.fill])
     # 0 and 1 are their own squares.
     square = graph.add("Mul", flag, flag)
     is_flag = graph.add("Equal", square, flag)
@@ -105,7 +111,7 @@ def _add_flag(graph: Graph, code: FlagCode, strange: list[str]) -> str:
     return flag
 
 
-def _fill(graph: Graph, x: str, fills: list[float | None]) -> str:
+def _add_fill(graph: Graph, x: str, fills: list[float | None]) -> str:
     if all(fill is None for fill in fills):
         return x
     values = graph.constant([np.nan if fill is None else fill for fill in fills])
@@ -136,11 +142,16 @@ def _add_category(graph: Graph, code: CategoryCode, marker: str, strange: list[s
 
 
 def _add_one_hot(graph: Graph, code: str, n_levels: int) -> str:
-    return graph.as_float(graph.add("Equal", code, graph.constant(np.arange(n_levels), np.int64)))
+    levels = graph.constant(np.arange(n_levels), np.int64)
+    return graph.as_float(graph.add("Equal", code, levels))
 
 
-def _add_no_columns(graph: Graph, column: str, dtype: int) -> str:
-    """Add an empty matrix, (N, 0), with as many rows as the column has."""
-    n_rows = graph.add("Shape", column, start=0, end=1)
-    shape = graph.add("Concat", n_rows, graph.constant([0], np.int64), axis=0)
-    return graph.add("ConstantOfShape", shape, value=helper.make_tensor("zero", dtype, [1], [0]))
+def _add_matrix(graph: Graph, columns: list[str], like: str, dtype: int) -> str:
+    """Add the matrix of some columns; without any it is (N, 0), with as many rows as `like`."""
+    if columns:
+        return graph.side_by_side(columns)
+    n_rows = graph.add("Shape", like, start=0, end=1)
+    no_columns = graph.constant([0], np.int64)
+    shape = graph.add("Concat", n_rows, no_columns, axis=0)
+    zero = helper.make_tensor("zero", dtype, [1], [0])
+    return graph.add("ConstantOfShape", shape, value=zero)

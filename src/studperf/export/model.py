@@ -28,7 +28,7 @@ def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
     target = dataset.target
     return Schema(
         dataset=dataset.name,
-        columns=tuple(_describe(code, dataset) for code in codes),
+        columns=tuple(_describe_column(code, dataset) for code in codes),
         missing=dataset.source.missing,
         decimal=dataset.source.decimal,
         thousands=dataset.source.thousands,
@@ -37,7 +37,7 @@ def build_schema(encoder: Encoder, dataset: Dataset) -> Schema:
     )
 
 
-def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> InputColumn:
+def _describe_column(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> InputColumn:
     match code:
         case NumberCode():
             column = dataset.columns[code.name]
@@ -53,6 +53,7 @@ def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> I
         case FlagCode():
             return InputColumn(name=code.name, kind="flag", fill=code.fill)
         case CategoryCode():
+            # ONNX's texts have no NaN: one that is no level stands for a missing cell.
             marker = _free_name("", set(code.levels))
             return InputColumn(
                 name=code.name,
@@ -67,7 +68,7 @@ def _describe(code: NumberCode | FlagCode | CategoryCode, dataset: Dataset) -> I
 def join(
     network: ModelProto, encoder: Encoder, schema: Schema, facts: Mapping[str, str]
 ) -> ModelProto:
-    """Put the encoder before the network, and NaN in place of rows that can't be read.
+    """Join encoder and network to one graph that predicts NaN for rows that can't be read.
 
     Args:
         network: as `export_network` gives it.
@@ -81,13 +82,15 @@ def join(
     inner = compose.add_prefix(network, f"{graph.prefix}net/")
     graph.add("Identity", encoded.x_num, name=f"{graph.prefix}net/{X_NUM}")
     graph.add("Identity", encoded.x_cat, name=f"{graph.prefix}net/{X_CAT}")
+    # ONNX wants an operator after those whose values it takes: the network stands between these
+    # and the ones that follow.
     before, n_before = list(graph.nodes), len(graph.nodes)
     predicted = graph.add("Cast", f"{graph.prefix}net/{Y}", to=TensorProto.DOUBLE)
     graph.add("Where", encoded.is_strange, graph.constant(np.nan), predicted, name=schema.output)
     whole = helper.make_graph(
         [*before, *inner.graph.node, *graph.nodes[n_before:]],
         "studperf",
-        [_input(column) for column in schema.columns],
+        [_describe_input(column) for column in schema.columns],
         [helper.make_tensor_value_info(schema.output, TensorProto.DOUBLE, ["n_rows"])],
         [*graph.constants, *inner.graph.initializer],
     )
@@ -101,7 +104,7 @@ def join(
     return model
 
 
-def _input(column: InputColumn) -> onnx.ValueInfoProto:
+def _describe_input(column: InputColumn) -> onnx.ValueInfoProto:
     dtype = TensorProto.STRING if column.kind == "category" else TensorProto.DOUBLE
     return helper.make_tensor_value_info(column.name, dtype, ["n_rows", 1])
 

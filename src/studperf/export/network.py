@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from studperf.config.quiet import errors_only
 from studperf.data.encode import FeatureSpec
-from studperf.errors import ExportError
+from studperf.errors import ExportError, first_line
 from studperf.train.learner import Model
 from studperf.train.module import ScoreModule
 
@@ -62,9 +62,9 @@ def export_module(module: ScoreModule, features: FeatureSpec) -> ModelProto:
         with _quiet(), torch.no_grad():
             # Strict: the other way, and the older exporter by tracing, take `len(x)` for a constant
             # (torch 2.15).
-            program = torch.export.export(
-                _Network(module), rows, dynamic_shapes=({0: n_rows}, {0: n_rows}), strict=True
-            )
+            shapes = ({0: n_rows}, {0: n_rows})
+            network = _Network(module)
+            program = torch.export.export(network, rows, dynamic_shapes=shapes, strict=True)
             # Operators such as column_stack of mixed types have no translation of their own that
             # onnxruntime takes.
             program = program.run_decompositions()
@@ -72,10 +72,8 @@ def export_module(module: ScoreModule, features: FeatureSpec) -> ModelProto:
                 program, input_names=[X_NUM, X_CAT], output_names=[Y], dynamo=True, verbose=False
             )
     except Exception as error:  # torch's exporters raise whatever they meet
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        what = lines[0] if lines else type(error).__name__
         raise ExportError(
-            f"{module.kind}: torch can't export it to ONNX: {what[:300]}. "
+            f"{module.kind}: torch can't export it to ONNX: {first_line(error)[:300]}. "
             "A forward pass must be made of tensor operators that don't depend on values."
         ) from error
     if exported is None:
@@ -89,7 +87,8 @@ def _without_traces(model: ModelProto) -> ModelProto:
     They name the paths of the machine.
     """
     graph = model.graph
-    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+    named = [*graph.node, *graph.initializer, *graph.input, *graph.output]
+    for part in (graph, *named):
         del part.metadata_props[:]
         part.doc_string = ""
     del graph.value_info[:], model.metadata_props[:]

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from onnx import TensorProto
 
 from studperf.data.encode import CLIP, NumberCode
 from studperf.export.graph import Graph
@@ -58,12 +59,12 @@ _TAIL = (
 
 def add_quantile_transform(graph: Graph, x: str, codes: Sequence[NumberCode]) -> str:
     """Add the operators that map each column, (N, F) doubles, to a normal."""
-    rank = _mean_rank(graph, x, [code.quantiles or () for code in codes])
+    rank = _add_mean_rank(graph, x, [code.quantiles or () for code in codes])
     low, high = graph.constant(CLIP), graph.constant(1 - CLIP)
-    return _normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
+    return _add_normal_quantile(graph, graph.add("Min", graph.add("Max", rank, low), high))
 
 
-def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
+def _add_mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> str:
     """Return the rank of each value among its column's quantiles, interpolated.
 
     Repeated quantiles share the middle of their ranks.
@@ -99,13 +100,12 @@ def _mean_rank(graph: Graph, x: str, quantiles: Sequence[Sequence[float]]) -> st
     both = graph.add("Add", from_below, from_above)
     rank = graph.add("Mul", both, graph.constant(0.5))
     # Beyond the ends the rank is that of the end, not of the middle of quantiles that repeat there.
-    rank = graph.add("Where", graph.add("Less", given, lowest), graph.constant(0.0), rank)
-    return graph.add(
-        "Where",
-        graph.add("Less", highest, given),
-        graph.constant(np.minimum(lengths - 1.0, 1.0)),
-        rank,
-    )
+    is_below = graph.add("Less", given, lowest)
+    rank = graph.add("Where", is_below, graph.constant(0.0), rank)
+    is_above = graph.add("Less", highest, given)
+    # A single quantile has the rank 0 alone.
+    last_rank = graph.constant(np.minimum(lengths - 1.0, 1.0))
+    return graph.add("Where", is_above, last_rank, rank)
 
 
 class _Table:
@@ -114,27 +114,36 @@ class _Table:
     Places are (N, F) integers, counted within a column.
     """
 
-    def __init__(self, graph: Graph, knots: str, ranks: str, starts: np.ndarray) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        knots: str,
+        ranks: str,
+        starts: np.ndarray,
+    ) -> None:
         self.graph, self.knots, self.ranks = graph, knots, ranks
         self.starts = graph.constant(starts, np.int64)
 
     def at(self, values: str, place: str) -> str:
-        return self.graph.add("Gather", values, self.graph.add("Add", place, self.starts))
+        flat = self.graph.add("Add", place, self.starts)
+        return self.graph.add("Gather", values, flat)
 
     def count(self, x: str, width: int, order: str) -> str:
-        """Return how many knots of its column stand in this order to each value.
+        """Return the number of knots before each value, in its own column and by this comparison.
 
         It is a binary search, unrolled.
         """
         graph = self.graph
         # A value minus itself: zeros of the right shape.
-        whole = graph.add("Cast", graph.add("IsNaN", x), to=7)
+        whole = graph.add("Cast", graph.add("IsNaN", x), to=TensorProto.INT64)
         count = graph.add("Sub", whole, whole)
         step = width // 2
         while step:
             further = graph.add("Add", count, graph.constant(step, np.int64))
-            knot = self.at(self.knots, graph.add("Sub", further, graph.constant(1, np.int64)))
-            count = graph.add("Where", graph.add(order, knot, x), further, count)
+            place = graph.add("Sub", further, graph.constant(1, np.int64))
+            knot = self.at(self.knots, place)
+            is_in_order = graph.add(order, knot, x)
+            count = graph.add("Where", is_in_order, further, count)
             step //= 2
         return count
 
@@ -142,40 +151,61 @@ class _Table:
         """Return the rank at a place, plus the share of the way to its neighbour."""
         graph = self.graph
         knot, rank = self.at(self.knots, place), self.at(self.ranks, place)
-        gap = graph.add("Sub", self.at(self.knots, neighbour), knot)
-        gap = graph.add(
-            "Where", graph.add("Equal", gap, graph.constant(0.0)), graph.constant(1.0), gap
-        )
-        slope = graph.add("Div", graph.add("Sub", self.at(self.ranks, neighbour), rank), gap)
-        return graph.add("Add", rank, graph.add("Mul", graph.add("Sub", x, knot), slope))
+        next_knot = self.at(self.knots, neighbour)
+        gap = graph.add("Sub", next_knot, knot)
+        # Equal knots have nothing between them: whatever the gap is called, the way along it is 0.
+        is_none = graph.add("Equal", gap, graph.constant(0.0))
+        gap = graph.add("Where", is_none, graph.constant(1.0), gap)
+        next_rank = self.at(self.ranks, neighbour)
+        rise = graph.add("Sub", next_rank, rank)
+        slope = graph.add("Div", rise, gap)
+        way = graph.add("Sub", x, knot)
+        return graph.add("Add", rank, graph.add("Mul", way, slope))
 
 
-def _normal_quantile(graph: Graph, p: str) -> str:
+def _add_normal_quantile(graph: Graph, p: str) -> str:
+    """Return the normal quantile of probabilities, by one formula about 1/2 and one for the tails.
+
+    Both are computed for every value, as ONNX has no branch that a bundle may hold.
+    """
     one, half = graph.constant(1.0), graph.constant(0.5)
     c = graph.add("Sub", p, half)
     square = graph.add("Mul", c, c)
-    centre = graph.add("Mul", square, _ratio(graph, square, _CENTRE))
-    centre = graph.add(
-        "Mul",
-        graph.add("Add", c, graph.add("Mul", c, centre)),
-        graph.constant(math.sqrt(2 * math.pi)),
-    )
+    centre = graph.add("Mul", square, _add_ratio(graph, square, _CENTRE))
+    centre = graph.add("Add", c, graph.add("Mul", c, centre))
+    factor = graph.constant(math.sqrt(2 * math.pi))
+    centre = graph.add("Mul", centre, factor)
+
     least = graph.add("Min", p, graph.add("Sub", one, p))
-    x = graph.add("Sqrt", graph.add("Mul", graph.constant(-2.0), graph.add("Log", least)))
+    minus_two = graph.constant(-2.0)
+    log = graph.add("Log", least)
+    x = graph.add("Sqrt", graph.add("Mul", minus_two, log))
     z = graph.add("Div", one, x)
-    tail = graph.add("Sub", x, graph.add("Div", graph.add("Log", x), x))
-    tail = graph.add("Sub", tail, graph.add("Mul", z, _ratio(graph, z, _TAIL)))
-    tail = graph.add("Where", graph.add("Less", p, half), graph.add("Neg", tail), tail)
-    return graph.add("Where", graph.add("Less", graph.constant(math.exp(-2)), least), centre, tail)
+    log = graph.add("Log", x)
+    tail = graph.add("Sub", x, graph.add("Div", log, x))
+    ratio = _add_ratio(graph, z, _TAIL)
+    tail = graph.add("Sub", tail, graph.add("Mul", z, ratio))
+    is_lower = graph.add("Less", p, half)
+    negated = graph.add("Neg", tail)
+    tail = graph.add("Where", is_lower, negated, tail)
+
+    is_central = graph.add("Less", graph.constant(math.exp(-2)), least)
+    return graph.add("Where", is_central, centre, tail)
 
 
-def _ratio(graph: Graph, x: str, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> str:
-    above, below = (_polynomial(graph, x, powers) for powers in coefficients)
+def _add_ratio(
+    graph: Graph,
+    x: str,
+    coefficients: tuple[tuple[float, ...], tuple[float, ...]],
+) -> str:
+    above, below = (_add_polynomial(graph, x, powers) for powers in coefficients)
     return graph.add("Div", above, below)
 
 
-def _polynomial(graph: Graph, x: str, powers: tuple[float, ...]) -> str:
+def _add_polynomial(graph: Graph, x: str, powers: tuple[float, ...]) -> str:
     value = graph.constant(powers[0])
-    for coefficient in powers[1:]:
-        value = graph.add("Add", graph.add("Mul", value, x), graph.constant(coefficient))
+    for power in powers[1:]:
+        value = graph.add("Mul", value, x)
+        coefficient = graph.constant(power)
+        value = graph.add("Add", value, coefficient)
     return value

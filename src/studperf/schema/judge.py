@@ -1,4 +1,4 @@
-"""The rules by which a table's findings are told from the facts of its columns."""
+"""The rules that derive a table's findings from the facts of its columns."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def judge_header(
         needed.append(dataset.target.column)
     for name in needed:
         if name not in there:
+            # A misspelt name is one that the dataset does not have, if there is any such.
             nearest = difflib.get_close_matches(name, surplus or found, n=1)
             hint = f"; closest in the file: {nearest[0]!r}" if nearest else ""
             what = f"the column is missing (the file has {len(found)} columns){hint}"
@@ -120,18 +121,18 @@ def judge_copies(copies: Copies, dataset: Dataset) -> Iterator[Finding]:
         where = "every column"
         if left_aside:
             where += f" but {' and '.join(left_aside)}"
-        what = f"{_rows_equal(copies.whole)} in {where}; the split keeps them together"
+        what = f"{_count_copies(copies.whole)} in {where}; the split keeps them together"
         yield Finding("warning", "table", what)
     if copies.in_used:
         what = (
-            f"{_rows_equal(copies.in_used)} in all features and the target, "
+            f"{_count_copies(copies.in_used)} in all features and the target, "
             "but not in the columns that are no features: "
             "no copies, yet a model can't tell them apart, and the split may part them"
         )
         yield Finding("warning", "table", what)
 
 
-def _rows_equal(cells: Cells) -> str:
+def _count_copies(cells: Cells) -> str:
     verb = "equals" if cells.n == 1 else "equal"
     return f"{cells.count('row')} {verb} one above ({cells.numbers})"
 
@@ -159,8 +160,8 @@ def _judge_feature(
         case "number":
             yield from _judge_text(name, "value", facts.bad)
             if facts.infinite:
-                said = words.infinite_values(facts.infinite)
-                yield Finding("error", name, f"{said}; correct them or leave the rows out")
+                what = words.infinite_values(facts.infinite)
+                yield Finding("error", name, f"{what}; correct them or leave the rows out")
             yield from _judge_range(name, column.range, column.unit, facts)
             yield from _judge_size(name, facts)
         case "flag" if facts.bad:
@@ -224,6 +225,7 @@ def _judge_spread(name: str, facts: Facts) -> Iterator[Finding]:
         )
         yield Finding("error", name, what)
     elif spread < size * LEAST_RELATIVE_SPREAD:
+        # Twelve digits, since with single precision's seven both ends would read alike.
         what = (
             f"the targets lie between {facts.low:.12g} and {facts.high:.12g}: "
             "they differ in digits that single precision does not keep; "

@@ -1,7 +1,6 @@
 """The words for faulty cells, the same for a table and for a request.
 
-A request is answered in fewer of them: its cells are few, and nobody can be told to change the
-dataset.
+A request is answered in fewer of them: its cells are few, and its sender can't change the dataset.
 """
 
 from __future__ import annotations
@@ -34,12 +33,18 @@ def infinite_values(infinite: Cells, noun: str = "value", *, brief: bool = False
 
 
 def values_outside(
-    outside: Cells, ends: tuple[float, float], unit: str | None, *, brief: bool = False
+    outside: Cells,
+    ends: tuple[float, float],
+    unit: str | None,
+    *,
+    brief: bool = False,
 ) -> str:
     """Return the words for numbers outside of a column's range."""
     expected = f"{ends[0]:g} to {ends[1]:g} {unit or ''}".rstrip()
-    said = outside.count("value") if brief else outside.are("value")
-    return f"{said} outside of {expected}: {outside.examples}"
+    counted = outside.are("value")
+    if brief:
+        counted = outside.count("value")
+    return f"{counted} outside of {expected}: {outside.examples}"
 
 
 def no_flags(bad: Cells) -> str:
@@ -59,7 +64,10 @@ def taken_levels(unseen: Cells, other: str) -> str:
 
 
 def values_beyond(
-    counted: str, seen: tuple[float, float], unit: str | None = None, places: str | None = None
+    counted: str,
+    seen: tuple[float, float],
+    unit: str | None = None,
+    places: str | None = None,
 ) -> str:
     """Return the words for numbers outside of those of training.
 

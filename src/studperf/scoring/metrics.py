@@ -213,6 +213,7 @@ def conformal_coverage(n_rows: int, *, coverage: float = 0.9) -> tuple[float, fl
 
 def conformal_rank(n_rows: int, *, coverage: float = 0.9) -> int:
     """Return the rank, counted from 1, of the error that is a conformal half-width."""
+    # Less a little, since a product that should be whole can come out above it.
     return int(np.ceil((n_rows + 1) * coverage - 1e-9))
 
 
@@ -242,6 +243,7 @@ def _draw(n_rows: int, seed: int) -> list[NDArray[np.uint16]]:
     """
     rng = np.random.default_rng(seed)
     shares = np.full(n_rows, 1 / n_rows)
+    # No row is drawn more than 5,000 times, which 16 bits hold.
     return [
         rng.multinomial(n_rows, shares, size=_CHUNK).astype(np.uint16)
         for _ in range(N_RESAMPLES // _CHUNK)

@@ -94,7 +94,12 @@ def number(value: float, decimals: int, *, sign: str = "") -> str:
     return f"{value:{sign},.{decimals}f}"
 
 
-def ends(value: Interval, decimals: int, *, sign: str = "") -> tuple[str, str]:
+def ends(
+    value: Interval,
+    decimals: int,
+    *,
+    sign: str = "",
+) -> tuple[str, str]:
     """Return both ends of an interval; one that is very far off as a power of ten."""
     farthest = _FAR * max(1.0, abs(value.value))
     texts = []

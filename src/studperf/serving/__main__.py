@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from studperf.cli.command import read_keys, read_whole, read_words
+from studperf.cli.command import quote_words, read_keys, read_whole, read_words
 from studperf.cli.process import run_command
 from studperf.errors import ConfigError
 
@@ -37,15 +37,16 @@ def main() -> None:
         return
     paths = [word for word in words if "=" not in word]
     if len(paths) != 1:
-        got = f"; got {' '.join(words)}" if words else ""
-        raise ConfigError(f"say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]{got}")
+        raise ConfigError(
+            f"say: python -m studperf.serving PATH [host=127.0.0.1] [port=8080]{quote_words(words)}"
+        )
     own = read_keys([word for word in words if "=" in word], ("host", "port"))
+    # Cloud Run names the port in $PORT.
+    port = own.get("port", os.environ.get("PORT", "8080"))
     serve(
         Path(paths[0]),
         host=own.get("host", "127.0.0.1"),
-        port=read_whole(
-            "port", own.get("port", os.environ.get("PORT", "8080")), low=1, high=_MAX_PORT
-        ),
+        port=read_whole("port", port, low=1, high=_MAX_PORT),
     )
 
 

@@ -75,9 +75,10 @@ def create_app(predictor: Predictor) -> Starlette:
 
 
 async def _read(request: Request, count_bytes: Callable[[int], None]) -> bytes:
-    """Return the body, as long as it keeps to size and time."""
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told) > MAX_BYTES:
+    """Return the body, if it stays within the limits of size and time."""
+    # The bytes are counted as well: a body that is sent in chunks has no such header.
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > MAX_BYTES:
         raise HTTPException(413)
     body = bytearray()
     try:
@@ -103,9 +104,8 @@ def _error(
     faults: list[str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    return JSONResponse(
-        {"error": text, "faults": faults or []}, status_code=status, headers=dict(headers or {})
-    )
+    content = {"error": text, "faults": faults or []}
+    return JSONResponse(content, status_code=status, headers=dict(headers or {}))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -54,7 +54,7 @@ class TimedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take what has arrived, and give a request that begins a limit of its own."""
+        """Handle what has arrived, and start the time limit of a request that begins."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:

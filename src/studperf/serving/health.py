@@ -9,6 +9,7 @@ import http.client
 import os
 import sys
 
+# Less than the 3 s that the image's HEALTHCHECK gives the whole command.
 _TIMEOUT_S = 2
 _OK = 200
 

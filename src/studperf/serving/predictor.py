@@ -84,27 +84,28 @@ class Predictor:
         try:
             rows = self.request.model_validate_json(body).model_dump(by_alias=True)["rows"]
         except ValidationError as error:
+            # Without the input, which may be long and is known to its sender.
             faults = error.errors(include_url=False, include_context=False, include_input=False)
-            raise RequestError(
-                [f"{place}: {what}" for place, what in dict(map(_describe_fault, faults)).items()]
-            ) from error
+            by_place = dict(_describe_fault(fault) for fault in faults)
+            raise RequestError([f"{place}: {what}" for place, what in by_place.items()]) from error
         names = [column.name for column in self.bundle.schema.columns]
+        cells = {name: [row[name] for row in rows] for name in names}
         try:
-            prediction = self.bundle.predict({name: [row[name] for row in rows] for name in names})
+            prediction = self.bundle.predict(cells)
         except DataError as error:
-            raise RequestError(
-                [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
-            ) from error
-        columns = [("predicted", prediction.predicted)]
+            # As `errors.listing` writes it: a headline, then a line for each fault.
+            lines = str(error).splitlines()[1:]
+            raise RequestError([line.removeprefix("  - ") for line in lines]) from error
+        columns = {"predicted": prediction.predicted.tolist()}
         if prediction.low is not None and prediction.high is not None:
-            columns += [("low", prediction.low), ("high", prediction.high)]
+            columns["low"] = prediction.low.tolist()
+            columns["high"] = prediction.high.tolist()
+        values_of_rows = zip(*columns.values(), strict=True)
         return {
             "target": self.bundle.schema.target.column,
             "unit": self.bundle.schema.target.unit,
             "level": prediction.level,
-            "predictions": [
-                {name: float(values[i]) for name, values in columns} for i in range(len(rows))
-            ],
+            "predictions": [dict(zip(columns, values, strict=True)) for values in values_of_rows],
             "warnings": prediction.warnings,
             "run": self.bundle.manifest.run,
         }
@@ -166,5 +167,8 @@ def _describe_fault(fault: Any) -> tuple[str, str]:  # noqa: ANN401 - pydantic's
     where = ".".join(str(part)[:60] for part in place) or "the body"
     if fault["type"] == "json_invalid" and "number out of range" in fault["msg"]:
         return where, "holds a number of thousands of digits"
+    known = _WORDS.get(fault["type"])
+    if known is not None:
+        return where, known
     message = fault["msg"]
-    return where, _WORDS.get(fault["type"]) or message[:1].lower() + message[1:]
+    return where, message[:1].lower() + message[1:]

@@ -32,6 +32,7 @@ class Workload:
     """
 
     def __init__(self) -> None:
+        # Changed in the event loop's thread alone, so that no lock is needed.
         self._n_at_work = 0
         self._n_bytes = 0
         self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="predict")
@@ -58,7 +59,7 @@ class Workload:
             self._n_bytes -= n_own
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """Return what the work returns, once there was a thread for it.
+        """Run work in a thread, as soon as one is free, and return its result.
 
         Raises:
             BusyError: too many requests are in line already.

@@ -51,7 +51,13 @@ def is_raised_on_purpose(error: BaseException) -> bool:
     return bool(frames) and (frames[-1].line or "").startswith("raise")
 
 
-def _describe(error: BaseException, file: Path, line: int | None, source: str, name: str) -> str:
+def _describe(
+    error: BaseException,
+    file: Path,
+    line: int | None,
+    source: str,
+    name: str,
+) -> str:
     where = f", in {name}" if name and name != "<module>" else ""
     message = str(error.msg if isinstance(error, SyntaxError) else error).strip()
     kept = message.splitlines()[:_MAX_LINES]
@@ -68,7 +74,7 @@ def _describe(error: BaseException, file: Path, line: int | None, source: str, n
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it came from."""
+    """Yield an error, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -87,7 +87,7 @@ def check_values(
 
 
 def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
-    """Return a fault that explains a group, if an unknown key was meant as one.
+    """Return a fault that explains how to make a group, if an unknown key is the name of one.
 
     It says how to make a group of the user's own, or that its file lacks the header.
     """
@@ -105,7 +105,11 @@ def _explain_group(fault: Fault, keys: set[str], groups: set[str]) -> Fault:
     return fault
 
 
-def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictConfig | None]:
+def _check_words(
+    words: list[str],
+    *,
+    check: Check,
+) -> tuple[list[Fault], DictConfig | None]:
     faults: list[Fault] = []
     cfg: DictConfig | None = None
     try:
@@ -115,7 +119,7 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
         chosen = [word for word in words if "/" in word.partition("=")[0]]
         guilty: dict[str, str] = {}
         for word in words:
-            reason = _reason(word, [other for other in chosen if other != word])
+            reason = _explain_word(word, [other for other in chosen if other != word])
             if reason is not None:
                 guilty[word] = reason
         faults = [Fault(word.lstrip("+"), reason) for word, reason in guilty.items()]
@@ -131,7 +135,7 @@ def _check_words(words: list[str], *, check: Check) -> tuple[list[Fault], DictCo
     return faults, cfg
 
 
-def _reason(word: str, chosen: Sequence[str]) -> str | None:
+def _explain_word(word: str, chosen: Sequence[str]) -> str | None:
     """Return why a word can't be composed, or None if it can.
 
     It is composed beside the groups of Hydra that are chosen for it.
@@ -145,6 +149,7 @@ def _reason(word: str, chosen: Sequence[str]) -> str | None:
 
 def why_not_composed(error: Exception) -> str:
     """Return why Hydra could not compose, in words."""
+    # OmegaConf's own error: the text that Hydra puts around it recommends a plus before the key.
     cause = error.__cause__ or error
     lines = " ".join(str(cause).split("\n")[:3]).split()
     if lines[:2] == ["Cannot", "merge"]:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
 from studperf.config.paths import CONFIG_DIR, config_dir
-
-if TYPE_CHECKING:
-    pass
 
 
 def group_names() -> set[str]:
@@ -72,6 +68,6 @@ def group_of(key: str) -> str:
 
 
 def is_group(key: str, groups: set[str]) -> bool:
-    """Return True if a key names a group, ours or one within Hydra's."""
+    """Return True if a key names a configuration group, of studperf or of Hydra."""
     group = group_of(key)
     return group in groups or "/" in group

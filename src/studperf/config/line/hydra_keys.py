@@ -76,12 +76,12 @@ def find_refused_words(given: Iterable[Given]) -> list[Fault]:
     faults = []
     for word in given:
         name = word.key.removeprefix("hydra.")
-        if word.is_deletion and not _below(name, ("sweeper", "callbacks", "job.env_set")):
+        if word.is_deletion and not _is_below(name, ("sweeper", "callbacks", "job.env_set")):
             faults.append(Fault(word.key, "is a part of Hydra, and can't be taken away"))
         elif "/" not in word.key and not word.key.startswith("hydra."):
             faults.append(Fault(word.key, "is no key; --hydra-help lists those that are heeded"))
-        elif _below(name, ("job.env_copy", "searchpath", *_COMPUTED)):
-            faults.append(Fault(word.key, _instead(name)))
+        elif _is_below(name, ("job.env_copy", "searchpath", *_COMPUTED)):
+            faults.append(Fault(word.key, _explain_refusal(name)))
     return faults
 
 
@@ -117,16 +117,16 @@ def _find_changed(hydra: DictConfig, base: DictConfig) -> Iterator[Fault]:
     """
     wanted = OmegaConf.to_container(hydra, resolve=False)
     usual = OmegaConf.to_container(base, resolve=False)
-    for name in _differing("", wanted, usual):
-        if not _below(name, _HEEDED) and not _below(name, _COMPUTED):
-            yield Fault(f"hydra.{_name_of(name)}", _instead(name))
+    for name in _find_changes("", wanted, usual):
+        if not _is_below(name, _HEEDED) and not _is_below(name, _COMPUTED):
+            yield Fault(f"hydra.{_find_known_part(name)}", _explain_refusal(name))
 
 
-def _differing(prefix: str, wanted: Any, usual: Any) -> Iterator[str]:  # noqa: ANN401 - any YAML
+def _find_changes(prefix: str, wanted: Any, usual: Any) -> Iterator[str]:  # noqa: ANN401 - any YAML
     if isinstance(wanted, dict) and isinstance(usual, dict):
         for key in {**usual, **wanted}:
             name = f"{prefix}.{key}" if prefix else str(key)
-            yield from _differing(name, wanted.get(key, _ABSENT), usual.get(key, _ABSENT))
+            yield from _find_changes(name, wanted.get(key, _ABSENT), usual.get(key, _ABSENT))
     elif wanted != usual:
         yield prefix
 
@@ -182,7 +182,7 @@ def _find_unused_in_run(words: dict[str, str], cfg: DictConfig) -> Iterator[Faul
     """Find the keys for several runs where only one run is asked for."""
     for key in words:
         name = key.removeprefix("hydra/").removeprefix("hydra.").split("/")[0]
-        if _below(name, ("sweep.dir", "launcher", "sweeper")):
+        if _is_below(name, ("sweep.dir", "launcher", "sweeper")):
             yield Fault(key, "is for several runs; add -m")
     if "hydra.mode" in words and not is_plain_multirun(cfg.hydra.sweeper.get("_target_")):
         yield Fault("hydra.mode", "RUN leaves out the study that is asked for beside it; drop one")
@@ -190,17 +190,17 @@ def _find_unused_in_run(words: dict[str, str], cfg: DictConfig) -> Iterator[Faul
         yield Fault("hydra/launcher", "is for several runs; add -m")
 
 
-def _below(name: str, prefixes: Iterable[str]) -> bool:
+def _is_below(name: str, prefixes: Iterable[str]) -> bool:
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def _name_of(name: str) -> str:
+def _find_known_part(name: str) -> str:
     """Return the longest part of a dotted name that `_INSTEAD` has, or else the whole name."""
-    known = [key for key in _INSTEAD if _below(name, [key])]
+    known = [key for key in _INSTEAD if _is_below(name, [key])]
     longest = max(known, key=len, default=name)
     return name if longest in ("job", "run", "sweep") else longest
 
 
-def _instead(name: str) -> str:
-    known = [key for key in _INSTEAD if _below(name, [key])]
+def _explain_refusal(name: str) -> str:
+    known = [key for key in _INSTEAD if _is_below(name, [key])]
     return _INSTEAD[max(known, key=len)] if known else "changes nothing here; drop it"

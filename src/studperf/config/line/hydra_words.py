@@ -33,8 +33,11 @@ def words_for_hydra(overrides: Sequence[Override], groups: set[str]) -> list[str
     if keys := [o for o in overrides if o not in added and o not in as_they_are]:
         chosen = [_with_first_option(o, groups) for o in as_they_are]
         base = compose("train", overrides=chosen)
-        # `base` itself stands for a key that is not there; None may be a key's value.
-        added += [o for o in keys if OmegaConf.select(base, key_of(o), default=base) is base]
+        for override in keys:
+            # `base` itself stands for a key that is not there; None may be a key's value.
+            found = OmegaConf.select(base, key_of(override), default=base)
+            if found is base:
+                added.append(override)
     return [word_for_hydra(o, groups, is_added=o in added) for o in overrides]
 
 

@@ -177,7 +177,7 @@ def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Faul
 
 
 def _find_not_varied(overrides: Sequence[Override]) -> list[Fault]:
-    """Find what holds for a whole command, and yet was given several values."""
+    """Find keys with several values that apply to a whole command and so take one."""
     faults = []
     for override in overrides:
         key = key_of(override)
@@ -205,7 +205,7 @@ def _find_words_of_studies(overrides: Sequence[Override]) -> list[Fault]:
 
 
 def _find_too_many(overrides: Sequence[Override]) -> list[Fault]:
-    """Find values that together are more runs than one multirun can be meant for."""
+    """Find values that together make more runs than a multirun takes."""
     varied = [o for o in overrides if o.is_sweep_override() and o.is_discrete_sweep()]
     n_runs = math.prod(_count_values(o) for o in varied)
     if n_runs <= MAX_RUNS:

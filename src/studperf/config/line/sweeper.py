@@ -38,7 +38,8 @@ def find_sweeper(overrides: Sequence[Override]) -> dict[str, Any]:
         if key_of(o).startswith(SWEEPER) and not o.is_delete()
     ]
     # A faulty word must not hide the sweeper: with fewer words it may still be composed.
-    for words in ([*chosen, *groups, *values], [*chosen, *values], chosen):
+    attempts = [[*chosen, *groups, *values], [*chosen, *values], chosen]
+    for words in attempts:
         if sweeper := _composed_sweeper(words):
             return sweeper
     return {}

@@ -50,7 +50,10 @@ _FUNCTIONS = (
 MAX_RUNS = 10_000
 
 
-def parse_words(words: Sequence[str], loader: ConfigLoader) -> tuple[list[Override], list[Fault]]:
+def parse_words(
+    words: Sequence[str],
+    loader: ConfigLoader,
+) -> tuple[list[Override], list[Fault]]:
     """Return the words that can be parsed, and the faults of the others."""
     parsed: list[Override] = []
     faults: list[Fault] = []
@@ -135,7 +138,7 @@ def parse_word(text: str, loader: ConfigLoader) -> Override:
 
 
 def _is_call(value: str) -> bool:
-    """Return True if an unreadable value was meant as a call of a grammar function.
+    """Return True if an unreadable value looks like a call of one of the grammar's functions.
 
     `file(1)` is a path, and no call.
     """
@@ -205,7 +208,7 @@ def is_interval(override: Override) -> bool:
 
 
 def is_no_sweep(override: Override) -> bool:
-    """Return True if a word says that there is no study: `sweeps=null`.
+    """Return True for the word `sweeps=null`, which chooses no study.
 
     Hydra 1.3.8 ends in a traceback where a group is set to null.
     """

@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 
 from studperf.config.files import written_whole
 from studperf.data.dvc.tracked import md5_of
-from studperf.errors import DataError
+from studperf.errors import DataError, first_line
 
 OnBytes = Callable[[int], None]
 """A function that is called with the bytes of a file that have been moved so far."""
@@ -54,7 +54,8 @@ class Store:
 
     def path_of(self, md5: str) -> str:
         """Return the path at which DVC keeps the file."""
-        return str(self.fs.join(self.root, "files", "md5", md5[:2], md5[2:]))
+        folder, name = md5[:2], md5[2:]
+        return str(self.fs.join(self.root, "files", "md5", folder, name))
 
     def size_of(self, md5: str) -> int | None:
         """Return the bytes of the stored file; None if it is not there.
@@ -68,7 +69,7 @@ class Store:
         return int(info["size"])
 
     def is_whole(self, md5: str, size: int) -> bool:
-        """Return True if the stored file is what its name says.
+        """Return True if the stored file has the md5 that its name is.
 
         A remote store is believed, as far as it tells without sending the file.
         """
@@ -83,7 +84,7 @@ class Store:
         return base64.b64decode(encoded).hex() == md5
 
     def fetch(self, md5: str, to: Path, on_bytes: OnBytes) -> None:
-        """Bring a file, check it and put it in its place; nothing is left there if that fails.
+        """Download a file and check it, and leave nothing behind if either fails.
 
         Raises:
             DataError: it is not there, is damaged, or the store can't be reached.
@@ -92,8 +93,11 @@ class Store:
         with written_whole(to) as part:
             watch = _Watch(on_bytes)
             path = self.path_of(md5)
-            callback = watch.callback()
-            self._ask(lambda: self.fs.get_file(path, str(part), callback=callback), watch, md5)
+
+            def get() -> None:
+                self.fs.get_file(path, str(part), callback=watch.callback())
+
+            self._call(get, watch, md5)
             found = md5_of(part)
             if found != md5:
                 raise DataError(
@@ -119,7 +123,7 @@ class Store:
             self.fs.makedirs(self.fs.parent(path))
             self.fs.put_file(str(file), path, callback=watch.callback(), **options)
 
-        self._ask(put, watch, md5, seconds=_SILENCE_S * _SENDING)
+        self._call(put, watch, md5, seconds=_SILENCE_S * _SENDING)
         if not self.is_whole(md5, file.stat().st_size):
             raise DataError(
                 f"{self._url_of(md5)}: the remote keeps something else than was sent; push again"
@@ -130,7 +134,7 @@ class Store:
         return f"{self.url.rstrip('/')}/files/md5/{md5[:2]}/{md5[2:]}"
 
     def _info(self, md5: str) -> dict[str, Any] | None:
-        """Return what the store knows of a file; None if it is not there."""
+        """Return the store's metadata of a file, or None if the file is missing."""
 
         def look() -> dict[str, Any] | None:
             # fsspec keeps what it saw, also of files that were not there.
@@ -140,10 +144,15 @@ class Store:
             except FileNotFoundError:
                 return None
 
-        return self._ask(look, _Watch(), md5)
+        return self._call(look, _Watch(), md5)
 
-    def _ask(
-        self, call: Callable[[], _Answer], watch: _Watch, md5: str, *, seconds: float | None = None
+    def _call(
+        self,
+        call: Callable[[], _Answer],
+        watch: _Watch,
+        md5: str,
+        *,
+        seconds: float | None = None,
     ) -> _Answer:
         """Return a call's answer; raise its error in words."""
         try:
@@ -218,7 +227,7 @@ def _read_config(root: Path) -> Any:  # noqa: ANN401 - DVC ships no types
 
 
 def _choose_remote(config: Any, name: str | None, root: Path) -> str:  # noqa: ANN401 - DVC ships no types
-    """Return the name of the remote that is meant."""
+    """Return the name of the given remote, or of the default one."""
     path = root / ".dvc" / "config"
     if name is None:
         name = config.get("core", {}).get("remote")
@@ -253,7 +262,7 @@ def raise_in_words(error: Exception, where: str, *, is_login: bool = False) -> N
     Raises:
         DataError: always.
     """
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     # A number in some of gcsfs's errors, a text in others.
     code = str(getattr(error, "code", None))
     module = type(error).__module__
@@ -288,7 +297,7 @@ def raise_in_words(error: Exception, where: str, *, is_login: bool = False) -> N
 
 
 def copy_whole(source: Path, to: Path) -> None:
-    """Copy a file so that it is there whole or not at all."""
+    """Copy a file whole or not at all."""
     to.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(to) as part:
         shutil.copyfile(source, part)
@@ -317,7 +326,7 @@ class _Watch:
 def give_up_after(
     seconds: float, call: Callable[[], _Answer], watch: _Watch | None = None
 ) -> _Answer:
-    """Return what a call returns, or raise its error; give it up once nothing moves for so long.
+    """Return what a call returns or raise its error, but stop waiting once nothing moves for so long.
 
     A library's call can't be stopped from outside, so it is left to itself.
 

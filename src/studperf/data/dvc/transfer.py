@@ -39,13 +39,13 @@ def find_place(dvc_file: str | None) -> Place:
         DataError: there is no `.dvc` file or no `.dvc/`.
     """
     path = find_dvc_file(dvc_file)
-    root = next((folder for folder in path.parents if (folder / ".dvc").is_dir()), None)
-    if root is None:
-        raise DataError(
-            f"{path}: there is no .dvc/ beside or above it, so no remote either. "
-            "Make one: dvc init && dvc remote add -d ..."
-        )
-    return Place(path, root, read_movable(path))
+    for folder in path.parents:
+        if (folder / ".dvc").is_dir():
+            return Place(path, folder, read_movable(path))
+    raise DataError(
+        f"{path}: there is no .dvc/ beside or above it, so no remote either. "
+        "Make one: dvc init && dvc remote add -d ..."
+    )
 
 
 def fetch(
@@ -63,7 +63,7 @@ def fetch(
         copy_whole(kept, file.path)
         print_line(
             console,
-            f"Fetched {_name(file, place)} from {where} "
+            f"Fetched {_name_file(file, place)} from {where} "
             f"(md5 {file.md5}, as {place.dvc_file.name} says)",
         )
 
@@ -86,13 +86,13 @@ def bring(
     size = file.size
     if size is None:
         size = store.size_of(file.md5)
-    with _moving(console, f"Fetching {file.path.name}", size) as moved:
+    with _show_progress(console, f"Fetching {file.path.name}", size) as moved:
         store.fetch(file.md5, kept, moved)
     return kept, store.url
 
 
 def push(place: Place, console: Console, *, remote: str | None = None) -> None:
-    """Store the tracked version of each file at the remote, unless it is there whole already.
+    """Store the tracked version of each file at the remote, unless the remote has it whole.
 
     Raises:
         DataError: a file is not what the `.dvc` file says, or the remote does not take it.
@@ -105,19 +105,19 @@ def push(place: Place, console: Console, *, remote: str | None = None) -> None:
         had = store.size_of(file.md5)
         if had is not None and store.is_whole(file.md5, size):
             print_line(
-                console, f"{_name(file, place)}: {store.url} has it already (md5 {file.md5})"
+                console, f"{_name_file(file, place)}: {store.url} has it already (md5 {file.md5})"
             )
             continue
 
         if had is not None:
             warn(console, f"what {store.url} keeps as {file.md5} is damaged; it is replaced")
-        with _moving(console, f"Pushing {file.path.name}", size) as moved:
+        with _show_progress(console, f"Pushing {file.path.name}", size) as moved:
             store.push(file.md5, source, moved)
-        print_line(console, f"Pushed {_name(file, place)} to {store.url} (md5 {file.md5})")
+        print_line(console, f"Pushed {_name_file(file, place)} to {store.url} (md5 {file.md5})")
 
 
 def _find_wanted(place: Place, console: Console, *, is_forced: bool) -> list[Tracked]:
-    """Return the files to fetch; print those that are there already."""
+    """Return the files to fetch, and print the ones that need no fetching."""
     wanted = []
     faults = []
     for file in place.files:
@@ -128,14 +128,14 @@ def _find_wanted(place: Place, console: Console, *, is_forced: bool) -> list[Tra
         if here == file.md5:
             print_line(
                 console,
-                f"{_name(file, place)}: is there already, "
+                f"{_name_file(file, place)}: is there already, "
                 f"as {place.dvc_file.name} says (md5 {here})",
             )
         elif is_forced:
             wanted.append(file)
         else:
             faults.append(
-                f"{_name(file, place)}: has md5 {here}, {place.dvc_file.name} says {file.md5}"
+                f"{_name_file(file, place)}: has md5 {here}, {place.dvc_file.name} says {file.md5}"
             )
 
     if faults:
@@ -159,22 +159,22 @@ def _find_source(file: Tracked, cache: Store, place: Place) -> Path:
         return kept
     if here is None:
         raise DataError(
-            f"{_name(file, place)}: is not here, so it can't be pushed. "
+            f"{_name_file(file, place)}: is not here, so it can't be pushed. "
             "Bring it: python -m studperf.data fetch"
         )
     raise DataError(
-        f"{_name(file, place)}: has md5 {here}, but {place.dvc_file.name} says {file.md5}. "
+        f"{_name_file(file, place)}: has md5 {here}, but {place.dvc_file.name} says {file.md5}. "
         f"To push this version, accept it first: dvc commit {place.dvc_file.name}"
     )
 
 
-def _name(file: Tracked, place: Place) -> str:
+def _name_file(file: Tracked, place: Place) -> str:
     """Return a file's path as the `.dvc` file writes it."""
     return str(file.path.relative_to(place.dvc_file.parent))
 
 
 @contextmanager
-def _moving(console: Console, what: str, size: int | None) -> Iterator[OnBytes]:
+def _show_progress(console: Console, what: str, size: int | None) -> Iterator[OnBytes]:
     """Show a bar on a terminal, and print a line each ten seconds elsewhere.
 
     So a log shows that the command is alive.

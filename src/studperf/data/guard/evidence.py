@@ -173,8 +173,8 @@ def _judge_missing(present: np.ndarray, target: FloatArray) -> Evidence | None:
         found = _judge_levels(codes, target)
     else:
         # A wage is missing where no hour was worked: that may be known before, a person has to say.
-        n_values = [len(np.unique(target[codes == code])) for code in (0, 1)]
-        is_mass = min(n_values) == 1
+        sides = (target[present], target[~present])
+        is_mass = any(np.ptp(side) == 0 for side in sides)
         found = Evidence("exact", steps, is_refused=not is_mass)
     if found is None:
         return None
@@ -201,7 +201,8 @@ def _find_steps(codes: np.ndarray, n_levels: int, target: FloatArray) -> str | N
         return None  # the same target with two levels: they do not follow from the target
     if not _is_independent(runs, sorted_target):
         return None
-    edges = ", ".join(f"{edge:g}" for edge in (below[:3] + above[:3]) / 2)
+    middles = (below[:3] + above[:3]) / 2
+    edges = ", ".join(f"{edge:g}" for edge in middles)
     more = ", ..." if len(steps) > 3 else ""  # noqa: PLR2004 - those that are shown
     return f"it is an exact step function of the target (steps at {edges}{more})"
 
@@ -261,14 +262,20 @@ def _is_sharp(codes: np.ndarray, target: FloatArray) -> bool:
     n_wrong = np.minimum(ones + zeros_above, n_left - ones + ones_above)
     step = int(np.argmin(n_wrong)) + 1
     n_near = max(_MIN_DISTINCT, int(_NEAR_SHARE * len(flags)))
-    below, above = flags[max(0, step - n_near) : step], flags[step : step + n_near]
+    below = flags[max(0, step - n_near) : step]
+    above = flags[step : step + n_near]
     shares = [side.mean() for side in (below, above) if len(side)]
     purities = [max(share, 1 - share) for share in shares]
     is_turned = round(float(below.mean())) != round(float(above.mean()))
     return is_turned and min(purities) >= _SHARP_PURITY
 
 
-def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.inf) -> float:
+def reverse_score(
+    codes: np.ndarray,
+    target: FloatArray,
+    *,
+    needed: float = -np.inf,
+) -> float:
     """Return how well a level is read back from targets that were held back.
 
     Cross-validated balanced accuracy, 0 at chance and 1 when perfect. Rows of one target stay in
@@ -292,7 +299,7 @@ def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.
     tree = DecisionTreeClassifier(
         max_leaf_nodes=_N_LEAVES, min_samples_leaf=2, class_weight="balanced", random_state=0
     )
-    folds = _folds(target[:, 0])
+    folds = _draw_folds(target[:, 0])
     n_wrong = np.zeros_like(n_rows)
     score = 1.0
     for fold in range(_N_FOLDS):
@@ -310,7 +317,7 @@ def reverse_score(codes: np.ndarray, target: FloatArray, *, needed: float = -np.
     return score
 
 
-def _folds(values: FloatArray) -> np.ndarray:
+def _draw_folds(values: FloatArray) -> np.ndarray:
     """Return a fold for each row, the same for equal values."""
     distinct, inverse = np.unique(values, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(distinct)) % _N_FOLDS
@@ -414,7 +421,7 @@ def squared_correlation(one: FloatArray, other: FloatArray) -> float:
 
 
 def curve_r2(given: FloatArray, sought: FloatArray) -> float:
-    """Return what the neighbours in `given` say of `sought`: 1 where it lies on a smooth curve.
+    """Return the R2 of predicting `sought` from neighbours in `given`: 1 on a smooth curve.
 
     Each distinct value of `given` is held back with all its rows, and the mean of both neighbours'
     stands for it. Rows at the ends have one neighbour only and are left aside.
@@ -437,7 +444,7 @@ def _isotonic_r2(values: FloatArray, target: FloatArray) -> float:
 
     ranks = rank(values)
     is_rising = bool(np.corrcoef(ranks, target)[0, 1] > 0)
-    folds = _folds(values)
+    folds = _draw_folds(values)
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
         test = folds == fold

@@ -147,9 +147,13 @@ def squared_correlations(columns: FloatArray, target: FloatArray) -> FloatArray:
     y = np.where(is_known, target[:, None], 0)
     x = np.where(is_known, x - x.sum(axis=0) / n_known, 0)
     y = np.where(is_known, y - y.sum(axis=0) / n_known, 0)
-    size = (x**2).sum(axis=0) * (y**2).sum(axis=0)
-    shares = (x * y).sum(axis=0) ** 2 / np.where(size > 0, size, 1)
-    return np.asarray(np.where((size > 0) & (n_known >= MIN_ROWS), shares, 0))
+    of_x = (x**2).sum(axis=0)
+    of_y = (y**2).sum(axis=0)
+    size = of_x * of_y
+    together = (x * y).sum(axis=0)
+    shares = together**2 / np.where(size > 0, size, 1)
+    is_sound = (size > 0) & (n_known >= MIN_ROWS)
+    return np.asarray(np.where(is_sound, shares, 0))
 
 
 def is_rounded(made: FloatArray, target: FloatArray) -> bool:
@@ -159,9 +163,10 @@ def is_rounded(made: FloatArray, target: FloatArray) -> bool:
     steps = np.diff(np.unique(y))
     if len(y) < MIN_ROWS or not len(steps) or not x.var():
         return False
-    covariance = float(((x - x.mean()) * (y - y.mean())).mean())
+    centred = x - x.mean()
+    covariance = float((centred * (y - y.mean())).mean())
     slope = covariance / float(x.var())
-    rest = y - y.mean() - slope * (x - x.mean())
+    rest = y - y.mean() - slope * centred
     # Of a target with six digits no two need be a last digit apart: then this says no.
     last_digit = float(steps.min())
     is_coarse = len(steps) >= _MIN_STEPS and last_digit > _COARSE * float(y.std())
@@ -171,7 +176,7 @@ def is_rounded(made: FloatArray, target: FloatArray) -> bool:
 def find_totals(
     columns: Mapping[str, FloatArray], target: FloatArray, *, is_trend: bool = False
 ) -> list[Formula]:
-    """Return sets of columns whose weighted sum is the target, on rows that taught no weight.
+    """Return sets of columns whose weighted sum is the target, also on rows not used to fit it.
 
     Args:
         columns: (N,) each; those with more than a fifth of their values missing are left aside.
@@ -230,7 +235,7 @@ def _find_total(
 
 @dataclass(frozen=True)
 class _Halves:
-    """Standardised columns, halved: every other row teaches weights, the rows between try them."""
+    """Standardised columns in two halves: every other row fits weights, the others test them."""
 
     gram: FloatArray
     moments: FloatArray
@@ -258,7 +263,8 @@ class _Halves:
         """Return least-squares weights of some columns, and their R2 on the other half."""
         columns = list(kept)
         # The products once, not the rows again for each set: 200 columns would take a minute.
-        fitted, *_ = np.linalg.lstsq(self.gram[np.ix_(columns, columns)], self.moments[columns])
+        gram = self.gram[np.ix_(columns, columns)]
+        fitted, *_ = np.linalg.lstsq(gram, self.moments[columns])
         rest = self.sought - self.tried[:, columns] @ fitted
         whole = self.sought - self.sought.mean()
         size = float(whole @ whole)

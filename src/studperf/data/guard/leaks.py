@@ -39,7 +39,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that gives the target away, alone or with partners, and how that was seen."""
+    """A column that gives the target away, alone or with partners, and the evidence for it."""
 
     column: str
     test: Test
@@ -165,7 +165,8 @@ def follows_rows(table: Table) -> bool:
     is_known = np.isfinite(table.target)
     frame = table.frame[is_known]
     order = np.argsort(frame.index.to_numpy(), kind="stable")
-    numbers = (frame[name].to_numpy(dtype=float)[order] for name in table.dataset.of_kind("number"))
+    names = table.dataset.of_kind("number")
+    numbers = (frame[name].to_numpy(dtype=float)[order] for name in names)
     return is_a_trend(numbers, table.target[is_known][order])
 
 
@@ -243,22 +244,24 @@ def find_formulas(table: Table, left_aside: Container[str] = ()) -> list[Leak]:
 
 
 def _as_leak(formula: Formula, features: Container[str]) -> Leak | None:
-    """Return the leak that a formula shows; None if what is left of it in the features is none."""
+    """Return the leak that a formula shows, or None if the features alone no longer hold one."""
     test: Test = "pair" if len(formula.columns) == 2 else "total"  # noqa: PLR2004 - a pair
-    inside = tuple(name for name in formula.columns if name in features)
+    inside = [name for name in formula.columns if name in features]
     outside = [name for name in formula.columns if name not in features]
     if not outside:
-        return Leak(inside[0], test, formula.text, inside[1:], is_refused=formula.is_exact)
+        first, *partners = inside
+        return Leak(first, test, formula.text, tuple(partners), is_refused=formula.is_exact)
     # Of a difference, product or quotient the column that stays may well be known before: hours
     # worked beside a wage that is not. The part of a total is no more known than the total.
     if not inside or not formula.is_sum:
         return None
     evidence = f"{formula.text}, of which {', '.join(outside)} was left out"
-    return Leak(inside[0], test, evidence, inside[1:], is_refused=False)
+    first, *partners = inside
+    return Leak(first, test, evidence, tuple(partners), is_refused=False)
 
 
 def _read_left_out(table: Table, frame: pd.DataFrame, target: FloatArray) -> dict[str, FloatArray]:
-    """Return the columns that were left out, hold numbers and do not give the target away alone."""
+    """Return the columns of numbers that are no features and do not alone give the target away."""
     columns = {}
     for name, column in table.dataset.columns.items():
         if name in table.dataset.feature_names or column.kind == "id" or name not in frame:

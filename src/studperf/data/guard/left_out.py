@@ -83,10 +83,10 @@ def explained_share(values: pd.Series, target: FloatArray) -> float:
     """
     if len(target) < _MIN_ROWS or np.ptp(target) == 0:
         return 0.0
-    return max((_share_of_view(view, target) for view in _views(values)), default=0.0)
+    return max((_measure_view(view, target) for view in _look_at(values)), default=0.0)
 
 
-def _views(values: pd.Series) -> Iterator[_View]:
+def _look_at(values: pd.Series) -> Iterator[_View]:
     """Yield the ways in which a column is looked at."""
     n_known = int(values.notna().sum())
     if not pd.api.types.is_numeric_dtype(values):
@@ -97,23 +97,23 @@ def _views(values: pd.Series) -> Iterator[_View]:
     if n_known == 0:
         return
     if _are_numbers(numbers, n_known):
-        yield from _views_of_numbers(numbers)
+        yield from _look_at_numbers(numbers)
         return
     text = as_levels(values)
-    yield from _views_of_levels(text)
+    yield from _look_at_levels(text)
     dates = _read_dates(text, n_known)
     if dates is not None:
         days = (dates - dates.min()).dt.total_seconds() / 86_400
-        yield from _views_of_numbers(days)
-        yield from _views_of_levels(dates.dt.month)
-        yield from _views_of_levels(dates.dt.day_of_week)
-        yield from _views_of_levels(dates.dt.hour)
+        yield from _look_at_numbers(days)
+        yield from _look_at_levels(dates.dt.month)
+        yield from _look_at_levels(dates.dt.day_of_week)
+        yield from _look_at_levels(dates.dt.hour)
         return
     inside = text.str.extract(_NUMBER, expand=False)
     found = pd.to_numeric(inside.str.replace(",", ".", regex=False), errors="coerce")
     if _are_numbers(found, n_known):
-        yield from _views_of_numbers(found)
-    yield from _views_of_levels(text.str.extract(r"^\W*([^\W\d_]+)", expand=False))
+        yield from _look_at_numbers(found)
+    yield from _look_at_levels(text.str.extract(r"^\W*([^\W\d_]+)", expand=False))
 
 
 def _are_numbers(numbers: pd.Series, n_known: int) -> bool:
@@ -122,15 +122,15 @@ def _are_numbers(numbers: pd.Series, n_known: int) -> bool:
     return is_most and numbers.nunique() > 2  # noqa: PLR2004 - a flag has levels
 
 
-def _views_of_numbers(numbers: pd.Series) -> Iterator[_View]:
+def _look_at_numbers(numbers: pd.Series) -> Iterator[_View]:
     """Yield numbers as a line with bins, and, where they repeat like codes, as levels."""
     ranks = numbers.rank(pct=True)
     bins = np.ceil(ranks.fillna(0).to_numpy() * _N_BINS).astype(int)
     yield _View(bins, numbers.to_numpy(dtype=float))
-    yield from _views_of_levels(numbers)
+    yield from _look_at_levels(numbers)
 
 
-def _views_of_levels(levels: pd.Series) -> Iterator[_View]:
+def _look_at_levels(levels: pd.Series) -> Iterator[_View]:
     """Yield levels of which enough repeat; no value at all is a level too."""
     codes = pd.factorize(levels, use_na_sentinel=False)[0]
     counts = np.bincount(codes)
@@ -150,7 +150,8 @@ def _read_dates(text: pd.Series, n_known: int) -> pd.Series | None:
     if _to_dates(tried, is_day_first=is_day_first).notna().mean() < _MOSTLY:
         return None
     read = _to_dates(distinct, is_day_first=is_day_first)
-    dates = pd.to_datetime(text.map(dict(zip(distinct, read, strict=True))), utc=True)
+    date_of = dict(zip(distinct, read, strict=True))
+    dates = pd.to_datetime(text.map(date_of), utc=True)
     return dates if dates.notna().sum() >= _MOSTLY * n_known else None
 
 
@@ -158,7 +159,7 @@ def _to_dates(text: pd.Series, *, is_day_first: bool) -> pd.Series:
     return pd.to_datetime(text, errors="coerce", format="mixed", dayfirst=is_day_first, utc=True)
 
 
-def _share_of_view(view: _View, target: FloatArray) -> float:
+def _measure_view(view: _View, target: FloatArray) -> float:
     """Return the share that a view explains, if it predicts rows better that were held back."""
     counts = np.bincount(view.codes)
     n_levels = int((counts > 0).sum())
@@ -184,26 +185,27 @@ def _held_back_share(guess: FloatArray, target: FloatArray) -> float:
     return float(gain.mean() / target.var())
 
 
-def _folds(n_rows: int) -> np.ndarray:
+def _draw_folds(n_rows: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(n_rows) % _N_FOLDS
 
 
 def _guess_by_levels(codes: np.ndarray, target: FloatArray) -> FloatArray:
     """Return each row's level's mean over the other folds, drawn towards the overall mean."""
-    folds, n_levels = _folds(len(target)), int(codes.max()) + 1
+    folds, n_levels = _draw_folds(len(target)), int(codes.max()) + 1
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
         test = folds == fold
-        mean = target[~test].mean()
-        sums = np.bincount(codes[~test], weights=target[~test] - mean, minlength=n_levels)
-        counts = np.bincount(codes[~test], minlength=n_levels)
+        taught, goal = codes[~test], target[~test]
+        mean = goal.mean()
+        sums = np.bincount(taught, weights=goal - mean, minlength=n_levels)
+        counts = np.bincount(taught, minlength=n_levels)
         guess[test] = mean + (sums / (counts + _PRIOR_ROWS))[codes[test]]
     return guess
 
 
 def _guess_by_line(numbers: FloatArray, target: FloatArray) -> FloatArray:
     """Return a straight line's guess, fitted on the other folds; the mean if there is no number."""
-    folds = _folds(len(target))
+    folds = _draw_folds(len(target))
     is_known = np.isfinite(numbers)
     guess = np.empty_like(target)
     for fold in range(_N_FOLDS):
@@ -214,7 +216,8 @@ def _guess_by_line(numbers: FloatArray, target: FloatArray) -> FloatArray:
         x, y = numbers[~test & is_known], target[~test & is_known]
         if len(x):
             spread = float(x.var())
-            slope = float(((x - x.mean()) * y).mean()) / spread if spread else 0.0
+            covariance = float(((x - x.mean()) * y).mean())
+            slope = covariance / spread if spread else 0.0
             guess[known] = y.mean() + slope * (numbers[known] - x.mean())
     return guess
 
@@ -224,4 +227,6 @@ def _adjusted_share(codes: np.ndarray, n_levels: int, target: FloatArray) -> flo
     counts = np.maximum(np.bincount(codes), 1)
     means = np.bincount(codes, weights=target) / counts
     share = float(means[codes].var() / target.var())
-    return max(0.0, 1 - (1 - share) * (len(target) - 1) / (len(target) - n_levels))
+    n_rows = len(target)
+    unexplained = (1 - share) * (n_rows - 1) / (n_rows - n_levels)
+    return max(0.0, 1 - unexplained)

@@ -87,7 +87,7 @@ class ArrowSource:
         self._first = next(self._batches, None)
 
     def type_of(self, name: str) -> pa.DataType:
-        """Return the type that the file gives a column, of a dictionary that of its values."""
+        """Return the type of a column in the file; for a dictionary, the type of its values."""
         kind = self._types[name]
         if pa.types.is_dictionary(kind):
             return kind.value_type
@@ -123,8 +123,8 @@ class ArrowSource:
         for name, is_whole in self._whole.items():
             values = table.column(name).combine_chunks()
             place = table.column_names.index(name)
-            text = _whole_text(values) if is_whole else _broken_text(values)
-            table = table.set_column(place, name, text)
+            write = _write_whole if is_whole else _write_broken
+            table = table.set_column(place, name, write(values))
         return ArrowChunk(table, self._dataset)
 
 
@@ -135,11 +135,13 @@ def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
     check_names(schema.names, path)
     levels = [name for name in dataset.of_kind("category", "flag") if name in schema.names]
     texts = [name for name in levels if _is_text(schema.field(name).type)]
+    # Opened again: which columns are read as dictionaries must be known before.
     file = pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
 
     index = index_columns(schema)
     fields = [field for field in schema if field.name not in index]
-    schema = pa.schema([pa.field(field.name, single_type(field.type)) for field in fields])
+    single = [pa.field(field.name, single_type(field.type)) for field in fields]
+    schema = pa.schema(single)
     batches = map(_to_single_values, file.iter_batches(N_ROWS, columns=schema.names))
 
     whole = {}
@@ -176,8 +178,10 @@ def open_frame(frame: pd.DataFrame, dataset: Dataset) -> ArrowSource:
 
 
 def _as_number(values: pa.Array) -> pa.Array:
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        raise pa.ArrowInvalid(f"not a number: {values.type}")
+    kind = values.type
+    if not pa.types.is_integer(kind) and not pa.types.is_floating(kind):
+        raise pa.ArrowInvalid(f"not a number: {kind}")
+    # A safe cast would refuse whole numbers that float64 rounds.
     return _without_nan(values).cast(pa.float64(), safe=False)
 
 
@@ -195,7 +199,8 @@ def _as_text_codes(values: pa.Array, dataset: Dataset) -> pa.DictionaryArray:
         if is_missing.any():
             mask = pa.array(is_missing).take(indices)
             indices = pc.if_else(mask, pa.scalar(None, indices.type), indices)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(map(str, levels), pa.string()))
+    texts = pa.array(map(str, levels), pa.string())
+    return pa.DictionaryArray.from_arrays(indices, texts)
 
 
 def _without_missing(values: pa.Array, dataset: Dataset) -> pa.Array:
@@ -226,11 +231,13 @@ def _is_whole(values: pa.Array) -> bool:
     return bool(is_whole and (np.abs(known) < LARGEST_WHOLE).all())
 
 
-def _whole_text(values: pa.Array) -> pa.Array:
+def _write_whole(values: pa.Array) -> pa.Array:
     return _without_nan(values).cast(pa.int64()).cast(pa.string())
 
 
-def _broken_text(values: pa.Array) -> pa.Array:
+def _write_broken(values: pa.Array) -> pa.Array:
+    # As Python writes them, which names the levels of a small table: 1e-05, of which Arrow would
+    # make 0.00001.
     series = values.to_pandas()
     texts = [None if value != value else str(value) for value in series]  # noqa: PLR0124 - NaN
     return pa.array(texts, pa.string())

@@ -44,6 +44,7 @@ N_BYTES = 8 << 20
 # Text that stays in a core's cache while its columns are parsed one after the other.
 _N_PARSED = 1 << 20
 _N_HEAD_BYTES = 1 << 18
+# A quote that is never closed would take in the rest of the file, and all memory.
 MAX_QUOTED = 256 << 20
 
 
@@ -99,6 +100,8 @@ class CsvChunk:
             self._decode()
         owner = self.source
         text = pa.BufferReader(pa.py_buffer(self.text).slice(0, self.n_bytes))
+        # Without threads of its own, as chunks are parsed side by side; a quoted cell may hold a
+        # line end.
         table = pyarrow.csv.read_csv(
             text,
             read_options=pyarrow.csv.ReadOptions(
@@ -186,7 +189,8 @@ class CsvSource:
     def _conversion(self, dataset: Dataset) -> pyarrow.csv.ConvertOptions:
         texts = pa.dictionary(pa.int32(), pa.string())
         types = dict.fromkeys(dataset.feature_names, texts)
-        types |= dict.fromkeys((*dataset.of_kind("number"), dataset.target.column), pa.float64())
+        numbers = (*dataset.of_kind("number"), dataset.target.column)
+        types |= dict.fromkeys(numbers, pa.float64())
         read = [name for name in self.names if name in types or name in dataset.columns]
         return pyarrow.csv.ConvertOptions(
             column_types={name: types.get(name, pa.string()) for name in read},

@@ -28,7 +28,7 @@ _OVERFLOWS = ("Storage size calculation overflowed", "Overflow when unpacking lo
 
 
 def available_bytes() -> int | None:
-    """Return the memory that could be had now; None where the system does not tell.
+    """Return the available memory in bytes, or None if the system does not report it.
 
     It is the kernel's own estimate, or what the container's limit leaves.
     """
@@ -62,7 +62,12 @@ def belongs_on_disk(n_bytes: int, memory: Memory) -> bool:
     return available is not None and n_bytes > SHARE * available
 
 
-def make_array(shape: tuple[int, ...], dtype: type[np.generic], *, on_disk: bool) -> np.ndarray:
+def make_array(
+    shape: tuple[int, ...],
+    dtype: type[np.generic],
+    *,
+    on_disk: bool,
+) -> np.ndarray:
     """Return an array to be filled, in memory or on disk.
 
     On disk it is the map of a file without a name, which is gone when the array is.
@@ -95,7 +100,7 @@ def _reserve(file: IO[Any], n_bytes: int) -> None:
 
 @contextmanager
 def enough_memory(config: RunConfig) -> Iterator[None]:
-    """Name the sizes that asked for it where memory ends, while a model is built or used.
+    """Turn an error for lack of memory in a model into one that names the model's sizes.
 
     torch raises a bare RuntimeError.
 
@@ -120,7 +125,7 @@ def enough_memory(config: RunConfig) -> Iterator[None]:
 
 
 def _asked_for(error: Exception) -> str | None:
-    """Return how much memory an error says there is not; None for any other error."""
+    """Return in words how much memory could not be allocated, or None for any other error."""
     text = str(error)
     found = _ASKED.search(text)
     if found:

@@ -67,7 +67,7 @@ def index_columns(schema: pa.Schema) -> list[str]:
 
 
 def to_single_values(table: pa.Table) -> pa.Table:
-    """Return the table with one plain value a cell, as `single_type` says."""
+    """Return the table with one plain value a cell, each column of the type of `single_type`."""
     for place, field in enumerate(table.schema):
         wanted = single_type(field.type)
         if wanted != field.type:
@@ -108,8 +108,8 @@ def single_type(kind: pa.DataType) -> pa.DataType:
 def _convert(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     if wanted != pa.string():
         return values.cast(wanted, safe=False)
-    chunks = [
-        pa.array([None if cell is None else str(cell) for cell in chunk.to_pylist()], wanted)
-        for chunk in values.chunks
-    ]
+    chunks = []
+    for chunk in values.chunks:
+        texts = [None if cell is None else str(cell) for cell in chunk.to_pylist()]
+        chunks.append(pa.array(texts, wanted))
     return pa.chunked_array(chunks, type=wanted)

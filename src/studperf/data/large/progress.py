@@ -19,7 +19,7 @@ class Tick(Protocol):
     """A function that is called after each chunk, with the rows so far and the share read."""
 
     def __call__(self, n_rows: int, share: float) -> None:
-        """Move a bar on; the share goes from 0 to 1."""
+        """Update the progress bar; the share goes from 0 to 1."""
 
 
 def say_nothing(n_rows: int, share: float) -> None:
@@ -35,7 +35,7 @@ def reading(console: Console | None) -> Iterator[Tick]:
     if console is None:
         yield say_nothing
         return
-    started = said = time.monotonic()
+    started = printed_at = time.monotonic()
     n_read = 0
     columns = (
         TextColumn("{task.description}"),
@@ -47,16 +47,16 @@ def reading(console: Console | None) -> Iterator[Tick]:
     task = bar.add_task("Reading", total=1.0, rows="0")
 
     def tick(n_rows: int, share: float) -> None:
-        nonlocal n_read, said
+        nonlocal n_read, printed_at
         n_read = n_rows
         bar.update(task, completed=share, rows=f"{n_rows:,}")
         is_late = time.monotonic() - started > _PATIENCE_S
         if is_late and console.is_terminal and not bar.live.is_started:
             bar.start()
         now = time.monotonic()
-        is_due = now - started > _PATIENCE_S and now - said > _QUIET_S
+        is_due = now - started > _PATIENCE_S and now - printed_at > _QUIET_S
         if is_due and not console.is_terminal:
-            said = now
+            printed_at = now
             console.print(f"Reading: {n_rows:,} rows, {share:.0%}")
 
     try:

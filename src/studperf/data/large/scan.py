@@ -59,7 +59,11 @@ class _NeedsFullCheck(Exception):  # noqa: N818 - no error, a detour
 
 
 def scan(
-    chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
+    chunk: Chunk,
+    dataset: Dataset,
+    type_of: Callable[[str], pa.DataType],
+    *,
+    for_training: bool,
 ) -> Piece:
     """Return a chunk's typed rows with the facts of each column.
 
@@ -100,7 +104,8 @@ def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
             dropped, left_out = Cells.where(absent), np.flatnonzero(absent)
             keep = pa.array(~absent)
             columns = {name: values.filter(keep) for name, values in columns.items()}
-    piece = Piece(len(columns[next(iter(columns))]), dropped=dropped, left_out=left_out)
+    n_rows = len(next(iter(columns.values())))
+    piece = Piece(n_rows, dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
 
@@ -134,7 +139,8 @@ def _add_numbers(
         raise _NeedsFullCheck  # the text `nan`, which is missing only where the dataset says so
     known = numbers[~missing] if n_missing else numbers
 
-    facts = Facts(len(numbers), Cells.where(missing), first=show(float(numbers[0])))
+    first = show(float(numbers[0]))
+    facts = Facts(len(numbers), Cells.where(missing), first=first)
     if len(known):
         low, high = float(known.min()), float(known.max())
         # If one is NaN, so are the least and the largest, and no comparison holds.
@@ -174,7 +180,7 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
         piece.columns[name] = codes
         piece.levels[name] = levels
         facts.some = tuple(levels[:2])
-        facts.unseen = _unseen(codes, levels, column)
+        facts.unseen = _find_unseen(codes, levels, column)
         if not missing[0]:
             first = levels[codes[0]]
     facts.first = show(first)
@@ -187,17 +193,22 @@ def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
     return np.array([read_flag(text) for text in spellings], dtype=np.float64)
 
 
-def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
+def _find_unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
     if column.levels is None:
         return Cells()
     strange = [i for i, level in enumerate(levels) if level not in column.levels]
     if not strange:
         return Cells()
-    return Cells.where(np.isin(codes, strange), lambda row: show(levels[codes[row]]))
+    is_strange = np.isin(codes, strange)
+    return Cells.where(is_strange, lambda row: show(levels[codes[row]]))
 
 
 def _scan_raw(
-    chunk: Chunk, dataset: Dataset, type_of: Callable[[str], pa.DataType], *, for_training: bool
+    chunk: Chunk,
+    dataset: Dataset,
+    type_of: Callable[[str], pa.DataType],
+    *,
+    for_training: bool,
 ) -> Piece:
     raw = chunk.raw()
     dropped = Cells()

@@ -1,4 +1,4 @@
-"""Typed columns from which single columns and rows come back: in memory while they are few.
+"""Typed columns that are written once and read by column or by row: in memory while they are few.
 
 More of them lie in a temporary file. It has no name (or is deleted by the system when it is
 closed), so that nothing is left behind, however the process ends.
@@ -119,7 +119,8 @@ class Spool:
         Raises:
             DataError: the disk is full.
         """
-        arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
+        fields = zip(self.schema.names, self.schema.types, strict=True)
+        arrays = [pa.array(columns[name], kind) for name, kind in fields]
         batch = pa.record_batch(arrays, schema=self.schema)
         self._held.append(batch)
         self._n_held_bytes += batch.nbytes
@@ -170,7 +171,7 @@ class Spool:
             index: numbers of the rows that are wanted, in this order; all of them by default.
                 Ascending ones take the memory of the result alone.
         """
-        if index is not None and len(index) and (np.diff(index) < 0).any():
+        if index is not None and (np.diff(index) < 0).any():
             return np.asarray(self.column(name)[index])
         n_rows = self.n_rows if index is None else len(index)
         dtype = self.schema.field(name).type.to_pandas_dtype()
@@ -184,7 +185,7 @@ class Spool:
                 continue
             n_below = int(np.searchsorted(index, stop))
             wanted = index[n_done:n_below] - start
-            # Half of the time that a mask takes.
+            # Half of the time that a mask takes; by default numpy would fill a buffer first.
             new.take(wanted, out=values[n_done:n_below], mode="clip")
             n_done = n_below
         return values
@@ -206,7 +207,7 @@ class Spool:
         return found.take(pa.array(back))
 
     def close(self) -> None:
-        """Give disk and memory back."""
+        """Free the disk and the memory."""
         if self._file is not None:
             self._file.close()
         self._held = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, cached_property, partial
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -61,7 +62,7 @@ class StreamedTable:
         self.close()
 
     def close(self) -> None:
-        """Give up the columns."""
+        """Free the columns, in memory and on disk."""
         if self._spool is not None:
             self._spool.close()
 
@@ -74,12 +75,14 @@ class StreamedTable:
 
     @property
     def has_target(self) -> bool:
-        """True if the target is there, so that the rows can be scored."""
+        """True if the table has the target, so that its rows can be scored."""
         return self.dataset.target.column in self.spool.schema.names
 
     def append(self, piece: Piece, type_of: Callable[[str], pa.DataType]) -> None:
         """Append the next rows."""
-        columns: dict[str, Any] = {**piece.columns, _FEATURES: piece.features, _ROWS: piece.rows}
+        columns: dict[str, Any] = dict(piece.columns)
+        columns[_FEATURES] = piece.features
+        columns[_ROWS] = piece.rows
         if piece.others is not None:
             columns[_OTHERS] = piece.others
         columns |= {_ID + name: hashes for name, hashes in piece.ids.items()}
@@ -118,7 +121,8 @@ class StreamedTable:
     @cached_property
     def repeated(self) -> frozenset[str]:
         """Columns of hashes, of rows or ids, in which a hash occurs more than once."""
-        names = [name for name in self.spool.schema.names if name == _ROWS or name.startswith(_ID)]
+        stored = self.spool.schema.names
+        names = [name for name in stored if name == _ROWS or name.startswith(_ID)]
         # Each column is sorted, in a thread of its own.
         found = in_order(lambda name: have_equals(self.known_hashes(name), may_sort=True), names)
         return frozenset(name for name, is_found in zip(names, found, strict=True) if is_found)
@@ -157,8 +161,10 @@ class StreamedTable:
         hashes: Hashes = self.spool.column(_ROWS)
         if _OTHERS in self.spool.schema.names:
             hashes = combine(hashes, self.spool.column(_OTHERS))
-        groups = group_rows(hashes) if have_equals(hashes) else np.arange(len(hashes))
-        return split_groups(groups, self.dataset.split)
+        # The rows may differ in the other columns alone.
+        if not have_equals(hashes):
+            return self._split_plainly()
+        return split_groups(group_rows(hashes), self.dataset.split)
 
     def rows(self, index: np.ndarray, columns: Iterable[str] | None = None) -> Table:
         """Return typed rows, in this order, with the index of a small table's.
@@ -172,13 +178,14 @@ class StreamedTable:
         stored = wanted.intersection(self.spool.schema.names)
         names = [name for name in (*self.dataset.columns, target) if name in stored]
         taken = self.spool.rows(names, index)
-        frame = pd.DataFrame({name: self._typed(name, taken.column(name)) for name in names})
+        typed = {name: self._typed(name, taken.column(name)) for name in names}
+        frame = pd.DataFrame(typed)
         frame.index = pd.Index(self.places(index))
         return Table(frame, self.dataset, self.warnings)
 
     def blocks(self) -> Iterator[Table]:
         """Yield the whole table, block after block."""
-        for start, stop in zip(self.spool.starts, self.spool.starts[1:], strict=False):
+        for start, stop in pairwise(self.spool.starts):
             yield self.rows(np.arange(start, stop))
 
     def _typed(self, name: str, values: pa.ChunkedArray) -> pd.Series:
@@ -193,7 +200,7 @@ class StreamedTable:
 
     @cached_property
     def flags(self) -> frozenset[str]:
-        """Names of the flags; a dataset looks through all columns whenever it is asked."""
+        """Names of the flags, kept, as a dataset searches all of its columns for them."""
         return frozenset(self.dataset.of_kind("flag"))
 
     def column(self, name: str) -> FloatArray:
@@ -231,7 +238,8 @@ class StreamedTable:
         target = make_array((self.n_rows,), np.float32, on_disk=on_disk)
 
         places = self._codes_of_places(encoder)
-        names = [code.name for code in (*encoder.numbers, *encoder.flags, *encoder.categories)]
+        all_codes = (*encoder.numbers, *encoder.flags, *encoder.categories)
+        names = [code.name for code in all_codes]
         if self.has_target:
             names.append(self.dataset.target.column)
 
@@ -243,7 +251,8 @@ class StreamedTable:
             flags = {code.name: _as_floats(columns[code.name]) for code in encoder.flags}
             codes = {name: place[columns[name]] for name, place in places.items()}
             missing = {name: columns[name] == CODE_MISSING for name in places}
-            encoder.write({**numbers, **flags}, codes, missing, Encoded(x_num[rows], x_cat[rows]))
+            out = Encoded(x_num[rows], x_cat[rows])
+            encoder.write(numbers | flags, codes, missing, out)
             target[rows] = columns.get(self.dataset.target.column, 0)
 
         numbered = zip(self.spool.starts, self.spool.blocks(names), strict=False)
@@ -263,9 +272,11 @@ class StreamedTable:
 
     def _codes_of_places(self, encoder: Encoder) -> dict[str, np.ndarray]:
         """Return by category the encoder's code for each place in this table's levels."""
-        return {
-            code.name: code.codes_of(self.levels.get(code.name, ())) for code in encoder.categories
-        }
+        codes = {}
+        for code in encoder.categories:
+            levels = self.levels.get(code.name, ())
+            codes[code.name] = code.codes_of(levels)
+        return codes
 
     def _refuse_untaught(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> None:
         """Refuse levels without a code that any row of a part has.
@@ -304,7 +315,8 @@ class _TrainingRows:
         levels = self._table.levels.get(name, {})
         places = self._table.spool.column(name, self._rows)
         # Missing cells, of place -1, are counted first and left aside.
-        counts = np.bincount(places + 1, minlength=len(levels) + 1)[1:].tolist()
+        counted = np.bincount(places + 1, minlength=len(levels) + 1)
+        counts = counted[1:].tolist()
         return {level: n for level, n in zip(levels, counts, strict=True) if n}
 
 
@@ -339,7 +351,7 @@ def stream_table(
         findings += _judge(table, total, for_training=for_training)
         if for_training and not has_error(findings) and _ROWS in table.repeated:
             findings += judge_copies(_find_copies(table), dataset)
-    except BaseException:
+    except BaseException:  # an interruption too: the temporary file takes disk until it is closed
         table.close()
         raise
     table.warnings = tuple(finding for finding in findings if finding.level == "warning")
@@ -363,7 +375,7 @@ def _judge(table: StreamedTable, total: _Total, *, for_training: bool) -> list[F
     for name, facts in total.facts.items():
         facts.n_levels = len(table.levels.get(name, ()))
         if _ID + name in table.repeated:
-            facts.repeated = _repeated(table, name)
+            facts.repeated = _find_repeated(table, name)
     return list(judge_rows(total.facts, dataset, for_training=for_training))
 
 
@@ -385,7 +397,7 @@ def _cells_at(table: StreamedTable, mask: np.ndarray) -> Cells:
     return Cells(len(kept), first)
 
 
-def _repeated(table: StreamedTable, name: str) -> Cells:
+def _find_repeated(table: StreamedTable, name: str) -> Cells:
     """Return the cells of ids that occur more than once: found by their hashes, then compared."""
     hashes = table.known_hashes(_ID + name)
     index = np.flatnonzero(pd.Series(hashes).duplicated(keep=False))

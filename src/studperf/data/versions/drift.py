@@ -1,4 +1,4 @@
-"""Tests whether the rows that came are drawn from the same population as the old ones."""
+"""Test whether new rows are drawn from the same population as the old ones."""
 
 from __future__ import annotations
 
@@ -68,20 +68,29 @@ def find_drift(
         p = None
         if has_enough:
             # Bonferroni's correction: of many columns one drifts by chance.
-            single = _p_value(first[name].dropna(), second[name].dropna(), is_level=is_level)
-            p = min(1.0, single * len(names))
-        found.append(_describe(name, old.frame[name], new.frame[name], p, is_level=is_level))
+            known = first[name].dropna(), second[name].dropna()
+            p = min(1.0, _p_value(*known, is_level=is_level) * len(names))
+        before, now = old.frame[name], new.frame[name]
+        found.append(_compare_column(name, before, now, p, is_level=is_level))
     return sorted(found, key=lambda drift: (not drift.has_drifted, -abs(drift.shift)))
 
 
-def _describe(name: str, a: pd.Series, b: pd.Series, p: float | None, *, is_level: bool) -> Drift:
+def _compare_column(
+    name: str,
+    a: pd.Series,
+    b: pd.Series,
+    p: float | None,
+    *,
+    is_level: bool,
+) -> Drift:
     """Return a column's drift, with its values before and after in words."""
-    missing = (float(a.isna().mean()), float(b.isna().mean()))
+    shares = a.isna().mean(), b.isna().mean()
+    missing = (float(shares[0]), float(shares[1]))
     if is_level:
         shift = _cramers_v(a.dropna(), b.dropna())
-        return Drift(name, _modes(a), _modes(b), shift, p, missing)
+        return Drift(name, _describe_levels(a), _describe_levels(b), shift, p, missing)
     shift = _standardised(a, b)
-    return Drift(name, _moments(a), _moments(b), shift, p, missing)
+    return Drift(name, _describe_numbers(a), _describe_numbers(b), shift, p, missing)
 
 
 def _p_value(a: pd.Series, b: pd.Series, *, is_level: bool) -> float:
@@ -92,14 +101,14 @@ def _p_value(a: pd.Series, b: pd.Series, *, is_level: bool) -> float:
         return 1.0
     if not is_level:
         return float(stats.ks_2samp(a, b).pvalue)
-    counts = _counts(a, b)
+    counts = _count_levels(a, b)
     if counts.shape[1] < 2:  # noqa: PLR2004 - a single level can't shift
         return 1.0
     return float(stats.chi2_contingency(counts).pvalue)
 
 
-def _counts(a: pd.Series, b: pd.Series) -> NDArray[np.int64]:
-    """Return how often each level comes in each sample, (2, L)."""
+def _count_levels(a: pd.Series, b: pd.Series) -> NDArray[np.int64]:
+    """Return the number of rows of each level in each sample, (2, L)."""
     levels = sorted(set(a) | set(b))
     in_a = [int((a == level).sum()) for level in levels]
     in_b = [int((b == level).sum()) for level in levels]
@@ -112,9 +121,10 @@ def _cramers_v(a: pd.Series, b: pd.Series) -> float:
 
     if not len(a) or not len(b):
         return 0.0
-    counts = _counts(a, b)
+    counts = _count_levels(a, b)
     if counts.shape[1] < 2:  # noqa: PLR2004 - a single level can't shift
         return 0.0
+    # With Yates' correction two samples of two levels would never reach 1.
     chi_squared = stats.chi2_contingency(counts, correction=False).statistic
     return float(np.sqrt(chi_squared / counts.sum()))
 
@@ -128,12 +138,12 @@ def _standardised(a: pd.Series, b: pd.Series) -> float:
     return float((b.mean() - a.mean()) / spread)
 
 
-def _moments(values: pd.Series) -> str:
+def _describe_numbers(values: pd.Series) -> str:
     """Return mean and standard deviation in words."""
     return f"{values.mean():.4g} ± {values.std():.3g}"
 
 
-def _modes(values: pd.Series, n_shown: int = 2) -> str:
+def _describe_levels(values: pd.Series, n_shown: int = 2) -> str:
     """Return the most frequent levels with their shares, in words."""
     shares = values.value_counts(normalize=True).head(n_shown)
     return ", ".join(f"{level} {share:.0%}" for level, share in shares.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from studperf.config.dataset import Dataset
+from studperf.config.paths import expand_user
 from studperf.data.dvc.tracked import Tracked, as_written, is_md5, md5_of, parse_tracked
 from studperf.data.dvc.transfer import Place, bring, find_place
 from studperf.data.source import find_source, read_file
@@ -64,7 +64,7 @@ def read_version(
     Raises:
         DataError: there is no such version, or it can't be had.
     """
-    given = Path(os.path.expanduser(against))  # noqa: PTH111 - pathlib's ends in an error for a user that is not there
+    given = expand_user(against)
     if given.is_file():
         return Version(str(against), md5_of(given), read_file(given, dataset.source))
 
@@ -85,7 +85,7 @@ def read_version(
 
 
 def _tracked_now(dataset: Dataset, place: Place) -> Tracked:
-    """Return what the `.dvc` file says of the dataset's table."""
+    """Return the version of the dataset's table that the `.dvc` file names."""
     path = find_source(dataset)
     found = [file for file in place.files if path is not None and file.path == as_written(path)]
     if not found:
@@ -97,7 +97,7 @@ def _tracked_now(dataset: Dataset, place: Place) -> Tracked:
 
 
 def _tracked_at(revision: str, tracked: Tracked, place: Place) -> Tracked:
-    """Return what the `.dvc` file said of the same path at a revision."""
+    """Return the version that the `.dvc` file named for the same path at a revision."""
     folder = place.dvc_file.parent
     name = place.dvc_file.name
     # After --end-of-options git takes nothing that a user types for an option.

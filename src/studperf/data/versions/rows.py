@@ -1,4 +1,4 @@
-"""The rows of a table that came, went and changed, and its columns and levels."""
+"""The rows, columns and levels that differ between two versions of a table."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def _compare_by_id(
     if not ids:
         return None, {}
     by = ids[0]
-    if old[by].duplicated().any() or new[by].duplicated().any():
+    has_repeated = any(version[by].duplicated().any() for version in (old, new))
+    if has_repeated:
         return None, {}
 
     a = old[shared].astype(str).set_index(by)
@@ -89,8 +90,8 @@ def compare_columns(
     """
     new_names = [str(name) for name in new.columns if name not in old.columns]
     gone_names = [str(name) for name in old.columns if name not in new.columns]
-    changes = [(name, "new column" + _place(name, dataset)) for name in new_names]
-    changes += [(name, "column is gone" + _place(name, dataset)) for name in gone_names]
+    changes = [(name, "new column" + _describe_role(name, dataset)) for name in new_names]
+    changes += [(name, "column is gone" + _describe_role(name, dataset)) for name in gone_names]
 
     for name, column in dataset.columns.items():
         if column.kind != "category" or name not in old or name not in new:
@@ -112,8 +113,8 @@ def _levels(values: pd.Series, dataset: Dataset) -> set[str]:
     return set(values.dropna().astype(str)) - set(dataset.source.missing)
 
 
-def _place(name: str, dataset: Dataset) -> str:
-    """Return in words what a column is to the dataset."""
+def _describe_role(name: str, dataset: Dataset) -> str:
+    """Return the role of a column in the dataset, as part of a sentence."""
     if name == dataset.target.column:
         return ", the target"
     if name in dataset.columns:

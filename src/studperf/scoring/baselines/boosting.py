@@ -75,7 +75,12 @@ class _LevelMeans:
     means: tuple[FloatArray, ...]
 
     @classmethod
-    def fit(cls, codes: np.ndarray, target: FloatArray, columns: tuple[int, ...]) -> _LevelMeans:
+    def fit(
+        cls,
+        codes: np.ndarray,
+        target: FloatArray,
+        columns: tuple[int, ...],
+    ) -> _LevelMeans:
         """Learn the level means, each drawn towards the mean of all rows.
 
         That mean counts as if it had been seen `_PRIOR_ROWS` times more.
@@ -84,9 +89,10 @@ class _LevelMeans:
         means = []
         for column in columns:
             code = codes[:, column]
-            known = code != NO_LEVEL
-            counts = np.bincount(code[known])
-            sums = np.bincount(code[known], weights=target[known])
+            is_known = code != NO_LEVEL
+            known = code[is_known]
+            counts = np.bincount(known)
+            sums = np.bincount(known, weights=target[is_known])
             shrunk = (sums + _PRIOR_ROWS * overall) / (counts + _PRIOR_ROWS)
             means.append(np.append(shrunk, overall))
         return cls(columns, tuple(means))
@@ -94,10 +100,11 @@ class _LevelMeans:
     def apply(self, codes: np.ndarray) -> FloatArray:
         """Return the mean that belongs to each row's level, (N, M)."""
         of_rows = np.empty((len(codes), len(self.columns)))
-        for i, (column, means) in enumerate(zip(self.columns, self.means, strict=True)):
+        for i, means in enumerate(self.means):
+            code = codes[:, self.columns[i]]
             # A level that only later rows have counts as none.
-            code = np.where(codes[:, column] < len(means) - 1, codes[:, column], NO_LEVEL)
-            of_rows[:, i] = means[code]
+            is_taught = code < len(means) - 1
+            of_rows[:, i] = means[np.where(is_taught, code, NO_LEVEL)]
         return of_rows
 
 
@@ -121,7 +128,12 @@ def fit_boosting(
     return Boosting(tuple(members)), predictions
 
 
-def _fit_member(inputs: Inputs, target: FloatArray, fold: Fold, many: tuple[int, ...]) -> _Member:
+def _fit_member(
+    inputs: Inputs,
+    target: FloatArray,
+    fold: Fold,
+    many: tuple[int, ...],
+) -> _Member:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     train, held_out = inputs.rows(fold.train), inputs.rows(fold.held_out)
@@ -151,7 +163,7 @@ def _fit_member(inputs: Inputs, target: FloatArray, fold: Fold, many: tuple[int,
 def _apply_to_others(codes: np.ndarray, target: FloatArray, columns: tuple[int, ...]) -> FloatArray:
     """Return the training rows' level means, (N, M), each learnt from other rows.
 
-    So no row is told its own target.
+    A row's own target in its features would be a leak.
     """
     of_rows = np.empty((len(codes), len(columns)))
     if not columns:

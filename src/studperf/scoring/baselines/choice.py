@@ -11,6 +11,7 @@ import numpy as np
 from studperf.scoring.baselines.folds import Fold
 from studperf.scoring.metrics import FloatArray, Interval
 
+# The normal quantile of a 95 % interval.
 _Z = 1.96
 
 
@@ -28,7 +29,7 @@ class Standing:
 
     @property
     def is_tied(self) -> bool:
-        """True if the held-out rows can't tell it from the strongest, which is tied with itself."""
+        """True if held-out rows show no difference to the strongest, which is tied with itself."""
         return self.behind is None or self.behind.low <= 0
 
 
@@ -50,7 +51,7 @@ class Choice:
 
     @property
     def tied(self) -> tuple[str, ...]:
-        """Return the strongest and those that can't be told from it."""
+        """Return the names of the strongest and of those tied with it."""
         return tuple(name for name, standing in self.standings.items() if standing.is_tied)
 
 
@@ -109,7 +110,9 @@ def _root_mean(squares: FloatArray) -> Interval:
 def _difference(first: FloatArray, second: FloatArray) -> Interval:
     """Return the paired difference of two roots of means over the same rows."""
     difference = first - second
-    roots = math.sqrt(float(first.mean())) + math.sqrt(float(second.mean()))
+    of_first = math.sqrt(float(first.mean()))
+    of_second = math.sqrt(float(second.mean()))
+    roots = of_first + of_second
     if not roots:
         return Interval(0.0, 0.0, 0.0)
     # a - b is (a^2 - b^2) / (a + b): so rows stay paired in the squares.

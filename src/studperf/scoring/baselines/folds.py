@@ -50,12 +50,17 @@ def draw_folds(groups: np.ndarray) -> list[Fold]:
         part = _draw_parts(groups, n_folds, rng)
         for number in range(n_folds):
             is_held = part == number
+            # Of few groups, a part may get none or all.
             if 0 < is_held.sum() < n_rows:
                 folds.append(Fold(np.flatnonzero(~is_held), np.flatnonzero(is_held)))
     return folds
 
 
-def _draw_parts(groups: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_parts(
+    groups: np.ndarray,
+    n_parts: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Return each row's part, (N,), the parts as even as whole groups allow."""
     order = rng.permutation(int(groups.max()) + 1)
     place = np.empty_like(order)

@@ -152,6 +152,7 @@ class _Sums:
         mean_x = self.x / self.n_rows
         mean_y = self.y / self.n_rows
         centred = self.xx - self.n_rows * np.outer(mean_x, mean_x)
+        # One decomposition serves all penalties.
         values, vectors = np.linalg.eigh(centred)
         along = vectors.T @ (self.xy - self.n_rows * mean_x * mean_y)
         # Rounding can leave a small negative eigenvalue.
@@ -186,8 +187,10 @@ def fit_ridge(
         errors += squares.sum(axis=0)
         tried.append(predicted)
     best = int(np.argmin(errors))
-    weights, intercepts = total.solve((ALPHAS[best],))
-    ridge = Ridge(design, weights[:, 0], float(intercepts[0]) + mean, ALPHAS[best])
+    alpha = ALPHAS[best]
+    weights, intercepts = total.solve((alpha,))
+    intercept = float(intercepts[0]) + mean
+    ridge = Ridge(design, weights[:, 0], intercept, alpha)
     return ridge, [predicted[:, best] + mean for predicted in tried]
 
 
