@@ -357,10 +357,22 @@ def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], 
             faults += found
     if isinstance(trainer := plain.get("trainer"), dict):
         faults += _check_trainer(trainer, Fault)
+    faults += _check_growth(plain)
     try:
         return faults, shape.model_validate(plain)
     except ValidationError as error:
         return [*_explain_all(error.errors(), plain, shape), *faults], None
+
+
+def _check_growth(plain: dict[str, Any]) -> list[Fault]:
+    """Return what a model that is grown in rounds can't follow; nothing for a network."""
+    from studperf.config.grown import find_loss_faults, find_trainer_faults, is_grown
+
+    model, trainer, loss = (plain.get(name) for name in ("model", "trainer", "loss"))
+    if not isinstance(model, dict) or not is_grown(model):
+        return []
+    faults = find_trainer_faults(trainer) if isinstance(trainer, dict) else []
+    return faults + (find_loss_faults(loss) if isinstance(loss, dict) else [])
 
 
 def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block]) -> list[Fault]:

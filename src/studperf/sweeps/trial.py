@@ -14,9 +14,8 @@ from studperf.record.run import Job
 from studperf.sweeps.compose import Composer
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
-
     from studperf.record.record import RunRecord
+    from studperf.record.run import Follow, Row, Run
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
     from studperf.sweeps.worker import Attempt
@@ -55,12 +54,12 @@ class TrialTask:
             # The first seed alone is pruned: the steps of a second one would be compared with the
             # first steps of other trials.
             is_first = not records
-            callbacks = [pruning_callback(attempt, self.plan.objectives[0])] if is_first else []
+            follow = pruning(attempt, self.plan.objectives[0]) if is_first else None
             record = self.run(
                 job.config,
                 overrides=job.overrides,
                 folder=job.folder,
-                callbacks=callbacks,
+                follow=follow,
                 is_trial=True,
             )
             records.append(record)
@@ -132,17 +131,14 @@ def outcome(name: str, record: RunRecord, folder: Path) -> float:
     return float(record.history[record.best_epoch][name])
 
 
-def pruning_callback(attempt: Attempt, metric: str) -> Callback:
-    """Return a callback that reports the objective at each epoch's end, where a run is pruned."""
-    import lightning.pytorch as pl
-    from lightning.pytorch.callbacks import Callback
+def pruning(attempt: Attempt, metric: str) -> Follow:
+    """Return what reports the objective as each epoch ends, where a run is pruned."""
 
-    class Pruning(Callback):
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-            if metric in trainer.callback_metrics:
-                attempt.report(float(trainer.callback_metrics[metric]), trainer.current_epoch)
+    def report(run: Run, row: Row) -> None:  # noqa: ARG001 - of every follower
+        if metric in row:
+            attempt.report(float(row[metric]), int(row["epoch"]))
 
-    return Pruning()
+    return report
 
 
 def command(words: Sequence[Word | str]) -> str:

@@ -108,7 +108,8 @@ class Keeper(Checkpoint):
 
         Of several processes the first one's clock counts, as saving takes all of them.
         """
-        if trainer.strategy.reduce_boolean_decision(self.watch.is_over, all=False):
+        is_over = self.watch.is_over or self.run.is_over
+        if trainer.strategy.reduce_boolean_decision(is_over, all=False):
             trainer.should_stop = True
         if trainer.strategy.broadcast(time.monotonic() - self._written >= WRITE_EVERY_S):
             self._write(trainer)

@@ -19,11 +19,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from studperf.config.faults import Fault, unknown_key
+from studperf.config.grown import find_idle_keys
 from studperf.config.interpolation import resolve_sweeper
 from studperf.config.line.hydra_keys import Given, find_hydra_faults, find_refused_words
 from studperf.config.naming import take_hydra_off
@@ -34,7 +35,6 @@ from studperf.errors import ConfigError
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
-    from omegaconf import DictConfig
 
 Check = Callable[["DictConfig"], list[Fault]]
 CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
@@ -202,9 +202,13 @@ def read_line(
         if too_many := _find_too_many(parsed):
             return Line(parsed, [*faults, *too_many], groups, None)
 
+    # Name -> node of each model that the words ask for.
+    models: dict[str, dict[str, Any]] = {}
     for line in _combinations(seen):
         found, cfg = _check_values(line, groups=groups, loader=loader, check=check)
         faults += found
+        models |= _model_of(cfg)
+    faults += find_idle_keys(map(_key, seen), models)
     if not faults and any(_is_about_hydra(o, groups) for o in parsed):
         faults += _find_faults_of_hydra(parsed, groups, is_multirun=is_multirun)
     if faults and is_study and check_study is not None:
@@ -216,6 +220,17 @@ def read_line(
     if not is_one:
         cfg = None
     return Line(parsed, list(dict.fromkeys(faults)), groups, cfg, is_study)
+
+
+def _model_of(cfg: DictConfig | None) -> dict[str, dict[str, Any]]:
+    """Return the node of a configuration's model by the model's name; nothing if it has none."""
+    if cfg is None:
+        return {}
+    node = OmegaConf.select(cfg, "model")
+    if not isinstance(node, DictConfig):
+        return {}
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    return {str(cfg.get("model_name")): plain}
 
 
 def _conditional_keys(sweeper: dict[str, Any]) -> set[str]:
