@@ -67,6 +67,7 @@ VENDORS = {
     "dvc_objects": "data.dvc",
     "starlette": "serving",
     "uvicorn": "serving",
+    "lightgbm": "models",
 }
 """Outside service -> the one room that imports it."""
 LIGHT = (
@@ -90,7 +91,16 @@ HEAVY = {
         "rtdl_revisiting_models",
     ),
     *("pandas", "pyarrow", "sklearn", "scipy", "matplotlib"),
-    *("wandb", "wandb_workspaces", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
+    *(
+        "lightgbm",
+        "wandb",
+        "wandb_workspaces",
+        "optuna",
+        "google",
+        "onnx",
+        "onnxruntime",
+        "safetensors",
+    ),
 }
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "skops", "shelve", "marshal"}
 ATTICS = {"utils", "util", "helpers", "misc"}
