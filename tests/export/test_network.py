@@ -10,6 +10,7 @@ import torch
 from kit.models import NETWORKS
 from studperf.config.load import load_overrides
 from studperf.data.encode import FeatureSpec
+from studperf.errors import ExportError
 from studperf.export.network import export_network
 from studperf.train.module import ScoreModule, build_model
 
@@ -74,3 +75,14 @@ def test_the_exporter_is_quiet_and_leaves_logging_as_it_was(
     logging.getLogger("onnxscript").setLevel(logging.NOTSET)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+class Lookup:
+    """A model that nothing can make a graph of."""
+
+    kind = "Lookup"
+
+
+def test_a_model_of_an_unknown_kind_is_refused_by_its_name() -> None:
+    with pytest.raises(ExportError, match="Lookup: there is no way to make an ONNX graph of it"):
+        export_network(Lookup(), SPECS["mixed"])

@@ -22,6 +22,7 @@ from studperf.tracking.client import Scribe, close_scribe
 from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.tracker import Tracker
 from studperf.train.run import run
+from studperf.train.runs import repeat_jobs, run_many
 from studperf.train.session import resume
 
 Config = Callable[..., RunConfig]
@@ -68,6 +69,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     record = run(load_overrides([*WORDS, OFFLINE, *own, f"runs={runs}"]), overrides=["model=mlp"])
     close_scribe(20)
     return Made(runs / record.name, record, only_log(runs / record.name))
+
+
+def test_each_run_of_a_stack_has_all_of_its_epochs(tmp_path: Path) -> None:
+    words = [*WORDS, OFFLINE, "trainer.max_epochs=3", "repeat=3", "engine=stacked", "plots=false"]
+    config = load_overrides([*words, f"runs={tmp_path}"])
+    jobs = repeat_jobs(config, [], tmp_path / "together", "seed")
+    results = run_many(jobs, run, Console(quiet=True))
+    close_scribe(20)
+    for seed, record in enumerate(results):
+        assert isinstance(record, RunRecord), record
+        assert (record.status, record.n_stacked) == ("finished", 3)
+        logged = only_log(tmp_path / "together" / f"seed{seed}")
+        assert (logged.name, logged.exit_code) == (f"seed{seed}", 0)
+        rows = [row for row in logged.history if "val/rmse" in row]
+        assert [row["val/rmse"] for row in rows] == [row["val/rmse"] for row in record.history]
 
 
 class StopAt(Callback):

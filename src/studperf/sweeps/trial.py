@@ -14,6 +14,7 @@ from studperf.record.run import Job
 from studperf.sweeps.compose import Composer
 
 if TYPE_CHECKING:
+    from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
     from studperf.record.run import Follow, Row, Run
     from studperf.sweeps.space import Word
@@ -73,18 +74,33 @@ class TrialTask:
         """
         attempt.note("words", list(map(str, attempt.words)))
         config = self.composer.config(attempt.words)
-        words = [str(word) for word in (*self.plan.space.fixed, *attempt.words)]
-        words.append("score_on=val")
         n_seeds = self.plan.settings.repeat
         jobs = []
         for i in range(n_seeds):
-            seed = config.seed + i
             folder = self.folder(attempt.number, i, n_seeds)
             # A run would go on in the folder of an earlier study of this name.
             shutil.rmtree(folder, ignore_errors=True)
-            overrides = [*words, f"seed={seed}"] if n_seeds > 1 else words
-            jobs.append(Job(config.model_copy(update={"seed": seed}), overrides, folder))
+            seed = config.seed + i if n_seeds > 1 else None
+            jobs.append(self.job(config, attempt.words, folder, seed=seed))
         return jobs
+
+    def job(
+        self, config: RunConfig, words: Sequence[Word], folder: Path, *, seed: int | None = None
+    ) -> Job:
+        """Return the run of a trial's words.
+
+        Args:
+            config: composed from the words.
+            words: what the study varies.
+            folder: of the run.
+            seed: in place of the configuration's, and then among the run's words.
+        """
+        overrides = [str(word) for word in (*self.plan.space.fixed, *words)]
+        overrides.append(f"score_on={config.score_on}")
+        if seed is not None:
+            config = config.model_copy(update={"seed": seed})
+            overrides.append(f"seed={seed}")
+        return Job(config, overrides, folder)
 
     def values(self, attempt: Attempt, records: Sequence[RunRecord]) -> list[float]:
         """Return the means of the objectives over the seeds, and note constraints and costs."""

@@ -60,6 +60,25 @@ class Candidate:
         return self.difference.low <= 0
 
 
+@dataclass(frozen=True)
+class Refit:
+    """A candidate's runs on fresh seeds, and where each of them lies."""
+
+    trial: FrozenTrial
+    records: Sequence[RunRecord]
+    folders: Sequence[Path]
+
+    def read_errors(self) -> list[FloatArray]:
+        """Return the absolute error of each val row, (B,), of each run."""
+        errors: list[FloatArray] = []
+        for folder in self.folders:
+            frame = read_predictions(folder)
+            frame = frame[frame["split"] == "val"]
+            missed = np.abs(frame["predicted"] - frame["actual"])
+            errors.append(np.asarray(missed, dtype=np.float64))
+        return errors
+
+
 def conclude(study: Study, task: TrialTask, console: Console) -> None:
     """Choose the winner of a finished study and score it on test, once.
 
@@ -181,16 +200,14 @@ def _choose(
     jobs = []
     for trial in trials:
         jobs += [_refit(study, task, trial, _FRESH + i) for i in range(n_seeds)]
-    results = task.run.many(jobs, Console(quiet=True), is_trial=True)
-    records = [_raise_or_return(result) for result in results]
-    runs = [(record, study.plan.folder / REFITS / record.name) for record in records]
-    refits = [runs[i : i + n_seeds] for i in range(0, len(runs), n_seeds)]
+    results = iter(task.run.many(jobs, Console(quiet=True), is_trial=True))
+    refits = []
+    for trial in trials:
+        records = [_raise_or_return(next(results)) for _ in range(n_seeds)]
+        folders = [study.plan.folder / REFITS / record.name for record in records]
+        refits.append(Refit(trial, records, folders))
 
-    candidates = compare(
-        [(t, t.user_attrs["words"]) for t in trials],
-        refits,
-        is_squared=study.plan.objectives[0] != "val/mae",
-    )
+    candidates = compare(refits, is_squared=study.plan.objectives[0] != "val/mae")
     best = candidates[0]
     winner = simplest(candidates)
 
@@ -223,18 +240,13 @@ def simplest(candidates: Sequence[Candidate]) -> Candidate:
     return min(fast, key=lambda c: c.mean)
 
 
-def compare(
-    trials: Sequence[tuple[FrozenTrial, Sequence[str]]],
-    refits: Sequence[Sequence[tuple[RunRecord, Path]]],
-    *,
-    is_squared: bool,
-) -> list[Candidate]:
+def compare(refits: Sequence[Refit], *, is_squared: bool) -> list[Candidate]:
     """Return the candidates, best first, each with its paired interval to the best.
 
     The interval is a bootstrap over rows; a row's error is the mean over the seeds.
     """
     power = 2 if is_squared else 1
-    errors = [[_errors(folder) ** power for _, folder in runs] for runs in refits]
+    errors = [[rows**power for rows in refit.read_errors()] for refit in refits]
     per_row: list[FloatArray] = [np.mean(several, axis=0) for several in errors]
 
     def score(rows: FloatArray) -> float:
@@ -245,8 +257,8 @@ def compare(
     best = int(np.argmin(means))
 
     candidates = []
-    for i, (trial, words) in enumerate(trials):
-        records = [record for record, _ in refits[i]]
+    for i, refit in enumerate(refits):
+        trial, records = refit.trial, refit.records
         sd = 0.0
         if len(records) > 1:
             sd = statistics.stdev(values[i])
@@ -256,7 +268,7 @@ def compare(
         candidates.append(
             Candidate(
                 trial=trial.number,
-                words=tuple(words),
+                words=tuple(trial.user_attrs["words"]),
                 value=trial.values[0],
                 mean=means[i],
                 sd=sd,
@@ -268,27 +280,13 @@ def compare(
     return sorted(candidates, key=lambda c: c.mean)
 
 
-def _errors(folder: Path) -> FloatArray:
-    """Return the absolute error of each val row, shape (B,)."""
-    frame = read_predictions(folder)
-    frame = frame[frame["split"] == "val"]
-    errors = np.abs(frame["predicted"] - frame["actual"])
-    return np.asarray(errors, dtype=np.float64)
-
-
 def _refit(study: Study, task: TrialTask, trial: FrozenTrial, seed: int) -> Job:
     """Return the run of a trial's words with a fresh seed; a finished one is not repeated."""
     words = [_word(text) for text in trial.user_attrs["words"]]
     config = task.composer.config(words)
     seed += config.seed
     folder = study.plan.folder / REFITS / f"{trial.number:04d}_seed{seed}"
-    texts = [
-        *map(str, study.plan.space.fixed),
-        *trial.user_attrs["words"],
-        "score_on=val",
-        f"seed={seed}",
-    ]
-    return Job(config.model_copy(update={"seed": seed}), texts, folder)
+    return task.job(config, words, folder, seed=seed)
 
 
 def _raise_or_return(result: RunRecord | Exception) -> RunRecord:
@@ -304,10 +302,10 @@ def _score(task: TrialTask, winner: Candidate, folder: Path) -> RunRecord:
         if record.status == "finished":
             return record
 
-    config = task.composer.config([_word(text) for text in winner.words])
-    config = config.model_copy(update={"score_on": "test"})
-    overrides = [*map(str, task.plan.space.fixed), *winner.words, "score_on=test"]
-    return task.run(config, overrides=overrides, folder=folder)
+    words = [_word(text) for text in winner.words]
+    config = task.composer.config(words).model_copy(update={"score_on": "test"})
+    job = task.job(config, words, folder)
+    return task.run(job.config, overrides=job.overrides, folder=job.folder)
 
 
 def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> str:
