@@ -36,8 +36,8 @@ from studperf.train.module import build_model
 from studperf.train.progress import EpochBar
 from studperf.train.watch import Watch
 
-# Below this, a round is over before a second thread has begun (measured on two cores; on 160,000
-# cells two threads take 1.3 times as long as one, on 2,000,000 they take 0.6 times).
+# Below this, a second thread saves less than the CPU it takes from others (measured on two cores:
+# on 160,000 cells a round takes 0.94 times as long with two threads, on 1,250,000 0.78 times).
 ONE_THREAD_CELLS = 1_000_000
 # In place of a constant target's 0, by which nothing can be divided.
 _MIN_STD = 1e-12
