@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf.config.grown import is_grown
 from studperf.record.run import Job
 from studperf.sweeps.compose import Composer
 
@@ -55,7 +56,9 @@ class TrialTask:
             # The first seed alone is pruned: the steps of a second one would be compared with the
             # first steps of other trials.
             is_first = not records
-            follow = pruning(attempt, self.plan.objectives[0]) if is_first else None
+            follow = None
+            if is_first and self._is_comparable(job.config):
+                follow = pruning(attempt, self.plan.objectives[0])
             record = self.run(
                 job.config,
                 overrides=job.overrides,
@@ -65,6 +68,15 @@ class TrialTask:
             )
             records.append(record)
         return self.values(attempt, records)
+
+    def _is_comparable(self, config: RunConfig) -> bool:
+        """Return True if a trial's epochs can be held against those of the other trials.
+
+        A round of trees is a much smaller step than an epoch of a network, so that where both are
+        tried trees would be pruned for it.
+        """
+        varied = {dimension.key for dimension in self.plan.space.dimensions}
+        return "model" not in varied or not is_grown(config.model)
 
     def jobs(self, attempt: Attempt) -> list[Job]:
         """Return the runs of a trial, one for each of its seeds.

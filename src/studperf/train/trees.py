@@ -159,9 +159,8 @@ class TreesLearner:
         n_grown = len(run.record.history)
         if n_grown >= model.trees.n_rounds:
             return f"model.n_rounds={2 * n_grown}"
-        max_epochs = int(run.config.trainer["max_epochs"])
-        if n_grown >= max_epochs:
-            return f"trainer.max_epochs={2 * max_epochs}"
+        if n_grown >= _most_rounds(run.config, model.trees):
+            return f"trainer.max_epochs={2 * n_grown}"
         if self.max_s < math.inf:
             return "a larger trainer.max_time"
         return None
@@ -183,7 +182,7 @@ class _Fit:
         self.max_s = max_s
         patience = self.trees.patience
         self.watch = Watch(run.config.monitor.model_copy(update={"patience": patience}))
-        self.n_rounds = min(self.trees.n_rounds, int(run.config.trainer["max_epochs"]))
+        self.n_rounds = _most_rounds(run.config, self.trees)
         self.bar = EpochBar(run.console, is_shown=run.config.progress, unit="round")
         self.lr = float(run.config.model.get("learning_rate", math.nan))
 
@@ -284,6 +283,14 @@ class _Fit:
         path = self.run.folder / BEST
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, buffer.getvalue())
+
+
+def _most_rounds(config: RunConfig, trees: TreeModel) -> int:
+    """Return the rounds that the model allows, or the epochs that the trainer does, if fewer."""
+    max_epochs = config.trainer.get("max_epochs")
+    if max_epochs is None:
+        return trees.n_rounds
+    return min(trees.n_rounds, int(max_epochs))
 
 
 def _errors(y: Array, z: Array, std: float) -> dict[str, float]:
