@@ -75,11 +75,18 @@ def _name_way_out(way_out: str, models: Sequence[Mapping[str, Any]]) -> str:
 
 
 def find_trainer_faults(trainer: Mapping[str, Any]) -> list[Fault]:
-    """Find what the Trainer is asked for and a model that is grown can't follow."""
+    """Find what the Trainer is asked for and a model that is grown can't follow.
+
+    A name that the Trainer does not know is another fault, and found elsewhere.
+    """
+    try:
+        known = read_signature(str(trainer.get("_target_"))).annotations
+    except TargetNotFoundError:
+        return []
     faults = []
     for name, value in trainer.items():
         allowed = _TRAINER.get(name, ())
-        if name in _FOLLOWED or is_one_of(value, allowed):
+        if name in _FOLLOWED or is_one_of(value, allowed) or name not in ("_target_", *known):
             continue
         what = f"{value} means nothing to a model that is grown in rounds, on this machine's CPU"
         followed = " and ".join(f"trainer.{key}" for key in _FOLLOWED)
