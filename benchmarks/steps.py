@@ -117,15 +117,14 @@ def read_parts(is_quick: bool) -> dict[str, tuple[Any, Any]]:  # noqa: FBT001 - 
     import torch
 
     from studperf.config.load import load_overrides
-    from studperf.data.encode import Encoder, flatten
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_rows, split_table
+    from studperf.data.encode import flatten
+    from studperf.data.rows import open_good_rows
+    from studperf.data.split import split_rows
 
     config = load_overrides(list(_QUICK) if is_quick else [])
-    table = check_table(read_source(config.data)[0], config.data)
-    parts = split_rows(table, split_table(table))
-    encoder = Encoder.fit(parts["train"], config.encode)
+    with open_good_rows(config.data) as rows:
+        parts = split_rows(rows.all(), rows.split)
+        encoder = rows.fit(config.encode)
     x = {
         name: torch.tensor(flatten(encoder.transform(part), encoder.features), dtype=torch.float32)
         for name, part in parts.items()

@@ -15,8 +15,10 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN /opt/uv/bin/uv sync --only-group serving --no-install-project
 COPY src/studperf/__init__.py src/studperf/errors.py /app/src/studperf/
 COPY src/studperf/cli /app/src/studperf/cli
-# Of the configuration only what words an error, and stars the secrets in it.
+# Of the configuration only what words an error, stars the secrets in it, and says what a column is.
 COPY src/studperf/config/__init__.py src/studperf/config/faults.py src/studperf/config/secrets.py src/studperf/config/interpolation.py /app/src/studperf/config/
+COPY src/studperf/config/dataset.py src/studperf/config/types.py /app/src/studperf/config/
+COPY src/studperf/schema /app/src/studperf/schema
 COPY src/studperf/bundle /app/src/studperf/bundle
 COPY src/studperf/serving /app/src/studperf/serving
 # Compiled by their hashes: a bundle is served the same however the files' times were set.
@@ -26,7 +28,8 @@ FROM ${BASE}
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app/src PORT=8080
 # No library reports to its maker, whatever is started here: the switches of src/studperf/cli/telemetry.py.
 ENV ORT_DISABLE_TELEMETRY=1 WANDB_ERROR_REPORTING=false DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 \
-    HF_HUB_DISABLE_TELEMETRY=1 STREAMLIT_BROWSER_GATHER_USAGE_STATS=false DO_NOT_TRACK=1
+    HF_HUB_DISABLE_TELEMETRY=1 STREAMLIT_BROWSER_GATHER_USAGE_STATS=false DO_NOT_TRACK=1 \
+    DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA=true
 WORKDIR /app
 COPY --from=build /app/.venv /app/.venv
 COPY --from=build /app/src /app/src

@@ -83,14 +83,14 @@ def test_runs_stand_best_first_with_paired_intervals(three_runs: Path) -> None:
     expected = metrics.paired_difference(
         mean["predicted"].to_numpy(), best["predicted"].to_numpy(), mean["actual"].to_numpy()
     )
-    assert f"{expected.value:.3f} [{expected.low:.3f}, {expected.high:.3f}]" in lines[2]
+    assert f"{expected.value:+.3f} [{expected.low:+.3f}, {expected.high:+.3f}]" in lines[2]
 
 
 def test_a_run_against_itself_is_noise(three_runs: Path) -> None:
     (first, *_) = find_runs([three_runs]).runs
     console = recorder()
     compare(Found([first, first]), console)
-    assert "0.000 [0.000, 0.000]" in console.export_text()
+    assert "+0.000 [+0.000, +0.000]" in console.export_text()
 
 
 def test_a_run_that_is_named_twice_is_ranked_once(three_runs: Path) -> None:

@@ -171,7 +171,7 @@ def test_an_answer_without_a_run_imports_nothing_heavy(
 
 
 def test_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
-    rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.view.archive, studperf.sweeps.winner, studperf.sweeps.view.page\n"
+    rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.view.archive, studperf.sweeps.winner, studperf.report.pages.study\n"
     script = (
         rooms
         + 'sys.stderr.write("MODULES " + " ".join({name.split(".")[0] for name in sys.modules}))'

@@ -19,6 +19,7 @@ PACKAGE = "studperf"
 ORDER = (
     "errors",
     "config",
+    "schema",
     "scoring",
     "data",
     "models",
@@ -54,8 +55,13 @@ MAY_IMPORT = {
     CLI: (CLI, "errors", "config"),
     "__main__": (CLI, "errors", "config", "__version__"),  # names the commands
     "models": ("models", "data.encode", "config.types"),
-    "bundle": ("bundle", "errors"),  # what serves a model carries nothing of what trained it
-    "serving": ("serving", "bundle", "errors"),
+    "bundle": (
+        "bundle",
+        "errors",
+        "schema",
+        "scoring",
+    ),  # what serves a model carries nothing of what trained it
+    "serving": ("serving", "bundle", "errors", "schema", "scoring.metrics"),
 }
 """Rooms held tighter than the order holds them."""
 VENDORS = {
@@ -73,6 +79,7 @@ VENDORS = {
 LIGHT = (
     "errors",
     "config",
+    "schema",
     "scoring.metrics",
     "bundle",
     "train.finished",
@@ -102,6 +109,8 @@ HEAVY = {
         "safetensors",
     ),
 }
+VIEWS = "report.views"
+RENDERERS = {"rich", "matplotlib", "jinja2", "markupsafe"}
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "skops", "shelve", "marshal"}
 ATTICS = {"utils", "util", "helpers", "misc"}
 
@@ -253,6 +262,18 @@ def heavy_at_module_top(sources: Sources) -> list[str]:
     ]
 
 
+def renderings_in_views(sources: Sources) -> list[str]:
+    """What is said is plain data: how it is shown is for terminal, pages and plots to know."""
+    return [
+        f"{name}:{found.line} imports {found.module}"
+        for name, text in sources.items()
+        if is_below(name.removesuffix("."), (VIEWS,))
+        for found in imports_of(name, text)
+        if found.module.split(".")[0] in RENDERERS
+        or (is_below(found.module, ("report",)) and not is_below(found.module, (VIEWS,)))
+    ]
+
+
 def attics(sources: Sources) -> list[str]:
     return [name for name in sources if ATTICS & set(name.split("."))]
 
@@ -321,6 +342,10 @@ def test_each_vendor_is_imported_in_its_one_room() -> None:
 
 def test_rooms_entered_before_a_refusal_import_nothing_heavy() -> None:
     assert heavy_at_module_top(SOURCES) == []
+
+
+def test_views_know_no_rendering() -> None:
+    assert renderings_in_views(SOURCES) == []
 
 
 def test_there_is_no_attic() -> None:
@@ -489,6 +514,12 @@ PLANTED = {
         heavy_at_module_top,
         "studperf.errors",
         "class A:\n    import sklearn",
+    ),
+    "rich in a view": (renderings_in_views, "studperf.report.views.run", "import rich.table"),
+    "a view that knows a page": (
+        renderings_in_views,
+        "studperf.report.views.runs",
+        "def f():\n    from studperf.report.pages.template import fill",
     ),
     "a utils module": (attics, "studperf.utils", ""),
     "a utils package in a room": (attics, "studperf.data.utils.", ""),

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_words
 from studperf.cli.process import end_at_once, make_console, run_command
+from studperf.config.console import print_line
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from studperf.judge.ranking import Found, Group, Run, Standing
+    from studperf.judge.ranking import Found
+    from studperf.report.views.runs import RankedGroup
 
 _USAGE = """Sets runs side by side: scores, paired intervals against the best, and which differences are noise.
 
@@ -35,23 +37,23 @@ def compare(found: Found, console: Console) -> None:
     Raises:
         RunError: no run was scored.
     """
-    from studperf.judge.ranking import rank_apart
+    from studperf.report.views.runs import view_runs
 
-    ranking = rank_apart(found)
-    rest = [_unscored_line(run) for run in ranking.unscored]
-    rest += [reason for _, reason in ranking.unreadable]
-    rest += [f"left out: {line}" for line in found.explain_left_out()]
-    if not ranking.groups:
+    view = view_runs(found)
+    rest = [run.line for run in view.unscored]
+    rest += view.unreadable
+    rest += [f"left out: {line}" for line in view.left_out]
+    if not view.groups:
         raise RunError("\n  - ".join(["none of these runs was scored:", *rest]))
-    for group in ranking.groups:
+    for group in view.groups:
         console.print(_group_table(group))
-    if any(len(group.items) > 1 for group in ranking.groups):
+    if any(len(group.runs) > 1 for group in view.groups):
         console.print("noise: the 95 % interval of the difference in RMSE holds 0", style="dim")
     for line in rest:
-        console.print(line, soft_wrap=True, markup=False, style="yellow")
+        print_line(console, line, style="yellow")
 
 
-def _group_table(group: Group[Standing]) -> Table:
+def _group_table(group: RankedGroup) -> Table:
     """Return a table with a row for each run, best first.
 
     It has the RMSE difference to the best, and whether that is noise.
@@ -59,41 +61,25 @@ def _group_table(group: Group[Standing]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from studperf.judge.ranking import common_words, settings_of
-    from studperf.report import interval_text
-
     table = Table(title=Text(f"Runs, best first: {group.heading}"), title_justify="left")
-    common = common_words(standing.record for standing in group.items)
-    settings = [settings_of(standing.record, common) for standing in group.items]
-    is_text = ("run", "model", "settings", "")
-    named = ["settings"] if any(settings) else []
+    named = ["settings"] if any(run.settings for run in group.runs) else []
     for name in ("run", "model", *named, "seed", "RMSE", "MAE", "against the best", ""):
-        table.add_column(name, justify="left" if name in is_text else "right", overflow="fold")
-    for standing, own in zip(group.items, settings, strict=True):
-        scores, difference = standing.judgement.scores, standing.difference
+        is_text = name in ("run", "model", "settings", "")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
+    digits = group.digits
+    for run in group.runs:
+        scores, difference = run.judgement.scores, run.standing.difference
         table.add_row(
-            Text(str(standing.folder)),
-            Text(standing.record.model),
-            *([Text(own)] if named else []),
-            str(standing.record.seed),
-            interval_text(scores.rmse, digits=3),
-            interval_text(scores.mae, digits=3),
-            "" if difference is None else interval_text(difference, digits=3),
-            standing.place,
+            Text(run.name),
+            Text(run.record.model),
+            *([Text(run.settings)] if named else []),
+            str(run.record.seed),
+            digits.interval(scores.rmse, more=1),
+            digits.interval(scores.mae, more=1),
+            "" if difference is None else digits.signed_interval(difference),
+            run.standing.place,
         )
     return table
-
-
-def _unscored_line(run: Run) -> str:
-    """Return why a run is in no ranking, and how it gets into one."""
-    folder, record = run
-    named = f"{folder} ({record.model}): {record.status}"
-    if record.status in ("interrupted", "failed"):
-        why = f"; {record.error}" if record.error else ""
-        return f"{named}{why}; go on with it: python -m studperf.train resume={folder}"
-    if record.status == "running":
-        return f"{named}; it has no score yet"
-    return f"{named}; a trial of a study, which has no score of its own"
 
 
 def main() -> None:

@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import end_at_once, importing, make_console, run_command
+from studperf.config.console import warn
 from studperf.errors import ConfigError, RunError
 from studperf.train.finished import FinishedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import pandas as pd
     from rich.console import Console
 
     from studperf.config.dataset import Dataset, Source
-    from studperf.data.findings import Finding
-    from studperf.data.large.stream import StreamedTable
     from studperf.data.rows import Rows
     from studperf.data.schema import Table
-    from studperf.data.source import Provenance
     from studperf.record.shape import Scores
     from studperf.scoring.metrics import FloatArray
 
@@ -55,34 +53,37 @@ def evaluate(run: FinishedRun, changes: dict[str, str], console: Console) -> boo
     Raises:
         DataError: the file can't be used as the dataset describes it.
     """
-    from studperf.data.rows import is_streamed
+    from studperf.data.rows import open_good_rows
+    from studperf.data.source import find_origin
 
     source = _change(run.config.data.source, changes)
     if "data.source.path" in changes and "data.source.delimiter" not in changes:
         source = _with_found_delimiter(source, run.config.data)
     dataset = run.config.data.model_copy(update={"source": source})
 
-    if is_streamed(dataset):
-        is_same = _evaluate_large(run, dataset, console)
-    else:
-        is_same = _evaluate_small(run, dataset, console)
-    if is_same is None and "data.source.path" not in changes:
+    facts, origin = run.record.data, find_origin(dataset)
+    is_own = origin.md5 == facts.md5 and origin.is_simulated == facts.is_simulated
+    with open_good_rows(dataset, console, for_training=is_own) as rows:
+        if is_own:
+            return _score_own_rows(run, rows, console)
+        _score_other_rows(run, rows, console)
+    if "data.source.path" not in changes:
         text = (
             "These are not the rows that the run was recorded with: its table has changed since, "
             "or another one lies in its place."
         )
-        console.print(f"warning: {text}", style="yellow", soft_wrap=True)
-    return is_same is not False
+        warn(console, text)
+    return True
 
 
 def _with_found_delimiter(source: Source, dataset: Dataset) -> Source:
     """Return the source of another file, with the delimiter that its header shows."""
     from studperf.bundle.table import find_delimiter, read_header
     from studperf.config.paths import find_file
-    from studperf.data.source import PARQUET
+    from studperf.schema.files import PARQUET_ENDINGS
 
     path = find_file(str(source.path))
-    if path.suffix in PARQUET or not path.is_file():
+    if path.suffix in PARQUET_ENDINGS or not path.is_file():
         return source
     names = {*dataset.columns, dataset.target.column}
     header = read_header(path, source.encoding)
@@ -112,76 +113,23 @@ def _change(source: Source, changes: dict[str, str]) -> Source:
         raise ConfigError(f"data.source: {'; '.join(said)}") from error
 
 
-def _evaluate_small(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """Return True if the run's own rows give the recorded numbers, or None for other rows."""
-    from studperf.data.rows import SmallRows
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-
-    raw, origin = read_source(dataset)
-    console.print(origin.line, soft_wrap=True)
-    facts = run.record.data
-    is_own = origin.md5 == facts.md5 and origin.is_simulated == facts.is_simulated
-    table = check_table(raw, dataset, for_training=is_own)
-    if is_own:
-        return _score_own_rows(run, SmallRows(table, origin, list(table.warnings)), console)
-    _score_other_rows(run, [table], table.warnings, _stem(origin), console)
-    return None
-
-
-def _evaluate_large(run: FinishedRun, dataset: Dataset, console: Console) -> bool | None:
-    """Evaluate a table that is read in chunks, with the result of `_evaluate_small`."""
-    from studperf.data.dvc.tracked import md5_of
-    from studperf.data.rows import open_good_rows, stream_source
-    from studperf.data.schema import raise_faults
-    from studperf.data.source import find_source
-
-    path = find_source(dataset)
-    facts = run.record.data
-    is_own = facts.is_simulated if path is None else md5_of(path) == facts.md5
-    if is_own:
-        with open_good_rows(dataset, console) as rows:
-            return _score_own_rows(run, rows, console)
-    table, origin, findings = stream_source(dataset, console, for_training=False)
-    with table:
-        console.print(origin.line, soft_wrap=True)
-        raise_faults(findings, dataset)
-        _score_other_rows(run, _Blocks(table), table.warnings, _stem(origin), console)
-    return None
-
-
-class _Blocks:
-    """The blocks of a streamed table, which can be gone through several times."""
-
-    def __init__(self, table: StreamedTable) -> None:
-        self.table = table
-
-    def __iter__(self) -> Iterator[Table]:
-        return self.table.blocks()
-
-
-def _stem(origin: Provenance) -> str:
-    return Path(str(origin.path)).stem
-
-
-def _warn_of_seen_rows(run: FinishedRun, tables: Iterable[Table], console: Console) -> None:
+def _warn_of_seen_rows(run: FinishedRun, rows: Rows, console: Console) -> None:
     import numpy as np
     import pandas as pd
 
-    from studperf.data.hashes import hash_features
     from studperf.record.files import SEEN_ROWS
 
     if not (run.folder / SEEN_ROWS).is_file():
         return
-    hashes = np.concatenate([hash_features(table) for table in tables])
+    hashes = rows.hashes(np.arange(len(rows)))
     seen = pd.read_parquet(run.folder / SEEN_ROWS)["hash"].to_numpy()
     n_seen = int(np.isin(hashes, seen).sum())
     if n_seen:
         what = (
-            f"warning: {n_seen} of {len(hashes)} rows were in the run's train or val split, "
+            f"{n_seen} of {len(hashes)} rows were in the run's train or val split, "
             "so a score on them says little about new rows"
         )
-        console.print(what, style="yellow", soft_wrap=True)
+        warn(console, what)
 
 
 def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
@@ -222,23 +170,18 @@ def _score_own_rows(run: FinishedRun, rows: Rows, console: Console) -> bool:
     return is_same
 
 
-def _score_other_rows(
-    run: FinishedRun,
-    tables: Iterable[Table],
-    warnings: Iterable[Finding],
-    name: str,
-    console: Console,
-) -> None:
+def _score_other_rows(run: FinishedRun, rows: Rows, console: Console) -> None:
     import numpy as np
     import pandas as pd
 
     from studperf.judge.judge import score
 
-    for warning in (*warnings, *run.encoder.extrapolated(tables)):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
-    _warn_of_seen_rows(run, tables, console)
-    predicted = np.concatenate([run.predict(table) for table in tables])
-    actual = np.concatenate([_targets_of(table) for table in tables])
+    for warning in (*rows.findings, *run.encoder.extrapolated(rows.blocks())):
+        warn(console, str(warning))
+    _warn_of_seen_rows(run, rows, console)
+    predicted = np.concatenate([run.predict(table) for table in rows.blocks()])
+    actual = np.concatenate([_targets_of(table) for table in rows.blocks()])
+    name = Path(str(rows.origin.path)).stem
 
     numbers = np.arange(1, len(predicted) + 1)
     frame = pd.DataFrame({"row": numbers, "predicted": predicted})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studperf.cli.command import is_on, read_keys, read_words
 from studperf.cli.process import check_output, make_console, run_command
+from studperf.config.console import print_line
 from studperf.config.load import load
 from studperf.errors import ConfigError, DataError, RunError
 
@@ -73,9 +74,9 @@ def reproduce(
     config = _config_of(record)
     causes = [*code_differences(record), *data_differences(record, config)]
     for cause in causes:
-        console.print(str(cause), style="bold yellow", soft_wrap=True, markup=False)
+        print_line(console, str(cause), style="bold yellow")
     for note in surroundings(record):
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        print_line(console, f"note: {note}")
     if causes and not is_forced:
         console.print(
             "NOT run again: it would be another run. force=true runs it all the same.",
@@ -96,9 +97,7 @@ def reproduce(
             style="bold green",
         )
         return not causes
-    console.print(
-        f"DIFFERENT, first in {difference}", style="bold red", soft_wrap=True, markup=False
-    )
+    print_line(console, f"DIFFERENT, first in {difference}", style="bold red")
     return False
 
 
@@ -125,10 +124,10 @@ def code_differences(record: RunRecord) -> Iterator[Difference]:
 
 def data_differences(record: RunRecord, config: RunConfig) -> Iterator[Difference]:
     """Yield a difference if the table's md5 changed, or a simulated table took its place."""
-    from studperf.data.source import read_source
+    from studperf.data.source import find_origin
 
     try:
-        _, origin = read_source(config.data)
+        origin = find_origin(config.data)
     except DataError as error:  # the file is gone, or not the one that data.dvc names
         yield Difference("data", record.data.md5 or "simulated", str(error))
         return

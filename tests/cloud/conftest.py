@@ -39,7 +39,7 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleS
 
 @pytest.fixture
 def google(standin: GoogleStandin) -> Google:
-    return Google("my-project", "europe-west1", wait_s=0.01)
+    return Google("my-project", "europe-west1", wait_s=0.01, patience_s=1.0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from kit.google_standin import GoogleStandin, error
-from studperf.cloud.checks import check_api, check_bucket, check_image, check_secret, require
+from studperf.cloud.checks import check_api, check_bucket, check_image, check_place, check_secret
 from studperf.cloud.doctor import examine
 from studperf.cloud.google.bucket import Folder
 from studperf.cloud.google.errors import Asked, explain_job_error, from_exception
@@ -203,8 +203,8 @@ def test_the_network_is_down(
 def test_there_is_no_answer_in_time(
     google: Google, standin: GoogleStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studperf.cloud.google.session._TIMEOUT_S", (0.2, 0.05))
-    google.tries = 1
+    monkeypatch.setattr("studperf.cloud.google.bucket.TIMEOUT_S", (0.2, 0.05))
+    google.patience_s = 0.01
 
     def hang(method: str, path: str) -> None:
         time.sleep(0.3)
@@ -245,7 +245,7 @@ def test_a_service_that_is_off_is_found(standin: GoogleStandin, google: Google) 
 def test_what_was_not_said_is_asked_for_at_once() -> None:
     cloud: Any = load_overrides(["cloud=vertex"]).cloud
     with pytest.raises(CloudError, match=r"GOOGLE_CLOUD_PROJECT=[\s\S]*STUDPERF_BUCKET="):
-        require(cloud)
+        check_place(cloud)
 
 
 @pytest.mark.parametrize(

@@ -103,18 +103,7 @@ def test_a_place_that_can_not_be_written_is_named(google: Google, tmp_path: Path
 def test_a_file_that_breaks_off_is_asked_for_again(
     standin: GoogleStandin, google: Google, tmp_path: Path
 ) -> None:
-    import requests
-
-    job, broken = job_of(google, "a", {"x/record.json": b"whole"}), []
-    iter_content = requests.Response.iter_content
-
-    def once(response: requests.Response, size: int) -> object:
-        if not broken:
-            broken.append(response)
-            raise requests.exceptions.ChunkedEncodingError("connection broken")
-        return iter_content(response, size)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(requests.Response, "iter_content", once)
-        bring(google, job, tmp_path)
+    job = job_of(google, "a", {"x/record.json": b"whole"})
+    standin.n_broken = 1
+    bring(google, job, tmp_path)
     assert contents(tmp_path) == {"x/record.json": b"whole"}

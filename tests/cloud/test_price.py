@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
+from studperf.cloud.price import TABLE, Quote, check_cost, quote, read_prices
 from studperf.config.cloud import Vertex
 from studperf.config.load import load_overrides
 from studperf.errors import ConfigError
@@ -79,10 +79,8 @@ def test_a_job_above_the_ceiling_is_refused_with_both_ways_out(table: Path) -> N
     with pytest.raises(
         ConfigError, match=r"may cost 2\.20 EUR.*cloud\.max_cost=2\.20.*cloud\.timeout_s=3600"
     ):
-        hold_ceiling(cloud(*words), price(table, *words))
-    hold_ceiling(
-        cloud(*words, "cloud.timeout_s=3600"), price(table, *words, "cloud.timeout_s=3600")
-    )
+        check_cost(cloud(*words), price(table, *words))
+    check_cost(cloud(*words, "cloud.timeout_s=3600"), price(table, *words, "cloud.timeout_s=3600"))
 
 
 def test_the_ceiling_that_is_advised_is_high_enough(table: Path) -> None:
@@ -92,16 +90,16 @@ def test_the_ceiling_that_is_advised_is_high_enough(table: Path) -> None:
         "cloud.timeout_s=3607",
     )  # a bit more than 1.10
     with pytest.raises(ConfigError, match=r"may cost 1\.11 EUR.*cloud\.max_cost=1\.11\)"):
-        hold_ceiling(cloud(*words, "cloud.max_cost=1.10"), price(table, *words))
-    hold_ceiling(cloud(*words, "cloud.max_cost=1.11"), price(table, *words))
+        check_cost(cloud(*words, "cloud.max_cost=1.10"), price(table, *words))
+    check_cost(cloud(*words, "cloud.max_cost=1.11"), price(table, *words))
 
 
 def test_what_nobody_knows_the_price_of_is_refused_unless_there_is_no_ceiling(table: Path) -> None:
     unknown = quote(cloud("cloud.machine=smal-1"), read_prices(table))
     assert isinstance(unknown, str)
     with pytest.raises(ConfigError, match=r"nearest valid name is 'small-1'.*cloud\.max_cost=null"):
-        hold_ceiling(cloud("cloud.machine=smal-1"), unknown)
-    hold_ceiling(cloud("cloud.machine=smal-1", "cloud.max_cost=null"), unknown)
+        check_cost(cloud("cloud.machine=smal-1"), unknown)
+    check_cost(cloud("cloud.machine=smal-1", "cloud.max_cost=null"), unknown)
 
 
 def test_a_table_says_all_that_is_wrong_with_it(tmp_path: Path) -> None:

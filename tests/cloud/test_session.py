@@ -1,7 +1,6 @@
 """Requests that are made again, and never twice what is to be done once."""
 
-import hashlib
-from pathlib import Path
+import time
 from typing import Any
 
 import pytest
@@ -68,6 +67,24 @@ def test_a_job_whose_submission_was_not_answered_is_not_submitted_twice(
     assert [job.resource] == list(standin.jobs)
 
 
+def test_a_job_whose_answer_took_too_long_is_not_submitted_twice(
+    standin: GoogleStandin, vertex: Vertex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is waited for in vain takes longer than all the waits between two tries."""
+    monkeypatch.setattr("studperf.cloud.google.session.TIMEOUT_S", (1.0, 0.3))
+    slow = Once(standin, "POST", 200, too_late=True)
+
+    def answer(method: str, path: str) -> Any:
+        found = slow(method, path)
+        if found is not None:
+            time.sleep(0.6)
+        return found
+
+    standin.faults.append(answer)
+    job = vertex.submit(BODY)
+    assert [job.resource] == list(standin.jobs)
+
+
 def test_every_request_says_who_asks(standin: GoogleStandin, vertex: Vertex) -> None:
     list(vertex.jobs())
     assert {who for *_, who in standin.seen} == {"Bearer stand-in"}
@@ -83,43 +100,6 @@ def test_pages_are_read_to_the_last(standin: GoogleStandin, vertex: Vertex, goog
         (f"{i}.txt", i) for i in range(5)
     ]
     assert [job.name for job in vertex.jobs()] == [f"job-{i}" for i in (4, 3, 2, 1, 0)]
-
-
-def test_a_file_goes_and_comes_back_whole(google: Google, tmp_path: Path) -> None:
-    folder = Folder(google, "gs://my-bucket")
-    content = bytes(range(256)) * 10_000
-    (tmp_path / "a").write_bytes(content)
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    folder.upload(tmp_path / "a", "deep/a?b#c%d", md5)
-    folder.download("deep/a?b#c%d", tmp_path / "new" / "b", md5)
-    assert (tmp_path / "new" / "b").read_bytes() == content
-    assert folder.is_there("deep/a?b#c%d")
-    assert not folder.is_there("deep/a")
-
-
-def test_a_damaged_object_is_named_and_not_kept(google: Google, tmp_path: Path) -> None:
-    folder = Folder(google, "gs://my-bucket/data")
-    folder.write("table", b"changed")
-    with pytest.raises(CloudError, match=r"gs://my-bucket/data/table: is damaged"):
-        folder.download("table", tmp_path / "table.csv", "0" * 32)
-    assert list(tmp_path.glob("*table*")) == []
-
-
-@pytest.mark.parametrize("n_damaged", [1, 100])
-def test_what_arrives_damaged_is_asked_for_again(
-    google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_damaged: int
-) -> None:
-    folder = Folder(google, "gs://my-bucket")
-    folder.write("a", b"content")
-    answers = iter([b"cont"] * n_damaged + [b"content"])
-    monkeypatch.setattr("requests.Response.iter_content", lambda *_: iter([next(answers)]))
-    if n_damaged == 1:
-        folder.download("a", tmp_path / "a")
-        assert (tmp_path / "a").read_bytes() == b"content"
-        return
-    with pytest.raises(CloudError, match="arrived damaged"):
-        folder.download("a", tmp_path / "a")
-    assert not list(tmp_path.glob("*a"))
 
 
 def test_a_job_is_found_by_number_name_and_beginning(

@@ -13,9 +13,9 @@ from studperf.config.run import RunConfig
 from studperf.errors import ConfigError
 from studperf.judge.ranking import find_runs
 from studperf.record.record import RunRecord
-from studperf.report.pages.overview import choices
 from studperf.report.pages.runs import render_runs
 from studperf.report.summary import summary_tables
+from studperf.report.views.runs import find_choices
 from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
@@ -115,5 +115,5 @@ def test_two_models_of_one_module_are_two_models_everywhere(
     page = render_runs(find_runs([folder]), folder)
     assert page.count('data-model="aa"') == 3  # its chip, and its two runs
     assert page.count('data-model="bb"') == 2
-    (axis,) = (axis for axis in choices([record for _, record in runs]) if axis.name == "model")
-    assert sorted(axis.values) == names
+    choices = find_choices([record for _, record in runs])
+    assert sorted(choices["model"]) == names

@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from kit.plain_rows import read_source
 from studperf.config.dataset import Dataset
 from studperf.config.load import load_overrides
 from studperf.data.guard.leaks import Leak, guard
 from studperf.data.rows import guard_sample, open_good_rows
 from studperf.data.schema import check_table
-from studperf.data.source import read_source
 from studperf.data.split import split_rows, split_table
 from studperf.errors import DataError
 from studperf.train.run import run

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from kit.plain_rows import read_source
 from studperf.config.dataset import Dataset
 from studperf.config.load import load_overrides
 from studperf.data.encode import Encoder
 from studperf.data.infer import infer, to_yaml
 from studperf.data.schema import check_table
-from studperf.data.source import read_source
 from studperf.data.split import split_table
 from studperf.errors import DataError
 

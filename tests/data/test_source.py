@@ -14,7 +14,7 @@ from studperf.config.paths import project_root
 from studperf.data.dvc.tracked import md5_of
 from studperf.data.rows import open_rows
 from studperf.data.schema import Table
-from studperf.data.source import read_file, read_source
+from studperf.data.source import find_origin, read_file
 from studperf.errors import DataError
 
 MakeDataset = Callable[..., Dataset]
@@ -99,8 +99,7 @@ def test_md5_is_that_of_the_whole_file(tmp_path: Path) -> None:
 def test_provenance_names_path_and_md5(tmp_path: Path, make_dataset: MakeDataset) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
-    frame, origin = read_source(dataset_of(make_dataset, path))
-    assert frame.to_dict("list") == {"x": ["1"], "y": ["2"]}
+    origin = find_origin(dataset_of(make_dataset, path))
     assert (origin.path, origin.md5, origin.is_simulated, origin.is_tracked) == (
         str(path),
         md5_of(path),
@@ -113,10 +112,11 @@ def test_provenance_names_path_and_md5(tmp_path: Path, make_dataset: MakeDataset
 def test_file_that_is_not_there_is_simulated_and_says_so(
     tmp_path: Path, make_dataset: MakeDataset
 ) -> None:
-    frame, origin = read_source(
-        dataset_of(make_dataset, tmp_path / "gone.csv", otherwise="simulate")
-    )
-    assert len(frame) == 20
+    dataset = dataset_of(make_dataset, tmp_path / "gone.csv", otherwise="simulate")
+    with open_rows(dataset) as rows:
+        assert len(rows) == 20
+        origin = rows.origin
+    assert origin == find_origin(dataset)
     assert (origin.path, origin.md5, origin.is_simulated) == (None, None, True)
     assert "SIMULATED" in origin.line
 
@@ -126,11 +126,11 @@ def test_file_that_is_there_is_read_though_it_might_be_simulated(
 ) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
-    assert not read_source(dataset_of(make_dataset, path, otherwise="simulate"))[1].is_simulated
+    assert not find_origin(dataset_of(make_dataset, path, otherwise="simulate")).is_simulated
 
 
 def test_dataset_without_a_path_is_simulated(make_dataset: MakeDataset) -> None:
-    assert read_source(make_dataset({"x": {"kind": "number"}}))[1].is_simulated
+    assert find_origin(make_dataset({"x": {"kind": "number"}})).is_simulated
 
 
 def test_relative_path_is_found_from_the_working_folder(
@@ -138,7 +138,7 @@ def test_relative_path_is_found_from_the_working_folder(
 ) -> None:
     (tmp_path / "table.csv").write_text("x,y\n1,2\n")
     monkeypatch.chdir(tmp_path)
-    assert read_source(dataset_of(make_dataset, Path("table.csv")))[1].path == "table.csv"
+    assert find_origin(dataset_of(make_dataset, Path("table.csv"))).path == "table.csv"
 
 
 def test_relative_path_is_found_below_the_project_from_any_folder(
@@ -148,8 +148,9 @@ def test_relative_path_is_found_below_the_project_from_any_folder(
     source_of_project = {"path": "uv.lock", "otherwise": "fail"}
     if not (project_root() / "uv.lock").is_file():
         pytest.skip("needs a checkout: an installed package has no uv.lock")
-    with pytest.raises(DataError, match=r"uv\.lock: (?!no such file)"):
-        read_source(make_dataset({"x": {"kind": "number"}}, source=source_of_project))
+    dataset = make_dataset({"x": {"kind": "number"}}, source=source_of_project)
+    with pytest.raises(DataError, match=r"uv\.lock: (?!no such file)"), open_rows(dataset):
+        pass
 
 
 @pytest.mark.parametrize("name", ["data.dvc", "table.csv.dvc"])
@@ -159,7 +160,7 @@ def test_file_that_dvc_tracks_is_known_as_such(
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
     (tmp_path / name).write_text(f"outs:\n- md5: {md5_of(path)}\n  size: 8\n  path: table.csv\n")
-    origin = read_source(dataset_of(make_dataset, path))[1]
+    origin = find_origin(dataset_of(make_dataset, path))
     assert origin.is_tracked
     assert origin.line.endswith(", as data.dvc says)")
 
@@ -171,7 +172,7 @@ def test_file_in_a_folder_below_data_dvc_is_known_as_tracked(
     path = tmp_path / "data" / "table.csv"
     path.write_text("x,y\n1,2\n")
     (tmp_path / "data.dvc").write_text(f"outs:\n- md5: {md5_of(path)}\n  path: data/table.csv\n")
-    assert read_source(dataset_of(make_dataset, path))[1].is_tracked
+    assert find_origin(dataset_of(make_dataset, path)).is_tracked
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_data_dvc_of_other_files_says_nothing(
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n")
     (tmp_path / "data.dvc").write_text(content)
-    assert not read_source(dataset_of(make_dataset, path))[1].is_tracked
+    assert not find_origin(dataset_of(make_dataset, path)).is_tracked
 
 
 def test_real_table_keeps_none_as_an_answer(real_table: Table) -> None:

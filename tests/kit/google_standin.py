@@ -28,12 +28,15 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlparse
 
+import google_crc32c
 from google.cloud.aiplatform_v1.types import CustomJob
 from google.protobuf import json_format
 
 Json = dict[str, Any]
 Fault = Callable[[str, str], tuple[int, Json] | None]
 """From method and path to an answer that takes the place of the true one."""
+Answer = tuple[int, Json | bytes] | tuple[int, Json | bytes, dict[str, str]]
+"""Status and content of an answer, and headers if it has any of its own."""
 ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 IMAGE_PYTHON = "/app/.venv/bin/python"
 """As docker/train.Dockerfile lays it."""
@@ -55,6 +58,10 @@ def error(code: int, status: str, message: str, reason: str = "") -> tuple[int, 
     return code, {"error": {"code": code, "status": status, "message": message, "details": details}}
 
 
+def crc32c_of(content: bytes) -> str:
+    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+
+
 def expand(text: str, environment: dict[str, str]) -> str:
     """$(NAME) in an argument, as Kubernetes does it: $$ is one $, and a name that is unknown stays."""
     return re.sub(
@@ -73,6 +80,7 @@ class Blob:
             "name": name,
             "size": str(len(self.content)),
             "md5Hash": md5,
+            "crc32c": crc32c_of(self.content),
             "updated": self.updated,
         }
 
@@ -163,9 +171,15 @@ class GoogleStandin:
     environment: dict[str, str] = field(default_factory=dict)
     """What a machine has beside what Vertex AI gives it: the image's own."""
     page: int = 1000
+    n_broken: int = 0
+    """So many of the next contents break off in the midst."""
+    n_damaged: int = 0
+    """So many of the next contents arrive with another last byte."""
     pending_s: float = 0.1
     _cancelled: set[str] = field(default_factory=set)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _uploads: dict[str, tuple[str, Json, bytearray]] = field(default_factory=dict)
+    """Large objects that arrive in pieces: bucket, properties and what has come of each."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -362,9 +376,7 @@ class GoogleStandin:
 
     # All services, by their paths
 
-    def answer(
-        self, method: str, path: str, query: dict[str, str], body: bytes
-    ) -> tuple[int, Json | bytes]:
+    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
         for fault in self.faults:
             if (found := fault(method, path)) is not None:
                 return found
@@ -373,7 +385,7 @@ class GoogleStandin:
                 return ask(*map(unquote, match.groups("")), query, body)
         return error(404, "NOT_FOUND", f"the stand-in knows no {method} {path}")
 
-    def _routes(self) -> list[tuple[str, Callable[..., tuple[int, Json | bytes]]]]:
+    def _routes(self) -> list[tuple[str, Callable[..., Answer]]]:
         place = r"(projects/[^/]+/locations/[^/]+)"
         return [
             (
@@ -390,7 +402,8 @@ class GoogleStandin:
                 lambda name, *_: self._known(name, lambda: self.cancel(name)),
             ),
             (r"GET /storage/v1/b/([^/]+)/o", self._list_blobs),
-            (r"GET /storage/v1/b/([^/]+)/o/([^/]+)", self._get_blob),
+            (r"GET (?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)", self._get_blob),
+            (r"PUT /upload/storage/v1/b/([^/]+)/o", self._put_piece),
             (r"POST /upload/storage/v1/b/([^/]+)/o", self._put_blob),
             (
                 r"GET /v1/projects/[^/]+/secrets/([^/]+)/versions/([^/:]+)(:access)?",
@@ -456,11 +469,45 @@ class GoogleStandin:
             return 404, {"error": {"code": 404, "message": f"No such object: {bucket}/{name}"}}
         return 200, blob.content if query.get("alt") == "media" else blob.tell(name)
 
-    def _put_blob(self, bucket: str, query: dict[str, str], body: bytes) -> tuple[int, Json]:
-        if (blobs := self._bucket(bucket)) is None:
+    def _put_blob(self, bucket: str, query: dict[str, str], body: bytes) -> Answer:
+        """An object in one request, as multipart/related; or the beginning of one in pieces."""
+        if self._bucket(bucket) is None:
             return 404, {"error": {"code": 404, "message": "The specified bucket does not exist."}}
-        blobs[query["name"]] = Blob(body, now())
-        return 200, blobs[query["name"]].tell(query["name"])
+        if query["uploadType"] == "resumable":
+            number = str(len(self._uploads))
+            self._uploads[number] = (bucket, json.loads(body), bytearray())
+            address = f"{self.url}/upload/storage/v1/b/{bucket}/o?upload_id={number}"
+            return 200, {}, {"Location": address}
+        boundary = body.partition(b"\r\n")[0]
+        _, properties, content, _ = body.split(boundary)
+        content = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        return self._keep(bucket, json.loads(properties.partition(b"\r\n\r\n")[2]), content)
+
+    def _put_piece(self, _: str, query: dict[str, str], body: bytes) -> Answer:
+        bucket, properties, content = self._uploads[query["upload_id"]]
+        content += body
+        first, last, total = re.match(
+            r"bytes (\d+)-(\d+)/(\d+|\*)", query["content-range"]
+        ).groups()  # type: ignore[union-attr]
+        assert int(first) + len(body) == int(last) + 1 == len(content)
+        if total == "*" or int(total) > len(content):
+            return 308, {}, {"Range": f"bytes=0-{last}"}
+        return self._keep(bucket, properties, bytes(content))
+
+    def _keep(self, bucket: str, properties: Json, content: bytes) -> tuple[int, Json]:
+        """Store an object, unless it is not what its checksums say."""
+        blob = Blob(content, now())
+        told = blob.tell(properties["name"])
+        for key in ("md5Hash", "crc32c"):
+            if properties.get(key, told[key]) != told[key]:
+                return 400, {
+                    "error": {
+                        "code": 400,
+                        "message": f"Provided {key} {properties[key]} doesn't match calculated {told[key]}.",
+                    }
+                }
+        self.buckets[bucket][properties["name"]] = blob
+        return 200, told
 
     def _get_secret(self, name: str, version: str, access: str, *_: Any) -> tuple[int, Json]:
         if name not in self.secrets:
@@ -532,6 +579,9 @@ def handler_of(standin: GoogleStandin) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self.go("POST")
 
+        def do_PUT(self) -> None:
+            self.go("PUT")
+
         def go(self, method: str) -> None:
             url = urlparse(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -540,22 +590,44 @@ def handler_of(standin: GoogleStandin) -> type[BaseHTTPRequestHandler]:
                 key: values[0]
                 for key, values in parse_qs(url.query, keep_blank_values=True).items()
             }
-            code, answer = standin.answer(method, url.path, query, body)
-            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            if "Content-Range" in self.headers:
+                query["content-range"] = self.headers["Content-Range"]
+            code, answer, *more = standin.answer(method, url.path, query, body)
+            headers = dict(*more)
+            if isinstance(answer, bytes):
+                code, content = self.send_object(code, answer, headers)
+            else:
+                content = json.dumps(answer).encode()
+                headers |= {
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(content)),
+                }
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.send_response(code)
-                self.send_header(
-                    "Content-Type",
-                    "application/octet-stream" if isinstance(answer, bytes) else "application/json",
-                )
-                self.send_header("Content-Length", str(len(content)))
-                if isinstance(answer, bytes):
-                    digest = hashlib.md5(answer, usedforsecurity=False).digest()
-                    self.send_header(
-                        "x-goog-hash", f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}"
-                    )
+                for key, value in headers.items():
+                    self.send_header(key, value)
                 self.end_headers()
                 self.wfile.write(content)
+
+        def send_object(
+            self, code: int, content: bytes, headers: dict[str, str]
+        ) -> tuple[int, bytes]:
+            """An object's content, or the part of it that is asked for, as it goes over the wire."""
+            md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+            headers["Content-Type"] = "application/octet-stream"
+            headers["x-goog-hash"] = f"crc32c={crc32c_of(content)},md5={md5}"
+            first = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if first:
+                code, content = 206, content[int(first[1]) :]
+            headers["Content-Length"] = str(len(content))
+            if standin.n_damaged:
+                standin.n_damaged -= 1
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            elif standin.n_broken:
+                standin.n_broken -= 1
+                content = content[: len(content) // 2]
+                self.close_connection = True
+            return code, content
 
     return Handler
 

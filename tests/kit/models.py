@@ -2,7 +2,7 @@
 
 import yaml
 
-from studperf.config.grown import is_grown
+from studperf.config.code.grown import is_grown
 from studperf.config.paths import config_dir
 
 _NODES = {

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kit.plain_rows import read_source
 from studperf.config.dataset import Dataset
 from studperf.config.load import load_overrides
 from studperf.data.schema import Table, check_table
 from studperf.data.simulate import simulate
-from studperf.data.source import read_source
 
 DatasetMaker = Callable[..., Dataset]
 

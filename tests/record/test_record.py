@@ -19,7 +19,7 @@ from studperf.data.simulate import simulate
 from studperf.data.source import Provenance
 from studperf.data.split import split_table
 from studperf.errors import Interrupted, RunError
-from studperf.record.files import LAST, RECORD, make_folder, sha256_of, write_atomically
+from studperf.record.files import LAST, RECORD, make_folder, sha256_of
 from studperf.record.lifecycle import recorded, reopen
 from studperf.record.record import RunRecord, describe_data
 from studperf.record.run import Run
@@ -357,35 +357,6 @@ def test_run_on_other_rows_is_not_opened_again(
 
 
 # Files and folders
-
-
-def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, "öld")
-    write_atomically(path, "new")
-    assert path.read_text(encoding="utf-8") == "new"
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-@pytest.mark.parametrize(
-    "error",
-    [OSError(28, "No space left on device"), KeyboardInterrupt()],
-    ids=["disk full", "Ctrl-C"],
-)
-def test_write_that_fails_leaves_the_old_file(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: int) -> None:
-        raise error
-
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(type(error)):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_taken_name_gets_a_number(tmp_path: Path) -> None:

@@ -4,21 +4,21 @@ import pytest
 
 from studperf.record.record import RunRecord
 from studperf.record.shape import BaselineChoice, BaselineStanding, Conformal, CutShort, Slice
-from studperf.report.card import (
+from studperf.report.pages.card import write_card
+from studperf.report.views.run import (
     band_line,
     choice_line,
+    digits_of,
     excluded_columns,
     limits,
     reproduce_commands,
-    write_card,
 )
-from studperf.report.numbers import Figures, decimals_for, number
 from studperf.scoring.metrics import Interval, conformal_coverage
 
 
 def test_the_cards_numbers_are_the_records(record: RunRecord) -> None:
     assert record.judgement is not None
-    card, show = write_card(record).replace("\\", ""), Figures.of(record)
+    card, show = write_card(record).replace("\\", ""), digits_of(record)
     for value in (
         record.judgement.scores.rmse,
         record.judgement.scores.mae,
@@ -32,7 +32,7 @@ def test_the_cards_numbers_are_the_records(record: RunRecord) -> None:
 def test_the_card_says_what_the_model_can_not_tell_apart(record: RunRecord) -> None:
     assert record.judgement is not None
     assert record.judgement.conformal is not None
-    width = Figures.of(record).with_unit(record.judgement.conformal.half_width)
+    width = digits_of(record).with_unit(record.judgement.conformal.half_width)
     assert any(
         f"can't tell two rows apart whose predictions differ by less than {width}" in line
         for line in limits(record)
@@ -190,30 +190,3 @@ def test_words_of_the_command_line_are_quoted_for_a_shell(record: RunRecord) -> 
         reproduce_commands(record)[-1]
         == "python -m studperf.train model=mlp 'data.source.path=my file.csv' 'x='\\''$(rm -rf /)'\\'''"
     )
-
-
-@pytest.mark.parametrize(
-    ("size", "decimals"),
-    [
-        (4.9, 2),
-        (99.9, 2),
-        (123.4, 1),
-        (5678.0, 0),
-        (0.5, 3),
-        (0.0123, 4),
-        (0.0, 2),
-        (math.nan, 2),
-        (math.inf, 2),
-    ],
-)
-def test_numbers_get_the_decimals_that_their_size_calls_for(size: float, decimals: int) -> None:
-    assert decimals_for(size) == decimals
-
-
-def test_what_is_no_number_is_said_in_words() -> None:
-    assert [number(value, 2) for value in (math.nan, math.inf, -math.inf, 1234.5)] == [
-        "unknown",
-        "∞",
-        "-∞",
-        "1,234.50",
-    ]

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from studperf.record.record import RunRecord
-from studperf.report.card import excluded_columns, predictors, published_slices
-from studperf.report.numbers import Figures
 from studperf.report.pages.run import render_run
+from studperf.report.views.run import digits_of, excluded_columns, predictors, published_slices
 from studperf.scoring.metrics import Interval
 
 from .conftest import Page
@@ -27,9 +26,10 @@ def parse(record: RunRecord, folder: Path) -> Page:
 
 def test_every_score_and_baseline_is_on_the_page(record: RunRecord, run_folder: Path) -> None:
     text = parse(record, run_folder).text
-    show = Figures.of(record)
-    for name, scores in predictors(record):
-        assert name.removesuffix(" (baseline)") in text
+    show = digits_of(record)
+    for predictor in predictors(record):
+        scores = predictor.scores
+        assert predictor.name in text
         for value in (scores.rmse, scores.mae, scores.bias):
             assert (
                 f"{show.number(value.value)} {show.number(value.low)} to {show.number(value.high)}"
@@ -214,7 +214,7 @@ def test_the_plots_draw_the_recorded_rows(record: RunRecord, run_folder: Path) -
 
 def test_text_can_be_read_in_light_and_in_dark() -> None:
     """Contrast by WCAG 2: at least 4.5 to 1 for text and its backgrounds."""
-    css = (Path(render_run.__code__.co_filename).parent / "page.css").read_text()
+    css = (Path(render_run.__code__.co_filename).parents[1] / "templates" / "page.css").read_text()
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
         for block in css.split("@media (prefers-color-scheme: dark)")[:2]

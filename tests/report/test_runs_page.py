@@ -11,10 +11,12 @@ import pytest
 from studperf.errors import RunError
 from studperf.judge.ranking import Standing, find_runs, rank_apart
 from studperf.record.record import RunRecord
-from studperf.report.numbers import Figures
-from studperf.report.pages.overview import Axis, choices, upper_end
+from studperf.report.charts.parallel import Axis
+from studperf.report.charts.runs import upper_end
+from studperf.report.charts.svg import cut
 from studperf.report.pages.runs import render_runs
-from studperf.report.pages.svg import cut
+from studperf.report.views.run import digits_of
+from studperf.report.views.runs import find_choices
 
 from .conftest import Page
 
@@ -55,7 +57,7 @@ def test_all_runs_are_ranked_those_of_a_multirun_too(runs_folder: Path) -> None:
     page = parse(runs_folder)
     standings = ranked(runs_folder)
     assert len(standings) == len(rows_of(page)) == 4
-    show = Figures.of(standings[0].record)
+    show = digits_of(standings[0].record)
     scores = [show.number(s.judgement.scores.rmse.value, more=1) for s in standings]
     shown = [re.sub(r"<.*?>", "", cells[2]) for cells in table_of(runs_folder)]
     assert shown == scores == sorted(scores, key=float)
@@ -66,8 +68,8 @@ def table_of(folder: Path) -> list[list[str]]:
     """The leaderboard's cells, as HTML."""
     source = render_runs(find_runs([folder]), folder)
     return [
-        re.findall(r"<t[dh].*?</t[dh]>", row)
-        for row in re.findall(r"<tr data-run=.*?</tr>", source)
+        re.findall(r"<t[dh].*?</t[dh]>", row, flags=re.DOTALL)
+        for row in re.findall(r"<tr data-run=.*?</tr>", source, flags=re.DOTALL)
     ]
 
 
@@ -115,10 +117,10 @@ def test_every_judged_run_has_its_lines(runs_folder: Path) -> None:
 
 def test_axes_are_what_was_chosen(runs_folder: Path) -> None:
     records = [record for _, record in find_runs([runs_folder]).runs]
-    names = [axis.name for axis in choices(records)]
+    names = list(find_choices(records))
     assert names[0] == "model"
     assert {"seed", "optimizer.lr", "trainer.max_epochs"} == set(names[1:])
-    assert choices(records[:1]) == []
+    assert find_choices(records[:1]) == {}
 
 
 def test_only_the_pages_own_script_may_run_and_nothing_is_loaded(runs_folder: Path) -> None:

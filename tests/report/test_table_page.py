@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from studperf.report.pages.table import bin_edges
+from studperf.report.views.table import bin_edges
 
 
 @pytest.mark.parametrize(

@@ -1,33 +1,31 @@
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from studperf.record.record import RunRecord
 from studperf.record.shape import Scores
-from studperf.report import interval_text
-from studperf.report.terminal import score_table
+from studperf.report.pages.card import write_card
+from studperf.report.pages.run import render_run
+from studperf.report.terminal import score_table, show_end
+from studperf.report.views.run import digits_of
 from studperf.scoring.metrics import Interval
 
-
-@pytest.mark.parametrize(
-    ("interval", "digits", "text"),
-    [
-        (Interval(4.948, 4.703, 5.207), 2, "4.95 [4.70, 5.21]"),
-        (Interval(123456.7, 120000.0, 130000.0), 2, "123457 [120000, 130000]"),
-        (Interval(0.0021, 0.0019, 0.0024), 2, "0.002 [0.002, 0.002]"),
-        (Interval(0.761, -1.4534597587053e13, 0.99), 3, "0.761 [-1e+13, 0.990]"),
-    ],
-    ids=["plain", "large numbers", "small numbers", "an end far off"],
-)
-def test_an_interval_keeps_the_digits_of_its_value(
-    interval: Interval, digits: int, text: str
-) -> None:
-    assert interval_text(interval, digits=digits) == text
+from .conftest import Page
 
 
-def test_an_r2_of_nothing_is_shown_as_others_are() -> None:
-    nothing = Interval(-0.0006, -0.0088, -0.0000)
-    assert interval_text(nothing, digits=3, smallest=1.0) == "-0.001 [-0.009, -0.000]"
+def test_an_rmse_reads_the_same_in_the_terminal_and_on_the_page(record: RunRecord) -> None:
+    """It was 0.49 in the one and 0.494 on the other."""
+    assert record.judgement is not None
+    record.judgement.scores.rmse = Interval(0.494, 0.4701, 0.5187)
+    shown = digits_of(record).interval(record.judgement.scores.rmse)
+    assert shown == "0.494 [0.470, 0.519]"
+    file = io.StringIO()
+    show_end(record, Path("run"), Console(file=file, width=200))
+    assert shown in file.getvalue()
+    assert shown in write_card(record).replace("\\", "")
+    assert "0.494 0.470 to 0.519" in Page(render_run(record, Path("run"))).text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -40,4 +38,4 @@ def test_no_digit_of_a_score_is_cut_off(width: int) -> None:
     file = io.StringIO()
     Console(file=file, width=width).print(score_table(rows, title="", unit="EUR"))
     assert "…" not in file.getvalue()
-    assert file.getvalue().count("215726") == 6
+    assert file.getvalue().count("215,726") == 6

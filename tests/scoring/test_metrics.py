@@ -325,27 +325,6 @@ def test_half_width_holds_a_new_error_as_often_as_promised() -> None:
     assert np.mean(held) == pytest.approx(0.9, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("size", "digits", "wanted"),
-    [
-        (4.95, 2, 2),
-        (99.9, 2, 2),
-        (495, 2, 1),
-        (57_047, 2, 0),
-        (5439, 3, 1),
-        (0.062, 3, 3),
-        (0.006, 3, 4),
-        (5e-5, 2, 5),
-        (0, 2, 2),
-        (np.inf, 3, 3),
-    ],
-)
-def test_numbers_get_the_digits_that_their_size_deserves(
-    size: float, digits: int, wanted: int
-) -> None:
-    assert metrics.decimals(size, digits) == wanted
-
-
 # What a conformal interval promises
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studperf.sweeps.view.live_table import brief
+from studperf.report.views.study import brief
 
 
 @pytest.mark.parametrize(

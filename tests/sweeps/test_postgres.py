@@ -13,7 +13,8 @@ import pytest
 from kit.postgres_server import PostgresServer
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
-from studperf.sweeps.storage import WORKER, Storage, hide
+from studperf.sweeps.liveness import WORKER
+from studperf.sweeps.storage import Storage, hide
 from studperf.sweeps.study import RETRY_OF, Plan, Study, is_done
 
 SCRIPT = Path(__file__).parent / "worker_process.py"

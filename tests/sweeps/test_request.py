@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from studperf.config.load import accept_overrides, check_sweeper, compose
+from studperf.config.check import check_sweeper
+from studperf.config.load import accept_overrides, compose
 from studperf.config.paths import project_root
 from studperf.errors import ConfigError
 from studperf.sweeps.compose import Composer

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from studperf.config.load import check_sweeper, compose
+from studperf.config.check import check_sweeper
+from studperf.config.load import compose
 from studperf.sweeps.space import read_space
 from studperf.sweeps.study import Plan, Study
 from studperf.sweeps.worker import Attempt, Task, one_by_one, work

@@ -8,7 +8,7 @@ from studperf.config.load import load_overrides
 from studperf.config.run import RunConfig
 from studperf.record.record import RunRecord
 from studperf.record.shape import CutShort
-from studperf.report.card import band_line, choice_line
+from studperf.report.views.run import band_line, choice_line
 from studperf.train.best import find_cut, find_longer
 from studperf.train.run import run
 

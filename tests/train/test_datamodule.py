@@ -3,11 +3,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from kit.plain_rows import encode_parts
 from studperf.config.load import load_overrides
 from studperf.data.encode import Encoder
 from studperf.data.schema import Table
 from studperf.data.split import split_rows, split_table
-from studperf.data.tensors import encode_parts
 from studperf.train.datamodule import TableDataModule
 
 

@@ -55,7 +55,13 @@ def train_process(tmp_path: Path, *overrides: str) -> subprocess.Popen[str]:
     ]
     command = [sys.executable, "-m", "studperf.train", *words]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        # Wide enough that no cell of a table is broken in two.
+        env={**os.environ, "COLUMNS": "160"},
     )
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from studperf.bundle.content import Metrics, read_content
 from studperf.bundle.cost import MAX_ROWS
 from studperf.bundle.manifest import GRAPH, Manifest, verify
-from studperf.bundle.rows import Columns, to_feeds, to_places
+from studperf.bundle.rows import Columns, to_feeds
 from studperf.bundle.schema import Schema
 from studperf.errors import BundleError, DataError, listing
+from studperf.schema.findings import Cells
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -93,7 +94,7 @@ def _check_finite(predicted: NDArray[np.float64]) -> None:
     """
     strange = ~np.isfinite(predicted)
     if strange.any():
-        rows = to_places(strange)
+        rows = Cells.where(strange).numbers
         fault = f"{rows}: the values are too large to compute a prediction from; check their units"
         raise DataError(listing("These rows are not what the model was trained for", [fault]))
 

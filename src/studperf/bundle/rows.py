@@ -6,8 +6,8 @@ Cells come from a CSV or a request; all faults are told at once.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,23 @@ from numpy.typing import NDArray
 
 from studperf.bundle.schema import InputColumn, Schema
 from studperf.errors import DataError, listing
+from studperf.schema import words
+from studperf.schema.cells import is_missing, read_flag, to_text
+from studperf.schema.findings import (
+    Cells,
+    Mask,
+    Show,
+    are_outside,
+    observe_flags,
+    observe_numbers,
+)
+from studperf.schema.numbers import PLAIN, Marks, read_number
 
-Cells = Sequence[Any] | NDArray[Any]
-Columns = Mapping[str, Cells]
+Values = Sequence[Any] | NDArray[Any]
+"""The cells of a column: texts of a CSV, values of a Parquet file or a request."""
+Columns = Mapping[str, Values]
 Feeds = dict[str, NDArray[Any]]
-_FLAGS = {
-    **dict.fromkeys(("0", "false", "no", "n"), 0.0),
-    **dict.fromkeys(("1", "true", "yes", "y"), 1.0),
-}
-_N_EXAMPLES = 3
+_LONGEST_SHOWN = 40
 
 
 def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
@@ -41,7 +49,7 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
     used = {column.name for column in schema.columns}
     unused = [name for name in columns if name not in used]
     if unused:
-        warnings.append(f"{', '.join(unused)}: not used by the model")
+        warnings.append(f"{', '.join(unused)}: {words.NOT_USED}")
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         faults.append(
@@ -52,16 +60,10 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
         if column.name not in columns:
             faults.append(f"{column.name}: the column is missing")
             continue
-        values = columns[column.name]
-        missing = _missing(values, schema.missing)
-        if missing.any() and column.fill is None:
-            faults.append(
-                f"{column.name}: {_count(missing, 'missing value')} ({to_places(missing)}), "
-                "and training had none to learn from"
-            )
-        read = _READERS[column.kind]
-        cells = read(values, missing, column, faults, warnings)
-        feeds[column.name] = cells[:, None]
+        read = _READERS[column.kind](columns[column.name], column, schema.missing)
+        feeds[column.name] = read.cells[:, None]
+        faults += [f"{column.name}: {fault}" for fault in read.faults]
+        warnings += [f"{column.name}: {warning}" for warning in read.warnings]
     if faults:
         raise DataError(listing("These rows are not what the model was trained for", faults))
     return feeds, warnings
@@ -69,7 +71,7 @@ def to_feeds(columns: Columns, schema: Schema) -> tuple[Feeds, list[str]]:
 
 def with_points(
     columns: Columns, schema: Schema, decimal: str, thousands: str | None
-) -> dict[str, Cells]:
+) -> dict[str, Values]:
     """Return the columns of a file with its numbers as Python writes them.
 
     Cells that are no text stay as they are.
@@ -80,236 +82,126 @@ def with_points(
         decimal: the mark before the fraction.
         thousands: the mark between groups of three digits, if there is one.
     """
-    if decimal == "." and thousands is None:
+    marks = Marks(decimal, thousands)
+    if marks == PLAIN:
         return dict(columns)
     numbers = {column.name for column in schema.columns if column.kind == "number"}
-    read: dict[str, Cells] = {}
+    read: dict[str, Values] = {}
     for name, cells in columns.items():
         if name not in numbers or isinstance(cells, np.ndarray):
             read[name] = cells
-            continue
-        read[name] = [
-            _with_point(cell, schema.missing, decimal, thousands) if isinstance(cell, str) else cell
-            for cell in cells
-        ]
+        else:
+            read[name] = [_with_point(cell, schema.missing, marks) for cell in cells]
     return read
 
 
-def _with_point(cell: str, missing: tuple[str, ...], decimal: str, thousands: str | None) -> str:
+def _with_point(cell: object, missing: tuple[str, ...], marks: Marks) -> object:
     """Return a number with a decimal point.
 
     A cell that is written otherwise comes back as it is, marked lest it be read as a number.
     """
-    if cell in missing:
+    if not isinstance(cell, str) or cell in missing:
         return cell
-    text = cell
-    if thousands == " ":
-        text = re.sub("[\u00a0\u202f\u2009]", " ", text)
-    if thousands is not None:
-        mark = re.escape(thousands)
-        if re.fullmatch(
-            rf"\s*[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{re.escape(decimal)}\d+)?\s*", text
-        ):
-            text = text.replace(thousands, "")
-    if decimal != ",":
-        return text
-    # A point is no decimal mark here: 1.5 must not be read as one and a half.
-    if "." in text:
-        return f"{cell} (a decimal comma is expected)"
-    return text.replace(",", ".")
+    text = marks.to_point(cell)
+    return f"{cell} (a decimal comma is expected)" if text is None else text
 
 
-def _missing(values: Cells, words: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Return which cells hold no value, (N,)."""
+@dataclass
+class _Read:
+    """A column as the graph takes it, with what is said of its cells."""
+
+    cells: NDArray[Any]
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _find_missing(
+    values: Values, column: InputColumn, spelled: Collection[str]
+) -> tuple[Mask, list[str]]:
+    """Return which cells hold no value, (N,), and the fault of it if the model fills none."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
-        return np.isnan(values)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iub":
-        return np.zeros(len(values), dtype=bool)
-    return np.asarray([_is_missing(value, words) for value in values], dtype=bool)
+        missing = np.isnan(values)
+    elif isinstance(values, np.ndarray) and values.dtype.kind in "iub":
+        missing = np.zeros(len(values), dtype=bool)
+    else:
+        missing = np.asarray([is_missing(value, spelled) for value in values], dtype=bool)
+    if column.fill is not None or not missing.any():
+        return missing, []
+    said = words.missing_values(Cells.where(missing))
+    return missing, [f"{said}, and training had none to learn from"]
 
 
-def _is_missing(value: object, words: tuple[str, ...]) -> bool:
-    """Return True if a cell is empty, NaN, or a word for no value."""
-    if value is None:
-        return True
-    if isinstance(value, float):
-        return math.isnan(value)
-    return isinstance(value, str) and value in words
+def _read_numbers(values: Values, column: InputColumn, spelled: Collection[str]) -> _Read:
+    missing, faults = _find_missing(values, column, spelled)
+    numbers = _convert(values, missing, read_number)
+    show = _show_cells(values)
+    facts = observe_numbers(numbers, missing, column.range, show_cell=show, show_number=show)
+    if facts.bad:
+        faults.append(words.no_numbers(facts.bad, brief=True))
+    if facts.infinite:
+        faults.append(words.infinite_values(facts.infinite, brief=True))
+    if facts.outside and column.range is not None:
+        faults.append(words.values_outside(facts.outside, column.range, column.unit, brief=True))
+
+    read = _Read(numbers, faults)
+    if column.seen is not None:
+        beyond = Cells.where(are_outside(numbers, column.seen))
+        if beyond:
+            counted = beyond.count("value")
+            said = words.values_beyond(counted, column.seen, column.unit, beyond.numbers)
+            read.warnings.append(said)
+    return read
 
 
-def _numbers(
-    values: Cells,
-    missing: NDArray[np.bool_],
-    column: InputColumn,
-    faults: list[str],
-    warnings: list[str],
-) -> NDArray[Any]:
-    numbers = _convert(values, missing, _number)
-    strange = np.isnan(numbers) & ~missing
-    if strange.any():
-        verb = "is" if strange.sum() == 1 else "are"
-        faults.append(
-            f"{column.name}: {_count(strange, 'value')} that {verb} no number: "
-            f"{_shown(values, strange)}"
-        )
-    infinite = np.isinf(numbers)
-    if infinite.any():
-        faults.append(
-            f"{column.name}: {_count(infinite, 'infinite value')} ({to_places(infinite)})"
-        )
-    unit = f" {column.unit}" if column.unit else ""
-    outside = _outside(numbers, column.range) & ~infinite
-    if outside.any() and column.range is not None:
-        low, high = column.range
-        faults.append(
-            f"{column.name}: {_count(outside, 'value')} outside of {low:g} to {high:g}{unit}: "
-            f"{_shown(values, outside)}"
-        )
-    beyond = _outside(numbers, column.seen)
-    if beyond.any() and column.seen is not None:
-        low, high = column.seen
-        where = f"outside of the training range {low:g} to {high:g}{unit}"
-        warnings.append(
-            f"{column.name}: {_count(beyond, 'value')} {where} ({to_places(beyond)}): "
-            "predictions there are extrapolation"
-        )
-    return numbers
+def _read_flags(values: Values, column: InputColumn, spelled: Collection[str]) -> _Read:
+    missing, faults = _find_missing(values, column, spelled)
+    flags = _convert(values, missing, read_flag)
+    bad = observe_flags(flags, missing, _show_cells(values)).bad
+    if bad:
+        faults.append(words.no_flags(bad))
+    return _Read(flags, faults)
 
 
-def _outside(numbers: NDArray[np.float64], ends: tuple[float, float] | None) -> NDArray[np.bool_]:
-    if ends is None:
-        return np.zeros(len(numbers), dtype=bool)
-    low, high = ends
-    return (numbers < low) | (numbers > high)
-
-
-def _flags(
-    values: Cells,
-    missing: NDArray[np.bool_],
-    column: InputColumn,
-    faults: list[str],
-    warnings: list[str],  # noqa: ARG001 - readers share one form
-) -> NDArray[Any]:
-    flags = _convert(values, missing, _flag)
-    is_unread = np.isnan(flags) & ~missing
-    is_other = ~np.isin(flags, (0.0, 1.0)) & ~np.isnan(flags)
-    strange = is_unread | is_other
-    if strange.any():
-        faults.append(
-            f"{column.name}: a flag is 0/1, true/false or yes/no, got {_shown(values, strange)}"
-        )
-    return flags
-
-
-def _levels(
-    values: Cells,
-    missing: NDArray[np.bool_],
-    column: InputColumn,
-    faults: list[str],
-    warnings: list[str],
-) -> NDArray[Any]:
-    known = [value for value, is_missing in zip(values, missing, strict=True) if not is_missing]
+def _read_levels(values: Values, column: InputColumn, spelled: Collection[str]) -> _Read:
+    missing, faults = _find_missing(values, column, spelled)
+    known = [value for value, is_absent in zip(values, missing, strict=True) if not is_absent]
     # 3 and 3.0 are the same level: a missing value turns a column of whole numbers into floats.
     is_whole = all(
         isinstance(value, float | np.floating) and float(value).is_integer() for value in known
     )
-    words = []
-    for value, is_missing in zip(values, missing, strict=True):
-        if is_missing:
-            words.append(column.missing)
+    texts = []
+    for value, is_absent in zip(values, missing, strict=True):
+        if is_absent:
+            texts.append(column.missing)
         elif is_whole:
-            words.append(str(int(value)))
+            texts.append(str(int(value)))
         else:
-            words.append(_text(value))
-    levels = np.asarray(words, dtype=object)
-    unseen = missing
-    if words:
-        unseen = ~np.isin(levels.astype(str), column.levels or ()) & ~missing
-    if unseen.any() and column.unseen is None:
-        known_levels = ", ".join(column.levels or ())
-        faults.append(
-            f"{column.name}: unknown level in {_count(unseen, 'row')}: "
-            f"{_shown(values, unseen)}; known: {known_levels}"
-        )
-    elif unseen.any():
-        warnings.append(
-            f"{column.name}: unknown level in {_count(unseen, 'row')} "
-            f"taken as {column.unseen!r}: {_shown(values, unseen)}"
-        )
-    return levels
+            texts.append(to_text(value))
+    levels = np.asarray(texts, dtype=object)
+    taught = set(column.levels or ())
+    is_known = np.asarray([text in taught for text in texts], dtype=bool)
+    unseen = Cells.where(~is_known & ~missing, _show_cells(values))
+
+    read = _Read(levels, faults)
+    if unseen and column.unseen is None:
+        read.faults.append(words.unknown_levels(unseen, column.levels))
+    elif unseen and column.unseen is not None:
+        read.warnings.append(words.taken_levels(unseen, column.unseen))
+    return read
 
 
-_READERS = {"number": _numbers, "flag": _flags, "category": _levels}
+_READERS = {"number": _read_numbers, "flag": _read_flags, "category": _read_levels}
 
 
-def _convert(
-    values: Cells, missing: NDArray[np.bool_], read: Callable[[Any], float]
-) -> NDArray[np.float64]:
+def _convert(values: Values, missing: Mask, read: Callable[[Any], float]) -> NDArray[np.float64]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64)
     numbers = []
-    for value, is_missing in zip(values, missing, strict=True):
-        if is_missing:
-            numbers.append(math.nan)
-        else:
-            numbers.append(read(value))
+    for value, is_absent in zip(values, missing, strict=True):
+        numbers.append(math.nan if is_absent else read(value))
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _flag(value: object) -> float:
-    """Return 0, 1, or NaN for what is no flag."""
-    # A missing value turns a column of 0 and 1 into floats, so 1.0 is 1.
-    word = _text(value).strip().lower().removesuffix(".0")
-    return _FLAGS.get(word, math.nan)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float | np.number):
-        return _float(value)
-    text = str(value)
-    if "_" in text:  # Python reads 1_000 as a thousand; a table that holds it means something else
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _float(number: float | np.number[Any]) -> float:
-    """Return the number as a float, infinite if it is an integer beyond all floats."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return "an integer of thousands of digits"
-
-
-def _count(mask: NDArray[np.bool_], noun: str) -> str:
-    return f"{int(mask.sum())} {noun}{'' if mask.sum() == 1 else 's'}"
-
-
-def to_places(mask: NDArray[np.bool_]) -> str:
-    """Return the first rows of a mask in words, counted from 1."""
-    index = np.flatnonzero(mask)
-    noun = "rows" if len(index) > 1 else "row"
-    numbers = ", ".join(str(i + 1) for i in index[:_N_EXAMPLES])
-    return f"{noun} {numbers}{_more(index)}"
-
-
-def _shown(values: Cells, mask: NDArray[np.bool_]) -> str:
-    """Return the first cells of a mask with their rows, cut to what a line can hold."""
-    index = np.flatnonzero(mask)
-    cells = [f"{_text(values[i])[:40]!r} (row {i + 1})" for i in index[:_N_EXAMPLES]]
-    return ", ".join(cells) + _more(index)
-
-
-def _more(index: NDArray[np.intp]) -> str:
-    """Return how many rows there are beyond those that are shown."""
-    n_more = len(index) - _N_EXAMPLES
-    return f" and {n_more} more" if n_more > 0 else ""
+def _show_cells(values: Values) -> Show:
+    """Return how a cell is shown: as text, cut to what a line can hold."""
+    return lambda row: repr(to_text(values[row])[:_LONGEST_SHOWN])

@@ -12,20 +12,22 @@ import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from studperf.bundle.rows import Cells
+from studperf.bundle.rows import Values
 from studperf.errors import ConfigError, DataError
+from studperf.schema.files import (
+    DELIMITERS,
+    GZIP_MAGIC,
+    PARQUET_ENDINGS,
+    PARQUET_MAGIC,
+    ZIP_MAGIC,
+)
 
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
-_GZIP_MAGIC = b"\x1f\x8b"
-_PARQUET_MAGIC = b"PAR1"
-_PARQUET = (".parquet", ".pq")
-_ZIP_MAGIC = b"PK\x03\x04"
 _HEADER_BYTES = 1 << 20
 
 
 def read_table(
     path: Path, names: Collection[str], *, encoding: str = "utf-8", delimiter: str | None = None
-) -> dict[str, Cells]:
+) -> dict[str, Values]:
     """Return a file's columns: text of a CSV, typed values of a Parquet file.
 
     Args:
@@ -42,9 +44,9 @@ def read_table(
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from error
-    if raw.startswith(_PARQUET_MAGIC) or path.suffix in _PARQUET:
+    if raw.startswith(PARQUET_MAGIC) or path.suffix in PARQUET_ENDINGS:
         return _read_parquet(path)
-    if raw.startswith(_ZIP_MAGIC):
+    if raw.startswith(ZIP_MAGIC):
         raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
     return _read_csv(path, _unpack(path, raw), names, encoding, delimiter)
 
@@ -74,7 +76,7 @@ def read_header(path: Path, encoding: str) -> str:
     """
     try:
         with path.open("rb") as file:
-            is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         with gzip.open(path) if is_gzip else path.open("rb") as file:
             beginning = file.read(_HEADER_BYTES)
         return beginning.decode(encoding, errors="replace").removeprefix("\ufeff")
@@ -95,7 +97,7 @@ def as_delimiter(given: str) -> str:
     return mark
 
 
-def _read_parquet(path: Path) -> dict[str, Cells]:
+def _read_parquet(path: Path) -> dict[str, Values]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -110,7 +112,7 @@ def _read_parquet(path: Path) -> dict[str, Cells]:
         lines = str(error).strip().splitlines()
         first = lines[0] if lines else type(error).__name__
         raise DataError(f"{path}: can't be read as Parquet: {first}") from error
-    columns: dict[str, Cells] = {}
+    columns: dict[str, Values] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         is_float = pa.types.is_floating(column.type)
         is_full = pa.types.is_integer(column.type) and not column.null_count
@@ -123,7 +125,7 @@ def _read_parquet(path: Path) -> dict[str, Cells]:
 
 def _read_csv(
     path: Path, raw: bytes, names: Collection[str], encoding: str, delimiter: str | None
-) -> dict[str, Cells]:
+) -> dict[str, Values]:
     """Return the columns of a CSV as text."""
     try:
         text = raw.decode(encoding).removeprefix("\ufeff")
@@ -166,7 +168,7 @@ def _refuse_irregular(path: Path, header: Sequence[str], rows: Sequence[Sequence
 
 
 def _unpack(path: Path, raw: bytes) -> bytes:
-    if not raw.startswith(_GZIP_MAGIC):
+    if not raw.startswith(GZIP_MAGIC):
         return raw
     try:
         return gzip.decompress(raw)

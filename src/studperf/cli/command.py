@@ -23,7 +23,7 @@ _ONLY_SHOW = {
 
 _PARTS_OF_INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 
-_MULTIRUN = {"-m", "--multirun"}
+MULTIRUN = {"-m", "--multirun"}
 
 _TAKE_VALUES = {
     "--cfg",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from studperf.cli.command import _MULTIRUN, check_flags, only_shows, split_words
+from studperf.cli.command import MULTIRUN, check_flags, only_shows, split_words
 from studperf.cli.process import make_console
 from studperf.errors import ConfigError
 
@@ -111,7 +111,7 @@ def _nearest_key(flag: str, known: Iterable[str]) -> str | None:
     """Return the key that a flag was meant as, if one is nearer than any flag."""
     import difflib
 
-    from studperf.config.line.overrides import group_names
+    from studperf.config.line.groups import group_names
     from studperf.config.run import RunConfig
 
     keys = group_names() | RunConfig.model_fields.keys()
@@ -137,7 +137,7 @@ def run_hydra(
 
     Args:
         task: takes the composed configuration.
-        check_study: see `config.overrides.read_line`.
+        check_study: see `config.line.overrides.read_line`.
         begin_multirun: takes the folder of a multirun, before its first job.
         end_jobs: takes what the jobs of a multirun returned, whichever process or machine they ran
             on.
@@ -179,7 +179,7 @@ def run_hydra(
 
     # Showing the bare configuration needs no check, and is to be instant.
     if words or not only_shows(flags):
-        is_multirun = bool(_MULTIRUN & set(flags))
+        is_multirun = bool(MULTIRUN & set(flags))
         accepted = accept_command(words, is_multirun=is_multirun, check_study=check_study)
         sys.argv[1:] = [*flags, *accepted]
     else:

@@ -15,6 +15,10 @@ SWITCHES = {
     "DVC_NO_ANALYTICS": "1",
     # The same sender, when another tool of DVC's makers calls it.
     "ITERATIVE_DO_NOT_TRACK": "1",
+    # google-cloud-storage 3.17 asks each bucket for its project and place, in a thread beside the
+    # first request, to tell a tracer that nobody has switched on. The right to do so is one more
+    # than the job's role has.
+    "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
     # Nothing of ours needs these two, but an own model may bring the one, and a page the other.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",

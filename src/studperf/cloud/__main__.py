@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import is_on, read_keys, read_words
 from studperf.cli.process import make_console, run_command
+from studperf.config.console import print_line
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
@@ -110,10 +111,10 @@ def show_status(asked: Asked) -> int:
         "Console": asked.vertex.console_url(job),
     }
     for name, text in lines.items():
-        asked.console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+        print_line(asked.console, f"{name + ':':10}{text}")
 
     if job.error:
-        asked.console.print(job.error, style="red", soft_wrap=True, markup=False)
+        print_line(asked.console, job.error, style="red")
         show_tail(asked.vertex, job, asked.console)
     return 1 if job.state == "FAILED" else 0
 
@@ -136,17 +137,11 @@ def cancel(asked: Asked) -> None:
     """Cancel a job that has not ended yet."""
     job = asked.find()
     if job.has_ended:
-        asked.console.print(
-            f"{job.name} has ended already: {job.state}", soft_wrap=True, markup=False
-        )
+        print_line(asked.console, f"{job.name} has ended already: {job.state}")
         return
 
     asked.vertex.cancel(job)
-    asked.console.print(
-        f"{job.name} is being cancelled; what it wrote stays in {job.folder}",
-        soft_wrap=True,
-        markup=False,
-    )
+    print_line(asked.console, f"{job.name} is being cancelled; what it wrote stays in {job.folder}")
 
 
 def bring_home(asked: Asked) -> None:
@@ -227,7 +222,7 @@ def _open(
     words: list[str], name: str, job: str | None, given: dict[str, str], console: Console
 ) -> Asked:
     """Compose the settings of the cloud, and open a session with Google."""
-    from studperf.cloud.checks import require
+    from studperf.cloud.checks import check_place
     from studperf.cloud.google.session import Google
     from studperf.cloud.google.vertex import Vertex
     from studperf.config.cloud import Vertex as Cloud
@@ -237,7 +232,7 @@ def _open(
     if not isinstance(cloud, Cloud):
         raise ConfigError("cloud.name: these commands are about cloud=vertex")
     if name != "doctor":
-        require(cloud, needs_bucket=False)
+        check_place(cloud, needs_bucket=False)
     google = Google(cloud.project or "", cloud.region)
     return Asked(cloud, google, Vertex(google), job, given, words, console)
 

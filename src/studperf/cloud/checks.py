@@ -25,7 +25,7 @@ _MANIFESTS = (
 )
 
 
-def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
+def check_place(cloud: Cloud, *, needs_bucket: bool = True) -> None:
     """Check that a project and, where it is needed, a bucket are set.
 
     Raises:
@@ -41,7 +41,7 @@ def require(cloud: Cloud, *, needs_bucket: bool = True) -> None:
             "cloud.bucket: export STUDPERF_BUCKET=gs://my-bucket, or cloud.bucket=gs://my-bucket"
         )
     if missing:
-        raise CloudError("\n  - ".join(["It is not said yet where to:", *missing]))
+        raise CloudError("\n  - ".join(["Set where the job should run:", *missing]))
 
 
 def check_credentials(google: Google) -> str:

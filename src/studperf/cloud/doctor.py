@@ -13,11 +13,13 @@ from studperf.cloud.checks import (
     check_bucket,
     check_credentials,
     check_image,
+    check_place,
     check_secret,
     is_googles,
-    require,
 )
 from studperf.cloud.job import image_of, secret_version
+from studperf.config.console import print_line
+from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.errors import StudperfError
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
     from studperf.cloud.google.session import Google
     from studperf.config.cloud import Vertex as Cloud
-
-_DATABASE = "STUDPERF_STORAGE"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def examine(cloud: Cloud, google: Google, commit: str | None) -> Iterator[Findin
 
 def _check_settings(cloud: Cloud) -> str:
     """Check that project and bucket are set."""
-    require(cloud)
+    check_place(cloud)
     return f"project {cloud.project}, region {cloud.region}, {cloud.bucket}"
 
 
@@ -83,15 +83,15 @@ def _find_database(cloud: Cloud) -> Finding:
     if not cloud.has_database:
         text = (
             "none: the workers of a study share one machine. For several: "
-            f"cloud.secrets.{_DATABASE}=SECRET with postgresql+psycopg://..."
+            f"cloud.secrets.{STORAGE_VARIABLE}=SECRET with postgresql+psycopg://..."
         )
         return Finding("database", is_fine=True, text=text)
 
     where = "by its public address, as no cloud.network is set"
     if cloud.network:
         where = f"by the network {cloud.network}"
-    secret = cloud.secrets[_DATABASE]
-    text = f"workers get {_DATABASE} from {secret}, and reach it {where}"
+    secret = cloud.secrets[STORAGE_VARIABLE]
+    text = f"workers get {STORAGE_VARIABLE} from {secret}, and reach it {where}"
     return Finding("database", is_fine=None, text=text)
 
 
@@ -112,4 +112,4 @@ def show(finding: Finding, console: Console) -> None:
     }
     word, style = marks[finding.is_fine]
     line = f"{word:10}{finding.name}: {finding.text}"
-    console.print(line, style=style, soft_wrap=True, markup=False)
+    print_line(console, line, style=style)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from studperf.cloud.price import Quote
+from studperf.config.console import print_line, warn
 from studperf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from studperf.train.runner import Runner
 
 
-def hold_time(
+def check_duration(
     order: Order, cloud: Cloud, price: Quote | str, runner: Runner, console: Console
 ) -> None:
     """Print the longest time that the study can take; refuse it if the job would end first.
@@ -31,11 +32,11 @@ def hold_time(
     cost = ""
     if isinstance(price, Quote):
         cost = f", about {price.money(price.cost(seconds))}"
-    console.print(
+    print_line(
+        console,
         f"On Vertex AI: about {time_span(seconds)} at most with {n} workers, "
         f"the winner included{cost}; "
         "its cores may be slower than yours, and a machine takes minutes to start.",
-        soft_wrap=True,
     )
     if seconds <= cloud.timeout_s:
         return
@@ -46,7 +47,7 @@ def hold_time(
     )
     if not cloud.dry_run:
         raise ConfigError(message)
-    console.print(f"WARNING: {message}", style="bold yellow", soft_wrap=True, markup=False)
+    warn(console, message)
 
 
 def n_workers(order: Order, cloud: Cloud) -> int:

@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from studperf.cloud.google.bucket import Blob, Folder
+from studperf.config.console import print_line
 from studperf.data.dvc.tracked import md5_of
 from studperf.errors import CloudError
+from studperf.record.files import RECORD, STUDIES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,10 +67,9 @@ def fetch(google: Google, job: Job, runs: Path, console: Console) -> list[Path]:
             (runs / FETCHED).write_text(json.dumps(fetched, indent=1), encoding="utf-8")
 
     size = sum(blob.size for blob in new)
-    console.print(
+    print_line(
+        console,
         f"{len(new)} of {len(blobs)} files fetched ({size:,} bytes) from {folder.uri} into {runs}",
-        soft_wrap=True,
-        markup=False,
     )
     return sorted({runs / _unit(blob.name) for blob in blobs})
 
@@ -149,24 +150,24 @@ def place(runs: Path, blob: Blob) -> Path:
 def show(found: list[Path], console: Console) -> None:
     """Print a line for each run or study, with its verdict or the command that shows it."""
     for path in found:
-        record = path / "record.json"
+        record = path / RECORD
         if record.is_file():
             known = json.loads(record.read_text(encoding="utf-8"))
             judgement = known.get("judgement") or {}
             verdict = judgement.get("verdict", {}).get("line", known.get("status"))
             simulated = "SIMULATED data. " if known["data"]["is_simulated"] else ""
-            console.print(f"{path}: {simulated}{verdict}", soft_wrap=True, markup=False)
+            print_line(console, f"{path}: {simulated}{verdict}")
             continue
 
         command = "python -m studperf.compare"
-        if path.parent.name == "sweeps":
+        if path.parent.name == STUDIES:
             command = "python -m studperf.sweeps show"
-        console.print(f"{path}: see {command} {path}", soft_wrap=True, markup=False)
+        print_line(console, f"{path}: see {command} {path}")
 
 
 def _unit(name: str) -> PurePosixPath:
     """Return the folder of the run, the repeated runs or the study that a file belongs to."""
     parts = PurePosixPath(name).parts
-    if parts[0] == "sweeps":
+    if parts[0] == STUDIES:
         return PurePosixPath(*parts[:2])
     return PurePosixPath(parts[0])

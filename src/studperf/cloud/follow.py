@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from studperf.cloud.google.vertex import Line
+from studperf.config.console import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,24 +60,24 @@ def follow(
             show_lines(log.new(), console, n_machines=job.n_machines)
             if job.state != state:
                 state = job.state
-                console.print(f"{job.name}: {state}", style="bold", soft_wrap=True)
+                print_line(console, f"{job.name}: {state}", style="bold")
             if job.has_ended:
                 break
             time.sleep(poll_s)
     except KeyboardInterrupt:
-        console.print(
+        print_line(
+            console,
             f"\nNo longer watching; the job {job.name} goes on in the cloud, and costs money.",
-            soft_wrap=True,
         )
         for name in ("Follow", "Cancel"):
-            console.print(f"{name + ':':8}{how_to[name]}", soft_wrap=True, markup=False)
+            print_line(console, f"{name + ':':8}{how_to[name]}")
         return _INTERRUPTED
 
     if job.error:
-        console.print(job.error, style="red", soft_wrap=True, markup=False)
+        print_line(console, job.error, style="red")
     if state != "SUCCEEDED":
         return 1
-    console.print(f"Fetch:  {how_to['Fetch']}", soft_wrap=True, markup=False)
+    print_line(console, f"Fetch:  {how_to['Fetch']}")
     return 0
 
 

@@ -80,6 +80,7 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
     if cloud.n_machines > 1:
         counts.append(cloud.n_machines - 1)
     spec: Json = {
+        # Google's whole numbers of 64 bits are texts in JSON.
         "workerPoolSpecs": [pool | {"replicaCount": str(n)} for n in counts],
         "scheduling": {
             "timeout": f"{cloud.timeout_s}s",
@@ -91,6 +92,8 @@ def describe(config: RunConfig, cloud: Vertex, task: Task) -> Json:
         },
         "baseOutputDirectory": {"outputUriPrefix": folder_of(cloud, task.name)},
     }
+    # Without an account of its own a container can't ask for a token that opens secrets
+    # (python-aiplatform#902).
     if cloud.service_account:
         spec["serviceAccount"] = cloud.service_account
     if cloud.network:

@@ -24,9 +24,11 @@ from studperf.cloud.job import (
     secret_version,
     table_uri,
 )
-from studperf.cloud.price import TABLE, Quote, hold_ceiling, quote, read_prices
+from studperf.cloud.price import TABLE, Quote, check_cost, quote, read_prices
 from studperf.config.cloud import Vertex as Cloud
+from studperf.config.console import print_line, warn
 from studperf.config.load import accept_overrides, compose_first, load
+from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.config.study import is_plain_multirun
 from studperf.errors import CloudError, ConfigError
 
@@ -46,7 +48,7 @@ _MULTIRUN = {"-m", "--multirun"}
 _PASSWORD = re.compile(r"\w+://[^\s:/@]*:[^\s/@]+@")
 _ADVICE = (
     "put it into Secret Manager, and name it: cloud.secrets.VARIABLE=NAME "
-    "(the database of a study is STUDPERF_STORAGE)"
+    f"(the database of a study is {STORAGE_VARIABLE})"
 )
 _PLACE = ("cloud.project", "cloud.region", "cloud.bucket")
 # Shorter values are no secrets, and would be found everywhere.
@@ -81,9 +83,9 @@ def launch(
     plan = plan_job(flags, words)
     show(plan, console)
     if plan.order is not None and (plan.cloud.dry_run or plan.cloud.estimate):
-        from studperf.cloud.estimate import hold_time
+        from studperf.cloud.estimate import check_duration
 
-        hold_time(plan.order, plan.cloud, plan.price, runner, console)
+        check_duration(plan.order, plan.cloud, plan.price, runner, console)
     if not plan.cloud.dry_run:
         return send(plan, console)
 
@@ -95,8 +97,8 @@ def launch(
         unset.append("BUCKET")
     note = ""
     if unset:
-        note = f" {' and '.join(unset)}: not said yet, see docs/cloud.md."
-    console.print(f"Nothing was sent (cloud.dry_run=true).{note}", soft_wrap=True)
+        note = f" {' and '.join(unset)}: not set yet, see docs/cloud.md."
+    print_line(console, f"Nothing was sent (cloud.dry_run=true).{note}")
     return None
 
 
@@ -138,7 +140,7 @@ def plan_job(flags: Sequence[str], words: Sequence[str]) -> Plan:
 
     prices = read_prices(Path(cloud.prices) if cloud.prices else TABLE)
     price = quote(cloud, prices)
-    hold_ceiling(cloud, price)
+    check_cost(cloud, price)
     return Plan(
         config=config,
         cloud=cloud,
@@ -189,7 +191,7 @@ def _order(accepted: Sequence[str], hydra: DictConfig) -> Order:
 def _check_no_secrets(body: Json, cloud: Cloud) -> None:
     """Check that no secret of this shell is in a request, however it got there."""
     text = json.dumps(body, ensure_ascii=False)
-    for variable in sorted({"WANDB_API_KEY", "STUDPERF_STORAGE", *cloud.secrets}):
+    for variable in sorted({"WANDB_API_KEY", STORAGE_VARIABLE, *cloud.secrets}):
         value = os.environ.get(variable, "")
         if len(value) < _MIN_SECRET:
             continue
@@ -232,7 +234,7 @@ def _task(
 def show(plan: Plan, console: Console) -> None:
     """Print what is to be sent, what it costs, and what may be wrong with it."""
     for warning in plan.warnings:
-        console.print(f"WARNING: {warning}", style="bold yellow", soft_wrap=True, markup=False)
+        warn(console, warning)
 
     cloud = plan.cloud
     facts = {
@@ -249,7 +251,7 @@ def show(plan: Plan, console: Console) -> None:
         "Ceiling": _ceiling_line(cloud, plan.price),
     }
     for name, text in facts.items():
-        console.print(f"{name + ':':10}{text}", soft_wrap=True, markup=False)
+        print_line(console, f"{name + ':':10}{text}")
 
 
 def _machines_line(cloud: Cloud) -> str:
@@ -277,12 +279,12 @@ def _workers_line(order: Order, cloud: Cloud) -> str:
 
     n = n_workers(order, cloud)
     if cloud.has_database:
-        return f"{n} on one study, by the database of cloud.secrets.STUDPERF_STORAGE"
+        return f"{n} on one study, by the database of cloud.secrets.{STORAGE_VARIABLE}"
     if n <= 1:
         return "1"
     return (
         f"{n} on one machine, which shares its cores among them; "
-        "for a machine each they need a database: cloud.secrets.STUDPERF_STORAGE=NAME"
+        f"for a machine each they need a database: cloud.secrets.{STORAGE_VARIABLE}=NAME"
     )
 
 
@@ -316,12 +318,12 @@ def send(plan: Plan, console: Console) -> int | None:
     Returns:
         The exit code of following the job, where that was asked for.
     """
-    from studperf.cloud.checks import check_image, is_googles, require
+    from studperf.cloud.checks import check_image, check_place, is_googles
     from studperf.cloud.google.session import Google
     from studperf.cloud.google.vertex import Vertex
 
     cloud = plan.cloud
-    require(cloud)
+    check_place(cloud)
     google = Google(cloud.project or "", cloud.region)
     _send_table(plan, google, console)
     image = image_of(cloud, plan.task.commit)
@@ -338,7 +340,7 @@ def send(plan: Plan, console: Console) -> int | None:
         **commands,
     }
     for name, text in lines.items():
-        console.print(f"{name + ':':11}{text}", soft_wrap=True, markup=False)
+        print_line(console, f"{name + ':':11}{text}")
     if not cloud.follow:
         return None
     from studperf.cloud.follow import follow
@@ -366,10 +368,7 @@ def _send_table(plan: Plan, google: Google, console: Console) -> None:
             "bring it: python -m studperf.data fetch"
         )
     size = table.path.stat().st_size
-    console.print(
-        f"Sending the table ({size:,} bytes) to {folder.uri}/{name}",
-        soft_wrap=True,
-    )
+    print_line(console, f"Sending the table ({size:,} bytes) to {folder.uri}/{name}")
     folder.upload(table.path, name, table.md5)
 
 
@@ -385,8 +384,7 @@ def _check_secrets(cloud: Cloud, google: Google, console: Console) -> None:
             raise
         # Whoever submits need not be allowed to look: the job's own account reads the secret.
         except CloudError as error:
-            message = f"WARNING: {str(error).splitlines()[0]}"
-            console.print(message, style="yellow", soft_wrap=True, markup=False)
+            warn(console, str(error).splitlines()[0])
 
 
 def how_to(job: Job, typed: Sequence[str]) -> dict[str, str]:

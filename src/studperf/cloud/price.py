@@ -116,7 +116,7 @@ def quote(cloud: Vertex, prices: Prices) -> Quote | str:
     )
 
 
-def hold_ceiling(cloud: Vertex, price: Quote | str) -> None:
+def check_cost(cloud: Vertex, price: Quote | str) -> None:
     """Refuse a job that could cost more than was allowed.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from studperf.config.dataset import Block
+from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.config.types import PositiveFloat, PositiveInt, of_form
 
 Project = Annotated[
@@ -128,7 +129,7 @@ class Vertex(Block):
     @property
     def has_database(self) -> bool:
         """Return True if workers on several machines can share a study."""
-        return "STUDPERF_STORAGE" in self.secrets
+        return STORAGE_VARIABLE in self.secrets
 
 
 Cloud = Annotated[Local | Vertex, Field(discriminator="name")]

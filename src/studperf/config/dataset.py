@@ -26,7 +26,7 @@ _NO_FEATURE = {
     "allow_leaks": "so no model sees it; to train with it, give it another kind",
 }
 # Names that need no quotes in a shell.
-DELIMITERS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ","}
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 _MARKS = {"point": ".", "comma": ",", "space": " ", "apostrophe": "'"}
 # The keys that a column may have depend on its kind. Columns of the kinds that are not named here
 # are never read, so they may have any.

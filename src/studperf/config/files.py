@@ -1,8 +1,11 @@
-"""Checks of a data file before it is opened: it must be a regular file with a known size."""
+"""Files: checked before they are opened, and written whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from studperf.errors import DataError
@@ -47,3 +50,30 @@ def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden file beside a path; it is put in the path's place if all goes well.
+
+    A reader sees the old file or the new one, even if the process is killed.
+    """
+    # One name, so that what a kill leaves behind is overwritten by the next write.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        # The rename may reach the disk before the content does: a power cut would leave an empty
+        # file of the new name.
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's content in one step."""
+    if isinstance(content, str):
+        content = content.encode()
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)

@@ -18,28 +18,11 @@ from studperf.errors import ConfigError, listing
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from studperf.config.dataset import Block
     from studperf.config.faults import Fault
     from studperf.config.line.overrides import CheckStudy, Line
     from studperf.config.run import RunConfig
-    from studperf.config.study import SweepConfig
 
 _HEAD = "The configuration was refused"
-
-# What train.run passes to the Trainer itself, so that a YAML can't.
-_TRAINER_GIVEN = frozenset(
-    {
-        *(
-            "callbacks",
-            "logger",
-            "default_root_dir",
-            "enable_progress_bar",
-            "enable_checkpointing",
-            "enable_model_summary",
-        ),
-        *("check_val_every_n_epoch", "val_check_interval"),  # each epoch has its row in the history
-    }
-)
 
 
 def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunConfig:
@@ -58,7 +41,7 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
     Raises:
         ConfigError: lists every fault, each with its key and the nearest valid name.
     """
-    from studperf.config.run import RunConfig
+    from studperf.config.check import check_run, find_foreign_targets
     from studperf.config.secrets import find_secrets
 
     plain = _to_plain(cfg)
@@ -68,9 +51,9 @@ def load(cfg: DictConfig | dict[str, Any], *, is_trusted: bool = True) -> RunCon
 
     if secrets := list(find_secrets(plain)):
         raise ConfigError(listing(_HEAD, [str(fault) for fault in secrets]))
-    faults, config = _check(plain, RunConfig)
+    faults, config = check_run(plain)
     if not is_trusted and config is not None:
-        faults += _foreign_targets(plain)
+        faults += find_foreign_targets(plain)
     if faults or config is None:
         raise ConfigError(listing(_HEAD, [str(fault) for fault in faults]))
     return config
@@ -114,34 +97,6 @@ def _name_model(plain: dict[str, Any], cfg: DictConfig | dict[str, Any]) -> None
         hydra = HydraConfig.get()
         choice = str(hydra.runtime.choices["model"])
         plain["model_name"] = name_of_choice(choice, target, typed_words(hydra))
-
-
-def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | None]:
-    """Return all faults of `hydra.sweeper`, and the settings of a study if there are none."""
-    from pydantic import ValidationError
-
-    from studperf.config.code.signature import check_node
-    from studperf.config.faults import Fault
-    from studperf.config.study import SweepConfig
-
-    plain = {
-        key: value
-        for key, value in settings.items()
-        if key not in ("_target_", "_recursive_", "_convert_")
-    }
-    faults: list[Fault] = []
-    given = frozenset({"seed", "search_space"})
-    for name in ("sampler", "pruner"):
-        if isinstance(node := plain.get(name), dict):
-            plain[name], found = check_node(node, name, given=given)
-            faults += found
-
-    try:
-        config = SweepConfig.model_validate(plain)
-    except ValidationError as error:
-        faults += _explain_all(error.errors(), plain, SweepConfig)
-        config = None
-    return [Fault(f"hydra.sweeper.{fault.where}", fault.what) for fault in faults], config
 
 
 def compose(overrides: Sequence[str] = (), *, return_hydra_config: bool = False) -> DictConfig:
@@ -258,7 +213,7 @@ def _read_line(
 
 def compose_first(words: Sequence[str]) -> DictConfig:
     """Compose accepted words with the first value of each sweep, and with Hydra's own part."""
-    from studperf.config.line.overrides import first_values
+    from studperf.config.line.word import first_values
 
     with _hydra():
         firsts = first_values(words)
@@ -333,165 +288,11 @@ def resolve_references(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _faults_of(cfg: DictConfig) -> list[Fault]:
+    from studperf.config.check import check_run
     from studperf.config.interpolation import find_references, to_raw
-    from studperf.config.run import RunConfig
 
     raw = to_raw(cfg)
     if found := find_references(raw):
         return found
-    faults, _ = _check(resolve_references(raw), RunConfig)
+    faults, _ = check_run(resolve_references(raw))
     return faults
-
-
-def _check(plain: dict[str, Any], shape: type[RunConfig]) -> tuple[list[Fault], RunConfig | None]:
-    from pydantic import ValidationError
-
-    from studperf.config.code.signature import check_node
-    from studperf.config.faults import Fault
-
-    faults: list[Fault] = []
-    given_to = {"model": frozenset({"features"}), "trainer": _TRAINER_GIVEN}
-    for name, given in given_to.items():
-        if isinstance(node := plain.get(name), dict):
-            plain[name], found = check_node(node, name, given=given)
-            faults += found
-    if isinstance(trainer := plain.get("trainer"), dict):
-        faults += _check_trainer(trainer, Fault)
-    faults += _check_growth(plain)
-    try:
-        return faults, shape.model_validate(plain)
-    except ValidationError as error:
-        return [*_explain_all(error.errors(), plain, shape), *faults], None
-
-
-def _check_growth(plain: dict[str, Any]) -> list[Fault]:
-    """Return what a model that is grown in rounds can't follow; nothing for a network."""
-    from studperf.config.grown import find_loss_faults, find_trainer_faults, is_grown
-
-    model, trainer, loss = (plain.get(name) for name in ("model", "trainer", "loss"))
-    if not isinstance(model, dict) or not is_grown(model):
-        return []
-    faults = find_trainer_faults(trainer) if isinstance(trainer, dict) else []
-    return faults + (find_loss_faults(loss) if isinstance(loss, dict) else [])
-
-
-def _explain_all(errors: Sequence[Any], plain: dict[str, Any], shape: type[Block]) -> list[Fault]:
-    """Return one fault for each key.
-
-    pydantic reports a union once for each of its branches, with the branch's name at the end of the
-    place.
-    """
-    from studperf.config.faults import Fault, expectation, explain
-
-    by_key: dict[str, list[Any]] = {}
-    inner = {error["loc"][:-1] for error in errors}
-    for error in errors:
-        # pydantic counts only what is valid: it calls a list whose every part is refused too short.
-        if error["type"] == "too_short" and error["loc"] in inner:
-            continue
-        loc = _without_tags(error["loc"], plain)
-        if error["type"] not in ("missing", "extra_forbidden"):
-            loc = loc[: _depth(loc, plain)]
-        key = ".".join(map(str, loc)) or "the root"
-        by_key.setdefault(key, []).append(error)
-
-    faults = []
-    for where, several in by_key.items():
-        if len(several) > 1 and all(error["type"] != "value_error" for error in several):
-            wanted = " or ".join(dict.fromkeys(expectation(error) for error in several))
-            faults.append(Fault(where, f"must be {wanted}, got {several[0]['input']!r}"))
-        else:
-            owner = _owner(shape, several[0]["loc"])
-            faults.append(explain(several[0], where, owner))
-    return faults
-
-
-def _without_tags(
-    loc: tuple[int | str, ...],
-    plain: Any,  # noqa: ANN401 - any YAML
-) -> tuple[int | str, ...]:
-    """Return a place without the tags that tell the blocks of `cloud` apart.
-
-    pydantic puts them there; they are no keys.
-    """
-    match loc:
-        case ("cloud", tag, *rest) if rest and tag not in (plain.get("cloud") or {}):
-            return ("cloud", *rest)
-    return loc
-
-
-def _depth(loc: tuple[int | str, ...], plain: Any) -> int:  # noqa: ANN401 - whatever YAML held
-    """Return how many parts of a place lead along keys that exist."""
-    for i, part in enumerate(loc):
-        if (isinstance(plain, dict) and part in plain) or (
-            isinstance(plain, list | tuple) and isinstance(part, int) and part < len(plain)
-        ):
-            plain = plain[part]  # type: ignore[index]  # checked above
-        else:
-            return i
-    return len(loc)
-
-
-def _foreign_targets(plain: dict[str, Any]) -> list[Fault]:
-    from studperf.config.faults import Fault
-
-    wanted = {"model": "studperf.models.", "trainer": "lightning.pytorch.Trainer"}
-    targets = {}
-    for name in wanted:
-        node = plain.get(name)
-        if isinstance(node, dict):
-            targets[name] = str(node.get("_target_"))
-    is_ours = {
-        "model": targets["model"].startswith(wanted["model"]),
-        "trainer": targets["trainer"] == wanted["trainer"],
-    }
-    what = "a run folder could name any code; only {} is taken from one, got {!r}"
-    return [
-        Fault(f"{name}._target_", what.format(wanted[name], target))
-        for name, target in targets.items()
-        if not is_ours[name]
-    ]
-
-
-def _check_trainer(trainer: dict[str, Any], fault: type[Fault]) -> list[Fault]:
-    faults = []
-    epochs = trainer.get("max_epochs")
-    if isinstance(epochs, int) and epochs < 1:
-        faults.append(fault("trainer.max_epochs", f"must be at least 1, got {epochs}"))
-    positive = {
-        key: trainer.get(key)
-        for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches")
-    }
-    why = "each epoch trains and is scored on val"
-    faults += [
-        fault(f"trainer.{key}", f"must be greater than 0, got {value}: {why}")
-        for key, value in positive.items()
-        if isinstance(value, int | float) and value <= 0
-    ]
-    if (precision := trainer.get("precision")) in ("16-true", "bf16-true"):
-        mixed = str(precision).replace("true", "mixed")
-        faults.append(
-            fault(
-                "trainer.precision",
-                f"{precision} rounds the target itself, to two or three digits; take {mixed}",
-            )
-        )
-    return faults
-
-
-def _owner(shape: type[Any], loc: tuple[int | str, ...]) -> type[Any] | None:
-    """Return the block that holds a fault's key, or None if it is none of ours.
-
-    It is found by walking the shape along the key.
-    """
-    owner = shape
-    for part in loc[:-1]:
-        fields = getattr(owner, "model_fields", {})
-        if part in fields:
-            owner = fields[part].annotation
-        elif getattr(owner, "__origin__", None) is dict:
-            owner = owner.__args__[1]
-        for option in getattr(owner, "__args__", ()):  # Block | None
-            if hasattr(option, "model_fields") and getattr(owner, "__origin__", None) is not dict:
-                owner = option
-    return owner if hasattr(owner, "model_fields") else None

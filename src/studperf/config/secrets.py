@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from studperf.config.faults import Fault
 from studperf.config.interpolation import is_table_text, name_of, walk
 
+STORAGE_VARIABLE = "STUDPERF_STORAGE"
+"""The environment variable with the address of the database that studies are shared by."""
 _KEYS = ("WANDB_API_KEY",)
 _ENVIRONMENT = "hydra.job.env_set"
 _STORAGE = "hydra.sweeper.storage"
@@ -138,7 +140,7 @@ def _why_secret_word(name: str, value: str, held: Mapping[str, str]) -> str | No
     if name == _STORAGE and _has_user_secret(value):
         return (
             "the command line is no place for a password; "
-            "set the address before the command: STUDPERF_STORAGE=..."
+            f"set the address before the command: {STORAGE_VARIABLE}=..."
         )
     return _why_secret(name, value, held)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import is_on, read_keys, run_command_of
 from studperf.cli.process import check_output, end_at_once, make_console, run_command
+from studperf.config.console import warn
 from studperf.config.load import load_overrides
 from studperf.config.paths import project_root
 from studperf.errors import ConfigError, DataError, brief, one_line
@@ -56,17 +57,17 @@ def check(words: Sequence[str]) -> None:
     with open_rows(config.data, console) as rows:
         for finding in rows.findings:
             if finding.level == "warning":
-                console.print(f"warning: {finding}", style="yellow", soft_wrap=True, markup=False)
+                warn(console, finding)
         raise_faults(rows.findings, config.data)
         for finding in judge_codes(rows.table(np.sort(rows.sample))):
-            console.print(f"warning: {finding}", style="yellow", soft_wrap=True)
+            warn(console, finding)
         n_suspects = 0
         for leak in guard_sample(rows):
             text = f"allowed leak: {leak}"
             if not leak.is_refused:
                 n_suspects += 1
                 text = leak.warning
-            console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+            warn(console, text)
         leaks = "no leak" if not n_suspects else f"no leak beyond doubt, {n_suspects} suspected"
         where = ""
         if rows.n_sampled is not None:
@@ -81,10 +82,9 @@ def report(words: Sequence[str]) -> None:
     Raises:
         DataError: the table has faults; they are listed.
     """
-    from studperf.data.schema import check_table
-    from studperf.data.source import read_source
-    from studperf.data.split import split_table
+    from studperf.data.rows import open_good_rows
     from studperf.report.pages.table import write_report
+    from studperf.report.views.table import view_table
 
     own, others = _part_words(words, ("out", "against", "remote"))
     config, console = load_overrides(others), make_console()
@@ -95,11 +95,9 @@ def report(words: Sequence[str]) -> None:
         return
     if "remote" in own:
         raise ConfigError("remote: is for --against REV, whose table may lie there")
-    raw, origin = read_source(config.data)
-    console.print(origin.line, soft_wrap=True)
-    table = check_table(raw, config.data)
-    with console.status("drawing"):
-        pages = write_report(table, list(table.warnings), split_table(table), origin, folder)
+    with open_good_rows(config.data, console) as rows, console.status("drawing"):
+        view = view_table(rows.all(), rows.findings, rows.split, rows.origin)
+        pages = write_report(view, folder)
     for page in pages:
         console.print(f"Wrote {page}", soft_wrap=True)
 
@@ -108,18 +106,20 @@ def _report_change(dataset: Dataset, own: dict[str, str], out: Path, console: Co
     import tempfile
 
     from studperf.data.versions.find import read_current, read_version
-    from studperf.report.pages.change import describe_change, show, to_markdown, write
+    from studperf.report.pages.change import show, to_markdown
+    from studperf.report.views.change import view_change
 
     new = read_current(dataset)
     with tempfile.TemporaryDirectory() as folder:
         old = read_version(
             own["against"], dataset, Path(folder), console, current=new, remote=own.get("remote")
         )
-    title = f"{dataset.name}: md5 {old.md5[:8]} ({old.name}) to {new.md5[:8]}"
     with console.status("comparing"):
-        headline, blocks = describe_change(old, new, dataset)
-    show(console, title, headline, blocks)
-    path = write(out, to_markdown(title, headline, blocks))
+        view = view_change(old, new, dataset)
+    show(view, console)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "changes.md"
+    path.write_text(to_markdown(view), encoding="utf-8")
     console.print(f"Wrote {path}", soft_wrap=True)
 
 
@@ -199,6 +199,7 @@ def simulate(words: Sequence[str]) -> None:
         ConfigError: no `out`, or a value out of range.
     """
     from studperf.data.simulate import simulate as draw
+    from studperf.schema.files import PARQUET_ENDINGS
 
     own, others = _part_words(words, ("out", "rows", "seed", "noise_sd", "force"))
     if "out" not in own:
@@ -213,7 +214,7 @@ def simulate(words: Sequence[str]) -> None:
     check_output("out", out)
     frame: pd.DataFrame = draw(config.data)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix in (".parquet", ".pq"):
+    if out.suffix in PARQUET_ENDINGS:
         frame.to_parquet(out, index=False)
     else:
         frame.to_csv(out, index=False)

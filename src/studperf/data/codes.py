@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from studperf.data.findings import Finding
 from studperf.data.schema import Table
+from studperf.schema.findings import Finding
 from studperf.scoring.metrics import FloatArray
 
 MIN_ROWS = 20

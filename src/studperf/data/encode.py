@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Protocol, Self
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from studperf.config.dataset import Block, Column
+from studperf.config.dataset import Block, Column, Dataset
 from studperf.config.run import Encode
-from studperf.data.schema import Finding, Table
+from studperf.data.schema import Table
+from studperf.data.threads import in_order
 from studperf.errors import DataError
+from studperf.schema import words
+from studperf.schema.findings import Finding, are_outside
+from studperf.schema.judge import OTHER
 
 _N_QUANTILES = 1000
 # Rows whose columns stay in a core's cache; with fewer, threads would wait for each other's turn in
@@ -22,8 +26,8 @@ _N_QUANTILES = 1000
 _N_BLOCK = 8192
 # Values of which a deviation's squares are summed at a time; it decides the last bit.
 _N_SUMMED = 4096
+NO_CODE = -1
 CLIP = 1e-7  # as scikit-learn's QuantileTransformer: the normal quantiles of 0 and 1 are infinite
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,45 @@ class CategoryCode(ColumnCode):
     other: str | None
     fill: str | None
 
+    def codes_of(self, levels: Iterable[str]) -> np.ndarray:
+        """Return the code of each level, and, as the last, that of a missing cell.
+
+        A level without a code has `NO_CODE`.
+        """
+        known = {level: i for i, level in enumerate(self.levels)}
+        other = NO_CODE if self.other is None else known[self.other]
+        missing = other if self.fill is None else known[self.fill]
+        return np.array([*(known.get(level, other) for level in levels), missing], dtype=np.int64)
+
+    def refuse_untaught(self, levels: Iterable[str]) -> NoReturn:
+        """Refuse levels that have no code.
+
+        Raises:
+            DataError: always.
+        """
+        strange = ", ".join(sorted(levels)[:3])
+        raise DataError(
+            f"{self.name}: levels that no training row has: {strange}. "
+            "Name them in `levels`, or set unseen: other."
+        )
+
+
+class TrainingRows(Protocol):
+    """Typed columns of training rows, from which an encoder learns.
+
+    Sums depend on the rows' order in their last bit, so that it is part of a run.
+    """
+
+    @property
+    def dataset(self) -> Dataset:
+        """Names the columns and their kinds."""
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return one number or flag as (N,) float64, NaN where there is none."""
+
+    def counts(self, name: str) -> Mapping[str, int]:
+        """Return how many rows have each level of a category; levels of no row are left out."""
+
 
 class Encoder(Block):
     """Codes of all columns, learnt from the training rows.
@@ -86,23 +129,30 @@ class Encoder(Block):
     category_style: Literal["codes", "onehot"]
 
     @classmethod
-    def fit(cls, train: Table, encode: Encode) -> Self:
-        """Learn means, quantiles, fill values and levels from the training rows."""
+    def fit(cls, train: TrainingRows, encode: Encode) -> Self:
+        """Learn means, quantiles, fill values and levels from the training rows.
+
+        Raises:
+            DataError: no row has a value in some column.
+        """
         columns = train.dataset.columns
-        numbers, flags, categories = [], [], []
-        for name in train.dataset.of_kind("number"):
-            values = train.frame[name].to_numpy(dtype=np.float64)
-            numbers.append(fit_number(name, values, columns[name], encode))
-        for name in train.dataset.of_kind("flag"):
-            values = train.frame[name].to_numpy(dtype=np.float64)
-            flags.append(fit_flag(name, values, columns[name]))
-        for name in train.dataset.of_kind("category"):
-            counts = _count_levels(train.frame[name])
-            categories.append(fit_category(name, counts, columns[name]))
+
+        def fit_column(name: str) -> ColumnCode:
+            match columns[name].kind:
+                case "number":
+                    return _fit_number(name, train.numbers(name), columns[name], encode)
+                case "flag":
+                    return _fit_flag(name, train.numbers(name), columns[name])
+                case _:
+                    return _fit_category(name, train.counts(name), columns[name])
+
+        kinds = ("number", "flag", "category")
+        names = [name for kind in kinds for name in train.dataset.of_kind(kind)]
+        codes = list(in_order(fit_column, names))
         return cls(
-            numbers=tuple(numbers),
-            flags=tuple(flags),
-            categories=tuple(categories),
+            numbers=tuple(code for code in codes if isinstance(code, NumberCode)),
+            flags=tuple(code for code in codes if isinstance(code, FlagCode)),
+            categories=tuple(code for code in codes if isinstance(code, CategoryCode)),
             category_style=encode.categories,
         )
 
@@ -205,16 +255,12 @@ class Encoder(Block):
         for table in [tables] if isinstance(tables, Table) else tables:
             for code in self.numbers:
                 values = table.frame[code.name].to_numpy(dtype=float)
-                is_outside = (values < code.low) | (values > code.high)
-                n_outside[code.name] += int(is_outside.sum())
+                n_outside[code.name] += int(are_outside(values, (code.low, code.high)).sum())
         findings = []
         for code in self.numbers:
             n = n_outside[code.name]
             if n:
-                what = (
-                    f"{n} values outside of the training range {code.low:g} to {code.high:g}: "
-                    "predictions there are extrapolation"
-                )
+                what = words.values_beyond(f"{n} values", (code.low, code.high))
                 findings.append(Finding("warning", code.name, what))
         return findings
 
@@ -238,7 +284,7 @@ def _refuse_empty(name: str) -> NoReturn:
     )
 
 
-def fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -> NumberCode:
+def _fit_number(name: str, values: np.ndarray, column: Column, encode: Encode) -> NumberCode:
     """Return the code of a number, learnt from its training rows.
 
     Args:
@@ -282,8 +328,8 @@ def _deviation(values: np.ndarray, mean: float) -> float:
     return math.sqrt(math.fsum(sums) / len(values))
 
 
-def fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:
-    """Return the code of a flag, learnt from its training rows; arguments as for `fit_number`."""
+def _fit_flag(name: str, values: np.ndarray, column: Column) -> FlagCode:
+    """Return the code of a flag, learnt from its training rows; arguments as for `_fit_number`."""
     return FlagCode(name=name, fill=_fit_fill(name, values, np.isnan(values), column))
 
 
@@ -301,11 +347,7 @@ def _fit_fill(name: str, values: np.ndarray, absent: np.ndarray, column: Column)
             return float(given)
 
 
-def _count_levels(values: pd.Series) -> dict[str, int]:
-    return {str(level): int(n) for level, n in values.value_counts().items()}
-
-
-def fit_category(name: str, counts: Mapping[str, int], column: Column) -> CategoryCode:
+def _fit_category(name: str, counts: Mapping[str, int], column: Column) -> CategoryCode:
     """Return the code of a category, learnt from its training rows.
 
     Args:
@@ -367,24 +409,9 @@ def _encode_number(values: np.ndarray, code: NumberCode) -> np.ndarray:
 
 
 def _encode_category(values: pd.Series, code: CategoryCode) -> np.ndarray:
-    places = {level: i for i, level in enumerate(code.levels)}
-    filled = values if code.fill is None else values.where(values.notna(), code.fill)
-    codes = filled.map(places)
-    if code.other is not None:
-        codes = codes.where(codes.notna(), places[code.other])
-    elif codes.isna().any():
-        refuse_untaught(code.name, {str(v) for v in filled[codes.isna()]})
-    return codes.to_numpy(dtype=np.int64)
-
-
-def refuse_untaught(name: str, levels: Iterable[str]) -> NoReturn:
-    """Refuse levels of a category for which the encoder has no code.
-
-    Raises:
-        DataError: always.
-    """
-    strange = ", ".join(sorted(levels)[:3])
-    raise DataError(
-        f"{name}: levels that no training row has: {strange}. "
-        "Name them in `levels`, or set unseen: other."
-    )
+    places, levels = pd.factorize(values)  # a missing cell's place is -1, the last one
+    codes: np.ndarray = code.codes_of(levels)[places]
+    is_strange = codes == NO_CODE
+    if is_strange.any():
+        code.refuse_untaught({str(level) for level in values[is_strange]})
+    return codes

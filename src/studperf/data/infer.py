@@ -16,12 +16,14 @@ from studperf.config.dataset import Dataset, Source
 from studperf.config.document import read_dataset, write_inline, write_key
 from studperf.config.files import check_file
 from studperf.data.codes import MIN_ROWS, Suspicion, find_suspicion, names_rows
-from studperf.data.findings import show
 from studperf.data.guard.leaks import MAX_LEVELS, Leak, find_leaks
-from studperf.data.numbers import LARGEST, Marks, find_marks, is_ambiguous, read_numbers
+from studperf.data.numbers import find_marks, is_ambiguous, read_numbers
 from studperf.data.schema import as_levels, inspect_table
-from studperf.data.source import PARQUET, parse_bytes, read_first_bytes, read_head
+from studperf.data.source import parse_bytes, read_first_bytes, read_head
 from studperf.errors import ConfigError, DataError, as_shown
+from studperf.schema.files import DELIMITERS, PARQUET_ENDINGS
+from studperf.schema.findings import show
+from studperf.schema.numbers import LARGEST, Marks
 from studperf.scoring.metrics import FloatArray
 
 # Text that stands for "no value" in a column of numbers. `None` is not among them: in a category it
@@ -29,7 +31,6 @@ from studperf.scoring.metrics import FloatArray
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "?", "-", "#N/A")
 _FLAG_WORDS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
 _FEATURES = ("number", "category", "flag")
-_DELIMITERS = (",", ";", "\t", "|")
 _MOSTLY = 0.8
 _TIME = (
     r"(?:[T ,]+\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[AaPp]\.?[Mm]\.?)?"
@@ -262,7 +263,7 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
     lasting = path.resolve() if ".." in path.parts else path
     plain: dict[str, Any] = {"path": str(lasting), "otherwise": "fail"}
     check_file(path)
-    if path.suffix in PARQUET:
+    if path.suffix in PARQUET_ENDINGS:
         raw, is_whole = read_head(path, _N_READ_ROWS)
     else:
         head, is_whole = read_first_bytes(path, _N_READ_BYTES, _N_READ_ROWS)
@@ -271,7 +272,7 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame, str | None]:
         except UnicodeDecodeError:
             plain["encoding"] = "latin-1"
         header = head[: head.find(b"\n")].decode("latin-1")
-        delimiter = max(_DELIMITERS, key=header.count)
+        delimiter = max(",", *DELIMITERS.values(), key=header.count)
         if delimiter != "," and header.count(delimiter):
             plain["delimiter"] = delimiter
         raw = parse_bytes(head, path, Source.model_validate(plain))

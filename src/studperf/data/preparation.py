@@ -17,7 +17,7 @@ from studperf.config.run import RunConfig
 from studperf.data.encode import Encoder
 from studperf.data.guard.leaks import Leak
 from studperf.data.guard.left_out import left_out_signal
-from studperf.data.rows import LargeRows, Rows, guard_sample, open_good_rows
+from studperf.data.rows import Rows, guard_sample, open_good_rows
 from studperf.data.tensors import EncodedTable
 from studperf.scoring.metrics import FloatArray
 
@@ -68,7 +68,7 @@ def prepare(config: RunConfig, console: Console) -> Iterator[Prepared]:
         encoder = rows.fit(config.encode)
         table = rows.encode(encoder)
         dataset = config.data
-        if isinstance(rows, LargeRows) and dataset.memory == "auto":
+        if rows.is_large and dataset.memory == "auto":
             memory = "disk" if table.on_disk else "ram"
             dataset = dataset.model_copy(update={"memory": memory})
         yield Prepared(

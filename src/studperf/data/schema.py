@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from studperf.config.dataset import Column, Dataset
-from studperf.data.findings import (
+from studperf.config.document import write_key
+from studperf.data.numbers import to_numbers
+from studperf.errors import DataError, listing
+from studperf.schema.cells import read_flag, to_text
+from studperf.schema.findings import (
+    N_SOME,
     Cells,
-    Copies,
     Facts,
     Finding,
+    Show,
     has_error,
+    observe_flags,
+    observe_numbers,
+    show,
+)
+from studperf.schema.judge import (
+    Copies,
     judge_copies,
     judge_dropped,
     judge_header,
     judge_rows,
-    suggest_line,
+    no_rows,
 )
-from studperf.data.numbers import LARGEST, LARGEST_WHOLE, to_numbers
-from studperf.errors import DataError, listing
+from studperf.schema.numbers import LARGEST_WHOLE
 
 __all__ = [
     "Finding",
@@ -33,11 +44,6 @@ __all__ = [
     "suggest_line",
     "type_rows",
 ]
-
-_FLAGS = {
-    **dict.fromkeys(("0", "false", "no", "n"), 0.0),
-    **dict.fromkeys(("1", "true", "yes", "y"), 1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,15 @@ class Table:
     def target(self) -> np.ndarray:
         """The target (N,), in its own unit."""
         return self.frame[self.dataset.target.column].to_numpy(dtype=np.float64)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return one number or flag as (N,) float64, NaN where there is none."""
+        return self.frame[name].to_numpy(dtype=np.float64)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many rows have each level of a category."""
+        counts = self.frame[name].value_counts()
+        return {str(level): int(n) for level, n in counts.items()}
 
     def rows(self, index: np.ndarray) -> Table:
         """Return the table of these rows, in this order."""
@@ -107,7 +122,9 @@ def inspect_table(
     raw: pd.DataFrame, dataset: Dataset, *, for_training: bool = True
 ) -> tuple[Table, list[Finding]]:
     """Return the table as far as it can be typed, and all findings, without raising."""
-    findings = list(judge_header(raw, dataset, for_training=for_training))
+    findings = judge_columns(
+        [str(name) for name in raw.columns], lambda: raw, dataset, for_training=for_training
+    )
     raw, dropped = raw.reset_index(drop=True), Cells()
     if for_training:
         raw, dropped = drop_targetless(raw, dataset)
@@ -126,6 +143,34 @@ def inspect_table(
     return Table(frame, dataset, warnings), findings
 
 
+def judge_columns(
+    names: Sequence[str],
+    head: Callable[[], pd.DataFrame],
+    dataset: Dataset,
+    *,
+    for_training: bool,
+) -> list[Finding]:
+    """Return the findings on a table's header.
+
+    Args:
+        names: of the table's columns.
+        head: returns the first rows, from which the kind of an unknown column is guessed.
+        dataset: names the columns that there should be.
+        for_training: see `check_table`.
+    """
+    found = judge_header(
+        names, dataset, lambda name: suggest_line(name, head()[name]), for_training=for_training
+    )
+    return list(found)
+
+
+def suggest_line(name: str, values: pd.Series) -> str:
+    """Return the YAML line for a column that a dataset does not name yet."""
+    numbers = pd.to_numeric(values.astype(str), errors="coerce")
+    kind = "number" if numbers.notna().mean() > 0.5 else "category"  # noqa: PLR2004 - mostly numbers
+    return f"{write_key(name)}: {{kind: {kind}}}   # or id, leak, unused"
+
+
 def _find_copies(frame: pd.DataFrame, dataset: Dataset) -> Copies:
     """Return the rows that equal one above them."""
     used = [*dataset.feature_names, dataset.target.column]
@@ -139,11 +184,6 @@ def _find_copies(frame: pd.DataFrame, dataset: Dataset) -> Copies:
     ]
     in_all = frame.duplicated(subset=[*used, *others]).to_numpy()
     return Copies(Cells.where(in_all), Cells.where(in_used & ~in_all))
-
-
-def no_rows() -> Finding:
-    """Return the finding on a table that is a header alone."""
-    return Finding("error", "table", "has a header but no rows")
 
 
 def drop_targetless(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, Cells]:
@@ -162,10 +202,14 @@ def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[s
     """Return typed columns and the facts of each; columns that the dataset omits are left out."""
     typed: dict[str, pd.Series] = {}
     facts: dict[str, Facts] = {}
-    target = dataset.target
+    target, features = dataset.target, set(dataset.feature_names)
     for name, column in dataset.columns.items():
-        if name in raw:
-            typed[name], facts[name] = _type_column(raw[name], name, column, dataset)
+        if name not in raw:
+            continue
+        if name in features:
+            typed[name], facts[name] = _type_feature(raw[name], column, dataset)
+        else:
+            typed[name], facts[name] = _type_other(raw[name], column, dataset)
     if target.column in raw:
         typed[target.column], facts[target.column] = _type_numbers(
             raw[target.column], target.range, dataset
@@ -173,25 +217,31 @@ def type_rows(raw: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, dict[s
     return pd.DataFrame(typed, index=raw.index), facts
 
 
-def _is_missing(values: pd.Series, dataset: Dataset) -> pd.Series:
-    return values.isna() | values.isin(dataset.source.missing)
+def _is_missing(values: pd.Series, dataset: Dataset) -> np.ndarray:
+    return (values.isna() | values.isin(dataset.source.missing)).to_numpy(dtype=bool)
 
 
-def _type_column(
-    values: pd.Series, name: str, column: Column, dataset: Dataset
-) -> tuple[pd.Series, Facts]:
-    if name in dataset.feature_names:
-        match column.kind:
-            case "number":
-                return _type_numbers(values, column.range, dataset)
-            case "flag":
-                return _type_flags(values, dataset)
-            case _:
-                return _type_levels(values, column, dataset)
+def _show_cells(values: pd.Series) -> Show:
+    return lambda row: show(values.iloc[row])
+
+
+def _type_feature(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+    match column.kind:
+        case "number":
+            return _type_numbers(values, column.range, dataset)
+        case "flag":
+            return _type_flags(values, dataset)
+        case _:
+            return _type_levels(values, column, dataset)
+
+
+def _type_other(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
+    """Return a column that is no feature, as it was written."""
     missing = _is_missing(values, dataset)
     facts = Facts(len(values), Cells.where(missing))
     if column.kind == "id":
-        facts.repeated = Cells.where(values.duplicated(keep=False) & ~missing, values)
+        is_repeated = values.duplicated(keep=False).to_numpy() & ~missing
+        facts.repeated = Cells.where(is_repeated, _show_cells(values))
     return values.where(~missing, None), facts
 
 
@@ -200,35 +250,30 @@ def _type_numbers(
 ) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
     numbers = to_numbers(values.where(~missing, None), dataset.source)
-    facts = Facts(len(values), Cells.where(missing))
-    facts.bad = Cells.where(numbers.isna() & ~missing, values)
-    facts.infinite = Cells.where(numbers.abs() == np.inf)
-    is_finite = np.isfinite(numbers)
-    if ends is not None:
-        is_outside = (numbers < ends[0]) | (numbers > ends[1])
-        facts.outside = Cells.where(is_outside & is_finite, numbers)
-    finite = numbers[is_finite]
-    if len(finite):
-        facts.low, facts.high = float(finite.min()), float(finite.max())
-        facts.huge = Cells.where((numbers.abs() > LARGEST) & is_finite, numbers)
-    facts.note_values(numbers)
+    facts = observe_numbers(numbers.to_numpy(), missing, ends, show_cell=_show_cells(values))
+    _note_values(facts, numbers)
     return numbers, facts
 
 
 def _type_flags(values: pd.Series, dataset: Dataset) -> tuple[pd.Series, Facts]:
     missing = _is_missing(values, dataset)
     flags = as_flags(values).where(~missing)
-    facts = Facts(len(values), Cells.where(missing))
-    facts.bad = Cells.where(flags.isna() & ~missing, values)
-    facts.note_values(flags)
+    facts = observe_flags(flags.to_numpy(), missing, _show_cells(values))
+    _note_values(facts, flags)
     return flags, facts
+
+
+def _note_values(facts: Facts, typed: pd.Series) -> None:
+    """Keep the first row and the first different values."""
+    facts.some = tuple(typed.dropna().drop_duplicates().iloc[:N_SOME])
+    facts.first = show(typed.iloc[0]) if len(typed) else ""
 
 
 def as_flags(values: pd.Series) -> pd.Series:
     """Return 0 or 1 by any of their spellings, NaN for all else."""
-    spellings = values.astype(str).str.strip().str.lower()
-    # Beside a missing value pandas turns the integers 0 and 1 into 0.0 and 1.0.
-    return spellings.str.removesuffix(".0").map(_FLAGS).astype(np.float64)
+    spellings = values.astype(str)
+    flags = {text: read_flag(text) for text in spellings.unique()}
+    return spellings.map(flags).astype(np.float64)
 
 
 def _type_levels(values: pd.Series, column: Column, dataset: Dataset) -> tuple[pd.Series, Facts]:
@@ -236,8 +281,9 @@ def _type_levels(values: pd.Series, column: Column, dataset: Dataset) -> tuple[p
     levels = as_levels(values).where(~missing, None)
     facts = Facts(len(values), Cells.where(missing), n_levels=levels.nunique())
     if column.levels is not None:
-        facts.unseen = Cells.where(~levels.isin(column.levels) & ~missing, levels)
-    facts.note_values(levels)
+        is_unseen = ~levels.isin(column.levels).to_numpy() & ~missing
+        facts.unseen = Cells.where(is_unseen, _show_cells(levels))
+    _note_values(facts, levels)
     return levels, facts
 
 
@@ -249,8 +295,4 @@ def as_levels(values: pd.Series) -> pd.Series:
         is_whole = (known == known.round()).all()
         if is_whole and (known.abs() < LARGEST_WHOLE).all():
             values = values.astype("Int64")
-    return values.astype(object).where(values.notna(), None).map(_as_level)
-
-
-def _as_level(value: object) -> str | None:
-    return None if value is None else str(value)
+    return values.astype(object).where(values.notna(), None).map(to_text, na_action="ignore")

@@ -18,19 +18,24 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from studperf.config.dataset import DELIMITERS, Dataset, Source
+from studperf.config.dataset import Dataset, Source
 from studperf.config.files import check_file
 from studperf.config.paths import find_file
 from studperf.data.dvc.tracked import as_written, md5_of, read_tracked
-from studperf.data.findings import show
-from studperf.data.large.parquet import ENDINGS, read_parquet
-from studperf.data.simulate import simulate
+from studperf.data.large.parquet import read_parquet
 from studperf.errors import DataError, listing, one_line
+from studperf.schema.files import (
+    DELIMITERS,
+    GZIP_MAGIC,
+    PARQUET_ENDINGS,
+    PARQUET_MAGIC,
+    ZIP_MAGIC,
+)
+from studperf.schema.findings import show
 
 _CHUNK = 1 << 20
 _N_FAULTS = 10
 _GZIP_FRAME = 18  # bytes of a gzip file that holds nothing
-PARQUET = ENDINGS
 LARGEST_UNPACKED = 1 << 30
 """Bytes that a gzip file read at once may hold.
 
@@ -39,7 +44,6 @@ Larger ones are read in chunks, unless they are packed a thousandfold.
 LONGEST_NAME = 200
 _N_SHOWN = 60
 """Characters of a column's name; YAML reads a key of at most 1,024 on one line."""
-GZIP_MAGIC = b"\x1f\x8b"
 GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
@@ -61,22 +65,6 @@ class Provenance:
             return f"Data: SIMULATED, drawn from the law of dataset {self.name!r}"
         tracked = ", as data.dvc says" if self.is_tracked else ""
         return f"Data: {self.path} (md5 {self.md5}{tracked})"
-
-
-def read_source(dataset: Dataset) -> tuple[pd.DataFrame, Provenance]:
-    """Return the dataset's raw table and its origin.
-
-    Every cell of a CSV is text, a Parquet file keeps its types.
-
-    Raises:
-        DataError: the file can't be read, or is not the version that `data.dvc` names.
-    """
-    path = find_source(dataset)
-    if path is None:
-        origin = Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
-        return simulate(dataset), origin
-    frame = read_file(path, dataset.source)
-    return frame, trace(path, md5_of(path), dataset)
 
 
 def find_source(dataset: Dataset) -> Path | None:
@@ -105,12 +93,28 @@ def find_source(dataset: Dataset) -> Path | None:
     return None
 
 
-def trace(path: Path, md5: str, dataset: Dataset) -> Provenance:
-    """Return the origin of a file with this md5.
+def find_origin(dataset: Dataset) -> Provenance:
+    """Return the origin of the dataset's table, which is not read for it.
+
+    Raises:
+        DataError: the file can't be read, or is not the version that `data.dvc` names.
+    """
+    path = find_source(dataset)
+    if path is None:
+        return trace(None, None, dataset)
+    with readable(path):
+        md5 = md5_of(path)
+    return trace(path, md5, dataset)
+
+
+def trace(path: Path | None, md5: str | None, dataset: Dataset) -> Provenance:
+    """Return the origin of a file with this md5, or of simulated rows without a file.
 
     Raises:
         DataError: it is not the version that `data.dvc` names.
     """
+    if path is None or md5 is None:
+        return Provenance(dataset.name, None, None, is_simulated=True, is_tracked=False)
     is_tracked = _matches_dvc(path, md5)
     written = str(dataset.source.path)
     return Provenance(dataset.name, written, md5, is_simulated=False, is_tracked=is_tracked)
@@ -123,7 +127,7 @@ def read_file(path: Path, source: Source) -> pd.DataFrame:
         DataError: names what the file is instead, and the way out.
     """
     with readable(path):
-        if path.suffix in PARQUET:
+        if path.suffix in PARQUET_ENDINGS:
             return read_head(path, None)[0]
         return _read_csv(_read_text(path, source), path, source)
 
@@ -290,9 +294,9 @@ def refuse_foreign(raw: bytes, path: Path, source: Source) -> None:
     Raises:
         DataError: names what the file is.
     """
-    if raw[:4] == b"PK\x03\x04":
+    if raw.startswith(ZIP_MAGIC):
         raise DataError(f"{path}: is a zip or Excel file; export the sheet as CSV or Parquet")
-    if raw[:4] == b"PAR1":
+    if raw.startswith(PARQUET_MAGIC):
         raise DataError(f"{path}: is a Parquet file; give it the ending .parquet")
     if b"\x00" in raw[:_CHUNK] and not source.encoding.lower().startswith("utf-16"):
         raise DataError(

@@ -55,29 +55,12 @@ def gather(tensors: Batch, rows: Tensor) -> Batch:
     return x_num[rows], x_cat[rows].long(), target[rows]
 
 
-def encode_parts(parts: Mapping[str, Table], encoder: Encoder) -> EncodedTable:
-    """Return the encoded rows of a table that lies in memory, part after part."""
-    encoded = [encoder.transform(part) for part in parts.values()]
-    rows = {}
-    start = 0
-    for name, part in parts.items():
-        rows[name] = torch.arange(start, start + len(part))
-        start += len(part)
-    if "train" in rows:
-        rows["sample"] = rows["train"]
-    return EncodedTable(
-        x_num=torch.from_numpy(np.concatenate([part.x_num for part in encoded])),
-        x_cat=torch.from_numpy(np.concatenate([part.x_cat for part in encoded])),
-        target=torch.cat([_target_of(part) for part in parts.values()]),
-        rows=rows,
-    )
-
-
 def encode_table(table: Table, encoder: Encoder) -> Batch:
-    """Return the tensors of a small table, in its order."""
-    return encode_parts({"all": table}, encoder).part("all")
-
-
-def _target_of(table: Table) -> Tensor:
-    values: FloatArray = table.target if table.has_target else np.zeros(len(table))
-    return torch.tensor(values, dtype=torch.float32)
+    """Return the tensors of a checked table, in its order; targets are zeros where there are none."""
+    encoded = encoder.transform(table)
+    target: FloatArray = table.target if table.has_target else np.zeros(len(table))
+    return (
+        torch.from_numpy(encoded.x_num),
+        torch.from_numpy(encoded.x_cat),
+        torch.tensor(target, dtype=torch.float32),
+    )

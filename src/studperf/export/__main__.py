@@ -9,6 +9,7 @@ from pathlib import Path
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import make_console, run_command
+from studperf.config.console import print_line
 from studperf.errors import ConfigError
 
 _USAGE = """Writes the bundle of a finished run to runs/FOLDER/bundle: weights, encoder, schema, ONNX graph, metrics, card, manifest.
@@ -35,10 +36,9 @@ def main() -> None:
     with console.status("exporting"):
         folder = export_run(Path(given["run"]))
     size = sum(file.stat().st_size for file in folder.iterdir())
-    console.print(
+    print_line(
+        console,
         f"Wrote {folder} ({size / 1e6:.2f} MB). Try it: python -m studperf.bundle show {folder}",
-        soft_wrap=True,
-        markup=False,
     )
 
 

@@ -32,7 +32,8 @@ from studperf.export.model import build_schema, join
 from studperf.export.network import export_network
 from studperf.record.record import RunRecord
 from studperf.record.surroundings import now
-from studperf.report.card import MIN_SLICE, write_card
+from studperf.report.pages.card import write_card
+from studperf.report.views.run import MIN_SLICE
 from studperf.train.finished import FinishedRun
 from studperf.train.learner import Model
 

@@ -30,9 +30,6 @@ class Ground:
     This is the one place that decides it: tables, pages and summaries rank, pool and call noise
     what has equal grounds, and nothing else.
 
-    This is the one place that decides it: tables, pages and summaries rank, pool and call noise
-    what has equal grounds, and nothing else.
-
     Args:
         target: the column that is predicted.
         unit: of the target.
@@ -336,22 +333,3 @@ def _rank(runs: Sequence[_Scored]) -> list[Standing]:
         place: Literal["noise", "worse"] = "worse" if interval.low > 0 else "noise"
         standings.append(Standing(run.folder, run.record, run.judgement, interval, place))
     return standings
-
-
-def settings_of(record: RunRecord, common: Iterable[str]) -> str:
-    """Return the words that set a run apart from others, without its model and seed.
-
-    Tables show model and seed by themselves.
-
-    Args:
-        record: of the run.
-        common: words that all of the runs have.
-    """
-    shared = set(common)
-    own = (word for word in record.overrides if word not in shared)
-    return " ".join(word for word in own if not word.startswith(("model=", "seed=")))
-
-
-def common_words(records: Iterable[RunRecord]) -> set[str]:
-    """Return the words of the command line that all of these runs have."""
-    return set.intersection(*(set(record.overrides) for record in records))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from studperf.record.shape import DataFacts, Scores, Verdict
-from studperf.scoring import metrics
 from studperf.scoring.metrics import Interval
+from studperf.scoring.numbers import Digits
 
 MATCH_SHARE = 0.05
 """Share of a baseline's RMSE below which a difference matters to nobody.
@@ -54,6 +54,11 @@ class Evidence:
     n_rows: int
     scored_on: str
     data: DataFacts
+
+    @property
+    def digits(self) -> Digits:
+        """The unit and decimals of the run's errors."""
+        return Digits.of(self.scores.rmse.value, self.data.unit)
 
     def rmse_of(self, baseline: str) -> float:
         """Return the RMSE of a baseline."""
@@ -169,9 +174,6 @@ def count_rows_needed(difference: Interval, n_rows: int, *, goal: float) -> int 
 
     They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
     ends below `goal`. None where no number can be said.
-
-    They tell once the interval, which narrows with the root of the rows, either leaves out 0 or
-    ends below `goal`.
     """
     value = difference.value
     above, below = difference.high - value, value - difference.low
@@ -202,20 +204,18 @@ def _round_up(number: float) -> int:
 def find_suspicion(evidence: Evidence) -> str | None:
     """Return why the scores are better than honest columns allow, or None."""
     scores, data = evidence.scores, evidence.data
-    n = metrics.decimals(scores.rmse.value, 3)
+    value = evidence.digits.number(scores.rmse.value, more=1)
     if data.noise_floor is not None and _highest_believable(evidence) < data.noise_floor:
-        return (
-            f"RMSE {scores.rmse.value:.{n}f} (at most {_highest_believable(evidence):.{n}f})"
-            f" is below the noise floor of {data.noise_floor:g}"
-        )
+        highest = evidence.digits.number(_highest_believable(evidence), more=1)
+        return f"RMSE {value} (at most {highest}) is below the noise floor of {data.noise_floor:g}"
     if scores.r2.low > _TOO_GOOD_R2 and (reason := _suspect_fit(evidence)):
         return reason
     strongest = min(evidence.baselines, key=evidence.rmse_of)
     rmse = evidence.rmse_of(strongest)
     if rmse > 0 and evidence.against[strongest].high < -_TOO_GOOD_RATIO * rmse:
         return (
-            f"RMSE {scores.rmse.value:.{n}f} is surely less than half of "
-            f"{strongest}'s {rmse:.{n}f}, the smallest of the baselines"
+            f"RMSE {value} is surely less than half of "
+            f"{strongest}'s {evidence.digits.number(rmse, more=1)}, the smallest of the baselines"
         )
     return None
 
@@ -253,11 +253,10 @@ def _highest_believable(evidence: Evidence) -> float:
 
 def _gap(evidence: Evidence, name: str) -> str:
     """Return the paired difference to a baseline, with its interval, in the target's unit."""
-    difference, unit = evidence.against[name], evidence.data.unit
-    farthest = max(abs(difference.low), abs(difference.high))
-    n = metrics.decimals(farthest, 3)
-    value = f"RMSE {difference.value:+.{n}f} {unit}".rstrip()
-    return f"{value}, 95 % interval {difference.low:+.{n}f} to {difference.high:+.{n}f}"
+    difference, digits = evidence.against[name], evidence.digits
+    value = f"RMSE {digits.signed(difference.value)} {digits.unit}".rstrip()
+    low, high = digits.signed(difference.low), digits.signed(difference.high)
+    return f"{value}, 95 % interval {low} to {high}"
 
 
 def _tell_leaks(data: DataFacts) -> str:

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 from pydantic import ValidationError
 
 from studperf.config.document import write_document
-from studperf.data.encode import Encoder
+from studperf.config.files import write_atomically
 from studperf.errors import RunError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from studperf.data.encode import Encoder
     from studperf.record.record import RunRecord
 
 RECORD = "record.json"
-
 BEST = "checkpoints/best.ckpt"
-
 LAST = "checkpoints/last.ckpt"
-
 ENCODER = "encoder.json"
-
 PREDICTIONS = "predictions.parquet"
-
 SEEN_ROWS = "seen_rows.parquet"
-
 HISTORY = "history.csv"
-
 LOG_FILE = "log.txt"
 
 # docker/train.Dockerfile sets this variable in an image.
@@ -52,6 +46,8 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     Raises:
         RunError: the file is missing or damaged.
     """
+    import pandas as pd
+
     try:
         return pd.read_parquet(folder / PREDICTIONS)
     except (OSError, ValueError) as error:
@@ -66,6 +62,8 @@ def read_encoder(folder: Path) -> Encoder:
     Raises:
         RunError: the file is missing or damaged.
     """
+    from studperf.data.encode import Encoder
+
     try:
         return Encoder.model_validate_json((folder / ENCODER).read_bytes())
     except (OSError, ValidationError) as error:
@@ -104,24 +102,6 @@ def write_inputs(folder: Path, record: RunRecord, encoder_json: str) -> None:
     write_atomically(folder / "config.yaml", write_document(record.config))
     write_atomically(folder / "overrides.yaml", yaml.safe_dump(record.overrides))
     write_atomically(folder / ENCODER, encoder_json)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step.
-
-    A reader sees the old text or the new one, even if the process is killed.
-    """
-    # One name, so that what a kill leaves behind is overwritten by the next write.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def sha256_of(path: Path) -> str:

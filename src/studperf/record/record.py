@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
+from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
 from studperf.config.secrets import mask
 from studperf.data.guard.leaks import Leak
@@ -15,7 +16,7 @@ from studperf.data.schema import Table
 from studperf.data.source import Provenance
 from studperf.data.split import Split
 from studperf.errors import RunError
-from studperf.record.files import RECORD, WANDB, sha256_of, write_atomically
+from studperf.record.files import RECORD, WANDB, sha256_of
 from studperf.record.shape import (
     CutShort,
     DataFacts,

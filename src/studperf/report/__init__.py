@@ -1,8 +1,7 @@
-"""What people see of runs: terminal tables, plots, and pages that need nothing but a browser; from records and their files alone."""
+"""Views of runs, studies and tables, and what prints them: terminal, plots, pages and cards."""
 
 from studperf.report.plots import PLOTS, draw_plots
 from studperf.report.terminal import (
-    interval_text,
     score_table,
     show_end,
     show_stack,
@@ -13,7 +12,6 @@ from studperf.report.terminal import (
 __all__ = [
     "PLOTS",
     "draw_plots",
-    "interval_text",
     "score_table",
     "show_end",
     "show_stack",

@@ -28,7 +28,7 @@ def report_run(folder: Path, out: Path | None) -> list[Path]:
         RunError: the folder is no run.
     """
     from studperf.record.record import RunRecord
-    from studperf.report.card import write_card
+    from studperf.report.pages.card import write_card
     from studperf.report.pages.run import render_run
 
     record = RunRecord.load(folder)
@@ -54,7 +54,7 @@ def report_runs(folder: Path, out: Path | None) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    from studperf.record.files import write_atomically
+    from studperf.config.files import write_atomically
 
     try:
         write_atomically(path, text)

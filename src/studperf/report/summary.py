@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from studperf.errors import counted
-from studperf.judge.ranking import (
-    Ground,
-    Run,
-    common_words,
-    find_runs,
-    group_by_ground,
-    settings_of,
-)
+from studperf.judge.ranking import Ground, Run, find_runs, group_by_ground
 from studperf.record.record import RunRecord
+from studperf.report.views.run import digits_of
+from studperf.report.views.runs import common_words, pool_runs, settings_of
 from studperf.train.plan import Progress, find_progress
 
 _N_NAMED = 10
@@ -68,28 +62,19 @@ def _summary_table(records: Sequence[RunRecord], title: str) -> Table:
     for name in ("model", "settings", "runs", "RMSE mean", "sd", "best baseline", "verdicts"):
         table.add_column(name, justify="right" if name in ("runs", "RMSE mean", "sd") else "left")
     common = common_words(records)
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in records:
-        key = (record.model, settings_of(record, common))
-        groups.setdefault(key, []).append(record)
-    rows = []
-    for (model, settings), alike in groups.items():
-        judged = [r.judgement for r in alike if r.judgement is not None]
-        values = [j.scores.rmse.value for j in judged]
-        verdicts: set[str] = {j.verdict.kind for j in judged}
-        verdicts |= {r.status for r in alike if r.judgement is None}
+    pools = pool_runs(records, lambda record: (record.model, settings_of(record, common)))
+    digits = digits_of(pools[0].records[0])
+    for pool in pools:
         # The rows are the same in all of them, and so are the baselines.
         best = "-"
-        if judged:
-            name = judged[0].best_baseline
-            best = f"{name} {judged[0].baselines[name].rmse.value:.3f}"
-        mean = f"{np.mean(values):.3f}" if values else "-"
-        spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
-        said = ", ".join(sorted(verdicts))
-        cells = (model, settings, str(len(alike)), mean, spread, best, said)
-        place = np.mean(values) if values else np.inf
-        rows.append((place, cells))
-    for _, cells in sorted(rows, key=lambda row: row[0]):
+        if pool.judgements:
+            first = pool.judgements[0]
+            baseline = first.baselines[first.best_baseline].rmse.value
+            best = f"{first.best_baseline} {digits.number(baseline, more=1)}"
+        mean = "-" if pool.mean is None else digits.number(pool.mean, more=1)
+        spread = "-" if pool.sd is None else digits.number(pool.sd, more=1)
+        n_runs = str(len(pool.records))
+        cells = (pool.model, pool.settings, n_runs, mean, spread, best, pool.verdicts)
         table.add_row(*map(Text, cells))
     return table
 

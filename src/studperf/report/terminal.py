@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from studperf.report.card import band_line, choice_line
+from studperf.config.console import warn
 from studperf.report.plots import PLOTS
-from studperf.scoring.metrics import decimals
+from studperf.report.views.run import TONES, tell_scores, view_run
+from studperf.scoring.numbers import Digits
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from studperf.record.record import RunRecord
-    from studperf.record.shape import DataFacts, Scores, Verdict
-    from studperf.scoring.metrics import Interval
+    from studperf.record.shape import DataFacts, Scores
 
-# An end so much further off than the value says that the rows are too few; it shall not cost the
-# value its digits.
-_FAR = 1e3
-_STYLES = {
-    "beats": "bold green",
-    "matches": "bold cyan",
-    "can't tell": "bold",
-    "worse": "bold yellow",
-    "suspicious": "bold red",
-    "no better than the mean": "bold red",
-}
+_STYLES = {"good": "bold green", "level": "bold cyan", "warn": "bold yellow", "bad": "bold red"}
 
 
 def show_start(record: RunRecord, folder: Path, console: Console) -> None:
@@ -73,13 +62,12 @@ def _table_line(data: DataFacts) -> str:
 
 def _print_warnings(data: DataFacts, console: Console) -> None:
     for warning in data.warnings:
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+        warn(console, warning)
 
 
 def show_verdict(record: RunRecord, folder: Path, console: Console) -> None:
     """Print the name and the verdict of one run of many in a line."""
-    if record.judgement is not None:
-        _print_verdict(folder.name, record, record.judgement.verdict, console)
+    _print_verdict(folder.name, record, console)
     _print_cut(record, console)
 
 
@@ -88,21 +76,17 @@ def show_end(record: RunRecord, folder: Path, console: Console) -> None:
     judgement = record.judgement
     if judgement is None:
         return
-    n_rows = record.data.n_val if judgement.scored_on == "val" else record.data.n_test
-    rows = {record.model: judgement.scores}
-    for name, scores in judgement.baselines.items():
-        rows[f"{name} (baseline)"] = scores
-    title = f"{judgement.scored_on} split, {n_rows} rows, 95 % intervals"
-    console.print(score_table(rows, title=title, unit=record.data.unit))
-    if judgement.conformal is not None:
-        console.print(band_line(record, judgement.conformal), soft_wrap=True)
-    if judgement.choice is not None:
-        console.print(choice_line(judgement.choice), soft_wrap=True)
+    view = view_run(record)
+    title = f"{judgement.scored_on} split, {view.n_scored} rows, 95 % intervals"
+    console.print(_score_table(view.score_rows, title, view.digits))
+    for line in (view.band_line, view.choice_line):
+        if line:
+            console.print(line, soft_wrap=True)
     plots = f"; plots in {folder / PLOTS}" if (folder / PLOTS).is_dir() else ""
     best = (record.best_epoch or 0) + 1
     console.print(f"Best epoch {best} of {len(record.history)}{plots}", soft_wrap=True)
     _print_cut(record, console)
-    _print_verdict("Verdict", record, judgement.verdict, console)
+    _print_verdict("Verdict", record, console)
 
 
 def _print_cut(record: RunRecord, console: Console) -> None:
@@ -110,52 +94,34 @@ def _print_cut(record: RunRecord, console: Console) -> None:
         console.print(record.cut_short.line, style="yellow", soft_wrap=True, markup=False)
 
 
-def _print_verdict(head: str, record: RunRecord, verdict: Verdict, console: Console) -> None:
+def _print_verdict(head: str, record: RunRecord, console: Console) -> None:
+    if record.judgement is None:
+        return
+    verdict = record.judgement.verdict
     simulated = "SIMULATED data. " if record.data.is_simulated else ""
     console.print(
         f"{head}: {simulated}{verdict.line}",
-        style=_STYLES[verdict.kind],
+        style=_STYLES[TONES[verdict.kind]],
         soft_wrap=True,
         markup=False,
     )
 
 
 def score_table(rows: Mapping[str, Scores], *, title: str, unit: str) -> Table:
-    """Return a table with a row for each predictor, the first in bold."""
+    """Return a table with a row for each predictor, of which the first sets the digits."""
+    first = next(iter(rows.values()))
+    digits = Digits.of(first.rmse.value, unit)
+    return _score_table(tell_scores(rows, digits), title, digits)
+
+
+def _score_table(rows: Sequence[Sequence[str]], title: str, digits: Digits) -> Table:
+    """Return the table of a row for each predictor, the first in bold."""
+    heads = ("", f"RMSE{digits.in_unit}", f"MAE{digits.in_unit}", "R2", f"bias{digits.in_unit}")
     table = Table(title=title, title_justify="left")
-    with_unit = f" ({unit})" if unit else ""
-    table.add_column("", no_wrap=True)
-    for name in (f"RMSE{with_unit}", f"MAE{with_unit}", "R2", f"bias{with_unit}"):
-        table.add_column(name, justify="right", overflow="fold")
-    for i, (name, scores) in enumerate(rows.items()):
-        table.add_row(name, *_cells(scores), style=None if i else "bold")
+    for i, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True)):
+        # Without it rich parts numbers to make all columns even.
+        longest = max(len(word) for cell in cells for word in cell.split())
+        table.add_column(head, justify="right" if i else "left", min_width=longest)
+    for i, row in enumerate(rows):
+        table.add_row(*row, style=None if i else "bold")
     return table
-
-
-def _cells(scores: Scores) -> list[str]:
-    return [
-        interval_text(scores.rmse),
-        interval_text(scores.mae),
-        interval_text(scores.r2, digits=3, smallest=1.0),
-        interval_text(scores.bias),
-    ]
-
-
-def interval_text(interval: Interval, *, digits: int = 2, smallest: float = 0.0) -> str:
-    """Return a value with its interval, as `4.95 [4.70, 5.21]`.
-
-    Its digits are as many as its size deserves. A size below `smallest`, as an R2 may have, gets no
-    more digits than that one.
-    """
-    farthest = _FAR * max(1.0, abs(interval.value))
-    near = [end for end in (interval.low, interval.high) if abs(end) <= farthest]
-    size = max(abs(number) for number in (interval.value, *near))
-    shown = decimals(max(size, smallest), digits)
-
-    ends = []
-    for end in (interval.low, interval.high):
-        if math.isfinite(end) and abs(end) > farthest:
-            ends.append(f"{end:.0e}")
-        else:
-            ends.append(f"{end:.{shown}f}")
-    return f"{interval.value:.{shown}f} [{', '.join(ends)}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -215,19 +214,6 @@ def conformal_coverage(n_rows: int, *, coverage: float = 0.9) -> tuple[float, fl
 def conformal_rank(n_rows: int, *, coverage: float = 0.9) -> int:
     """Return the rank, counted from 1, of the error that is a conformal half-width."""
     return int(np.ceil((n_rows + 1) * coverage - 1e-9))
-
-
-def decimals(size: float, digits: int = 2) -> int:
-    """Return how many decimals to show for a number of this size.
-
-    They are `digits` from 0.1 to 100, fewer above and more below.
-    """
-    if not 0 < size < math.inf:
-        return digits
-    magnitude = math.floor(math.log10(size))
-    if magnitude < -1:
-        return max(digits, digits - 2 - magnitude)
-    return max(0, digits - max(0, magnitude - 1))
 
 
 def _resample(rows: FloatArray, *, seed: int = _SEED) -> FloatArray:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import make_console, run_command
+from studperf.config.console import print_line
 from studperf.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ optuna-dashboard opens the same storage: optuna-dashboard runs/sweeps/STUDY/stud
 Flags: --debug shows tracebacks."""
 
 
-_DONE = ("complete", "pruned")
-
-
 def show_list(studies: list[Saved], console: Console) -> None:
     """Print a line for each study."""
     from rich.table import Table
+
+    from studperf.report.views.study import DONE
+    from studperf.scoring.numbers import short_number
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("study", "done", "best", "ended otherwise", "winner"):
@@ -51,9 +52,9 @@ def show_list(studies: list[Saved], console: Console) -> None:
         best = saved.best
         best_text = ""
         if best is not None:
-            best_text = f"{best.values[0]:.4g} {saved.objectives[0]}"
+            best_text = f"{short_number(best.values[0])} {saved.objectives[0]}"
 
-        counts = {kind: n for kind, n in saved.counts.items() if n and kind not in _DONE}
+        counts = {kind: n for kind, n in saved.counts.items() if n and kind not in DONE}
         otherwise = ", ".join(f"{n} {kind}" for kind, n in counts.items())
 
         winner = saved.facts.get("winner")
@@ -64,43 +65,40 @@ def show_list(studies: list[Saved], console: Console) -> None:
 
 def show(saved: Saved, console: Console) -> None:
     """Print the trials of a study, the importance of its parameters, and its winner."""
-    from studperf.sweeps.view.live_table import trial_table
-    from studperf.sweeps.winner import WINNER, show_winner
+    from studperf.sweeps.view.archive import view_study
+    from studperf.sweeps.view.terminal import show_winner, trial_table
 
-    counts = [f"{n} {kind}" for kind, n in saved.counts.items() if n]
-    console.print(f"{saved.name}: " + ", ".join(counts))
-    console.print(trial_table(saved.trials, saved.objectives, saved.directions, n_shown=None))
+    view = view_study(saved)
+    console.print(f"{view.name}: " + ", ".join(view.told_counts))
+    console.print(trial_table(view.trials, view.trials.trials))
 
-    shares = saved.importances()
-    if shares:
-        n_complete = saved.counts["complete"]
-        parts = [f"{name} {share:.0%}" for name, share in shares.items()]
-        console.print(f"What mattered, by {n_complete} trials: " + ", ".join(parts), soft_wrap=True)
-
-    found = saved.facts.get(WINNER)
-    if found:
-        show_winner(found, console)
+    if view.shares:
+        n_complete = view.counts["complete"]
+        parts = [f"{name} {share:.0%}" for name, share in view.shares.items()]
+        print_line(console, f"What mattered, by {n_complete} trials: " + ", ".join(parts))
+    if view.winner is not None:
+        show_winner(view.winner, console)
 
 
 def show_best(saved: Saved, console: Console) -> None:
     """Print the command line that repeats the winner, or the best trial."""
     from studperf.sweeps.view.archive import repeat_command
 
-    console.print(repeat_command(saved), soft_wrap=True, markup=False)
+    print_line(console, repeat_command(saved))
 
 
 def write_report(saved: Saved, console: Console) -> None:
     """Write the page about a study."""
-    from studperf.sweeps.view.page import write
+    from studperf.sweeps.view.archive import write_page
 
-    console.print(f"Written: {write(saved)}", soft_wrap=True)
+    print_line(console, f"Written: {write_page(saved)}")
 
 
 def export(saved: Saved, console: Console) -> None:
     """Write the trials and the best one as files for other programs."""
     import yaml
 
-    from studperf.record.files import write_atomically
+    from studperf.config.files import write_atomically
     from studperf.sweeps.view.archive import repeat_command, rows
 
     saved.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +108,7 @@ def export(saved: Saved, console: Console) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(lines)
-    console.print(f"Written: {trials_csv} ({counted(len(lines), 'trial')})", soft_wrap=True)
+    print_line(console, f"Written: {trials_csv} ({counted(len(lines), 'trial')})")
 
     best = saved.best
     if best is None:
@@ -123,7 +121,7 @@ def export(saved: Saved, console: Console) -> None:
     }
     best_yaml = saved.folder / "best.yaml"
     write_atomically(best_yaml, yaml.safe_dump(facts, sort_keys=False))
-    console.print(f"Written: {best_yaml}", soft_wrap=True)
+    print_line(console, f"Written: {best_yaml}")
 
 
 def delete(saved: Saved, console: Console) -> None:
@@ -132,7 +130,7 @@ def delete(saved: Saved, console: Console) -> None:
 
     optuna.delete_study(study_name=saved.name, storage=saved.optuna._storage)  # noqa: SLF001 - the storage it was opened with
     shutil.rmtree(saved.folder, ignore_errors=True)
-    console.print(f"Deleted: the study {saved.name} and {saved.folder}", soft_wrap=True)
+    print_line(console, f"Deleted: the study {saved.name} and {saved.folder}")
 
 
 _COMMANDS: dict[str, Callable[[Saved, Console], None]] = {

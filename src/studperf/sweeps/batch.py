@@ -122,7 +122,7 @@ def _values(task: TrialTask, attempt: Attempt, results: Sequence[Result]) -> lis
 
 def _write_overrides(study: Study, attempt: Attempt) -> list[str]:
     """Return the overrides of a launcher's job: the trial's words, and its number."""
-    from studperf.config.line.overrides import group_names, write_group
+    from studperf.config.line.groups import group_names, write_group
 
     groups = group_names()
     written = []

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from studperf.config.faults import Fault
 from studperf.config.interpolation import MISSING, escape_text, find_references, to_raw, walk
-from studperf.config.line.overrides import group_names, write_group
+from studperf.config.line.groups import group_names, write_group
 from studperf.config.load import compose, load, resolve_references
 from studperf.config.run import RunConfig
 from studperf.errors import ConfigError, listing

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from studperf.config.line.overrides import group_names
+from studperf.config.console import print_line
+from studperf.config.line.groups import group_names
 from studperf.errors import counted
+from studperf.report.views.study import brief
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Choice
 from studperf.sweeps.study import build_sampler
-from studperf.sweeps.view.live_table import brief, time_span
+from studperf.sweeps.view.live_table import time_span
 from studperf.sweeps.workers import plan_of
 
 if TYPE_CHECKING:
@@ -175,10 +177,10 @@ def show_estimate(estimate: Estimate, plan: Plan, console: Console) -> None:
         ]
     trials = counted(estimate.n_trials, "trial")
     total = time_span(estimate.total_s(n_workers))
-    console.print(
+    print_line(
+        console,
         f"{trials} on {workers}: about {total} at most: {', '.join(parts)}. "
         "Early stopping and pruning make it less. Nothing was kept.",
-        soft_wrap=True,
     )
 
 

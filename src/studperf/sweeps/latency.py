@@ -13,6 +13,7 @@ from studperf.record.files import read_encoder
 from studperf.record.record import RunRecord
 from studperf.train.choice import read_model
 
+# The first calls are slower, as torch makes ready for them; the median leaves them out.
 _N_CALLS = 50
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.check import check_sweeper
 from studperf.config.faults import Fault
 from studperf.config.interpolation import resolve_sweeper, to_raw
-from studperf.config.load import check_sweeper, load
+from studperf.config.load import load
 from studperf.config.secrets import find_secrets
 from studperf.errors import ConfigError, SweepError, listing
 from studperf.sweeps.compose import Composer, find_faults

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 Result = TypeVar("Result")
+# A database that is restarted or moved is back within minutes; a worker that gives up loses its
+# trial.
 GIVE_UP_AFTER_S = 300.0
+# The last one is repeated.
 _WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# Errors of sqlalchemy and Optuna, by name: neither needs to be imported for a journal on disk.
 _TRANSIENT = frozenset(
     {
         "OperationalError",
@@ -19,11 +23,12 @@ _TRANSIENT = frozenset(
         "TimeoutError",
     }
 )
+# Parts of the messages of faults that waiting does not mend, such as a wrong password: all of them
+# come as an OperationalError too.
 _REFUSALS = (
-    *("authentication failed", "does not exist", "no pg_hba.conf entry"),
+    *("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid port number"),
     *("unable to open database file", "readonly database"),  # SQLite's
 )
-"""Parts of the messages of faults that waiting does not mend, such as a wrong password."""
 
 
 def patiently(work: Callable[[], Result], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> Result:

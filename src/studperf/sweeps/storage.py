@@ -1,41 +1,36 @@
 """The storage of a study: a journal or SQLite on disk, or PostgreSQL.
 
-With it come the lock under which one worker at a time takes a trial, and the signs by which a
-dead worker is known.
+With it comes the lock under which one worker at a time takes a trial.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import platform
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread, Timer
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Timer
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock
 
+from studperf.config.console import print_line
 from studperf.config.secrets import mask
 from studperf.errors import ConfigError
+from studperf.sweeps.liveness import FileLiveness, HeartbeatLiveness, Liveness
 from studperf.sweeps.retry import patiently
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
     from sqlalchemy import Engine
 
 # The default: a journal takes 3 ms a trial with TPE, SQLite 24, and it needs no server.
 JOURNAL = "study.journal"
-WORKER = "worker"
-"""The attribute of a trial that names its worker."""
 _CONNECT_S = 5
 """Seconds for one attempt to reach a server."""
 _GIVE_UP_S = 10
@@ -43,25 +38,6 @@ _GIVE_UP_S = 10
 _SOON_S = 2
 """Seconds until a line says that a server is waited for."""
 _KINDS = "a journal (no storage given), sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-
-
-class Liveness(Protocol):
-    """A way to tell the trials of live workers from those of dead ones."""
-
-    def begin(self, study: Study, trial: FrozenTrial) -> None:
-        """Note that this worker took the trial; called while it holds the study."""
-
-    def end(self, number: int) -> None:
-        """Note that this worker has reported the trial's end."""
-
-    def leave(self) -> None:
-        """Note that this worker goes; trials that it has not ended are lost."""
-
-    def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the running trials whose worker is dead; called while it holds the study."""
-
-    def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the running trials whose worker a mere reader knows to be dead."""
 
 
 class Storage:
@@ -93,11 +69,13 @@ class Storage:
                     f"hydra.sweeper.storage: {url}: there is no folder {self.home}; "
                     "make it, or name another"
                 )
-            # Two processes that make the tables at once fail.
-            with _file_lock(self.home / ".open.lock"):
+            # Two processes that make the tables at once fail. While one worker writes, the others
+            # wait up to a minute: SQLite's own 5 s end in "database is locked".
+            with _file_lock(_make_lock_file(self.home / ".open.lock", url)):
                 self.optuna = _open_database(url, {"connect_args": {"timeout": 60}})
         elif url.startswith("postgresql"):
             timing = {"heartbeat_interval": heartbeat_s, "grace_period": grace_s}
+            # A connection that died with the server is noticed before it is used, and replaced.
             engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
             with _opening(url, engine):
                 self.optuna = _open_database(url, engine, **timing)
@@ -128,6 +106,24 @@ class Storage:
         return _file_lock(self.home / f".{study_name}.lock")
 
 
+def _make_lock_file(path: Path, url: str) -> Path:
+    """Make the file that is locked while a database file is opened, and return it.
+
+    filelock 3.x waits for ever where none can be made, such as below /proc.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    try:
+        path.touch()
+    except OSError as error:
+        raise ConfigError(
+            f"hydra.sweeper.storage: {url}: nothing can be written in {path.parent}: "
+            f"{error.strerror}; name another folder"
+        ) from None
+    return path
+
+
 def copy_to_journal(study: str, url: str, folder: Path) -> None:
     """Copy a study out of a database into a journal, which can be read without it.
 
@@ -153,7 +149,9 @@ def copy_to_journal(study: str, url: str, folder: Path) -> None:
 
 def hide(text: str, url: str | None) -> str:
     """Return a text without the password of the storage's address, wherever it stands."""
-    password = urlsplit(url).password if url else None
+    password = None
+    with suppress(ValueError):  # half an address, such as one with an open bracket
+        password = urlsplit(url or "").password
     if password:
         text = text.replace(password, "***")
     return mask(text)
@@ -184,7 +182,8 @@ def _opening(url: str, arguments: dict[str, Any]) -> Iterator[None]:
         try:
             with _announce_wait(url):
                 patiently(enter, give_up_after_s=_GIVE_UP_S)
-        except (SQLAlchemyError, ImportError) as error:
+        # sqlalchemy reads the port as a number, and says so as Python does.
+        except (SQLAlchemyError, ImportError, ValueError) as error:
             raise ConfigError(_refusal(url, error)) from None
         yield
 
@@ -197,7 +196,7 @@ def _announce_wait(url: str) -> Iterator[None]:
     where = mask(url).rpartition("@")[2].partition("/")[0]
     line = f"waiting for the database at {where}, for {_GIVE_UP_S + _CONNECT_S} s at most"
     console = Console(stderr=True, highlight=False)
-    timer = Timer(_SOON_S, lambda: console.print(line, markup=False, soft_wrap=True))
+    timer = Timer(_SOON_S, lambda: print_line(console, line))
     timer.daemon = True
     timer.start()
     try:
@@ -293,148 +292,3 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
                 if not connection.closed and not connection.invalidated:
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
                     connection.commit()
-
-
-class FileLiveness:
-    """Liveness on one machine: each worker locks a file of its own.
-
-    The kernel frees the lock when the process dies, so a dead worker is known at once, without a
-    timeout.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._lock: BaseFileLock | None = None
-
-    def begin(self, study: Study, trial: FrozenTrial) -> None:
-        """Lock this worker's file, if it is the first trial, and write its name to the trial."""
-        if self._lock is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.folder / self.name)
-            self._lock.acquire()
-        set_trial_attr(study, trial, WORKER, self.name)
-
-    def end(self, number: int) -> None:
-        """Do nothing: the mark stays until the worker goes."""
-
-    def leave(self) -> None:
-        """Free and remove this worker's file."""
-        if self._lock is not None:
-            self._lock.release()
-            (self.folder / self.name).unlink(missing_ok=True)
-            self._lock = None
-
-    def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
-        """Return the trials whose worker's file is not locked.
-
-        A trial without a name has a worker that died between taking it and writing its name.
-        """
-        return [trial for trial in running if not self._is_alive(trial.user_attrs.get(WORKER))]
-
-    def _is_alive(self, name: str | None) -> bool:
-        """Return True if a worker holds its file; the file of a dead one is removed."""
-        if name == self.name:
-            return self._lock is not None
-        path = self.folder / str(name)
-        if not path.is_file():
-            return False
-        if _is_locked(path):
-            return True
-        path.unlink(missing_ok=True)
-        return False
-
-    def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:  # noqa: ARG002 - of the protocol
-        """Return the trials whose worker's file is there and not locked.
-
-        A copy of a study comes without marks, and another user's may not be opened: nothing is
-        known then.
-        """
-        marked = [trial for trial in running if WORKER in trial.user_attrs]
-        paths = [self.folder / trial.user_attrs[WORKER] for trial in marked]
-        lost = []
-        try:
-            for trial, path in zip(marked, paths, strict=True):
-                if path.is_file() and not _is_locked(path):
-                    lost.append(trial)
-        except OSError:
-            return []
-        return lost
-
-
-def _is_locked(path: Path) -> bool:
-    """Return True if a process holds the lock on a file."""
-    try:
-        FileLock(path, timeout=0).acquire().lock.release()
-    except Timeout:
-        return True
-    return False
-
-
-class HeartbeatLiveness:
-    """Liveness on a database server: the storage's heartbeats, by the server's clock."""
-
-    def __init__(self) -> None:
-        self._stops: dict[int, Event] = {}
-
-    def begin(self, study: Study, trial: FrozenTrial) -> None:
-        """Send a first heartbeat, and start the thread that sends the others."""
-        # Optuna itself beats only inside Study.optimize, which dies with the server, and never with
-        # ask and tell (optuna#3293).
-        storage: Any = study._storage  # noqa: SLF001 - there is no public way to its heartbeats
-        trial_id = trial._trial_id  # noqa: SLF001 - as above
-        patiently(lambda: storage.record_heartbeat(trial_id))
-        set_trial_attr(study, trial, WORKER, f"{platform.node()}-{os.getpid()}")
-
-        stop = Event()
-        self._stops[trial.number] = stop
-        beat = Thread(target=self._beat, args=(storage, trial_id, stop), daemon=True)
-        beat.start()
-
-    def end(self, number: int) -> None:
-        """Stop the heartbeats of the trial."""
-        stop = self._stops.pop(number, None)
-        if stop is not None:
-            stop.set()
-
-    def leave(self) -> None:
-        """Stop the heartbeats of all trials."""
-        for number in list(self._stops):
-            self.end(number)
-
-    def dead(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the trials whose last heartbeat is too old, or that have none.
-
-        A trial is taken and gets its first heartbeat under the lock, so one that has none lost its
-        worker in between.
-        """
-        from sqlalchemy import text
-
-        storage: Any = study._storage  # noqa: SLF001 - see begin
-        # The public function would only fail the stale trials, not put them back, and Optuna's scan
-        # skips running trials that have no heartbeat.
-        stale = set(storage._get_stale_trial_ids(study._study_id))  # noqa: SLF001 - see above
-        with storage._backend.engine.connect() as connection:  # noqa: SLF001 - as above
-            rows = connection.execute(text("SELECT trial_id FROM trial_heartbeats"))
-            beaten = {row[0] for row in rows}
-
-        dead = []
-        for trial in running:
-            trial_id = trial._trial_id  # noqa: SLF001 - see begin
-            if trial_id in stale or trial_id not in beaten:
-                dead.append(trial)
-        return dead
-
-    def lost(self, study: Study, running: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the dead ones among the trials that name their worker."""
-        return self.dead(study, [trial for trial in running if WORKER in trial.user_attrs])
-
-    @staticmethod
-    def _beat(storage: Any, trial_id: int, stop: Event) -> None:  # noqa: ANN401 - Optuna's cached storage
-        while not stop.wait(storage.get_heartbeat_interval()):
-            patiently(lambda: storage.record_heartbeat(trial_id))
-
-
-def set_trial_attr(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
-    """Write an attribute of any unfinished trial, one's own or not."""
-    study._storage.set_trial_user_attr(trial._trial_id, key, value)  # noqa: SLF001 - public only for a live Trial

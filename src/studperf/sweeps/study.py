@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from studperf.errors import ConfigError, listing
+from studperf.sweeps.liveness import set_trial_attr
 from studperf.sweeps.retry import patiently
-from studperf.sweeps.storage import Storage, hide, set_trial_attr
+from studperf.sweeps.storage import Storage, hide
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -42,6 +43,8 @@ BEGUN_AS = "begun_as"
 """The attribute of a study that holds the description it was begun with."""
 FACTS = "facts"
 """The attribute of a study that holds what was found out about it as a whole."""
+WINNER = "winner"
+"""The fact of a study that holds its winner, beside the other candidates."""
 _GRID, _PARAMS = "grid", "params"
 _NO_MATTER = frozenset({"runs", "progress", "threads", "plots", "tracking", "score_on"})
 """Keys that change nothing about a trial's value."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studperf.config.grown import is_grown
+from studperf.config.code.grown import is_grown
 from studperf.record.run import Job
 from studperf.sweeps.compose import Composer
 

@@ -14,23 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from studperf.config.line.overrides import group_names
+from studperf.config.console import print_line
+from studperf.config.line.groups import group_names
 from studperf.errors import counted
 from studperf.record.files import RECORD, read_predictions
 from studperf.record.record import RunRecord
 from studperf.record.run import Job
+from studperf.report.views.study import view_winner
 from studperf.scoring.metrics import FloatArray, Interval, paired_mean_difference
+from studperf.scoring.numbers import Digits, short_number
 from studperf.sweeps.space import Choice, Word
-from studperf.sweeps.study import Study, best_first, pareto
+from studperf.sweeps.study import WINNER, Study, best_first
 from studperf.sweeps.trial import TrialTask, command
-from studperf.sweeps.view.live_table import brief, trial_table
+from studperf.sweeps.view.terminal import show_winner, trial_table
+from studperf.sweeps.view.trials import view_trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-WINNER = "winner"
+
 REFITS = "refits"
 _SAME_TIME = 1.5
 """Candidates that take up to so many times the fastest one's seconds count as equally fast."""
@@ -90,8 +93,8 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
         console.print(
             f"Pareto table: no other trial is better in {' and '.join(plan.objectives)} at once."
         )
-        front = pareto(trials, plan.directions)
-        console.print(trial_table(front, plan.objectives, plan.directions, n_shown=None))
+        view = view_trials(trials, plan.objectives, plan.directions)
+        console.print(trial_table(view, view.leading))
         return
 
     ranked = best_first(trials, plan.directions)
@@ -103,12 +106,11 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
         return
 
     best = ranked[0]
-    console.print(
-        f"Best: trial {best.number}, {plan.objectives[0]} {best.values[0]:.4f}", soft_wrap=True
-    )
+    value = short_number(best.values[0])
+    print_line(console, f"Best: trial {best.number}, {plan.objectives[0]} {value}")
     if plan.settings.winner.top == 0:
         words = [_word(text) for text in best.user_attrs["words"]]
-        console.print(command(task.composer.repeat(words)), soft_wrap=True, markup=False)
+        print_line(console, command(task.composer.repeat(words)))
         return
 
     # Of several machines that see the study finished, the first one does this, and the others find
@@ -118,56 +120,7 @@ def conclude(study: Study, task: TrialTask, console: Console) -> None:
         if found is None or found["n_done"] != study.n_done():
             found = _choose(study, task, ranked, console)
             study.add_facts(winner=found)
-    show_winner(found, console)
-
-
-def show_winner(found: dict[str, Any], console: Console) -> None:
-    """Print the candidates, those that are tied, and the winner with its verdict."""
-    table = Table(title="Trained again on fresh seeds, val", title_justify="left")
-    for name in (
-        "trial",
-        "mean",
-        "sd",
-        "against the best (95 %)",
-        "",
-        "parameters",
-        "seconds",
-        "settings",
-    ):
-        is_text = name in ("", "settings")
-        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
-
-    for line in found["candidates"]:
-        gap = line["difference"]
-        interval = ""
-        if gap["value"]:
-            interval = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        remark = describe_standing(line, found)
-        if line["trial"] == found["trial"]:
-            remark = f"{remark}, winner"
-        cells = (
-            f"{line['mean']:.4f}",
-            f"{line['sd']:.4f}",
-            interval,
-            remark,
-            f"{line['n_parameters']:,}",
-            f"{line['fit_seconds']:.1f}",
-        )
-        table.add_row(str(line["trial"]), *cells, brief(line["words"]))
-    console.print(table)
-
-    console.print(found["line"], soft_wrap=True)
-    if found.get("verdict"):
-        console.print(f"Verdict of the winner: {found['verdict']}", style="bold", soft_wrap=True)
-        console.print(f"Its run: {found['folder']}", soft_wrap=True)
-    console.print(found["command"], soft_wrap=True, markup=False)
-
-
-def describe_standing(line: dict[str, Any], found: dict[str, Any]) -> str:
-    """Return how a candidate stands to the best one: best, tied or worse."""
-    if line["trial"] == found["best"]:
-        return "best"
-    return "tied" if line["is_tied"] else "worse"
+    show_winner(view_winner(found), console)
 
 
 def choose_candidates(study: Study, ranked: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -325,7 +278,8 @@ def sentence(candidates: Sequence[Candidate], winner: Candidate, model: str) -> 
             return f"{head}, and the best; the differences to trials {listed} are noise."
         return f"{head}, and the best; the difference to trial {listed} is noise."
     also = f" Also tied: {listed}." if others else ""
-    behind = f"{winner.difference.value:.3f} behind trial {best.trial}"
+    gap = Digits.of(best.mean).number(winner.difference.value, more=1)
+    behind = f"{gap} behind trial {best.trial}"
     return f"{head}; it is {behind}, which is noise.{also}"
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from studperf.config.console import print_line
 from studperf.errors import Interrupted, StudperfError, SweepError, counted
 from studperf.sweeps.study import Next, Plan, Study
 from studperf.sweeps.view.live_table import Board
@@ -163,10 +164,10 @@ def _work_in_processes(order: Order, plan: Plan, run: Runner, board: Board) -> s
                 for i in killed:
                     process, _ = workers[i]
                     signal = -(process.exitcode or 0)
-                    board.console.print(
+                    print_line(
+                        board.console,
                         f"{process.name} was killed (signal {signal}); another takes its place",
                         style="yellow",
-                        soft_wrap=True,
                     )
                     workers[i] = start(process.name)
                 board.poll()

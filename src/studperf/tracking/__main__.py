@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from studperf.cli.command import read_keys, read_words
 from studperf.cli.process import make_console, run_command
+from studperf.config.console import print_line
 from studperf.config.faults import unknown_key
 from studperf.errors import ConfigError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _USAGE = """Uploads what runs recorded offline, and keeps the W&B dashboard as code.
 
   python -m studperf.tracking sync [FOLDER ...]          by default all below runs/; what has arrived is not sent again
-  python -m studperf.tracking dashboard check [run=FOLDER]   are all its keys logged? by a study made for it, or a run or study given
+  python -m studperf.tracking dashboard check [run=FOLDER]   are all its keys logged? by the newest study below runs/, or a run or study given
   python -m studperf.tracking dashboard dump             the specification, as JSON
   python -m studperf.tracking dashboard apply            puts it at W&B: the same view each time
 Keys of dashboard: project=studperf, entity=... Flags: --debug shows tracebacks.
@@ -67,6 +68,7 @@ def _sync(paths: list[Path]) -> int | None:
 def _dashboard(action: str, words: list[str]) -> int | None:
     """Build the dashboard, and check, print or save it."""
     from studperf.tracking import dashboard
+    from studperf.tracking.panel_keys import newest_study
 
     keys = [*_DASHBOARD_KEYS]
     if action == "check":
@@ -80,21 +82,23 @@ def _dashboard(action: str, words: list[str]) -> int | None:
         console.out(dashboard.dump(workspace), highlight=False)
         return None
     if action == "apply":
-        console.print(f"The dashboard is at {dashboard.apply(workspace)}", soft_wrap=True)
+        print_line(console, f"The dashboard is at {dashboard.apply(workspace)}")
         return None
-    folder = None
     if "run" in given:
         folder = Path(given["run"])
+    else:
+        folder = newest_study(Path(_RUNS))
+        print_line(console, f"Checking by {folder}")
     return _check_dashboard(workspace, folder, console)
 
 
-def _check_dashboard(workspace: Workspace, folder: Path | None, console: Console) -> int | None:
+def _check_dashboard(workspace: Workspace, folder: Path, console: Console) -> int | None:
     """Print each key of the dashboard that no run logs; return 1 if there is one."""
-    from studperf.tracking import dashboard
+    from studperf.tracking import panel_keys
 
-    has_study = folder is None or dashboard.winners_folder(folder) is not None
-    logged = dashboard.logged_keys(folder)
-    dead = dashboard.dead_keys(workspace, logged, has_study=has_study)
+    has_study = panel_keys.winners_folder(folder) is not None
+    logged = panel_keys.logged_keys(folder)
+    dead = panel_keys.dead_keys(workspace, logged, has_study=has_study)
     for key in dead:
         line = f"{key.section}, {key.panel}: no run logs {key.name}"
         console.print(line, style="bold red", markup=False)

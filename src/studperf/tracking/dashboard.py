@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from studperf.config.load import compose
 from studperf.errors import ConfigError, RunError
-from studperf.record.files import WANDB
 from studperf.tracking import keys
-from studperf.tracking.log_file import LoggedRun, read_run
 from studperf.tracking.mode import has_key, server_url
 
 if TYPE_CHECKING:
@@ -30,47 +24,8 @@ NAME = "studperf"
 # Part of the view's address: with a fixed one, `apply` finds the view that it made before.
 _SLUG = "studperfboard"
 _ANSWER_S = 10
-# The section whose keys are those of a study's own run.
-_STUDIES = "Studies"
-# Keys that W&B itself gives to every run.
-_OF_EVERY_RUN = {"Step", "CreatedTimestamp", "Group", "ID"}
-# A study of two short trials and a winner, which logs every key that there is.
-_SMALL_STUDY = (
-    "hydra/sweeper=optuna",
-    "hydra.sweeper.study=check",
-    "hydra.sweeper.n_trials=2",
-    "hydra.sweeper.winner={top:1,seeds:1}",
-    "data=simulated",
-    "data.source.simulate.rows=1000",
-    "trainer.max_epochs=20",
-    "progress=false",
-    "threads=1",
-    "tracking.wandb.mode=offline",
-    "tracking.wandb.system_s=1",
-    "optimizer.lr=interval(1e-3,1e-2)",
-)
-# Panel -> the attributes that hold keys. A panel of another kind is refused, so that none goes
-# unchecked.
-_NAMED_BY = {
-    "LinePlot": ("x", "y"),
-    "ScatterPlot": ("x", "y"),
-    "BarPlot": ("metrics", "groupby"),
-    "ScalarChart": ("metric",),
-    "ParallelCoordinatesPlot": ("columns",),
-    "ParameterImportancePlot": ("with_respect_to",),
-    "MediaBrowser": ("media_keys",),
-    "WeavePanelSummaryTable": ("table_name",),
-    "RunComparer": (),
-}
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key that a panel shows."""
-
-    section: str
-    panel: str
-    name: str
+STUDIES = "Studies"
+"""The section whose keys are those of a study's own run."""
 
 
 def build(entity: str | None, project: str) -> Workspace:
@@ -92,7 +47,7 @@ def build(entity: str | None, project: str) -> Workspace:
         "Scoreboard": _scoreboard(panels),
         "Learning curves": _curves(panels),
         "Search": _search(panels),
-        _STUDIES: _studies(panels),
+        STUDIES: _studies(panels),
         "Errors by slice": _slices(panels),
         "System": [panels.LinePlot(title=name, x="Step", y=[name]) for name in keys.SYSTEM],
         "What differs": [panels.RunComparer(diff_only="split")],
@@ -285,118 +240,6 @@ def _temporary_folder() -> Iterator[None]:
                 os.environ["TMPDIR"] = old
 
 
-def keys_of(workspace: Workspace) -> list[Key]:
-    """Return all keys that the panels show.
-
-    Raises:
-        ConfigError: a panel is of a kind whose keys are not known.
-    """
-    found = []
-    for section in workspace.sections:
-        for panel in section.panels:
-            kind = type(panel).__name__
-            if kind not in _NAMED_BY:
-                raise ConfigError(
-                    f"the dashboard holds a {kind}, and which keys it shows is not known here: "
-                    "add it to _NAMED_BY"
-                )
-            title = getattr(panel, "title", None) or kind
-            for attribute in _NAMED_BY[kind]:
-                names = _names(getattr(panel, attribute))
-                found += [Key(section.name, title, name) for name in names]
-    return found
-
-
-def dead_keys(workspace: Workspace, logged: set[str], *, has_study: bool = True) -> list[Key]:
-    """Return the keys of a workspace that were not logged.
-
-    Args:
-        workspace: whose panels are looked at.
-        logged: see `logged_keys`.
-        has_study: True if a study logged them; else its panels are left out.
-    """
-    known = logged | _OF_EVERY_RUN
-    asked = [key for key in keys_of(workspace) if has_study or key.section != _STUDIES]
-    return [key for key in asked if key.name not in known]
-
-
-def winners_folder(study: Path) -> Path | None:
-    """Return the folder of a study's winner; None if it has none, or the folder is no study's."""
-    found = sorted(study.glob("winner_*"))
-    if not found:
-        return None
-    return found[0]
-
-
-def logged_keys(folder: Path | None) -> set[str]:
-    """Return every key that a run logged, or that a study's own run and its winner's logged.
-
-    Args:
-        folder: of the run or the study; None for a small study that is made for it.
-
-    Raises:
-        RunError: the folder holds no W&B log.
-    """
-    if folder is not None:
-        logged = _keys_in(_newest_log(folder))
-        winner = winners_folder(folder)
-        if winner is not None:
-            logged |= _keys_in(_newest_log(winner))
-        return logged
-
-    with tempfile.TemporaryDirectory() as place:
-        command = [sys.executable, "-m", "studperf.train", "-m", *_SMALL_STUDY, f"runs={place}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-        if done.returncode:
-            raise RunError(
-                f"the study to check by ended with {done.returncode}: {done.stderr[-500:]}"
-            )
-        return logged_keys(Path(place) / "sweeps" / "check")
-
-
 def default_project() -> str:
     """Return the project that conf/train.yaml names."""
     return str(compose().tracking.wandb.project)
-
-
-def _newest_log(folder: Path) -> LoggedRun:
-    """Read the log of a run's last session."""
-    logs = sorted(folder.glob(f"{WANDB}/*run-*/run-*.wandb"), key=lambda log: log.stat().st_mtime)
-    if logs:
-        return read_run(logs[-1])
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such folder")
-    raise RunError(
-        f"{folder}: holds no W&B log; it was run with tracking.wandb.mode=disabled, or is no run"
-    )
-
-
-def _keys_in(run: LoggedRun) -> set[str]:
-    """Return all keys of a log: of its history, summary, configuration and machine."""
-    found = {*run.summary, *_dotted(run.config)}
-    for row in run.rows:
-        found.update(row)
-    for sample in run.system:
-        found.update(f"system.{key}" for key in sample)
-    # W&B's own figures, though a short run may end before the second look at the machine, which
-    # the use of the CPU needs.
-    found.update(keys.SYSTEM)
-    return found
-
-
-def _dotted(values: dict[str, Any], head: str = "") -> Iterator[str]:
-    """Yield the keys of nested values, written with dots."""
-    for key, value in values.items():
-        yield f"{head}{key}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{head}{key}.")
-
-
-def _names(value: Any) -> Iterator[str]:  # noqa: ANN401 - a key of any kind, or several
-    """Yield the names of the keys that a panel's attribute holds."""
-    if isinstance(value, list | tuple):
-        for one in value:
-            yield from _names(one)
-    elif value is not None:
-        inner = getattr(value, "metric", None) or value
-        yield str(getattr(inner, "name", inner))

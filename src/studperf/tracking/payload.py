@@ -11,12 +11,11 @@ from studperf.config.paths import find_file
 from studperf.record.files import PREDICTIONS, RECORD, read_predictions
 from studperf.record.record import RunRecord
 from studperf.record.shape import Judgement
+from studperf.report.views.run import RunView, view_run
 from studperf.tracking import keys
 
 BUNDLE = "bundle"
 PLOTS = "plots"
-MIN_SLICE = 20
-"""Fewer rows than this say little about a group and much about its members."""
 
 Table = dict[str, list[Any]]
 """A table for W&B: names under `columns`, rows under `data`."""
@@ -113,21 +112,20 @@ def tables_of(record: RunRecord, folder: Path, *, n_predictions: int) -> dict[st
     judgement = record.judgement
     if judgement is None:
         return {}
-    tables = {
-        keys.SLICES: _slices_table(judgement),
-        keys.BASELINES: _baselines_table(record.model, judgement),
-    }
+    view = view_run(record)
+    tables = {keys.SLICES: _slices_table(view), keys.BASELINES: _baselines_table(view)}
     if n_predictions and (folder / PREDICTIONS).is_file():
-        tables[keys.PREDICTIONS] = _predictions_table(folder, judgement, n_predictions)
+        # Two digits beyond what is shown, for who computes on.
+        n_decimals = view.digits.decimals + 2
+        table = _predictions_table(folder, judgement, n_predictions, n_decimals)
+        tables[keys.PREDICTIONS] = table
     return tables
 
 
-def _slices_table(judgement: Judgement) -> Table:
+def _slices_table(view: RunView) -> Table:
     """Return the errors of each group of rows that is large enough to say something."""
     rows = []
-    for part in judgement.slices:
-        if part.n < MIN_SLICE:
-            continue
+    for part in view.slices:
         mae = part.mae
         errors = [part.rmse, mae.value, mae.low, mae.high, part.bias.value]
         rows.append([part.column, part.level, part.n, *errors])
@@ -135,23 +133,23 @@ def _slices_table(judgement: Judgement) -> Table:
     return {"columns": columns, "data": rows}
 
 
-def _baselines_table(model: str, judgement: Judgement) -> Table:
+def _baselines_table(view: RunView) -> Table:
     """Return the scores of the model and of each baseline."""
     rows = []
-    for name, scores in {model: judgement.scores, **judgement.baselines}.items():
-        values = [getattr(scores, metric).value for metric in keys.SCORES]
-        rows.append([name, *values])
+    for predictor in view.predictors:
+        values = [getattr(predictor.scores, metric).value for metric in keys.SCORES]
+        rows.append([predictor.name, *values])
     return {"columns": ["predictor", *keys.SCORES], "data": rows}
 
 
-def _predictions_table(folder: Path, judgement: Judgement, n: int) -> Table:
+def _predictions_table(folder: Path, judgement: Judgement, n: int, n_decimals: int) -> Table:
     """Return n of the scored rows, always the same ones, in the table's order."""
     frame = read_predictions(folder)
     frame = frame[frame["split"] == judgement.scored_on]
     frame = frame.sample(min(len(frame), n), random_state=0).sort_index()
     frame = frame.assign(error=frame["predicted"] - frame["actual"])
     columns = ["actual", "predicted", "error", *judgement.baselines]
-    return {"columns": columns, "data": frame[columns].round(4).to_numpy().tolist()}
+    return {"columns": columns, "data": frame[columns].round(n_decimals).to_numpy().tolist()}
 
 
 def images_of(folder: Path) -> dict[str, str]:

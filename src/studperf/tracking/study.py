@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.console import print_line, warn
 from studperf.config.run import Wandb
 from studperf.record.files import WANDB
 from studperf.tracking import keys
@@ -107,7 +108,7 @@ def _wait_for_end(scribe: Scribe, run_id: str, limit_s: float, console: Console)
         if reply["event"] == "warning":
             _warn(console, reply["text"])
         elif reply["event"] == "started" and reply["url"]:
-            console.print(f"W&B: {reply['url']}", soft_wrap=True, markup=False)
+            print_line(console, f"W&B: {reply['url']}")
         elif reply["event"] == "finished":
             return
 
@@ -117,7 +118,7 @@ def _wait_for_end(scribe: Scribe, run_id: str, limit_s: float, console: Console)
 
 def _warn(console: Console, text: str) -> None:
     """Print a warning about W&B."""
-    console.print(f"warning: W&B: {text}", style="yellow", soft_wrap=True, markup=False)
+    warn(console, f"W&B: {text}")
 
 
 def counts(states: dict[str, int]) -> dict[str, int]:

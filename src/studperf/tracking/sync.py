@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from studperf.config.console import print_line
 from studperf.errors import RunError
 from studperf.record.files import WANDB
 from studperf.record.record import RunRecord
@@ -102,9 +103,7 @@ def sync(
             raise RunError(f"{server_url()} does not answer; try again later")
 
     for upload in waiting:
-        console.print(
-            f"uploading {upload.folder.name}, {upload.n_rows} rows", soft_wrap=True, markup=False
-        )
+        print_line(console, f"uploading {upload.folder.name}, {upload.n_rows} rows")
         # `wandb sync` would add rows that are there a second time.
         if _find_missing(upload):
             send(upload, upload_s)

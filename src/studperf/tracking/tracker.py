@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from studperf.config.console import print_line, warn
 from studperf.config.run import Wandb
 from studperf.record.files import STUDIES, WANDB
 from studperf.record.run import Run
@@ -210,7 +211,7 @@ class Tracker:
                 self.state.url = reply["url"]
                 self.state.entity = reply["entity"] or self.state.entity
                 if self.state.url:
-                    self.console.print(f"W&B: {self.state.url}", soft_wrap=True, markup=False)
+                    print_line(self.console, f"W&B: {self.state.url}")
             case "warning":
                 self._warn(f"W&B: {reply['text']}; {self._way_out()}")
             case "finished":
@@ -252,7 +253,7 @@ class Tracker:
         # The run's log.txt is closed before the last reply from W&B.
         if LOG.handlers:
             LOG.warning("%s", text)
-        self.console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+        warn(self.console, text)
 
 
 @contextmanager
@@ -281,7 +282,7 @@ def settle(settings: Wandb, console: Console) -> None:
             f"W&B: {n_left} runs are not done after {timeout_s:g} s without a word; "
             "what is on disk goes there with tracking sync"
         )
-        console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+        warn(console, text)
 
 
 def _group_of(folder: Path, runs: Path) -> str | None:

@@ -13,7 +13,8 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from studperf.record.files import BEST, HISTORY, LAST, write_atomically
+from studperf.config.files import write_atomically
+from studperf.record.files import BEST, HISTORY, LAST
 from studperf.record.lifecycle import LOG
 from studperf.record.run import Row, Run
 from studperf.train.progress import EpochBar

@@ -10,7 +10,7 @@ import numpy as np
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback
 
-from studperf.config.grown import is_grown
+from studperf.config.code.grown import is_grown
 from studperf.config.run import RunConfig
 from studperf.data.encode import FeatureSpec
 from studperf.train.best import load_best

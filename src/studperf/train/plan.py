@@ -129,7 +129,7 @@ class Plan:
         """Write the plan, whole or not at all."""
         import yaml
 
-        from studperf.record.files import write_atomically
+        from studperf.config.files import write_atomically
 
         runs = [{"words": list(run.words), "repeat": run.n_runs} for run in self.runs]
         folder.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ def _as_set(word: str) -> str:
 
     A choice of a group stays as it is.
     """
-    from studperf.config.line.overrides import group_names
+    from studperf.config.line.groups import group_names
 
     key = word.partition("=")[0]
     group = key.split("@")[0]

@@ -10,9 +10,11 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from studperf.config.console import print_line
+from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
 from studperf.errors import Interrupted, StudperfError
-from studperf.record.files import LAST, RECORD, make_folder, write_atomically
+from studperf.record.files import LAST, RECORD, make_folder
 from studperf.record.record import RunRecord
 from studperf.record.run import Job
 from studperf.train.interrupt import interrupted_in
@@ -194,11 +196,10 @@ def _run_group(
 
     if config.engine == "stacked" and obstacle not in shown:
         shown.add(str(obstacle))
-        console.print(
+        print_line(
+            console,
             f"engine=stacked: trained one after another instead: {obstacle}",
             style="yellow",
-            soft_wrap=True,
-            markup=False,
         )
     return [_run_alone(job, run_one, is_trial=is_trial) for job in jobs]
 

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
 from studperf.config.code.own_code import is_raised_on_purpose
+from studperf.config.files import write_atomically
 from studperf.config.run import RunConfig
 from studperf.data.batches import Batch
 from studperf.data.encode import FeatureSpec
@@ -23,7 +24,7 @@ from studperf.data.large.memory import enough_memory
 from studperf.data.preparation import Prepared
 from studperf.errors import ConfigError
 from studperf.models.trees import Array, Columns, Growth, TreeModel, TreesError
-from studperf.record.files import BEST, write_atomically
+from studperf.record.files import BEST
 from studperf.record.lifecycle import LOG
 from studperf.record.run import Row, Run
 from studperf.record.surroundings import read_hardware

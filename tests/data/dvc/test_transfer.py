@@ -20,7 +20,7 @@ from rich.console import Console
 from studperf.config.paths import project_root
 from studperf.data.__main__ import main
 from studperf.data.dvc import remote as remotes
-from studperf.data.dvc.remote import open_remote, within
+from studperf.data.dvc.remote import give_up_after, open_remote
 from studperf.data.dvc.transfer import fetch, find_place, push
 from studperf.errors import ConfigError, DataError
 
@@ -321,9 +321,9 @@ def test_a_call_is_waited_for_as_long_as_bytes_move() -> None:
             watch.note(n)
         return "done"
 
-    assert within(0.3, slowly, watch) == "done"
+    assert give_up_after(0.3, slowly, watch) == "done"
     with pytest.raises(TimeoutError):
-        within(0.1, lambda: time.sleep(0.5))
+        give_up_after(0.1, lambda: time.sleep(0.5))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -333,7 +333,7 @@ def test_a_fetch_that_is_interrupted_leaves_nothing_half_written(
     script = (
         "import sys, time\nfrom studperf.data.dvc import remote\n"
         "def slow(self, md5, to, moved):\n"
-        "    with remote.written_whole(to) as part:\n"
+        "    to.parent.mkdir(parents=True)\n    with remote.written_whole(to) as part:\n"
         "        part.write_text('half')\n        sys.stdout.write('half\\n'); sys.stdout.flush()\n        time.sleep(60)\n"
         "remote.Store.fetch = slow\nfrom studperf.cli.process import run_command\nfrom studperf.data.__main__ import main\n"
         "sys.argv = ['data', 'fetch']\nrun_command(main)\n"

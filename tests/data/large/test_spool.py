@@ -13,11 +13,12 @@ from studperf.errors import DataError
 SCHEMA = pa.schema([("number", pa.float64()), ("code", pa.int8()), ("text", pa.string())])
 
 
-@pytest.fixture(params=["by number", "in turns"])
+@pytest.fixture(params=["in memory", "by number", "in turns"])
 def filled(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Spool:
-    """A hundred rows in blocks of seven, on a system that opens a file by its number and on one that does not."""
+    """A hundred rows in blocks of seven: few, or too many on a system that opens a file by its number, and on one that does not."""
+    monkeypatch.setattr(spool, "HELD_BYTES", 10_000 if request.param == "in memory" else 300)
     if request.param == "in turns":
         monkeypatch.setattr(spool, "_OPEN_FILES", tmp_path)
     made = Spool(SCHEMA)
@@ -71,6 +72,7 @@ def test_threads_read_at_the_same_time(filled: Spool) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
 def test_disk_that_is_full_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     full = io.FileIO("/dev/full", "r+")
+    monkeypatch.setattr(spool, "HELD_BYTES", 0)
     monkeypatch.setattr(spool, "open_scratch", lambda: full)
     made = Spool(SCHEMA)
     with pytest.raises(

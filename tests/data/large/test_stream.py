@@ -1,7 +1,7 @@
 """A table read in chunks ends as one that was read at once."""
 
+import codecs
 import gzip
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,14 +13,11 @@ import pandas as pd
 import pytest
 import torch
 
+from kit.plain_rows import PlainRows
 from studperf.config.dataset import Dataset
 from studperf.config.run import Encode
-from studperf.data.hashes import hash_features
 from studperf.data.large.spool import scratch_dir
-from studperf.data.large.stream import in_order
-from studperf.data.rows import LargeRows, SmallRows, is_large, open_rows
-from studperf.data.schema import inspect_table
-from studperf.data.source import read_source
+from studperf.data.rows import Rows, is_large, open_rows
 from studperf.data.tensors import EncodedTable
 from studperf.errors import DataError
 
@@ -42,6 +39,7 @@ COLUMNS = {
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studperf.data.large.chunks.N_BYTES", 1500)
     monkeypatch.setattr("studperf.data.large.arrow.N_ROWS", 37)
+    monkeypatch.setattr("studperf.data.large.spool.HELD_BYTES", 10_000)
 
 
 def good(n_rows: int = 400) -> pd.DataFrame:
@@ -227,6 +225,10 @@ FAULTS = {
             )
         )
     ),
+    "a table without a header": Case(
+        lambda t: t.set_axis([f"cell {i}" for i in range(t.shape[1])], axis="columns")
+    ),
+    "a table of copies that lacks a column": Case(lambda t: doubled(t.drop(columns="age"))),
     "all features alike": Case(lambda t: t.assign(age=1, year=1, town="Bonn", grade=2, works=0)),
 }
 
@@ -269,10 +271,10 @@ def describe(case: Case, make_dataset: MakeDataset) -> Dataset:
     return plain.model_copy(update={**own, "source": plain.source.model_copy(update=in_source)})
 
 
-def both(dataset: Dataset) -> Iterator[SmallRows | LargeRows]:
-    for memory in ("auto", "disk"):
-        with open_rows(dataset.model_copy(update={"memory": memory})) as rows:
-            yield rows  # type: ignore[misc]
+def both(dataset: Dataset) -> Iterator[PlainRows | Rows]:
+    yield PlainRows(dataset)
+    with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
+        yield rows
 
 
 KINDS = ("csv", "parquet", "csv.gz")
@@ -292,7 +294,6 @@ def test_chunks_give_the_same_split_encoder_and_tensors(
         index = np.concatenate([rows.split.train, rows.split.val])
         seen.append(
             (
-                type(rows),
                 rows.origin,
                 rows.findings,
                 rows.split,
@@ -301,8 +302,7 @@ def test_chunks_give_the_same_split_encoder_and_tensors(
                 rows.hashes(index),
             )
         )
-    (small_kind, *small), (large_kind, *large) = seen
-    assert (small_kind, large_kind) == (SmallRows, LargeRows)
+    small, large = seen
     assert small[:2] == large[:2]
     assert small[2].sha256 == large[2].sha256
     assert large[3] == approximately(small[3])
@@ -310,6 +310,23 @@ def test_chunks_give_the_same_split_encoder_and_tensors(
         for one, other in zip(tensors, large[4][name], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(small[5], large[5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES)
+def test_a_small_table_is_encoded_as_if_it_were_read_at_once_to_the_last_bit(
+    case: str, kind: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    dataset = write(CASES[case], tmp_path, kind, describe(CASES[case], make_dataset))
+    plain = PlainRows(dataset)
+    with open_rows(dataset) as rows:
+        encoder = rows.fit(CASES[case].encode)
+        assert encoder == plain.fit(CASES[case].encode)
+        assert encoder.model_dump_json() == plain.fit(CASES[case].encode).model_dump_json()
+        tables = plain.encode(encoder), rows.encode(encoder)
+        for name in ("train", "val", "test"):
+            for one, other in zip(*(table.part(name) for table in tables), strict=True):
+                assert torch.equal(one, other)
 
 
 def without_targets(*rows: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -376,7 +393,7 @@ def test_chunks_give_the_same_findings(
     case: str, kind: str, tmp_path: Path, make_dataset: MakeDataset
 ) -> None:
     dataset = write(FAULTS[case], tmp_path, kind, describe(FAULTS[case], make_dataset))
-    expected = inspect_table(read_source(dataset)[0], dataset)[1]
+    expected = PlainRows(dataset).findings
     with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
         assert list(map(str, rows.findings)) == list(map(str, expected))
         assert rows.findings == expected
@@ -463,16 +480,15 @@ def test_rows_come_back_as_they_were(tmp_path: Path, make_dataset: MakeDataset) 
         rows.table(np.array([399, 0, 150, 151, 7, 36, 37])).frame
         for rows in both(write(case, tmp_path, "csv", describe(case, make_dataset)))
     )
-    pd.testing.assert_frame_equal(large, small.drop(columns="passed"))
+    pd.testing.assert_frame_equal(large, small)
 
 
 def test_hashes_are_those_by_which_small_tables_are_known(
     tmp_path: Path, make_dataset: MakeDataset
 ) -> None:
     dataset = write(Case(), tmp_path, "parquet", describe(Case(), make_dataset))
-    small = inspect_table(read_source(dataset)[0], dataset)[0]
-    with open_rows(dataset.model_copy(update={"memory": "disk"})) as rows:
-        np.testing.assert_array_equal(rows.hashes(np.arange(len(rows))), hash_features(small))
+    small, large = (rows.hashes(np.arange(len(rows))) for rows in both(dataset))
+    np.testing.assert_array_equal(small, large)
 
 
 def test_level_that_no_training_row_has_is_refused_in_the_same_words(
@@ -531,6 +547,38 @@ def test_tensors_on_disk_are_those_in_memory(
         assert one.dtype == other.dtype
 
 
+HEADERS = {
+    "a header that is not UTF-8": ("größe,y\n1,2\n".encode("latin-1"), "utf-8", "at line 1 "),
+    "a row that is not UTF-8": ("x,y\n1,2\nü,3\n".encode("latin-1"), "utf-8", "at line 3 "),
+    "an odd number of bytes": (b"x,y\n1,2\n3", "utf-16", "is not utf-16 at line"),
+    "a workbook": (b"PK\x03\x04 and more", "utf-16", "is a zip or Excel file"),
+}
+
+
+@pytest.mark.parametrize(("raw", "encoding", "says"), HEADERS.values(), ids=HEADERS.keys())
+def test_file_of_another_encoding_is_refused_before_its_header_is_believed(
+    raw: bytes, encoding: str, says: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    (tmp_path / "t.csv").write_bytes(raw)
+    source = {"path": str(tmp_path / "t.csv"), "otherwise": "fail", "encoding": encoding}
+    dataset = make_dataset({"x": {"kind": "number"}}, source=source)
+    with pytest.raises(DataError, match=says):
+        PlainRows(dataset)
+    with pytest.raises(DataError, match=says), open_rows(dataset):
+        pass
+
+
+def test_text_in_two_bytes_may_lack_its_byte_order_mark(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    case = Case(encoding="utf-16")
+    dataset = write(case, tmp_path, "csv", describe(case, make_dataset))
+    path = Path(str(dataset.source.path))
+    path.write_bytes(path.read_bytes().removeprefix(codecs.BOM_UTF16))
+    small, large = (rows.target(np.arange(400)) for rows in both(dataset))
+    np.testing.assert_array_equal(small, large)
+
+
 def test_nothing_is_left_in_the_scratch_folder(
     tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -548,7 +596,7 @@ def test_nothing_is_left_in_the_scratch_folder(
         assert not list(scratch.iterdir())  # the files have no name: a kill leaves nothing either
 
 
-def test_large_file_is_streamed_and_a_small_one_is_not(
+def test_file_is_large_by_its_size(
     tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind, limit in (
@@ -558,11 +606,11 @@ def test_large_file_is_streamed_and_a_small_one_is_not(
     ):
         dataset = write(Case(), tmp_path, kind, describe(Case(), make_dataset))
         with open_rows(dataset) as rows:
-            assert isinstance(rows, SmallRows)
+            assert not rows.is_large
         with monkeypatch.context() as patch:
             patch.setattr(f"studperf.data.rows.{limit}", 399)
             with open_rows(dataset) as rows:
-                assert isinstance(rows, LargeRows)
+                assert rows.is_large
 
 
 def test_gzip_file_is_large_by_what_it_holds(tmp_path: Path) -> None:
@@ -618,38 +666,3 @@ def test_quote_that_is_never_closed_does_not_fill_the_memory(
         open_rows(dataset),
     ):
         pass
-
-
-def test_results_come_in_order_and_few_items_are_taken_ahead() -> None:
-    release, taken = threading.Event(), []
-
-    def items() -> Iterator[int]:
-        for i in range(20):
-            taken.append(i)
-            yield i
-
-    def work(i: int) -> int:
-        if i == 0:
-            release.wait(5)
-        return i
-
-    results = in_order(work, items(), n_workers=2)
-    timer = threading.Timer(0.2, release.set)
-    timer.start()
-    assert next(results) == 0
-    assert len(taken) == 3
-    assert list(results) == list(range(1, 20))
-
-
-def test_fault_in_a_chunk_ends_the_reading() -> None:
-    def work(i: int) -> int:
-        if i == 3:
-            raise DataError("bad")
-        return i
-
-    taken: list[int] = []
-    results = in_order(work, (taken.append(i) or i for i in range(1000)), n_workers=2)  # type: ignore[func-returns-value]
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(DataError, match="bad"):
-        next(results)
-    assert len(taken) < 10

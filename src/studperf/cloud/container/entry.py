@@ -28,6 +28,8 @@ from studperf.cloud.container.machines import Replica
 from studperf.cloud.container.mirror import Mirror, Ticking
 from studperf.cloud.container.quoting import unpack
 from studperf.cloud.fetch import RUNS
+from studperf.config.secrets import STORAGE_VARIABLE
+from studperf.record.files import RECORD, STUDIES
 
 if TYPE_CHECKING:
     from studperf.cloud.google.bucket import Folder
@@ -152,9 +154,9 @@ def keep_study(study: str, work: Path) -> None:
     """
     from studperf.sweeps.storage import copy_to_journal
 
-    folder = work / RUNS / "sweeps" / study
+    folder = work / RUNS / STUDIES / study
     environment = dict(os.environ)
-    url = environment.pop("STUDPERF_STORAGE", None)
+    url = environment.pop(STORAGE_VARIABLE, None)
     if url:
         copy_to_journal(study, url, folder)
     # Without the database's address the page is made from the journal.
@@ -174,7 +176,7 @@ def command_to_run(runs: Path, words: Sequence[str]) -> list[str] | None:
     if not begun:
         return [*train, *words]
 
-    record = begun[-1] / "record.json"
+    record = begun[-1] / RECORD
     if record.is_file():
         status = json.loads(record.read_text(encoding="utf-8"))["status"]
         if status == "finished":
@@ -184,7 +186,7 @@ def command_to_run(runs: Path, words: Sequence[str]) -> list[str] | None:
 
 def _is_begun(folder: Path) -> bool:
     """Return True if a folder is that of a run, or of repeated runs, that was begun."""
-    return (folder / "record.json").is_file() or (folder / "repeat.yaml").is_file()
+    return (folder / RECORD).is_file() or (folder / "repeat.yaml").is_file()
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str], work: Path) -> int:

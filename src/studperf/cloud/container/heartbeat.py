@@ -20,6 +20,7 @@ FOLDER = "replicas"
 """Folder of the signs of life, in a job's folder of the bucket."""
 # Signs of life that a worker may miss in a row.
 _GONE_AFTER = 6
+# Below this the writing of a sign itself could take longer than the signs that may be missed.
 _LEAST_S = 2.0
 
 

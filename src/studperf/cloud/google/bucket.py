@@ -1,32 +1,39 @@
-"""A folder of a bucket, over Google Cloud Storage's JSON API.
+"""A folder of a bucket, by Google's own client for Cloud Storage.
 
-Whatever is sent or received is checked by its md5.
+Whatever is sent or received is checked by its md5; what fails is said as `errors` says it.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from studperf.cloud.google.session import BusyError
+from studperf.cloud.google.errors import from_exception, from_response
+from studperf.cloud.google.session import TIMEOUT_S, BusyError, stand_in
+from studperf.config.files import written_whole
+from studperf.data.dvc.tracked import md5_of
 from studperf.errors import CloudError
 
 if TYPE_CHECKING:
-    import requests
+    from google.cloud.storage import Blob as GoogleBlob
+    from google.cloud.storage import Client
 
     from studperf.cloud.google.errors import Asked
     from studperf.cloud.google.session import Google
 
-_CHUNK = 1 << 20
 # Without this list the bucket sends a page of properties for each object.
-_FIELDS = "name,size,md5Hash,updated"
+_FIELDS = "nextPageToken,items(name,size,md5Hash,updated)"
+# A larger file goes in pieces of this size; Google's own are of 100 MiB, and a piece that fails is
+# sent again whole.
+_PIECE = 8 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,13 @@ class Folder:
         Raises:
             CloudError: there is no such bucket, or it may not be read.
         """
-        params: dict[str, Any] = {
-            "prefix": self.prefix,
-            "fields": f"nextPageToken,items({_FIELDS})",
-        }
-        while True:
-            page = self._list(params)
-            for item in page.get("items", []):
-                yield self._blob(item)
-            if not page.get("nextPageToken"):
-                return
-            params["pageToken"] = page["nextPageToken"]
+        for found in self._list(self.prefix):
+            yield Blob(
+                name=found.name.removeprefix(self.prefix),
+                size=int(found.size),
+                md5=_to_hex(found.md5_hash),
+                updated=found.updated,
+            )
 
     def is_there(self, name: str) -> bool:
         """Return True if there is such an object.
@@ -88,37 +91,48 @@ class Folder:
         The list is asked, since a request for the object itself could not tell a missing object
         from a missing bucket.
         """
-        params: dict[str, Any] = {
-            "prefix": self.prefix + name,
-            "maxResults": 1,
-            "fields": f"items({_FIELDS})",
-        }
-        items = self._list(params).get("items", [])
-        return [item["name"] for item in items] == [self.prefix + name]
+        first = self._list(self.prefix + name, max_results=1)
+        return [found.name for found in first] == [self.prefix + name]
 
-    def _list(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return one page of the bucket's list of objects."""
-        path = f"storage/v1/b/{self.bucket}/o"
-        return self.google.json("GET", path, self._asked(self.uri), **params)
+    def _list(self, prefix: str, **options: Any) -> list[GoogleBlob]:  # noqa: ANN401 - of the client
+        """Return the bucket's objects whose names begin like this."""
+
+        def ask() -> list[GoogleBlob]:
+            found = self._client.list_blobs(
+                self.bucket, prefix=prefix, fields=_FIELDS, **options, **self._patience
+            )
+            return list(found)
+
+        return self._call(self.uri, ask)
 
     def read(self, name: str) -> bytes:
         """Return an object's content."""
-        response = self.google.patiently(lambda: self._get(name, is_streamed=False))
-        return bytes(response.content)
+        content = io.BytesIO()
+        self._receive(self._blob(name), name, content)
+        return content.getvalue()
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object, in place of the one of this name."""
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        self.google.patiently(lambda: self._post(name, content, md5))
+        self._send(name, io.BytesIO(content), len(content), md5)
 
     def upload(self, path: Path, name: str, md5: str) -> None:
         """Write a file of this md5, however large, as an object."""
+        with path.open("rb") as file:
+            self._send(name, file, path.stat().st_size, md5)
+
+    def _send(self, name: str, content: IO[bytes], size: int, md5: str) -> None:
+        """Write an object, which the bucket refuses if it has another md5."""
 
         def send() -> None:
-            with path.open("rb") as file:
-                self._post(name, file, md5)
+            blob = self._blob(name)
+            blob.chunk_size = _PIECE
+            # The client's own checksum is that of what it reads, and would bless a file that is
+            # changed while it is sent.
+            blob.md5_hash = base64.b64encode(bytes.fromhex(md5)).decode()
+            blob.upload_from_file(content, rewind=True, size=size, **self._patience)
 
-        self.google.patiently(send)
+        self._call(f"{self.uri}/{name}", send)
 
     def download(self, name: str, path: Path, md5: str | None = None) -> None:
         """Write an object to a file, whole or not at all.
@@ -132,74 +146,87 @@ class Folder:
         Raises:
             CloudError: it has another md5, or can't be written.
         """
-        import requests
+        what = f"{self.uri}/{name}"
 
         def receive() -> None:
-            try:
-                self._download(name, path, md5)
-            # The connection broke in the midst of the content.
-            except requests.RequestException as error:
-                raise BusyError(f"{self.uri}/{name}: did not arrive whole: {error}") from error
-            except OSError as error:
-                raise CloudError(f"{path}: can't be written: {error.strerror or error}") from error
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(path) as part:
+                blob = self._blob(name)
+                with part.open("wb") as file:
+                    self._receive(blob, name, file)
+                arrived = md5_of(part)
+                sent = _to_hex(blob.md5_hash)
+                # The client checks no download that broke off and was gone on with (3.17).
+                if sent not in (None, arrived):
+                    raise BusyError(
+                        f"{what}: arrived damaged, with md5 {arrived} where {sent} was sent"
+                    )
+                if md5 not in (None, arrived):
+                    raise CloudError(
+                        f"{what}: is damaged, its md5 is {arrived} where {md5} belongs. "
+                        "Delete it and send it again"
+                    )
 
-        self.google.patiently(receive)
-
-    def _download(self, name: str, path: Path, md5: str | None) -> None:
-        """Try once to write an object to a file, by way of a hidden file beside it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        digest = hashlib.md5(usedforsecurity=False)
         try:
-            with temporary.open("wb") as file, self._get(name, is_streamed=True) as response:
-                for chunk in response.iter_content(_CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
-                sent = _md5_in(response)
-            arrived = digest.hexdigest()
-            if sent not in (None, arrived):
-                raise BusyError(
-                    f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {sent} was sent"
-                )
-            if md5 not in (None, arrived):
-                raise CloudError(
-                    f"{self.uri}/{name}: is damaged, its md5 is {arrived} where {md5} belongs. "
-                    "Delete it and send it again"
-                )
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            self.google.patiently(receive)
+        except OSError as error:
+            raise CloudError(f"{path}: can't be written: {error.strerror or error}") from error
 
-    def _get(self, name: str, *, is_streamed: bool) -> requests.Response:
-        """Ask once for an object's content."""
-        return self.google.once(
-            "GET",
-            self._path(name),
-            self._asked(f"{self.uri}/{name}"),
-            params={"alt": "media"},
-            stream=is_streamed,
+    def _receive(self, blob: GoogleBlob, name: str, file: IO[bytes]) -> None:
+        """Write an object's content to an open file, as it comes."""
+        self._call(f"{self.uri}/{name}", lambda: blob.download_to_file(file, **self._patience))
+
+    @cached_property
+    def _client(self) -> Client:
+        """Google's client, which logs in as the session does."""
+        from google.cloud.storage import Client
+
+        options = {}
+        address = stand_in()
+        if address is not None:
+            options["api_endpoint"] = address
+        # A job knows its project's number alone, and reading a bucket takes no project.
+        return Client(
+            project=self.google.project or None,
+            credentials=self.google.session.credentials,
+            client_options=options,
         )
 
-    def _post(self, name: str, content: Any, md5: str) -> None:  # noqa: ANN401 - bytes or a file
-        """Try once to write an object, and compare the md5 that arrived."""
-        response = self.google.once(
-            "POST",
-            f"upload/storage/v1/b/{self.bucket}/o",
-            self._asked(f"{self.uri}/{name}"),
-            params={"uploadType": "media", "name": f"{self.prefix}{name}", "fields": _FIELDS},
-            data=content,
-            headers={"Content-Type": "application/octet-stream"},
-        )
-        arrived = self._blob(response.json()).md5
-        if arrived is not None and arrived != md5:
-            raise CloudError(
-                f"{self.uri}/{name}: arrived damaged, with md5 {arrived} where {md5} belongs. "
-                "Send it again"
-            )
+    @property
+    def _patience(self) -> dict[str, Any]:
+        """Arguments of each of the client's calls: when it tries again, and how long it waits."""
+        from google.cloud.storage.retry import DEFAULT_RETRY
 
-    def _path(self, name: str) -> str:
-        return f"storage/v1/b/{self.bucket}/o/{quote(self.prefix + name, safe='')}"
+        again = DEFAULT_RETRY.with_delay(initial=self.google.wait_s)
+        return {"retry": again.with_timeout(self.google.patience_s), "timeout": TIMEOUT_S}
+
+    def _blob(self, name: str) -> GoogleBlob:
+        return self._client.bucket(self.bucket).blob(self.prefix + name)
+
+    def _call(self, what: str, work: Callable[[], T]) -> T:
+        """Return a call's answer; raise its error in words.
+
+        Raises:
+            BusyError: what arrived is not what was sent; another try may go better.
+            CloudError: the bucket refused, or can't be reached.
+        """
+        from google.api_core.exceptions import GoogleAPICallError, RetryError
+        from google.auth.exceptions import GoogleAuthError
+        from google.cloud.storage.exceptions import DataCorruption
+        from requests import RequestException
+
+        asked = self._asked(what)
+        try:
+            return work()
+        except DataCorruption as error:
+            raise BusyError(f"{what}: arrived damaged: {error}") from error
+        except (RetryError, GoogleAPICallError, GoogleAuthError, RequestException) as error:
+            last = error.cause if isinstance(error, RetryError) else error
+            response = getattr(last, "response", None)
+            if response is not None:
+                raise from_response(response, asked) from error
+            host = self.google.base("storage").partition("://")[2]
+            raise from_exception(last, asked, host) from error
 
     def _asked(self, what: str) -> Asked:
         google = self.google
@@ -209,28 +236,9 @@ class Folder:
         )
         return google.asked("storage", what, mend)
 
-    def _blob(self, item: dict[str, Any]) -> Blob:
-        md5 = None
-        if "md5Hash" in item:
-            md5 = _to_hex(item["md5Hash"])
-        return Blob(
-            name=item["name"].removeprefix(self.prefix),
-            size=int(item["size"]),
-            md5=md5,
-            updated=datetime.fromisoformat(item["updated"]),
-        )
 
-
-def _md5_in(response: requests.Response) -> str | None:
-    """Return the md5 that the bucket sends along; None for an object put together from parts."""
-    # crc32c=n03x6A==,md5=Ojk9c3dhfxgoKVVHYwFbHQ==
-    parts = response.headers.get("x-goog-hash", "").split(",")
-    hashes = dict(part.strip().split("=", 1) for part in parts if "=" in part)
-    if "md5" not in hashes:
-        return None
-    return _to_hex(hashes["md5"])
-
-
-def _to_hex(encoded: str) -> str:
+def _to_hex(encoded: str | None) -> str | None:
     """Return a hash in hexadecimal that the bucket sends in base64."""
+    if encoded is None:
+        return None
     return base64.b64decode(encoded).hex()

@@ -100,9 +100,9 @@ def from_response(response: requests.Response, asked: Asked) -> CloudError:
 def from_exception(error: Exception, asked: Asked, host: str) -> CloudError:
     """Return the error behind a request that got no answer."""
     import requests
-    from google.auth.exceptions import DefaultCredentialsError, RefreshError
+    from google.auth.exceptions import GoogleAuthError, TransportError
 
-    if isinstance(error, DefaultCredentialsError | RefreshError):
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
         return no_credentials(error)
     if isinstance(error, requests.Timeout):
         return CloudError(

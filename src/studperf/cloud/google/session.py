@@ -7,10 +7,8 @@ than one.
 from __future__ import annotations
 
 import os
-import random
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,8 +24,8 @@ ENDPOINT = "STUDPERF_GOOGLE_ENDPOINT"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # Timeouts, too many requests, and the server's own errors may pass.
 _AGAIN = frozenset((408, 429, 500, 502, 503, 504))
-# Seconds to connect, and between two pieces of an answer.
-_TIMEOUT_S = (10.0, 30.0)
+TIMEOUT_S = (10.0, 30.0)
+"""Seconds to connect, and between two pieces of an answer."""
 _FIRST_ERROR = 400
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -46,13 +44,16 @@ class Google:
         region: the region of jobs.
         tries: how often a request is made that fails for a reason which may pass; a job waits
             longer than somebody before a terminal.
-        wait_s: seconds before the second try, and twice as long before each further one.
+        wait_s: longest wait in seconds before the second try, and twice as long before each
+            further one.
+        patience_s: seconds in which Google's own clients try again; 120 is their default.
     """
 
     project: str = ""
     region: str = ""
-    tries: int = field(default_factory=lambda: 6 if "CLUSTER_SPEC" in os.environ else 4)
+    tries: int = field(default_factory=lambda: 6 if _is_in_job() else 4)
     wait_s: float = 0.5
+    patience_s: float = field(default_factory=lambda: 120.0 if _is_in_job() else 15.0)
     _session: AuthorizedSession | None = field(default=None, repr=False)
 
     @property
@@ -103,7 +104,7 @@ class Google:
         base = self.base(host or asked.service)
         try:
             response: requests.Response = self.session.request(  # type: ignore[no-untyped-call] # google-auth has no types
-                method, f"{base}/{path}", timeout=_TIMEOUT_S, **arguments
+                method, f"{base}/{path}", timeout=TIMEOUT_S, **arguments
             )
         except (requests.RequestException, TransportError) as error:
             raise BusyError(str(from_exception(error, asked, base.partition("://")[2]))) from error
@@ -124,15 +125,20 @@ class Google:
         Raises:
             CloudError: it went on failing.
         """
-        for i in range(self.tries):
-            try:
-                return work()
-            except BusyError as error:
-                if i == self.tries - 1:
-                    raise CloudError(str(error)) from error
-                jitter = random.uniform(0.5, 1.5)  # noqa: S311 - parts clients that failed together
-                time.sleep(self.wait_s * 2**i * jitter)
-        raise AssertionError("tries is at least 1")
+        from google.api_core.retry import Retry
+
+        tries = iter(range(1, self.tries))
+
+        def may_pass(error: Exception) -> bool:
+            return isinstance(error, BusyError) and next(tries, None) is not None
+
+        # Tries are counted: one answer that does not come takes longer than all the waits, and the
+        # job that was asked for has to be looked for all the same.
+        retry = Retry(may_pass, initial=self.wait_s, timeout=None)
+        try:
+            return retry(work)()
+        except BusyError as error:
+            raise CloudError(str(error)) from error
 
     def json(
         self,
@@ -149,6 +155,28 @@ class Google:
         )
         found: Json = response.json()
         return found
+
+    def pages(
+        self, method: str, path: str, asked: Asked, request: Mapping[str, Any]
+    ) -> Iterator[Json]:
+        """Yield the pages of a list, each with a request of its own.
+
+        Args:
+            method: GET sends the request as a query, POST as a body.
+            path: of the list.
+            asked: the list, for the words of errors.
+            request: what is asked for.
+        """
+        request = dict(request)
+        while True:
+            if method == "GET":
+                page = self.json(method, path, asked, **request)
+            else:
+                page = self.json(method, path, asked, body=request)
+            yield page
+            if not page.get("nextPageToken"):
+                return
+            request["pageToken"] = page["nextPageToken"]
 
 
 def stand_in() -> str | None:
@@ -167,6 +195,11 @@ def stand_in() -> str | None:
     return given.rstrip("/")
 
 
+def _is_in_job() -> bool:
+    """Return True on a machine of a job on Vertex AI."""
+    return "CLUSTER_SPEC" in os.environ
+
+
 def _log_in() -> AuthorizedSession:
     """Return a session with the credentials of whoever is logged in."""
     if stand_in():
@@ -178,7 +211,7 @@ def _log_in() -> AuthorizedSession:
 
     # A machine outside of Google's clouds has no metadata server, and looking for it would take ten
     # seconds.
-    if "CLUSTER_SPEC" not in os.environ:
+    if not _is_in_job():
         os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
         os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     import google.auth

@@ -154,13 +154,10 @@ class Vertex:
         terms = [f'labels.{key}="{value}"' for key, value in wanted.items()]
         params: Json = {"filter": " AND ".join(terms), "pageSize": _PAGE}
         asked = self._asked(f"jobs in {self.google.region}")
+        pages = self.google.pages("GET", f"v1/{self.parent}/customJobs", asked, params)
         found: list[Job] = []
-        while True:
-            page = self.google.json("GET", f"v1/{self.parent}/customJobs", asked, **params)
+        for page in pages:
             found += [Job(body) for body in page.get("customJobs", [])]
-            if not page.get("nextPageToken"):
-                break
-            params["pageToken"] = page["nextPageToken"]
         yield from sorted(found, key=lambda job: job.created, reverse=True)
 
     def find(self, asked: str | None) -> Job:
@@ -224,12 +221,8 @@ class Vertex:
             "pageSize": 1000,
         }
         asked = self.google.asked("logging", f"the log of {job.name}")
-        while True:
-            page = self.google.json("POST", "v2/entries:list", asked, body=body)
+        for page in self.google.pages("POST", "v2/entries:list", asked, body):
             yield from map(_line, page.get("entries", []))
-            if not page.get("nextPageToken"):
-                return
-            body["pageToken"] = page["nextPageToken"]
 
     def console_url(self, job: Job) -> str:
         """Return the address of the job's page in Google's console."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from studperf.data.dvc.remote import Moved, Store, copy_whole, open_cache, open_remote
+from studperf.config.console import print_line, warn
+from studperf.data.dvc.remote import OnBytes, Store, copy_whole, open_cache, open_remote
 from studperf.data.dvc.tracked import Tracked, find_dvc_file, md5_of, read_movable
 from studperf.errors import DataError, listing
 
@@ -60,10 +61,10 @@ def fetch(
     for file in _find_wanted(place, console, is_forced=is_forced):
         kept, where = bring(file, place, console, remote=remote)
         copy_whole(kept, file.path)
-        console.print(
+        print_line(
+            console,
             f"Fetched {_name(file, place)} from {where} "
             f"(md5 {file.md5}, as {place.dvc_file.name} says)",
-            soft_wrap=True,
         )
 
 
@@ -103,23 +104,16 @@ def push(place: Place, console: Console, *, remote: str | None = None) -> None:
         size = source.stat().st_size
         had = store.size_of(file.md5)
         if had is not None and store.is_whole(file.md5, size):
-            console.print(
-                f"{_name(file, place)}: {store.url} has it already (md5 {file.md5})",
-                soft_wrap=True,
+            print_line(
+                console, f"{_name(file, place)}: {store.url} has it already (md5 {file.md5})"
             )
             continue
 
         if had is not None:
-            console.print(
-                f"warning: what {store.url} keeps as {file.md5} is damaged; it is replaced",
-                style="yellow",
-                soft_wrap=True,
-            )
+            warn(console, f"what {store.url} keeps as {file.md5} is damaged; it is replaced")
         with _moving(console, f"Pushing {file.path.name}", size) as moved:
             store.push(file.md5, source, moved)
-        console.print(
-            f"Pushed {_name(file, place)} to {store.url} (md5 {file.md5})", soft_wrap=True
-        )
+        print_line(console, f"Pushed {_name(file, place)} to {store.url} (md5 {file.md5})")
 
 
 def _find_wanted(place: Place, console: Console, *, is_forced: bool) -> list[Tracked]:
@@ -132,10 +126,10 @@ def _find_wanted(place: Place, console: Console, *, is_forced: bool) -> list[Tra
             continue
         here = md5_of(file.path)
         if here == file.md5:
-            console.print(
+            print_line(
+                console,
                 f"{_name(file, place)}: is there already, "
                 f"as {place.dvc_file.name} says (md5 {here})",
-                soft_wrap=True,
             )
         elif is_forced:
             wanted.append(file)
@@ -180,7 +174,7 @@ def _name(file: Tracked, place: Place) -> str:
 
 
 @contextmanager
-def _moving(console: Console, what: str, size: int | None) -> Iterator[Moved]:
+def _moving(console: Console, what: str, size: int | None) -> Iterator[OnBytes]:
     """Show a bar on a terminal, and print a line each ten seconds elsewhere.
 
     So a log shows that the command is alive.
@@ -205,7 +199,7 @@ def _moving(console: Console, what: str, size: int | None) -> Iterator[Moved]:
         line = f"{what}: {n_bytes / 1e6:,.0f} MB"
         if size:
             line += f" of {size / 1e6:,.0f}"
-        console.print(line, soft_wrap=True)
+        print_line(console, line)
 
     if not console.is_terminal:
         yield moved

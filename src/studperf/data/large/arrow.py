@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from studperf.config.dataset import Dataset
 from studperf.data.dvc.tracked import md5_of
 from studperf.data.large.parquet import index_columns, single_type, to_single_values
-from studperf.data.numbers import LARGEST_WHOLE
 from studperf.data.source import check_names
+from studperf.schema.numbers import LARGEST_WHOLE
 
 N_ROWS = 1 << 16
 _N_HEAD_ROWS = 1000
@@ -34,14 +34,15 @@ class ArrowChunk:
         """Return typed columns; a cast that could change a cell's meaning raises instead."""
         dataset = self.dataset
         columns = {}
-        numbers = (*dataset.of_kind("number"), dataset.target.column)
+        numbers = {*dataset.of_kind("number"), dataset.target.column}
+        features = set(dataset.feature_names)
         for name in self.table.column_names:
             values = self.table.column(name).combine_chunks()
             if name in numbers:
                 columns[name] = _as_number(values)
-            elif name in dataset.feature_names:
+            elif name in features:
                 columns[name] = _as_text_codes(values, dataset)
-            elif name in dataset.columns and dataset.columns[name].kind != "leak":
+            elif name in dataset.columns:
                 columns[name] = _without_missing(values, dataset)
         return columns
 
@@ -57,7 +58,7 @@ class ArrowSource:
     Args:
         names: of all columns.
         types: of the columns, by name.
-        batches: the columns that are read, from the first row on.
+        batches: of all rows, from the first on.
         n_rows: of all batches.
         path: of the file, for its md5.
         whole: float columns read as levels -> True if all their values are whole numbers, as
@@ -93,13 +94,10 @@ class ArrowSource:
         return kind
 
     def head(self) -> pd.DataFrame:
-        """Return the first rows; columns that are not read are empty in them."""
-        columns = {name: pa.array([], kind) for name, kind in self._types.items()}
-        if self._first is not None:
-            first = self._first.slice(0, _N_HEAD_ROWS)
-            empty = {name: pa.nulls(first.num_rows, kind) for name, kind in self._types.items()}
-            columns = empty | {name: first.column(name) for name in first.schema.names}
-        frame: pd.DataFrame = pa.table(columns).to_pandas()
+        """Return the first rows, raw."""
+        if self._first is None:
+            return pd.DataFrame(columns=self.names)
+        frame: pd.DataFrame = self._first.slice(0, _N_HEAD_ROWS).to_pandas()
         return frame
 
     def __iter__(self) -> Iterator[ArrowChunk]:
@@ -131,7 +129,7 @@ class ArrowSource:
 
 
 def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
-    """Return the chunks of a Parquet file, of which columns of kind leak are not read."""
+    """Return the chunks of a Parquet file."""
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
     check_names(schema.names, path)
@@ -142,9 +140,7 @@ def open_parquet(path: Path, dataset: Dataset) -> ArrowSource:
     index = index_columns(schema)
     fields = [field for field in schema if field.name not in index]
     schema = pa.schema([pa.field(field.name, single_type(field.type)) for field in fields])
-    leaks = {name for name, column in dataset.columns.items() if column.kind == "leak"}
-    read = [name for name in schema.names if name not in leaks]
-    batches = map(_to_single_values, file.iter_batches(N_ROWS, columns=read))
+    batches = map(_to_single_values, file.iter_batches(N_ROWS, columns=schema.names))
 
     whole = {}
     for name in _float_categories(schema, dataset):

@@ -12,9 +12,10 @@ import gzip
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -25,9 +26,9 @@ import pyarrow.csv
 from studperf.config.dataset import Dataset, Source
 from studperf.data.source import (
     GZIP_ERRORS,
-    GZIP_MAGIC,
     count_byte,
     end_of_rows,
+    is_gzip,
     is_utf8,
     not_regular,
     parse_csv,
@@ -162,7 +163,7 @@ class CsvSource:
         self._digest = hashlib.md5(usedforsecurity=False)
         self._blocks = self._read_text()
         first = next(self._blocks, b"")
-        refuse_foreign(first, path, self.source)
+        self._check_encoding(first)
         self.names, n_lines = read_header(first.decode(errors="replace"), path, self.source)
         if first.count(b"\n") >= n_lines:
             *header, self._rest = first.split(b"\n", n_lines)
@@ -171,12 +172,22 @@ class CsvSource:
         self.header = b"\n".join(header).decode(errors="replace") + "\n"
         self.convert_options = self._conversion(dataset)
 
+    def _check_encoding(self, first: bytes) -> None:
+        """Refuse a first block that is not UTF-8, which its header would be read from.
+
+        It may end within a character.
+        """
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(first)
+        except UnicodeDecodeError as error:
+            line = first[: error.start].count(b"\n") + 1
+            refuse_encoding(self.path, self.source.encoding, line, first[error.start], error)
+
     def _conversion(self, dataset: Dataset) -> pyarrow.csv.ConvertOptions:
         texts = pa.dictionary(pa.int32(), pa.string())
         types = dict.fromkeys(dataset.feature_names, texts)
         types |= dict.fromkeys((*dataset.of_kind("number"), dataset.target.column), pa.float64())
-        kept = [name for name, column in dataset.columns.items() if column.kind != "leak"]
-        read = [name for name in self.names if name in types or name in kept]
+        read = [name for name in self.names if name in types or name in dataset.columns]
         return pyarrow.csv.ConvertOptions(
             column_types={name: types.get(name, pa.string()) for name in read},
             include_columns=read,
@@ -235,18 +246,20 @@ class CsvSource:
 
     def _read_text(self) -> Iterator[bytes]:
         """Yield the file's text as UTF-8, without a byte order mark."""
+        is_packed = is_gzip(self.path)
         with self.path.open("rb") as file:
             n_bytes = max(1, self.path.stat().st_size)
-            is_gzip = file.read(2) == GZIP_MAGIC
-            file.seek(0)
             counted = _Counted(file, self, n_bytes)
             blocks: Iterator[bytes]
-            if is_gzip:
+            if is_packed:
                 blocks = _unzip(counted, self.path)
             else:
                 blocks = iter(lambda: counted.read(N_BYTES), b"")
+            first = next(blocks, b"")
+            refuse_foreign(first, self.path, self.source)
+            blocks = chain([first], blocks)
             if is_utf8(self.source.encoding):
-                self._plain = None if is_gzip else counted
+                self._plain = None if is_packed else counted
                 for i, block in enumerate(blocks):
                     yield block.removeprefix(codecs.BOM_UTF8) if not i else block
             else:
@@ -289,20 +302,36 @@ def _unzip(file: _Counted, path: Path) -> Iterator[bytes]:
 
 
 def _transcode(blocks: Iterator[bytes], path: Path, source: Source) -> Iterator[bytes]:
+    first = next(blocks, b"")
     try:
-        decoder = codecs.getincrementaldecoder(source.encoding)()
+        decoder = codecs.getincrementaldecoder(_with_byte_order(source.encoding, first))()
     except LookupError as error:
         raise unknown_encoding(source) from error
     n_lines = 0
-    for block in chain(blocks, [b""]):
+    for block, following in pairwise(chain([first], blocks, [b""])):
         try:
-            text = decoder.decode(block, final=not block)
+            text = decoder.decode(block, final=not following)
         except UnicodeDecodeError as error:
             line = n_lines + block[: error.start].count(b"\n") + 1
             refuse_encoding(path, source.encoding, line, error.object[error.start], error)
         n_lines += text.count("\n")
         if text:
             yield text.encode()
+
+
+def _with_byte_order(encoding: str, first: bytes) -> str:
+    """Return an encoding with its byte order, where a text does not begin by telling it.
+
+    Python decodes a whole text in the machine's own order then, but no text that comes in blocks.
+    """
+    name = codecs.lookup(encoding).name
+    marks = {
+        "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+        "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    }
+    if name not in marks or first.startswith(marks[name]):
+        return encoding
+    return f"{name}-le" if sys.byteorder == "little" else f"{name}-be"
 
 
 def _as_one_array(column: pa.ChunkedArray) -> pa.Array:

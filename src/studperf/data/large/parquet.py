@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ENDINGS = (".parquet", ".pq")
 _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RecursionError)
 """Errors that pandas raises over damaged notes of its own in a file."""
 

@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from studperf.config.dataset import Column, Dataset
-from studperf.data.findings import Cells, Facts, show
 from studperf.data.hashes import Hashes, combine, hash_levels, hash_numbers, hash_values, join_cells
 from studperf.data.large.chunks import Chunk
-from studperf.data.numbers import LARGEST
-from studperf.data.schema import as_flags, drop_targetless, type_rows
+from studperf.data.schema import drop_targetless, type_rows
+from studperf.schema.cells import read_flag
+from studperf.schema.findings import Cells, Facts, show
+from studperf.schema.numbers import LARGEST
 
 FLAG_MISSING = -1
 CODE_MISSING = -1
@@ -86,8 +87,11 @@ def scan(
 
 
 def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
-    columns = chunk.typed()
     target = dataset.target.column
+    known = {*dataset.columns, target}
+    columns = {name: values for name, values in chunk.typed().items() if name in known}
+    if not columns:
+        raise _NeedsFullCheck  # nothing here tells the number of rows
     features = set(dataset.feature_names)
     dropped, left_out = Cells(), np.zeros(0, np.int64)
     if for_training and dataset.drop_missing_target and target in columns:
@@ -96,8 +100,7 @@ def _scan_typed(chunk: Chunk, dataset: Dataset, *, for_training: bool) -> Piece:
             dropped, left_out = Cells.where(absent), np.flatnonzero(absent)
             keep = pa.array(~absent)
             columns = {name: values.filter(keep) for name, values in columns.items()}
-    n_rows = len(next(iter(columns.values()))) if columns else 0
-    piece = Piece(n_rows, dropped=dropped, left_out=left_out)
+    piece = Piece(len(columns[next(iter(columns))]), dropped=dropped, left_out=left_out)
     if not piece.n_rows:
         return piece
 
@@ -181,7 +184,7 @@ def _add_codes(piece: Piece, name: str, values: pa.DictionaryArray, column: Colu
 @lru_cache(maxsize=16)
 def _flags_of(spellings: tuple[str, ...]) -> np.ndarray:
     """Return flags by their spellings; cached, as all chunks have the same few."""
-    return as_flags(pd.Series(spellings, dtype=str)).to_numpy()
+    return np.array([read_flag(text) for text in spellings], dtype=np.float64)
 
 
 def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
@@ -190,9 +193,7 @@ def _unseen(codes: np.ndarray, levels: list[str], column: Column) -> Cells:
     strange = [i for i, level in enumerate(levels) if level not in column.levels]
     if not strange:
         return Cells()
-    cells = Cells.where(np.isin(codes, strange))
-    shown = tuple(show(levels[codes[row]]) for row in cells.rows)
-    return Cells(cells.n, cells.rows, shown)
+    return Cells.where(np.isin(codes, strange), lambda row: show(levels[codes[row]]))
 
 
 def _scan_raw(
@@ -209,17 +210,18 @@ def _scan_raw(
         return piece
 
     frame, piece.facts = type_rows(raw, dataset)
+    numbers = {*dataset.of_kind("number"), dataset.target.column}
+    flags, categories = set(dataset.of_kind("flag")), set(dataset.of_kind("category"))
     for name in map(str, frame):
-        column = dataset.columns.get(name)
-        if name == dataset.target.column or name in dataset.of_kind("number"):
+        if name in numbers:
             piece.columns[name] = frame[name].to_numpy(dtype=np.float64)
-        elif name in dataset.of_kind("flag"):
+        elif name in flags:
             piece.columns[name] = frame[name].fillna(FLAG_MISSING).to_numpy(dtype=np.int8)
-        elif name in dataset.of_kind("category"):
+        elif name in categories:
             codes, levels = pd.factorize(frame[name])
             piece.columns[name] = codes.astype(np.int32)
             piece.levels[name] = [str(level) for level in levels]
-        elif column is not None and column.kind != "leak":
+        else:
             values = pa.array(frame[name], type=type_of(name), from_pandas=True)
             if isinstance(values, pa.ChunkedArray):
                 values = values.combine_chunks()
@@ -231,6 +233,7 @@ def _scan_raw(
 def _add_hashes(piece: Piece, dataset: Dataset) -> None:
     target = dataset.target.column
     named = [name for name in dataset.feature_names if name in piece.columns]
+    features = set(named)
     known = {name: hash_levels(levels) for name, levels in piece.levels.items()}
     cells = (_hash_cells(piece.columns[name], known.get(name)) for name in named)
     piece.features = join_cells(cells, len(named), piece.n_rows)
@@ -238,7 +241,7 @@ def _add_hashes(piece: Piece, dataset: Dataset) -> None:
     if target in piece.columns:
         piece.rows = combine(piece.features, hash_numbers(piece.columns[target]))
     for name, values in piece.columns.items():
-        if name in named or name == target:
+        if name in features or name == target or dataset.columns[name].kind == "leak":
             continue
         hashes = hash_values(values)
         if dataset.columns[name].kind == "id":

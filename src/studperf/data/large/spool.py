@@ -1,7 +1,7 @@
-"""Typed columns in an unnamed temporary file, from which single columns and rows come back.
+"""Typed columns from which single columns and rows come back: in memory while they are few.
 
-The file has no name (or is deleted by the system when it is closed), so that nothing is left
-behind, however the process ends.
+More of them lie in a temporary file. It has no name (or is deleted by the system when it is
+closed), so that nothing is left behind, however the process ends.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pyarrow import ipc
 
 from studperf.errors import DataError
 
+HELD_BYTES = 32 << 20
+"""Columns of more than this go to disk: what lies in memory adds to the tensors of the same rows."""
 # The open files of this process by number; Windows has no such folder.
 _OPEN_FILES = Path("/dev/fd")
 
@@ -58,12 +60,10 @@ def _needs_space(what: str) -> Iterator[None]:
         raise no_space(error, what) from error
 
 
-class Spool:
-    """Record batches of one schema, written once and read column by column or row by row."""
+class _File:
+    """Record batches in a temporary file."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
-        self.starts = [0]
         with _needs_space("the typed columns"):
             self._file = open_scratch()
             self._writer = ipc.new_file(pa.PythonFile(self._file, mode="w"), schema)
@@ -76,35 +76,16 @@ class Spool:
             self._path = by_number
             self._turns = nullcontext()
 
-    def append(self, columns: dict[str, np.ndarray | pa.Array]) -> None:
-        """Write the next rows.
-
-        Raises:
-            DataError: the disk is full.
-        """
-        arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
-        batch = pa.record_batch(arrays, schema=self.schema)
+    def write(self, batch: pa.RecordBatch) -> None:
         with _needs_space("the typed columns"):
             self._writer.write_batch(batch)
-        self.starts.append(self.starts[-1] + batch.num_rows)
 
     def seal(self) -> None:
-        """End the writing."""
         with _needs_space("the typed columns"):
             self._writer.close()
             self._file.flush()
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows written."""
-        return self.starts[-1]
-
-    def blocks(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield these columns, block after block; the others are not read.
-
-        Threads may read at the same time.
-        """
-        fields = sorted(self.schema.get_field_index(name) for name in names)
+    def read(self, fields: list[int]) -> Iterator[pa.RecordBatch]:
         options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
         if self._path is not None:
             file = pa.OSFile(str(self._path))
@@ -117,13 +98,73 @@ class Spool:
                 block = reader.get_batch(i)
             yield block
 
+    def close(self) -> None:
+        self._file.close()
+
+
+class Spool:
+    """Record batches of one schema, written once and read column by column or row by row."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.starts = [0]
+        self._held: list[pa.RecordBatch] = []
+        self._n_held_bytes = 0
+        self._file: _File | None = None
+
+    def append(self, columns: dict[str, np.ndarray | pa.Array]) -> None:
+        """Write the next rows.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        arrays = [pa.array(columns[field.name], type=field.type) for field in self.schema]
+        batch = pa.record_batch(arrays, schema=self.schema)
+        self._held.append(batch)
+        self._n_held_bytes += batch.nbytes
+        if self._file is not None or self._n_held_bytes > HELD_BYTES:
+            self._write_held()
+        self.starts.append(self.starts[-1] + batch.num_rows)
+
+    def _write_held(self) -> None:
+        if self._file is None:
+            self._file = _File(self.schema)
+        for batch in self._held:
+            self._file.write(batch)
+        self._held = []
+        self._n_held_bytes = 0
+
+    def seal(self) -> None:
+        """End the writing."""
+        if self._file is not None:
+            self._file.seal()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows written."""
+        return self.starts[-1]
+
+    def blocks(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield these columns, block after block; the others are not read.
+
+        Threads may read at the same time.
+        """
+        fields = sorted(self.schema.get_field_index(name) for name in names)
+        if self._file is not None:
+            yield from self._file.read(fields)
+        for batch in self._held:
+            yield batch.select(fields)
+
     def column(self, name: str, index: np.ndarray | None = None) -> np.ndarray:
         """Return one column (N,), which must have no missing cells.
 
         Args:
             name: of the column.
-            index: numbers of the rows that are wanted, ascending; all of them by default.
+            index: numbers of the rows that are wanted, in this order; all of them by default.
+                Ascending ones take the memory of the result alone.
         """
+        if index is not None and len(index) and (np.diff(index) < 0).any():
+            return np.asarray(self.column(name)[index])
         n_rows = self.n_rows if index is None else len(index)
         dtype = self.schema.field(name).type.to_pandas_dtype()
         values = np.empty(n_rows, dtype=dtype)
@@ -158,5 +199,7 @@ class Spool:
         return found.take(pa.array(back))
 
     def close(self) -> None:
-        """Close the file, which gives the disk back."""
-        self._file.close()
+        """Give disk and memory back."""
+        if self._file is not None:
+            self._file.close()
+        self._held = []

@@ -1,64 +1,43 @@
-"""A large table read in chunks: typed columns on disk, and tensors made block by block.
+"""A table read in chunks: typed columns that lie on disk when they are many, and their tensors.
 
-Findings are those of small tables. Peak memory is that of the tensors, the split's row numbers and
-a few columns: at no time does the table lie in memory.
+Peak memory is that of the tensors, the split's row numbers and a few columns: at no time does a
+large table lie in memory.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, partial
-from typing import Any, Self, TypeVar
+from functools import cache, cached_property, partial
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 
-from studperf.config.dataset import Dataset
-from studperf.config.run import Encode
-from studperf.data.encode import (
-    Encoded,
-    Encoder,
-    fit_category,
-    fit_flag,
-    fit_number,
-    refuse_untaught,
-)
-from studperf.data.findings import (
-    Cells,
-    Copies,
-    Facts,
-    Finding,
-    has_error,
-    judge_copies,
-    judge_dropped,
-    judge_header,
-    judge_rows,
-    show,
-)
+from studperf.config.dataset import Dataset, Memory
+from studperf.data.encode import NO_CODE, Encoded, Encoder, TrainingRows
 from studperf.data.hashes import NOTHING, Hashes, combine, group_rows, have_equals
 from studperf.data.large.chunks import ChunkSource
 from studperf.data.large.memory import belongs_on_disk, make_array
 from studperf.data.large.progress import Tick, say_nothing
 from studperf.data.large.scan import CODE_MISSING, FLAG_MISSING, Piece, scan
 from studperf.data.large.spool import Spool
-from studperf.data.schema import Table, no_rows
+from studperf.data.schema import Table, judge_columns
 from studperf.data.split import Split, split_groups
 from studperf.data.tensors import EncodedTable
+from studperf.data.threads import in_order
+from studperf.schema.findings import Cells, Facts, Finding, has_error, show
+from studperf.schema.judge import Copies, judge_copies, judge_dropped, judge_rows, no_rows
 from studperf.scoring.metrics import FloatArray
 
 # Hashes lie beside the columns, under names that no header holds: a CSV with NUL bytes is refused.
 _FEATURES, _ROWS, _OTHERS, _ID = "\0features", "\0rows", "\0others", "\0id of "
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 class StreamedTable:
-    """A checked table whose typed columns lie on disk."""
+    """A checked table of typed columns."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -82,13 +61,13 @@ class StreamedTable:
         self.close()
 
     def close(self) -> None:
-        """Delete the columns on disk."""
+        """Give up the columns."""
         if self._spool is not None:
             self._spool.close()
 
     @property
     def spool(self) -> Spool:
-        """The typed columns on disk."""
+        """The typed columns."""
         if self._spool is None:
             raise ValueError("a table without rows has no columns to read")
         return self._spool
@@ -166,7 +145,7 @@ class StreamedTable:
         return split_groups(np.arange(self.n_rows), self.dataset.split)
 
     def split(self) -> Split:
-        """Split the table into parts, as `split_table` splits a small one.
+        """Split the table into parts, as `split_table` splits one.
 
         Raises:
             DataError: a part would have fewer rows than can be scored.
@@ -186,7 +165,7 @@ class StreamedTable:
 
         Args:
             index: (n,) rows of this table.
-            columns: those that are read, beside the target; all but leaks by default.
+            columns: those that are read, beside the target; all by default.
         """
         target = self.dataset.target.column
         wanted = {*(columns if columns is not None else self.dataset.columns), target}
@@ -208,9 +187,14 @@ class StreamedTable:
             codes = pa.array(places, mask=places == CODE_MISSING)
             levels = pa.array(self.levels[name], pa.string())
             values = pa.DictionaryArray.from_arrays(codes, levels).dictionary_decode()
-        elif name in self.dataset.of_kind("flag"):
+        elif name in self.flags:
             return pd.Series(_as_floats(values.to_numpy()))
         return pd.Series(values.to_pandas())
+
+    @cached_property
+    def flags(self) -> frozenset[str]:
+        """Names of the flags; a dataset looks through all columns whenever it is asked."""
+        return frozenset(self.dataset.of_kind("flag"))
 
     def column(self, name: str) -> FloatArray:
         """Return one number, or the target, as (N,) float64; NaN where there is none."""
@@ -220,47 +204,19 @@ class StreamedTable:
         """Return the hashes (n,) of the features of these rows."""
         return np.asarray(self.spool.column(_FEATURES)[index], dtype=np.uint64)
 
-    def fit(self, train: np.ndarray, encode: Encode) -> Encoder:
-        """Return the encoder that the training rows teach, a column at a time.
+    def training(self, rows: np.ndarray) -> TrainingRows:
+        """Return these rows, in this order, for an encoder to learn from."""
+        return _TrainingRows(self, rows)
 
-        Raises:
-            DataError: no training row has a value in some column.
-        """
-        is_train = np.zeros(self.n_rows, dtype=bool)
-        is_train[train] = True
-        rows = np.flatnonzero(is_train)
-        names = self.dataset.feature_names
-        fitted = in_order(partial(self._fit_column, rows, encode), names)
-        codes = dict(zip(names, fitted, strict=True))
-        return Encoder(
-            numbers=tuple(codes[name] for name in self.dataset.of_kind("number")),
-            flags=tuple(codes[name] for name in self.dataset.of_kind("flag")),
-            categories=tuple(codes[name] for name in self.dataset.of_kind("category")),
-            category_style=encode.categories,
-        )
-
-    def _fit_column(
-        self,
-        rows: np.ndarray,
-        encode: Encode,
-        name: str,
-    ) -> Any:  # noqa: ANN401 - the code of the column's kind
-        column = self.dataset.columns[name]
-        values = self.spool.column(name, rows)
-        match column.kind:
-            case "number":
-                return fit_number(name, values, column, encode)
-            case "flag":
-                return fit_flag(name, _as_floats(values), column)
-            case _:
-                levels = self.levels.get(name, {})
-                # Missing cells, of code -1, are counted first and left aside.
-                counts = np.bincount(values + 1, minlength=len(levels) + 1)[1:].tolist()
-                rows_of = {level: n for level, n in zip(levels, counts, strict=True) if n}
-                return fit_category(name, rows_of, column)
-
-    def encode(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> EncodedTable:
+    def encode(
+        self, encoder: Encoder, parts: Mapping[str, np.ndarray], memory: Memory
+    ) -> EncodedTable:
         """Return all rows as tensors, in the table's order, and the rows of each part.
+
+        Args:
+            encoder: encodes the columns.
+            parts: name -> rows of each part.
+            memory: where the tensors are to lie.
 
         Raises:
             DataError: a part has a level that no training row has, or the disk is too full.
@@ -269,12 +225,12 @@ class StreamedTable:
         n_numbers, n_codes = len(encoder.number_names), len(encoder.features.cardinalities)
         code_bytes = np.dtype(encoder.code_type).itemsize
         row_bytes = 4 * n_numbers + code_bytes * n_codes + 4
-        on_disk = belongs_on_disk(self.n_rows * row_bytes, self.dataset.memory)
+        on_disk = belongs_on_disk(self.n_rows * row_bytes, memory)
         x_num = make_array((self.n_rows, n_numbers), np.float32, on_disk=on_disk)
         x_cat = make_array((self.n_rows, n_codes), encoder.code_type, on_disk=on_disk)
         target = make_array((self.n_rows,), np.float32, on_disk=on_disk)
 
-        places = {code.name: self._code_of_place(encoder, code.name) for code in encoder.categories}
+        places = self._codes_of_places(encoder)
         names = [code.name for code in (*encoder.numbers, *encoder.flags, *encoder.categories)]
         if self.has_target:
             names.append(self.dataset.target.column)
@@ -305,44 +261,64 @@ class StreamedTable:
             on_disk=on_disk,
         )
 
-    def _code_of_place(self, encoder: Encoder, name: str) -> np.ndarray:
-        """Return the encoder's code for each place in this table's levels of a category.
-
-        The last one is for missing cells; a level without a code has -1.
-        """
-        code = next(code for code in encoder.categories if code.name == name)
-        known = {level: i for i, level in enumerate(code.levels)}
-        other = known[code.other] if code.other is not None else CODE_MISSING
-        missing = known[code.fill] if code.fill is not None else other
-        codes = [known.get(level, other) for level in self.levels.get(name, ())]
-        return np.array([*codes, missing], dtype=np.int64)
+    def _codes_of_places(self, encoder: Encoder) -> dict[str, np.ndarray]:
+        """Return by category the encoder's code for each place in this table's levels."""
+        return {
+            code.name: code.codes_of(self.levels.get(code.name, ())) for code in encoder.categories
+        }
 
     def _refuse_untaught(self, encoder: Encoder, parts: Mapping[str, np.ndarray]) -> None:
-        strange = {}
+        """Refuse levels without a code that any row of a part has.
+
+        Raises:
+            DataError: names the column and its levels.
+        """
+        codes = self._codes_of_places(encoder)
         for code in encoder.categories:
-            code_of_level = self._code_of_place(encoder, code.name)[:-1]
-            strange[code.name] = np.flatnonzero(code_of_level == CODE_MISSING)
-        if not any(len(places) for places in strange.values()):
-            return
-        for index in parts.values():
-            for name, places in strange.items():
-                found = np.intersect1d(self.spool.column(name)[index], places)
+            strange = np.flatnonzero(codes[code.name][:-1] == NO_CODE)
+            if not len(strange):
+                continue
+            levels = list(self.levels[code.name])
+            column = self.spool.column(code.name)
+            for index in parts.values():
+                found = np.intersect1d(column[index], strange)
                 if len(found):
-                    levels = list(self.levels[name])
-                    refuse_untaught(name, {levels[place] for place in found})
+                    code.refuse_untaught({levels[place] for place in found})
+
+
+class _TrainingRows:
+    """Rows of a streamed table, a column of which is read at a time."""
+
+    def __init__(self, table: StreamedTable, rows: np.ndarray) -> None:
+        self.dataset = table.dataset
+        self._table = table
+        self._rows = rows
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return one number or flag as (n,) float64, NaN where there is none."""
+        values = self._table.spool.column(name, self._rows)
+        return _as_floats(values) if name in self._table.flags else values
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many rows have each level of a category."""
+        levels = self._table.levels.get(name, {})
+        places = self._table.spool.column(name, self._rows)
+        # Missing cells, of place -1, are counted first and left aside.
+        counts = np.bincount(places + 1, minlength=len(levels) + 1)[1:].tolist()
+        return {level: n for level, n in zip(levels, counts, strict=True) if n}
 
 
 def stream_table(
     source: ChunkSource, dataset: Dataset, *, for_training: bool = True, tick: Tick = say_nothing
 ) -> tuple[StreamedTable, list[Finding]]:
-    """Return a table read chunk by chunk, and the findings that `schema.inspect_table` would have.
+    """Return a table read chunk by chunk, and all findings.
 
     Raises:
         DataError: the rows can't be told apart.
     """
     table = StreamedTable(dataset)
     total = _Total()
-    findings = list(judge_header(source.head(), dataset, for_training=for_training))
+    findings = judge_columns(source.names, cache(source.head), dataset, for_training=for_training)
     try:
         work = partial(scan, dataset=dataset, type_of=source.type_of, for_training=for_training)
         for piece in in_order(work, source):
@@ -361,6 +337,8 @@ def stream_table(
         if for_training:
             table.draw_ahead()
         findings += _judge(table, total, for_training=for_training)
+        if for_training and not has_error(findings) and _ROWS in table.repeated:
+            findings += judge_copies(_find_copies(table), dataset)
     except BaseException:
         table.close()
         raise
@@ -386,10 +364,7 @@ def _judge(table: StreamedTable, total: _Total, *, for_training: bool) -> list[F
         facts.n_levels = len(table.levels.get(name, ()))
         if _ID + name in table.repeated:
             facts.repeated = _repeated(table, name)
-    findings = list(judge_rows(total.facts, dataset, for_training=for_training))
-    if for_training and not has_error(findings) and _ROWS in table.repeated:
-        findings += judge_copies(_find_copies(table), dataset)
-    return findings
+    return list(judge_rows(total.facts, dataset, for_training=for_training))
 
 
 def _find_copies(table: StreamedTable) -> Copies:
@@ -424,25 +399,3 @@ def _repeated(table: StreamedTable, name: str) -> Cells:
 
 def _as_floats(flags: np.ndarray) -> FloatArray:
     return np.where(flags == FLAG_MISSING, np.nan, flags)
-
-
-def in_order(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, n_workers: int | None = None
-) -> Iterator[_Result]:
-    """Yield the results of work in threads, in the items' order.
-
-    Items are taken as there is room for them, so that few lie in memory.
-    """
-    n_workers = n_workers or min(4, os.cpu_count() or 1)
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(n_workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > n_workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

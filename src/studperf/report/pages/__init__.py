@@ -1,1 +1,1 @@
-"""Self-contained HTML pages, and the charts on them."""
+"""Pages from templates: each needs nothing but a browser, or is Markdown."""

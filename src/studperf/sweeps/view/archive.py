@@ -10,19 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studperf.config.files import write_atomically
+from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.errors import ConfigError, RunError
 from studperf.record.files import STUDIES
+from studperf.report.views.study import StudyView, view_winner
 from studperf.sweeps.compose import Composer
 from studperf.sweeps.space import Word
 from studperf.sweeps.storage import JOURNAL, Storage
-from studperf.sweeps.study import BEGUN_AS, FACTS, best_first, hush, is_done, is_failure
+from studperf.sweeps.study import (
+    BEGUN_AS,
+    FACTS,
+    WINNER,
+    best_first,
+    hush,
+    is_done,
+    is_failure,
+)
 from studperf.sweeps.trial import command
+from studperf.sweeps.view.trials import view_trials
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.trial import FrozenTrial
 
-STORAGE = "STUDPERF_STORAGE"
 _MIN_FOR_IMPORTANCE = 4
 """Complete trials below which the importance of parameters is not computed."""
 
@@ -111,7 +122,7 @@ def find_studies(runs: Path) -> list[Saved]:
     journals = sorted(studies.glob(f"*/{JOURNAL}"))
     found = [_open(path.parent.name, path.parent, None) for path in journals]
 
-    url = os.environ.get(STORAGE)
+    url = os.environ.get(STORAGE_VARIABLE)
     if url:
         import optuna
 
@@ -134,7 +145,7 @@ def find_study(given: str, runs: Path) -> Saved:
     saved = None
     if (folder / JOURNAL).is_file():
         saved = _open(folder.name, folder, None)
-    url = os.environ.get(STORAGE)
+    url = os.environ.get(STORAGE_VARIABLE)
     if saved is None and url:
         saved = _open(given, folder, url)
 
@@ -142,7 +153,7 @@ def find_study(given: str, runs: Path) -> Saved:
         names = ", ".join(s.name for s in find_studies(runs)) or "none"
         hint = ""
         if not url:
-            hint = f"; one on a server or in SQLite is found by {STORAGE}=ADDRESS"
+            hint = f"; one on a server or in SQLite is found by {STORAGE_VARIABLE}=ADDRESS"
         raise RunError(
             f"{given}: there is no such study below {runs / STUDIES} (there: {names}){hint}"
         )
@@ -190,6 +201,39 @@ def rows(saved: Saved) -> tuple[list[str], list[list[Any]]]:
     return header, lines
 
 
+def view_study(saved: Saved, *, command: str = "") -> StudyView:
+    """Return what is to be said of a study.
+
+    Args:
+        saved: the study.
+        command: that repeats its winner or best trial; empty where it is not asked for.
+    """
+    found = saved.facts.get(WINNER)
+    return StudyView(
+        name=saved.name,
+        total=saved.facts.get("total", "?"),
+        n_done=saved.n_done,
+        counts=saved.counts,
+        trials=view_trials(saved.trials, saved.objectives, saved.directions),
+        shares=saved.importances(),
+        winner=view_winner(found) if found else None,
+        command=command,
+        space=saved.space,
+    )
+
+
+def write_page(saved: Saved) -> Path:
+    """Write `report.html` in the study's folder, and return its path."""
+    # Here, since only where a page is written it is worth its start-up.
+    from studperf.report.pages.study import render_study
+
+    saved.folder.mkdir(parents=True, exist_ok=True)
+    path = saved.folder / "report.html"
+    command = repeat_command(saved) if saved.best is not None else ""
+    write_atomically(path, render_study(view_study(saved, command=command)))
+    return path
+
+
 def repeat_command(saved: Saved) -> str:
     """Return the command that repeats the winner, or the best trial where none was chosen.
 
@@ -197,7 +241,7 @@ def repeat_command(saved: Saved) -> str:
         RunError: no trial is complete.
         ConfigError: the study's own YAML is gone, or no longer what it was.
     """
-    winner = saved.facts.get("winner")
+    winner = saved.facts.get(WINNER)
     if winner:
         return str(winner["command"])
     if saved.best is None:

@@ -5,31 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from studperf.errors import as_shown, counted
+from studperf.config.console import print_line
+from studperf.errors import counted
+from studperf.report.views.study import DONE, Trials, TrialView, list_aims
+from studperf.scoring.numbers import short_number
 from studperf.sweeps.retry import patiently
-from studperf.sweeps.study import ERROR, RETRY_OF, Study, best_first, is_done, pareto
+from studperf.sweeps.study import ERROR, Study, is_done
+from studperf.sweeps.view.terminal import trial_table
+from studperf.sweeps.view.trials import view_trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-_STYLES = {
-    "COMPLETE": "green",
-    "PRUNED": "dim",
-    "FAIL": "red",
-    "RUNNING": "cyan",
-    "WAITING": "yellow",
-}
 _N_SHOWN = 12
-_MAX_ERROR = 90
 
 
 class Board:
@@ -83,9 +78,7 @@ class Board:
         done = self.study.n_done()
         if done:
             stands = f"goes on at {done} of {stands}"
-        self.console.print(
-            f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}", soft_wrap=True
-        )
+        print_line(self.console, f"Study {plan.name}: {stands}, {aims}, {kinds}; in {plan.folder}")
 
     def show_end(self, reason: str) -> None:
         """Print how the study ended."""
@@ -97,8 +90,8 @@ class Board:
         if lost:
             parts.append(f"{lost} put back")
         elapsed = time_span(time.monotonic() - self.started)
-        self.console.print(
-            f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}.", soft_wrap=True
+        print_line(
+            self.console, f"{', '.join(parts)} of {self.study.total} in {elapsed}: {reason}."
         )
 
     def poll(self) -> None:
@@ -107,31 +100,30 @@ class Board:
             trials = patiently(self.study.trials)
             news = [t for t in trials if t.state.is_finished() and t.number not in self._reported]
             self._reported |= {t.number for t in news}
-            if self.live is None:
-                for trial in sorted(news, key=lambda t: (t.datetime_complete, t.number)):
-                    self.console.print(self.line(trial, trials), soft_wrap=True, markup=False)
+            if self.live is not None or not news:
+                return
+            view = self._view(trials)
+            ended = {t.number for t in news}
+            for trial in sorted(view.trials, key=lambda trial: (trial.end or 0, trial.number)):
+                if trial.number in ended:
+                    print_line(self.console, self.line(trial, view))
 
-    def line(self, trial: FrozenTrial, trials: list[FrozenTrial]) -> str:
+    def line(self, trial: TrialView, trials: Trials) -> str:
         """Return a trial's end as a line."""
-        done = sum(is_done(t) for t in trials)
-        state = trial.state.name
-        text = f"trial {trial.number} {state.lower()}"
-        if state == "COMPLETE":
-            text += " " + ", ".join(f"{value:.4g}" for value in trial.values)
-        elif state == "PRUNED" and trial.last_step is not None:
-            value = trial.intermediate_values[trial.last_step]
-            text += f" at epoch {trial.last_step + 1}, {value:.4g}"
-        elif ERROR in trial.user_attrs:
-            text += f": {trial.user_attrs[ERROR].splitlines()[0]}"
-        elif state == "FAIL":
-            text += ": stopped from outside, put back"
+        text = f"trial {trial.number} {trial.state}"
+        if trial.state == "complete":
+            text += " " + ", ".join(map(short_number, trial.values))
+        elif trial.state == "pruned" and trial.last is not None:
+            epoch, value = trial.last
+            text += f" at epoch {epoch}, {short_number(value)}"
+        elif trial.state == "fail":
+            text += f": {trial.fault}"
 
-        directions = self.study.plan.directions
-        best = best_first(trials, directions)
-        if best and len(directions) == 1:
-            text += f" | best {best[0].values[0]:.4g} (trial {best[0].number})"
-        words = " ".join(map(short, trial.user_attrs.get("words", [])))
-        return f"{text} | {done}/{self.study.total} | {words}"
+        if trials.ranked and len(trials.objectives) == 1:
+            best = trials.ranked[0]
+            text += f" | best {short_number(best.value)} (trial {best.number})"
+        n_done = sum(other.state in DONE for other in trials.trials)
+        return f"{text} | {n_done}/{self.study.total} | {trial.told_settings}"
 
     def render(self) -> Group:
         """Return the live table with its headline."""
@@ -145,119 +137,12 @@ class Board:
             left = f", about {time_span((self.study.total - done) / pace)} left"
         total = counted(self.study.total, "trial")
         head = Text(f"{plan.name}: {done}/{total}, {time_span(elapsed)}{left}", style="bold")
-        return Group(head, trial_table(trials, plan.objectives, plan.directions))
+        view = self._view(trials)
+        return Group(head, trial_table(view, view.choose(_N_SHOWN)))
 
-
-def list_aims(objectives: Sequence[str], directions: Sequence[str]) -> str:
-    """Return what a study looks for, such as `smallest val/rmse, largest val/r2`."""
-    aims = []
-    for name, direction in zip(objectives, directions, strict=True):
-        size = "largest" if direction == "maximize" else "smallest"
-        aims.append(f"{size} {name}")
-    return ", ".join(aims)
-
-
-def trial_table(
-    trials: list[FrozenTrial],
-    objectives: tuple[str, ...],
-    directions: Sequence[str],
-    *,
-    n_shown: int | None = _N_SHOWN,
-) -> Table:
-    """Return a table of the running, the best and the last trials; with None of all of them."""
-    if len(directions) > 1:
-        leading = pareto(trials, directions)
-    else:
-        leading = best_first(trials, directions)[:1]
-    shown = _choose(trials, directions, n_shown)
-    table = Table(pad_edge=False, box=None, header_style="bold")
-    for name in ("trial", "state", *objectives, "epochs", "seconds"):
-        table.add_column(name, justify="left" if name == "state" else "right")
-    table.add_column("parameters", overflow="fold")
-
-    for trial in shown:
-        name = trial.state.name
-        if trial in leading:
-            state = Text(f"{name.lower()} *", style=f"bold {_STYLES[name]}")
-        else:
-            state = Text(name.lower(), style=_STYLES[name])
-
-        if name == "COMPLETE":
-            cells = [f"{value:.4g}" for value in trial.values]
-        else:
-            cells = _provisional(trial, len(objectives))
-        epochs = ""
-        if trial.last_step is not None:
-            epochs = str(trial.last_step + 1)
-        seconds = ""
-        if trial.duration is not None:
-            seconds = f"{trial.duration.total_seconds():.1f}"
-        about = Text(as_shown(_about(trial)))
-        table.add_row(str(trial.number), state, *cells, epochs, seconds, about)
-    return table
-
-
-def _choose(
-    trials: list[FrozenTrial], directions: Sequence[str], n_shown: int | None
-) -> list[FrozenTrial]:
-    """Return up to `n_shown` trials by number: those that run, the best ones, and the last ones."""
-    if n_shown is None or len(trials) <= n_shown:
-        return trials
-
-    running = [t for t in trials if t.state.name == "RUNNING"]
-    best = best_first(trials, directions)[: n_shown // 3]
-    kept = {t.number for t in (*running, *best)}
-    others = [t for t in reversed(trials) if t.number not in kept]
-    last = others[: max(0, n_shown - len(kept))]
-    numbers = kept | {t.number for t in last}
-    return [t for t in trials if t.number in numbers]
-
-
-def _provisional(trial: FrozenTrial, n: int) -> list[str]:
-    """Return the cells of an unfinished trial's values: the last one reported, in brackets."""
-    last = ""
-    if trial.last_step is not None:
-        last = f"({trial.intermediate_values[trial.last_step]:.4g})"
-    return [last, *[""] * (n - 1)]
-
-
-def _about(trial: FrozenTrial) -> str:
-    """Return a trial's error, or its words."""
-    if ERROR in trial.user_attrs:
-        return str(trial.user_attrs[ERROR]).splitlines()[0][:_MAX_ERROR]
-    words = trial.user_attrs.get("words")
-    if not words:
-        words = [f"{name.split('@')[0]}={value}" for name, value in trial.params.items()]
-    text = brief(words)
-    if RETRY_OF in trial.user_attrs:
-        text += f" (again trial {trial.user_attrs[RETRY_OF]})"
-    return text
-
-
-def brief(words: Sequence[str]) -> str:
-    """Return words for a narrow column: with few digits, and short keys.
-
-    A key is its last part, unless another key ends with the same.
-    """
-    keys = [word.partition("=")[0] for word in words]
-    n_with_name = Counter(key.rpartition(".")[2] for key in keys)
-    texts = []
-    for word in words:
-        key, _, value = short(word).partition("=")
-        name = key.rpartition(".")[2]
-        shown = name if n_with_name[name] == 1 else key
-        texts.append(f"{shown}={value}")
-    return " ".join(texts)
-
-
-def short(word: str) -> str:
-    """Return a word in which a number has four digits."""
-    key, _, value = word.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        return word
-    return f"{key}={number:.4g}"
+    def _view(self, trials: list[FrozenTrial]) -> Trials:
+        plan = self.study.plan
+        return view_trials(trials, plan.objectives, plan.directions)
 
 
 def time_span(seconds: float) -> str:

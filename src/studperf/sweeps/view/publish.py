@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from studperf.sweeps.study import Study
-from studperf.sweeps.view.archive import Saved, rows
-from studperf.sweeps.view.page import write
-from studperf.sweeps.winner import WINNER
+from studperf.config.console import print_line
+from studperf.sweeps.study import WINNER, Study
+from studperf.sweeps.view.archive import Saved, rows, write_page
+from studperf.sweeps.view.trials import view_trials
 from studperf.tracking import keys
 from studperf.tracking.payload import Table
 from studperf.tracking.study import StudySummary, counts, log_study
@@ -35,7 +34,7 @@ def publish_study(study: Study, settings: Wandb, console: Console) -> None:
         if saved.facts.get(_TOLD) == stands:
             return
 
-        console.print(f"Report: {write(saved)}", soft_wrap=True)
+        print_line(console, f"Report: {write_page(saved)}")
         log_study(summarise(study, saved), plan.folder, settings, console)
         study.add_facts(**{_TOLD: stands})
 
@@ -90,14 +89,11 @@ def _candidates(found: dict[str, Any]) -> Table:
 
 def _curve(saved: Saved) -> list[dict[str, float]]:
     """Return the first objective by trial, and the best so far."""
-    better = max if saved.directions[0] == "maximize" else min
-    best = math.nan
+    trials = view_trials(saved.trials, saved.objectives, saved.directions)
     lines = []
-    for trial in saved.trials:
-        if trial.state.name == "COMPLETE" and trial.values:
-            value = trial.values[0]
-            best = value if math.isnan(best) else better(best, value)
-            lines.append({keys.TRIAL: trial.number, keys.TRIAL_VALUE: value, keys.STUDY_BEST: best})
+    for trial, best in trials.best_so_far:
+        row = {keys.TRIAL: trial.number, keys.TRIAL_VALUE: trial.value, keys.STUDY_BEST: best}
+        lines.append(row)
     return lines
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from studperf.config.grown import is_grown, is_one_of
+from studperf.config.code.grown import is_grown, is_one_of
 
 if TYPE_CHECKING:
     from studperf.config.run import RunConfig
