@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from lightgbm import LGBMRegressor, early_stopping
 from rich.console import Console
 
@@ -21,7 +23,10 @@ import studperf
 from kit.small_run import SMALL
 from studperf.config.load import load_overrides
 from studperf.config.run import RunConfig
-from studperf.errors import ConfigError, Interrupted, PrunedError, RunError
+from studperf.data.rows import open_good_rows
+from studperf.data.simulate import simulate
+from studperf.data.tensors import encode_table
+from studperf.errors import ConfigError, DivergedError, Interrupted, PrunedError, RunError
 from studperf.record.files import BEST, LAST
 from studperf.record.record import RunRecord
 from studperf.record.run import Row, Run
@@ -31,6 +36,7 @@ from studperf.train.finished import FinishedRun
 from studperf.train.run import run
 from studperf.train.runs import repeat_jobs, run_many
 from studperf.train.session import resume
+from studperf.train.trees import as_columns
 
 Config = Callable[..., RunConfig]
 # Without the cap of trainer=smoke.
@@ -90,14 +96,9 @@ def test_what_is_scored_are_the_trees_up_to_the_best_round(folder: Path) -> None
 def test_the_defaults_are_those_of_the_package(folder: Path) -> None:
     """LightGBM by its own class, on the same encoded rows and early stopping."""
     finished = FinishedRun.load(folder)
-    from studperf.data.rows import open_good_rows
-    from studperf.data.tensors import encode_parts
-    from studperf.train.trees import as_columns
-
     with open_good_rows(finished.config.data) as rows:
-        parts = {name: rows.table(vars(rows.split)[name]) for name in ("train", "val")}
-        encoded = encode_parts(parts, finished.encoder)
-    train, val = (encoded.part(name) for name in ("train", "val"))
+        tables = [rows.table(part) for part in (rows.split.train, rows.split.val)]
+    train, val = (encode_table(table, finished.encoder) for table in tables)
     categories = list(range(train[0].shape[1], train[0].shape[1] + train[1].shape[1]))
     theirs = LGBMRegressor(
         n_estimators=1000, n_jobs=1, verbosity=-1, deterministic=True, force_row_wise=True
@@ -121,8 +122,6 @@ def test_it_is_reproduced_to_the_last_bit(folder: Path, tmp_path: Path) -> None:
 
 
 def test_run_and_bundle_predict_alike_from_a_frame(folder: Path) -> None:
-    from studperf.data.simulate import simulate
-
     rows = simulate(load_overrides([*WORDS, "data.source.simulate.rows=50"]).data)
     by_bundle = studperf.load(folder).predict(rows)
     finished = FinishedRun.load(folder)
@@ -244,6 +243,11 @@ def test_a_follower_ends_the_fit_with_its_round_or_prunes_it(trees_config: Confi
     }
 
 
+def test_trees_that_diverge_name_their_own_key(trees_config: Config) -> None:
+    with pytest.raises(DivergedError, match=r"Lower model\.learning_rate\."):
+        run(trees_config("model.learning_rate=1e300", "model.n_rounds=5"))
+
+
 def test_callbacks_of_lightnings_are_refused(trees_config: Config) -> None:
     with pytest.raises(TypeError, match="follow="):
         run(trees_config(), callbacks=[pl.Callback()])
@@ -262,10 +266,6 @@ def test_several_are_grown_one_after_another_and_it_is_said_once(
 
 
 def test_weights_that_are_no_trees_are_refused(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
-    import torch
-
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     state = torch.load(copy / BEST, weights_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from studperf.config.code.grown import is_grown
 from studperf.config.run import Monitor, RunConfig
 from studperf.errors import DivergedError, RunError
 from studperf.record.files import BEST
@@ -48,9 +49,11 @@ def take_best(run: Run, model: Model, longer: str | None) -> None:
         )
     watch = Watch.of(record.history, monitor)
     if watch.best_epoch is None:
+        way_out = "Lower optimizer.lr, or set trainer.gradient_clip_val."
+        if is_grown(run.config.model):
+            way_out = "Lower model.learning_rate."
         raise DivergedError(
-            f"Training diverged: {monitor.metric} was never a finite number. Lower optimizer.lr, "
-            "or set trainer.gradient_clip_val."
+            f"Training diverged: {monitor.metric} was never a finite number. {way_out}"
         )
     record.best_epoch = watch.best_epoch
     record.best_value = watch.best_value

@@ -144,6 +144,7 @@ class Chain(Generic[ModelT]):
 
             with tracked(runs) as trackers, failures_recorded(runs):
                 _show_start(runs)
+                self._follow(runs)
                 with logged(runs), timed(runs, "fit"), enough_memory(configs[0]):
                     self.learner.fit(runs, models, self.ready)
                 members = zip(runs, models, trackers, strict=True)
@@ -154,6 +155,12 @@ class Chain(Generic[ModelT]):
             if not runs:
                 raise
             raise interrupted_in(runs[0].folder) from error
+
+    def _follow(self, runs: Sequence[Run]) -> None:
+        """Have the runs followed, after the trackers: who prunes a run ends it with this epoch."""
+        if self.follow is not None:
+            for run in runs:
+                run.on_epoch.append(functools.partial(self.follow, run))
 
     def _open(self, jobs: Sequence[Job], models: Sequence[ModelT], runs: list[Run]) -> None:
         """Open the runs in their folders, one after another."""
@@ -168,8 +175,6 @@ class Chain(Generic[ModelT]):
                     is_trial=self.is_trial,
                     is_kept=self.learner.is_first,
                 )
-                if self.follow is not None:
-                    run.on_epoch.append(functools.partial(self.follow, run))
                 runs.append(run)
 
     def _conclude(self, run: Run, model: ModelT, tracker: Tracker) -> Result:

@@ -296,10 +296,12 @@ def _most_rounds(config: RunConfig, trees: TreeModel) -> int:
 
 def _errors(y: Array, z: Array, std: float) -> dict[str, float]:
     """Return the metrics over val in the target's unit, as `ScoreModule` reckons them."""
-    error = (y - z) * std
     spread = (z - z.mean()) * std
-    squares = float(np.square(error).sum())
     variation = float(np.square(spread).sum())
+    # What has diverged is beyond all numbers, which `Watch` takes for the end.
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = (y - z) * std
+        squares = float(np.square(error).sum())
     return {
         "val/rmse": math.sqrt(squares / len(z)),
         "val/mae": float(np.abs(error).mean()),
