@@ -73,6 +73,7 @@ VENDORS = {
     "dvc_objects": "data.dvc",
     "starlette": "serving",
     "uvicorn": "serving",
+    "lightgbm": "models",
 }
 """Outside service -> the one room that imports it."""
 LIGHT = (
@@ -97,7 +98,16 @@ HEAVY = {
         "rtdl_revisiting_models",
     ),
     *("pandas", "pyarrow", "sklearn", "scipy", "matplotlib"),
-    *("wandb", "wandb_workspaces", "optuna", "google", "onnx", "onnxruntime", "safetensors"),
+    *(
+        "lightgbm",
+        "wandb",
+        "wandb_workspaces",
+        "optuna",
+        "google",
+        "onnx",
+        "onnxruntime",
+        "safetensors",
+    ),
 }
 VIEWS = "report.views"
 RENDERERS = {"rich", "matplotlib", "jinja2", "markupsafe"}

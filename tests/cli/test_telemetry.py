@@ -172,6 +172,14 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
 
 
 @pytest.mark.slow
+def test_trees_are_grown_and_read_back_here(walk: Walk) -> None:
+    walk.command("train", *SMALL[:-1], "model=lightgbm", "export=true", "runs=runs")
+    (run,) = (walk.work / "runs").glob("2*")
+    walk.command("evaluate", f"run={run}")
+    walk.command("reproduce", f"run={run}")
+
+
+@pytest.mark.slow
 def test_a_run_and_what_is_done_with_it_stays_here(walk: Walk) -> None:
     walk.command("train", *SMALL[:-1], "model=linear", "export=true", "runs=runs")
     (run,) = (walk.work / "runs").glob("2*")

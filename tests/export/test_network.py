@@ -7,14 +7,13 @@ import onnxruntime
 import pytest
 import torch
 
+from kit.models import NETWORKS
 from studperf.config.load import load_overrides
-from studperf.config.paths import config_dir
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ExportError
 from studperf.export.network import export_network
 from studperf.train.module import ScoreModule, build_model
 
-MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 SPECS = {
     "mixed": FeatureSpec(5, (3, 2)),
     "numbers_only": FeatureSpec(4),
@@ -62,7 +61,7 @@ def test_the_graph_gives_what_torch_gives(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SPECS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_model_is_exported_for_every_kind_of_input(name: str, kind: str) -> None:
     compare(name, SPECS[kind])
 

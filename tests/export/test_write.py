@@ -33,7 +33,7 @@ from studperf.train.finished import FinishedRun
 from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
-FAST = ("mlp", "tabm")
+FAST = ("lightgbm", "mlp", "tabm")
 """Models whose promises the fast suite holds; the whole suite holds those of all."""
 MODELS = [
     pytest.param(name, marks=[] if name in FAST else pytest.mark.slow)

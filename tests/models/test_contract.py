@@ -1,18 +1,22 @@
-"""What every model must do; the models are the files of conf/model, so that a new one is tested by being there."""
+"""What every model must do; the models are the files of conf/model, so that a new one is tested by being there.
+
+What is grown in rounds has a contract of its own, at the end.
+"""
 
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-import yaml
 from safetensors.torch import load, save
 
+from kit.models import GROWN, NETWORKS
 from studperf.config.load import load_overrides
-from studperf.config.paths import config_dir
 from studperf.data.encode import FeatureSpec
+from studperf.models.trees import Columns, Growth, TreeModel, TreesError
 from studperf.train.module import ScoreModule, build_model
 
-NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 SPECS = {
     "mixed": FeatureSpec(5, (3, 2)),
     "numbers only": FeatureSpec(4),
@@ -20,10 +24,15 @@ SPECS = {
 }
 
 
+def node_of(name: str) -> dict[str, Any]:
+    node: dict[str, Any] = load_overrides([f"model={name}"]).model
+    return node
+
+
 def build(name: str, features: FeatureSpec, seed: int = 0) -> torch.nn.Module:
-    node = yaml.safe_load((config_dir() / "model" / f"{name}.yaml").read_text())
     torch.manual_seed(seed)
-    return build_model(node, features)
+    model: torch.nn.Module = build_model(node_of(name), features)
+    return model
 
 
 def draw(features: FeatureSpec, n_rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +42,7 @@ def draw(features: FeatureSpec, n_rows: int, seed: int = 0) -> tuple[torch.Tenso
     return torch.randn(n_rows, features.n_numbers, generator=generator), x_cat
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=NETWORKS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -106,6 +115,90 @@ def test_model_learns_a_line(name: str) -> None:
     assert error < 0.35 * float(target.std())
 
 
+@pytest.mark.parametrize("name", [*NETWORKS, *GROWN])
 def test_the_stem_runs_through_every_layer(name: str) -> None:
-    target = yaml.safe_load((config_dir() / "model" / f"{name}.yaml").read_text())["_target_"]
+    target = node_of(name)["_target_"]
     assert re.fullmatch(rf"studperf\.models\.{name}\.\w+", target)
+
+
+GROWTH = Growth("mse", delta=1.0, quantile=0.5, seed=0, n_threads=1)
+
+
+def draw_columns(features: FeatureSpec, n_rows: int, seed: int = 0) -> Columns:
+    return torch.cat(draw(features, n_rows, seed), dim=1).numpy().astype(np.float32)
+
+
+def grow(
+    name: str, features: FeatureSpec, growth: Growth = GROWTH, n_rounds: int = 12
+) -> TreeModel:
+    """Trees for a target that the first and the last column make."""
+    model: TreeModel = build_model(node_of(name), features)
+    parts = []
+    for seed in (1, 2):
+        x = draw_columns(features, 400, seed)
+        parts.append((x, (x[:, 0] + np.sin(3 * x[:, -1])).astype(np.float64)))
+    model.begin(*parts, growth)
+    for _ in range(n_rounds):
+        assert model.grow()
+    return model
+
+
+@pytest.mark.parametrize("grown", GROWN)
+def test_what_was_grown_is_read_back_from_its_text(grown: str, features: FeatureSpec) -> None:
+    model = grow(grown, features)
+    again: TreeModel = build_model(node_of(grown), features)
+    again.read(model.to_text(12))
+    x = draw_columns(features, 400, seed=2)
+    _, val = model.fitted()
+    np.testing.assert_allclose(again.predict(x), val, rtol=1e-12, atol=1e-12)
+    assert np.array_equal(again.predict(x[7:8]), again.predict(x)[7:8])
+    assert again.predict(x[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("grown", GROWN)
+def test_the_first_rounds_alone_can_be_kept(grown: str, features: FeatureSpec) -> None:
+    model, shorter = grow(grown, features), grow(grown, features, n_rounds=5)
+    assert model.to_text(5) == shorter.to_text(5)
+
+
+@pytest.mark.parametrize("grown", GROWN)
+def test_the_arrays_of_what_was_grown_are_a_forest_that_sums_to_its_predictions(
+    grown: str, features: FeatureSpec
+) -> None:
+    model: TreeModel = build_model(node_of(grown), features)
+    model.read(grow(grown, features).to_text(12))
+    forest = model.forest()
+    forest.check(model.n_columns)
+    x = draw_columns(features, 50, seed=3).astype(np.float64)
+    sums = np.zeros(50)
+    for i, row in enumerate(x):
+        for root in forest.roots:
+            node = int(root)
+            while node >= 0:
+                value = row[forest.feature[node]]
+                is_left = value <= forest.threshold[node]
+                if node in forest.members:
+                    is_left = int(value) in forest.members[node]
+                node = int(forest.left[node] if is_left else forest.right[node])
+            sums[i] += forest.value[~node]
+    np.testing.assert_allclose(sums, model.predict(x.astype(np.float32)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", "quantile"])
+@pytest.mark.parametrize("grown", GROWN)
+def test_what_is_grown_takes_every_loss_but_one_that_learns_a_variance(
+    grown: str, loss: Any
+) -> None:
+    model = grow(grown, SPECS["mixed"], Growth(loss, 1.0, 0.9, seed=0, n_threads=1), n_rounds=60)
+    x = draw_columns(SPECS["mixed"], 400, seed=1)
+    target = x[:, 0] + np.sin(3 * x[:, -1])
+    above = np.mean(model.fitted()[0] >= target)
+    assert (above > 0.8) if loss == "quantile" else (0.3 < above < 0.7)
+
+
+@pytest.mark.parametrize("text", ["", "tree", "Tree=0\nend of trees"])
+@pytest.mark.parametrize("grown", GROWN)
+def test_a_text_without_trees_is_refused(grown: str, text: str) -> None:
+    model: TreeModel = build_model(node_of(grown), SPECS["mixed"])
+    with pytest.raises(TreesError):
+        model.read(text)

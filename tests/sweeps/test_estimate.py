@@ -1,7 +1,6 @@
 """The estimate of a dry run against durations that are known."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +34,7 @@ class Runs:
         self.now = 0.0
 
     def __call__(
-        self, config: RunConfig, *, folder: Path, callbacks: Sequence[object], is_trial: bool
+        self, config: RunConfig, *, folder: Path, follow: object, is_trial: bool
     ) -> SimpleNamespace:
         self.now += PACKAGES_S * (not self.seen) + BESIDE_S + 6 * EPOCH_S + JUDGE_S * (not is_trial)
         self.seen.append((config, folder, is_trial))

@@ -10,7 +10,7 @@ from studperf.record.record import RunRecord
 from studperf.record.shape import CutShort
 from studperf.report.views.limits import band_line
 from studperf.report.views.scores import choice_line
-from studperf.train.best import find_cut
+from studperf.train.best import find_cut, find_longer
 from studperf.train.run import run
 
 
@@ -22,7 +22,7 @@ def trained(errors: list[float], *words: str, metric: str = "val/rmse") -> CutSh
         best_epoch=(max if metric == "val/r2" else min)(range(len(errors)), key=errors.__getitem__),
         is_stopped_early=False,
     )
-    return find_cut(record, config)
+    return find_cut(record, config.monitor, find_longer(config, len(errors)))
 
 
 def test_best_epoch_at_the_end_was_cut_short() -> None:

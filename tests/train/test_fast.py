@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from torch import nn
 
+from kit.models import NETWORKS
 from studperf.config.load import load_overrides
-from studperf.config.paths import config_dir
 from studperf.config.run import RunConfig
 from studperf.record.files import LAST
 from studperf.record.record import RunRecord
@@ -21,7 +21,7 @@ from studperf.train.fast import lean_step, why_stepwise
 from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
-MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+MODELS = NETWORKS
 
 
 class Watcher(Callback):

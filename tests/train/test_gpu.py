@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from studperf.config.paths import config_dir
+from kit.models import NETWORKS
 from studperf.config.run import RunConfig
 from studperf.errors import Interrupted
 from studperf.record.record import RunRecord
@@ -23,7 +23,7 @@ from studperf.train.run import run
 from studperf.train.session import resume
 
 Config = Callable[..., RunConfig]
-MODELS = sorted({path.stem for path in (config_dir() / "model").glob("*.yaml")} - {"mean"})
+MODELS = [name for name in NETWORKS if name != "mean"]
 METRICS = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -38,6 +38,9 @@ class Constant:
     def state_dict(self) -> Mapping[str, Tensor]:
         return {"value": torch.tensor(self.value)}
 
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        self.value = float(state["value"])
+
 
 class ConstantLearner:
     """Learns the mean of the training rows plus the run's seed, two runs at a time."""

@@ -13,8 +13,8 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 
+from kit.models import NETWORKS
 from studperf.config.load import load_overrides
-from studperf.config.paths import config_dir
 from studperf.config.run import RunConfig
 from studperf.data.encode import FeatureSpec
 from studperf.errors import (
@@ -359,11 +359,9 @@ def test_small_models_get_one_thread_and_large_ones_all_cores() -> None:
     assert chosen == {"mlp": 1, "tabm": os.cpu_count()}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_threads_are_chosen_for_every_model(path: Path) -> None:
-    config = load_overrides([f"model={path.stem}"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_threads_are_chosen_for_every_network(name: str) -> None:
+    config = load_overrides([f"model={name}"])
     module = ScoreModule(
         build_model(config.model, FeatureSpec(3, (2,))), config, target_mean=0.0, target_std=1.0
     )

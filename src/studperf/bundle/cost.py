@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
+from studperf.bundle.ensemble import BrokenTreesError, measure_trees
 from studperf.bundle.graph import FILE, MAX_SHAPE_VALUES, TEXT, Constant, Graph, Node
 from studperf.errors import BundleError
 
@@ -713,6 +714,16 @@ def _einsum(node: Node, inputs: Values, costs: Costs) -> Values:
     return [Value(tuple(sizes[letter] for letter in right))]
 
 
+def _tree_ensemble(node: Node, inputs: Values, costs: Costs) -> Values:
+    n_rows, n_columns = inputs[0].shape
+    try:
+        n_steps = measure_trees(node, _fixed_size(n_columns))
+    except BrokenTreesError as error:
+        raise BundleError(f"{FILE}: {node} {error}") from error
+    costs.work += n_rows * Size.of(n_steps)
+    return [Value((n_rows, ONE))]
+
+
 _SAME = (
     *(
         "Abs",
@@ -802,6 +813,7 @@ _RULES: Mapping[str, Rule] = {
     "Tile": _tile,
     "TopK": _top_k,
     "Transpose": _transpose,
+    "TreeEnsemble": _tree_ensemble,
     "Unsqueeze": _unsqueeze,
 }
 """Every operator that a bundle's graph may hold."""

@@ -20,6 +20,8 @@ from studperf.errors import BundleError
 FILE = "model.onnx"
 TEXT = 8
 """ONNX's number of the type of texts."""
+FLOAT = 1
+UINT8 = 2
 DOUBLE = 11
 # The domain of ONNX's own operators has two names; the other one is for machine learning.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -162,12 +164,15 @@ _MODEL = {
 class Constant:
     """A tensor of the file.
 
-    `values` are there if they are few and whole, so that they could be a shape.
+    `values` are there if they are few and whole, so that they could be a shape. `raw` are its bytes,
+    where they stand as such, of ONNX's type `dtype`.
     """
 
     shape: tuple[int, ...]
     is_text: bool
     values: tuple[int, ...] | None
+    dtype: int = 0
+    raw: memoryview | None = None
 
 
 @dataclass(frozen=True)
@@ -315,7 +320,8 @@ def _read_tensor(tensor: Mapping[str, Any], where: str) -> Constant:
         raise BundleError(f"{FILE}: {where} is of type {dtype}, which is not read")
     if n_given != n_values:
         raise BundleError(f"{FILE}: {where} has the shape {list(dims)} and other values than that")
-    return Constant(dims, dtype == TEXT, _whole_values(tensor, dtype, n_values))
+    values = _whole_values(tensor, dtype, n_values)
+    return Constant(dims, dtype == TEXT, values, dtype, tensor.get("raw_data"))
 
 
 def _count_values(tensor: Mapping[str, Any], item_bytes: int) -> int | None:

@@ -18,6 +18,8 @@ from studperf.errors import BundleError
 Kind = Literal["int", "float", "double", "text", "bytes", "message"]
 MAX_FIELDS = 500_000
 """Each becomes an object in memory: a file of two-byte fields would take fifty times its size."""
+MAX_NUMBERS = 2_000_000
+"""In lists, such as those of trees: 80 MB at most, where as many messages would take a gigabyte."""
 # Protobuf's wire types; 3 and 4 are groups, which it gave up, and which ONNX never had.
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _WIRE: Mapping[Kind, int] = {
@@ -28,6 +30,7 @@ _WIRE: Mapping[Kind, int] = {
     "bytes": _LENGTH,
     "message": _LENGTH,
 }
+_NUMBERS = ("int", "float", "double")
 # Bytes of a number: each holds 7 of its 64 bits.
 _MAX_VARINT = 10
 _N_BITS = 64
@@ -55,6 +58,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.n_fields = 0
+        self.n_numbers = 0
 
     def read(
         self,
@@ -96,13 +100,16 @@ class Reader:
         return values
 
     def _value(self, raw: memoryview, at: int, field: Field) -> tuple[Any, int]:
-        self._count(1)
+        if field.is_repeated and field.kind in _NUMBERS:
+            self._count_numbers(1)
+        else:
+            self._count(1)
         if field.kind == "int":
             value, at = self._varint(raw, at)
             return _signed(value), at
         if field.kind in ("float", "double"):
             size = 4 if field.kind == "float" else 8
-            return self._numbers(_slice(raw, at, size), field.kind)[0], at + size
+            return _unpack(_slice(raw, at, size), field.kind)[0], at + size
         part, at = self._bytes(raw, at)
         if field.kind == "bytes":
             return part, at
@@ -115,22 +122,16 @@ class Reader:
 
     def _packed(self, part: memoryview, kind: Kind) -> list[Any]:
         if kind != "int":
-            return self._numbers(part, kind)
+            numbers = _unpack(part, kind)
+            self._count_numbers(len(numbers))
+            return numbers
         values = []
         at = 0
         while at < len(part):
             value, at = self._varint(part, at)
             values.append(_signed(value))
-            self._count(1)
+            self._count_numbers(1)
         return values
-
-    def _numbers(self, part: memoryview, kind: Kind) -> list[float]:
-        size, letter = (4, "f") if kind == "float" else (8, "d")
-        n, rest = divmod(len(part), size)
-        if rest:
-            raise _broken("a list of numbers is cut off")
-        self._count(n)
-        return list(struct.unpack(f"<{n}{letter}", part))
 
     def _bytes(self, raw: memoryview, at: int) -> tuple[memoryview, int]:
         size, at = self._varint(raw, at)
@@ -152,6 +153,19 @@ class Reader:
         self.n_fields += n
         if self.n_fields > MAX_FIELDS:
             raise _broken(f"it has more than {MAX_FIELDS:,} fields")
+
+    def _count_numbers(self, n: int) -> None:
+        self.n_numbers += n
+        if self.n_numbers > MAX_NUMBERS:
+            raise _broken(f"its lists hold more than {MAX_NUMBERS:,} numbers")
+
+
+def _unpack(part: memoryview, kind: Kind) -> list[float]:
+    size, letter = (4, "f") if kind == "float" else (8, "d")
+    n, rest = divmod(len(part), size)
+    if rest:
+        raise _broken("a list of numbers is cut off")
+    return list(struct.unpack(f"<{n}{letter}", part))
 
 
 def _slice(raw: memoryview, at: int, size: int) -> memoryview:

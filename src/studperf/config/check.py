@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from studperf.config.code.grown import find_growth_faults
 from studperf.config.code.signature import check_node
 from studperf.config.faults import Fault, explain_all
 from studperf.config.naming import OUR_MODELS
@@ -46,6 +47,7 @@ def check_run(plain: dict[str, Any]) -> tuple[list[Fault], RunConfig | None]:
     trainer = plain.get("trainer")
     if isinstance(trainer, dict):
         faults += _find_trainer_faults(trainer)
+    faults += find_growth_faults(plain)
     try:
         return faults, RunConfig.model_validate(plain)
     except ValidationError as error:

@@ -17,6 +17,10 @@ NonNegativeFloat = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False
 # A dropout rate: from 0 up to, but not, 1.
 Probability = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
+# A part of a whole, up to all of it.
+Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+# Leaves of a tree. A chain of as many nodes is what readers of a bundle's graph take.
+LeafCount = Annotated[int, Field(ge=2, le=1024, strict=True)]
 
 
 def _check_order(ends: tuple[float, float]) -> tuple[float, float]:

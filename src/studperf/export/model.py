@@ -94,7 +94,9 @@ def join(
         [helper.make_tensor_value_info(schema.output, TensorProto.DOUBLE, ["n_rows"])],
         [*graph.constants, *inner.graph.initializer],
     )
-    opsets = [*inner.opset_import, helper.make_opsetid(ML_DOMAIN, _ML_VERSION)]
+    others = [opset for opset in inner.opset_import if opset.domain != ML_DOMAIN]
+    versions = [opset.version for opset in inner.opset_import if opset.domain == ML_DOMAIN]
+    opsets = [*others, helper.make_opsetid(ML_DOMAIN, max([_ML_VERSION, *versions]))]
     model = helper.make_model(
         whole, opset_imports=opsets, functions=list(inner.functions), ir_version=inner.ir_version
     )

@@ -1,6 +1,6 @@
 """The writing of a bundle, whole or not at all.
 
-Its graph must first give what torch gives.
+Its graph must first give what the model gives.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from studperf.data.encode import Encoder
 from studperf.data.schema import Table
 from studperf.data.tensors import encode_table
 from studperf.errors import BundleError, ExportError
+from studperf.export import trees as _trees  # noqa: F401 - registers its kind with export_network
 from studperf.export.model import build_schema, join
 from studperf.export.network import export_network
 from studperf.record.record import RunRecord
@@ -37,7 +38,7 @@ from studperf.train.finished import FinishedRun
 from studperf.train.learner import Model
 
 TOLERANCE = 1e-4
-"""Largest difference to torch, in the target's unit; 7.6e-6 was measured for the networks here."""
+"""Largest difference to the model, in the target's unit; 7.6e-6 was measured for the networks here."""
 _N_ULPS = 8
 _UNHEARD_OF = "a level that no table holds"
 
@@ -49,7 +50,7 @@ def export_run(folder: Path) -> Path:
 
     Raises:
         RunError: the folder is no finished run, or its rows are others now.
-        ExportError: the graph does not give what torch gives, or can't be made; nothing is left
+        ExportError: the graph does not give what the model gives, or can't be made; nothing is left
             behind.
     """
     run = FinishedRun.load(folder)
@@ -69,7 +70,7 @@ def write_bundle(
         folder: of the run.
 
     Raises:
-        ExportError: the graph does not give what torch gives, or can't be made; nothing is left
+        ExportError: the graph does not give what the model gives, or can't be made; nothing is left
             behind.
     """
     if record.judgement is None:
@@ -126,7 +127,7 @@ def _count_rows_at_once(graph: bytes, model: Model) -> int:
 def check_parity(
     graph: bytes, model: Model, encoder: Encoder, schema: Schema, tables: Sequence[Table]
 ) -> dict[str, Any]:
-    """Compare the graph with torch on real rows, and on missing and unknown cells.
+    """Compare the graph with the model on real rows, and on missing and unknown cells.
 
     Every missing value and unknown level for which the encoder has a rule is tried.
 
@@ -137,13 +138,13 @@ def check_parity(
     n_at_once = _count_rows_at_once(graph, model)
     session = open_session(graph)
     rows = [*tables, _edge_rows(tables[0], encoder)]
-    by_torch = []
+    by_model = []
     by_graph = []
     for table in rows:
-        by_torch.append(model.predict_rows(encode_table(table, encoder)))
+        by_model.append(model.predict_rows(encode_table(table, encoder)))
         feeds, _ = to_feeds(_columns(table, schema), schema)
         by_graph.append(run_graph(session, feeds, n_at_once=n_at_once))
-    expected = np.concatenate(by_torch)
+    expected = np.concatenate(by_model)
     given = np.concatenate(by_graph)
 
     # Large targets lie further apart in float32 than any fixed tolerance.
@@ -156,7 +157,7 @@ def check_parity(
         raise ExportError(
             f"The graph is not the model: predictions differ by up to {difference:.3g}, "
             f"{tolerance:.3g} is allowed (row {worst + 1} of {len(given)}: "
-            f"{given[worst]:.8g} by the graph, {expected[worst]:.8g} by torch)"
+            f"{given[worst]:.8g} by the graph, {expected[worst]:.8g} by the model)"
         )
     return {"n_rows": len(given), "max_difference": difference, "tolerance": tolerance}
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = "dict[str, float | int]"
 """An epoch in the history: name -> value."""
+Follow: TypeAlias = "Callable[[Run, Row], object]"
+"""A function that is called with a run and the row of each epoch, as it ends."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Run:
         is_trial: a study's; it is neither judged nor drawn, and leaves the test split closed.
         is_kept: False in the further processes of a run, which write nothing.
         on_epoch: called with the history's newest row, in this order.
+        is_over: training is to end with this epoch, as one of those that were called asked.
     """
 
     config: RunConfig
@@ -54,6 +57,7 @@ class Run:
     is_trial: bool = False
     is_kept: bool = True
     on_epoch: list[Callable[[Row], object]] = field(default_factory=list)
+    is_over: bool = False
 
     @property
     def is_alone(self) -> bool:

@@ -26,9 +26,11 @@ _STYLES = {"good": "bold green", "level": "bold cyan", "warn": "bold yellow", "b
 def show_start(record: RunRecord, folder: Path, console: Console) -> None:
     """Print what is about to be trained, and where it is recorded."""
     data = record.data
-    console.print(
-        f"{record.model}, {record.n_parameters} parameters, seed {record.seed}; {_table_line(data)}"
-    )
+    size = ""
+    # Trees have none before they are grown.
+    if record.n_parameters:
+        size = f", {record.n_parameters} parameters"
+    console.print(f"{record.model}{size}, seed {record.seed}; {_table_line(data)}")
     upload = ""
     if record.tracking is not None and record.tracking.mode == "offline":
         upload = f"; for W&B too, to be uploaded by: python -m studperf.tracking sync {folder}"

@@ -31,10 +31,9 @@ from studperf.sweeps.view.live_table import time_span
 from studperf.sweeps.workers import plan_of
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
-
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
+    from studperf.record.run import Row, Run
     from studperf.sweeps.request import Order
     from studperf.sweeps.study import Plan
     from studperf.train.runner import RunOne
@@ -211,7 +210,7 @@ def _try(config: RunConfig, run: RunOne, begun: float, *, is_trial: bool) -> _Tr
     config = config.model_copy(update={"tracking": tracking})
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         record = run(
-            config, folder=Path(folder) / "trial", callbacks=[_enough()], is_trial=is_trial
+            config, folder=Path(folder) / "trial", follow=_stop_when_known, is_trial=is_trial
         )
     epoch_s = _epoch_s(record)
     beside_s = time.monotonic() - begun - epoch_s * len(record.history)
@@ -232,21 +231,9 @@ def _epoch_s(record: RunRecord) -> float:
     return (seconds[-1] - seconds[0]) / (len(seconds) - 1)
 
 
-def _enough() -> Callback:
-    """Return a callback that ends a training with the epoch in which `ENOUGH_S` are over."""
-    # Here, since importing lightning takes seconds, and its class is the base.
-    import lightning.pytorch as pl
-    from lightning.pytorch.callbacks import Callback
-
-    class Enough(Callback):
-        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-            self.end = time.monotonic() + ENOUGH_S
-
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-            if time.monotonic() > self.end:
-                trainer.should_stop = True
-
-    return Enough()
+def _stop_when_known(run: Run, row: Row) -> None:
+    """End a training with the epoch in which `ENOUGH_S` are over."""
+    run.is_over = row["seconds"] > ENOUGH_S
 
 
 def _total(plan: Plan) -> int:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studperf.config.code.grown import is_grown
 from studperf.record.run import Job
 from studperf.sweeps.compose import Composer
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
-
     from studperf.config.run import RunConfig
     from studperf.record.record import RunRecord
+    from studperf.record.run import Follow, Row, Run
     from studperf.sweeps.space import Word
     from studperf.sweeps.study import Plan
     from studperf.sweeps.worker import Attempt
@@ -56,16 +56,27 @@ class TrialTask:
             # The first seed alone is pruned: the steps of a second one would be compared with the
             # first steps of other trials.
             is_first = not records
-            callbacks = [pruning_callback(attempt, self.plan.objectives[0])] if is_first else []
+            follow = None
+            if is_first and self._is_comparable(job.config):
+                follow = pruning(attempt, self.plan.objectives[0])
             record = self.run(
                 job.config,
                 overrides=job.overrides,
                 folder=job.folder,
-                callbacks=callbacks,
+                follow=follow,
                 is_trial=True,
             )
             records.append(record)
         return self.values(attempt, records)
+
+    def _is_comparable(self, config: RunConfig) -> bool:
+        """Return True if a trial's epochs can be held against those of the other trials.
+
+        A round of trees is a much smaller step than an epoch of a network, so that where both are
+        tried trees would be pruned for it.
+        """
+        varied = {dimension.key for dimension in self.plan.space.dimensions}
+        return "model" not in varied or not is_grown(config.model)
 
     def jobs(self, attempt: Attempt) -> list[Job]:
         """Return the runs of a trial, one for each of its seeds.
@@ -149,19 +160,16 @@ def outcome(name: str, record: RunRecord, folder: Path) -> float:
     return float(record.history[record.best_epoch][name])
 
 
-def pruning_callback(attempt: Attempt, metric: str) -> Callback:
-    """Return a callback that reports the objective at each epoch's end, where a run is pruned."""
-    # Optuna's own (optuna-integration 5.0) raises from the end of validation, where the epoch is
-    # not in the history yet, and fails every trial of a study of several objectives.
-    import lightning.pytorch as pl
-    from lightning.pytorch.callbacks import Callback
+def pruning(attempt: Attempt, metric: str) -> Follow:
+    """Return a function that reports the objective as each epoch ends, where a run is pruned."""
+    # Optuna's own callback (optuna-integration 5.0) raises from the end of validation, where the
+    # epoch is not in the history yet, and fails every trial of a study of several objectives.
 
-    class Pruning(Callback):
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - lightning's
-            if metric in trainer.callback_metrics:
-                attempt.report(float(trainer.callback_metrics[metric]), trainer.current_epoch)
+    def report(run: Run, row: Row) -> None:  # noqa: ARG001 - of every follower
+        if metric in row:
+            attempt.report(float(row[metric]), int(row["epoch"]))
 
-    return Pruning()
+    return report
 
 
 def command(words: Sequence[Word | str]) -> str:

@@ -7,18 +7,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from studperf.config.run import RunConfig
-from studperf.data.encode import FeatureSpec
+from studperf.config.code.grown import is_grown
+from studperf.config.run import Monitor, RunConfig
 from studperf.errors import DivergedError, RunError
 from studperf.record.files import BEST
 from studperf.record.record import RunRecord
 from studperf.record.run import Run
 from studperf.record.shape import CutShort
-from studperf.train.module import ScoreModule, build_module
+from studperf.train.learner import Model
 from studperf.train.watch import Watch
 
 # Training was cut short if the best epoch is among the last twentieth of all (at least the very
@@ -29,8 +28,13 @@ _LAST_EPOCHS = 20
 _LATE_GAINS = {5: 0.001, 2: 0.003}
 
 
-def take_best(run: Run, module: ScoreModule) -> None:
-    """Load the weights of the best epoch into the module, and record which they are.
+def take_best(run: Run, model: Model, longer: str | None) -> None:
+    """Load the weights of the best epoch into the model, and record which they are.
+
+    Args:
+        run: whose fit has ended.
+        model: of the run.
+        longer: the key that would let training go on; None where nothing would.
 
     Raises:
         RunError: no epoch came to its end.
@@ -45,29 +49,31 @@ def take_best(run: Run, module: ScoreModule) -> None:
         )
     watch = Watch.of(record.history, monitor)
     if watch.best_epoch is None:
+        way_out = "Lower optimizer.lr, or set trainer.gradient_clip_val."
+        if is_grown(run.config.model):
+            way_out = "Lower model.learning_rate."
         raise DivergedError(
-            f"Training diverged: {monitor.metric} was never a finite number. Lower optimizer.lr, "
-            "or set trainer.gradient_clip_val."
+            f"Training diverged: {monitor.metric} was never a finite number. {way_out}"
         )
     record.best_epoch = watch.best_epoch
     record.best_value = watch.best_value
-    record.cut_short = find_cut(record, run.config)
-    record.weights_sha256 = load_best(module, run.folder)
+    record.cut_short = find_cut(record, run.config.monitor, longer)
+    record.weights_sha256 = load_best(model, run.folder)
 
 
-def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
+def find_cut(record: RunRecord, monitor: Monitor, longer: str | None) -> CutShort | None:
     """Return the finding that training ended too early, or None if it did not.
 
     It did if the last epochs were the best, and early stopping did not end it.
     """
     n_epochs, best = len(record.history), record.best_epoch
-    if record.is_stopped_early or best is None:
+    if record.is_stopped_early or best is None or longer is None:
         return None
     if best < n_epochs - max(1, n_epochs // _LAST_EPOCHS):
         return None
-    metric = config.monitor.metric
+    metric = monitor.metric
     errors = [float(row.get(metric, math.nan)) for row in record.history]
-    if config.monitor.mode == "max":
+    if monitor.mode == "max":
         # 1 - R2 is the error as a share of the variance, so that its gains are those of an error.
         errors = [1 - value for value in errors]
 
@@ -81,7 +87,7 @@ def find_cut(record: RunRecord, config: RunConfig) -> CutShort | None:
                 n_epochs=n_epochs,
                 gain=gain,
                 n_gained=n_gained,
-                way_out=_find_longer(config, n_epochs),
+                way_out=longer,
             )
     return None
 
@@ -95,8 +101,8 @@ def _late_gain(errors: Sequence[float], best: int, n_late: int) -> float:
     return 1 - errors[best] / min(earlier)
 
 
-def _find_longer(config: RunConfig, n_epochs: int) -> str:
-    """Return the key that would let training go on."""
+def find_longer(config: RunConfig, n_epochs: int) -> str:
+    """Return the key that would let the training of a network go on."""
     max_epochs = int(config.trainer["max_epochs"])
     if n_epochs >= max_epochs:
         return f"trainer.max_epochs={2 * max_epochs}"
@@ -108,21 +114,8 @@ def _find_longer(config: RunConfig, n_epochs: int) -> str:
     return f"a larger {names or 'trainer.max_epochs'}"
 
 
-def read_module(config: RunConfig, features: FeatureSpec, folder: Path) -> tuple[ScoreModule, str]:
-    """Return a run's module with its best weights, and their sha256.
-
-    Raises:
-        RunError: the checkpoint is missing, damaged, or of another model.
-    """
-    # Mean and deviation of the target are among the weights.
-    module = build_module(config, features, np.zeros(2))
-    return module, load_best(module, folder)
-
-
-def load_best(module: ScoreModule, folder: Path) -> str:
-    """Load the best epoch's weights into the module and return their sha256.
-
-    The module ends on the CPU, in single precision.
+def load_best(model: Model, folder: Path) -> str:
+    """Load the best epoch's weights into the model and return their sha256.
 
     Raises:
         RunError: the checkpoint is missing, damaged, or of another model.
@@ -130,12 +123,11 @@ def load_best(module: ScoreModule, folder: Path) -> str:
     try:
         # Tensors and plain values alone: a whole pickle could run code while it is loaded.
         state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
-        module.cpu().float().load_state_dict(state)
+        model.load_weights(state)
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
         raise RunError(
             f"{folder / BEST}: can't be loaded, it is missing, damaged or of another model: {error}"
         ) from error
-    module.eval()
     return weights_sha256(state)
 
 

@@ -111,8 +111,9 @@ class Keeper(Checkpoint):
 
         Of several processes the first one's clock counts, as saving takes all of them.
         """
+        is_over = self.watch.is_over or self.run.is_over
         # All processes together: those that went on alone would wait for the others for ever.
-        if trainer.strategy.reduce_boolean_decision(self.watch.is_over, all=False):
+        if trainer.strategy.reduce_boolean_decision(is_over, all=False):
             trainer.should_stop = True
         if trainer.strategy.broadcast(time.monotonic() - self._written >= WRITE_EVERY_S):
             self._write(trainer)

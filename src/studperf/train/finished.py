@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from studperf.data.schema import Table
     from studperf.record.record import RunRecord
     from studperf.scoring.metrics import FloatArray
-    from studperf.train.module import ScoreModule
+    from studperf.train.learner import Model
 
 _N_TRIED = 100_000
 
@@ -29,7 +29,7 @@ class FinishedRun:
     record: RunRecord
     config: RunConfig
     encoder: Encoder
-    module: ScoreModule
+    module: Model
 
     @classmethod
     def load(cls, folder: Path) -> FinishedRun:
@@ -52,13 +52,13 @@ class FinishedRun:
 
         import torch
 
-        from studperf.train.best import read_module
+        from studperf.train.choice import read_model
 
         encoder = read_encoder(folder)
         # The order of a sum depends on the number of threads, and the recorded numbers are to be
         # found to the last bit.
         torch.set_num_threads(record.hardware.n_threads if record.hardware else 1)
-        module, sha256 = read_module(config, encoder.features, folder)
+        module, sha256 = read_model(config, encoder.features, folder)
         if sha256 != record.weights_sha256:
             raise RunError(
                 f"{folder}: the weights have sha256 {sha256}, "

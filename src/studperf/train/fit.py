@@ -29,7 +29,7 @@ from studperf.record.files import LAST
 from studperf.record.lifecycle import LOG
 from studperf.record.run import Run
 from studperf.record.surroundings import read_hardware
-from studperf.train.best import take_best
+from studperf.train.best import find_longer, take_best
 from studperf.train.checkpoints import Keeper, LocalCheckpoints
 from studperf.train.datamodule import TableDataModule
 from studperf.train.fast import why_stepwise
@@ -110,7 +110,7 @@ class LightningLearner:
 
     def take_best(self, run: Run, model: ScoreModule) -> None:
         """Load the weights of the best epoch into the model, and record which they are."""
-        take_best(run, model)
+        take_best(run, model, find_longer(run.config, len(run.record.history)))
 
 
 def _run_trainer(

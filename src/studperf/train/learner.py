@@ -34,6 +34,13 @@ class Model(Protocol):
     def state_dict(self) -> Mapping[str, Tensor]:
         """Return all that was learnt, by name: a bundle keeps it without pickle."""
 
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Take what `state_dict` gave, and be ready to predict on the CPU.
+
+        Raises:
+            RuntimeError, KeyError, ValueError: it is of another model.
+        """
+
 
 ModelT = TypeVar("ModelT", bound=Model)
 

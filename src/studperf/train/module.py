@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -121,6 +121,11 @@ class ScoreModule(LightningModule):
             stop = start + SCORING_BATCH_SIZE
             parts.append(self(x_num[start:stop], x_cat[start:stop].long()))
         return np.asarray(torch.cat(parts).double().numpy())
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Take weights, and end on the CPU, in single precision, ready to predict."""
+        self.cpu().float().load_state_dict(state)
+        self.eval()
 
     def take_chunks(self, n_batches: int) -> None:
         """Let a training step take chunks, and make the optimizer's steps itself.
@@ -341,13 +346,12 @@ def build_module(config: RunConfig, features: FeatureSpec, train_target: FloatAr
     )
 
 
-def build_model(node: dict[str, Any], features: FeatureSpec) -> nn.Module:
-    """Build the model that a checked node names."""
+def build_model(node: dict[str, Any], features: FeatureSpec) -> Any:  # noqa: ANN401 - what it names
+    """Build the model that a checked node names: a network, or one that is grown."""
     module, _, name = str(node["_target_"]).rpartition(".")
     arguments = {}
     for key, value in node.items():
         if key != "_target_":
             arguments[key] = tuple(value) if isinstance(value, list) else value
     model_class = getattr(importlib.import_module(module), name)
-    model: nn.Module = model_class(features, **arguments)
-    return model
+    return model_class(features, **arguments)

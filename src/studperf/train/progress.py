@@ -23,11 +23,13 @@ class EpochBar:
     Args:
         console: where it is shown.
         is_shown: False for a bar that shows nothing.
+        unit: what an epoch is called.
     """
 
-    def __init__(self, console: Console, *, is_shown: bool) -> None:
+    def __init__(self, console: Console, *, is_shown: bool, unit: str = "epoch") -> None:
         self.console = console
         self.is_shown = is_shown
+        self.unit = unit
         self.n_epochs = 0
         self._progress: Progress | None = None
         self._task = TaskID(0)
@@ -39,7 +41,7 @@ class EpochBar:
         if not self.is_shown or not self.console.is_terminal:
             return
         columns: list[ProgressColumn | str] = [
-            TextColumn("epoch {task.completed}/{task.total}"),
+            TextColumn(f"{self.unit} {{task.completed}}/{{task.total}}"),
             BarColumn(bar_width=24),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
@@ -56,7 +58,7 @@ class EpochBar:
             return
         is_due = n_done % max(1, self.n_epochs // 10) == 0 or n_done == self.n_epochs
         if self.is_shown and is_due:
-            self.console.print(f"epoch {n_done}/{self.n_epochs}  {text}")
+            self.console.print(f"{self.unit} {n_done}/{self.n_epochs}  {text}")
 
     def close(self) -> None:
         """Close the bar, and give the terminal back."""

@@ -9,6 +9,7 @@ A trial of a study is the same chain, which ends before test is opened.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +29,11 @@ from studperf.data.preparation import Prepared, prepare, rows_of_process
 from studperf.judge.judge import Reference, judge_run, predict_val
 from studperf.record.lifecycle import failures_recorded, logged, open_run, recorded, timed
 from studperf.record.record import RunRecord
-from studperf.record.run import Job, Run
+from studperf.record.run import Follow, Job, Run
 from studperf.tracking.mode import choose_mode
 from studperf.tracking.tracker import Tracker, tracked
+from studperf.train.choice import choose_learner
 from studperf.train.finished import scored_tables
-from studperf.train.fit import LightningLearner
 from studperf.train.interrupt import interrupted_in
 from studperf.train.learner import Learner, ModelT
 from studperf.train.runner import Result
@@ -44,6 +45,7 @@ def run(
     overrides: Sequence[str] = (),
     folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
+    follow: Follow | None = None,
     console: Console | None = None,
     is_trial: bool = False,
 ) -> RunRecord:
@@ -54,8 +56,9 @@ def run(
         overrides: the words of the command line, for the record.
         folder: the run's folder: one to go on in, or one to make; by default a new one below
             `config.runs`.
-        callbacks: lightning's, called after our own: `record.history[-1]` is the epoch's row by
-            then.
+        callbacks: lightning's, for a network; called after our own: `record.history[-1]` is the
+            epoch's row by then.
+        follow: called as each epoch ends; it may set `run.is_over`, or raise what ends the run.
         console: the place to show the run; the terminal by default.
         is_trial: True for a run of a study. Its rows are prepared once a process, nothing is
             printed, and it ends with its predictions for val. It is not judged or drawn, and the
@@ -69,13 +72,13 @@ def run(
         Interrupted: stopped by Ctrl-C or SIGTERM; the record says so, and `resume` goes on.
     """
     # First of all, so that lightning refuses its arguments before there is a folder.
-    learner = LightningLearner(config, callbacks, find_environment(config))
+    learner = choose_learner(config, callbacks, find_environment(config))
     # Of a run's several processes, only the first one prints and writes.
     is_quiet = is_trial or not learner.is_first
     if console is None or is_quiet:
         console = make_console(is_quiet=is_quiet)
     job = Job(config, overrides, folder)
-    (record,) = run_jobs([job], learner, console, is_trial=is_trial)
+    (record,) = run_jobs([job], learner, console, follow=follow, is_trial=is_trial)
     if isinstance(record, Exception):
         raise record
     return record
@@ -86,6 +89,7 @@ def run_jobs(
     learner: Learner[ModelT],
     console: Console,
     *,
+    follow: Follow | None = None,
     is_trial: bool = False,
     caught: tuple[type[Exception], ...] = (),
 ) -> list[Result]:
@@ -95,6 +99,7 @@ def run_jobs(
         jobs: the runs, which differ in what the learner allows.
         learner: fits their models.
         console: shows them.
+        follow: called as each epoch of each run ends.
         is_trial: they are trials of a study.
         caught: errors that end one run and not the others; they are returned in its place.
 
@@ -106,7 +111,7 @@ def run_jobs(
     prepare_rows = rows_of_process().prepare if is_trial else prepare
     results: list[Result] = []
     with prepare_rows(config, console) as ready:
-        chain = Chain(learner, ready, console, is_trial, caught)
+        chain = Chain(learner, ready, console, follow, is_trial, caught)
         n_together = learner.n_together(ready)
         for start in range(0, len(jobs), n_together):
             results += chain.run_together(jobs[start : start + n_together])
@@ -120,6 +125,7 @@ class Chain(Generic[ModelT]):
     learner: Learner[ModelT]
     ready: Prepared
     console: Console
+    follow: Follow | None
     is_trial: bool
     caught: tuple[type[Exception], ...]
     reference: Reference | None = None
@@ -139,6 +145,7 @@ class Chain(Generic[ModelT]):
 
             with tracked(runs) as trackers, failures_recorded(runs):
                 _show_start(runs)
+                self._follow(runs)
                 with logged(runs), timed(runs, "fit"), enough_memory(configs[0]):
                     self.learner.fit(runs, models, self.ready)
                 members = zip(runs, models, trackers, strict=True)
@@ -149,6 +156,12 @@ class Chain(Generic[ModelT]):
             if not runs:
                 raise
             raise interrupted_in(runs[0].folder) from error
+
+    def _follow(self, runs: Sequence[Run]) -> None:
+        """Have the runs followed, after the trackers: who prunes a run ends it with this epoch."""
+        if self.follow is not None:
+            for run in runs:
+                run.on_epoch.append(functools.partial(self.follow, run))
 
     def _open(self, jobs: Sequence[Job], models: Sequence[ModelT], runs: list[Run]) -> None:
         """Open the runs in their folders, one after another."""

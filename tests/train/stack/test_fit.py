@@ -102,7 +102,7 @@ class Member:
         return self.run.folder
 
     def take_best(self) -> None:
-        take_best(self.run, self.module)
+        take_best(self.run, self.module, longer=None)
 
 
 def fit_by(

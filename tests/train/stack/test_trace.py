@@ -1,12 +1,11 @@
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from kit.models import NETWORKS
 from studperf.config.load import load_overrides
-from studperf.config.paths import config_dir
 from studperf.data.encode import FeatureSpec
 from studperf.models.flat import FlatInput
 from studperf.train.module import ScoreModule, build_model
@@ -17,12 +16,10 @@ FEATURES = FeatureSpec(n_numbers=3, cardinalities=(2, 4))
 STACKABLE = {"mean", "linear", "mlp"}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_it_is_known_which_models_can_be_stacked(path: Path) -> None:
-    model = build_model(load_overrides([f"model={path.stem}"]).model, FEATURES)
-    if path.stem in STACKABLE:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_is_known_which_models_can_be_stacked(name: str) -> None:
+    model = build_model(load_overrides([f"model={name}"]).model, FEATURES)
+    if name in STACKABLE:
         assert read_plan(model)[-1].kind == "result"
     else:
         with pytest.raises(NotStackableError):

@@ -130,6 +130,32 @@ def read_signature(target: str) -> Signature:
     return _signature_of(*_locate(target))
 
 
+@cache
+def is_derived(target: str, base: str) -> bool:
+    """Return True if the class at a dotted path has another one among its bases.
+
+    Only bases that are written as plain names are followed.
+
+    Raises:
+        TargetNotFoundError: nothing stands there.
+    """
+    definition, module = _locate(target)
+    if f"{module}.{definition.name}" == base:
+        return True
+    if isinstance(definition, ast.FunctionDef):
+        return False
+    for node in definition.bases:
+        if not isinstance(node, ast.Name):
+            continue
+        try:
+            parent, place = _find_in_module(module, node.id)
+        except TargetNotFoundError:
+            continue
+        if is_derived(f"{place}.{parent.name}", base):
+            return True
+    return False
+
+
 def _locate(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
     """Return the definition at a dotted path, and the module that holds it."""
     parts = target.split(".")

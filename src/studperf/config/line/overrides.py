@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from studperf.config.code.grown import find_idle_keys
 from studperf.config.faults import Fault
 from studperf.config.line.composition import Check, check_values, combine_values, why_not_composed
 from studperf.config.line.groups import group_names, is_group
@@ -43,7 +45,6 @@ from studperf.config.study import is_plain_multirun
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-    from omegaconf import DictConfig
 
 CheckStudy = Callable[[Sequence[str], dict[str, Any]], list[Fault]]
 _SWEEPER_WORD = "hydra/sweeper=multirun"
@@ -134,9 +135,13 @@ def read_line(
         if too_many:
             return Line(parsed, [*faults, *too_many], groups, None)
 
+    # Name -> node of each model that the words ask for.
+    models: dict[str, dict[str, Any]] = {}
     for line in combine_values(seen):
         found, cfg = check_values(line, groups=groups, loader=loader, check=check)
         faults += found
+        models |= _model_of(cfg)
+    faults += find_idle_keys(map(key_of, seen), models)
     if not faults and any(is_about_hydra(o, groups) for o in parsed):
         faults += _find_faults_of_hydra(parsed, groups, is_multirun=is_multirun)
     if faults and is_study and check_study is not None:
@@ -148,6 +153,17 @@ def read_line(
     if not is_one:
         cfg = None
     return Line(parsed, list(dict.fromkeys(faults)), groups, cfg, is_study)
+
+
+def _model_of(cfg: DictConfig | None) -> dict[str, dict[str, Any]]:
+    """Return the node of a configuration's model by the model's name; nothing if it has none."""
+    if cfg is None:
+        return {}
+    node = OmegaConf.select(cfg, "model")
+    if not isinstance(node, DictConfig):
+        return {}
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    return {str(cfg.get("model_name")): plain}
 
 
 def _find_repeated(overrides: Sequence[Override], groups: set[str]) -> list[Fault]:

@@ -16,7 +16,9 @@ What stands in this file looks at configurations alone and imports nothing heavy
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from studperf.config.code.grown import is_grown, is_one_of
 
 if TYPE_CHECKING:
     from studperf.config.run import RunConfig
@@ -64,14 +66,11 @@ def find_obstacle(config: RunConfig) -> str | None:
 
     Only the configuration is looked at, not the model.
     """
+    if is_grown(config.model):
+        return "trees are grown run after run"
     for name, value in config.trainer.items():
         if name in _ANY_VALUE:
             continue
-        if not _is_one_of(value, _TRAINER.get(name, ())):
+        if not is_one_of(value, _TRAINER.get(name, ())):
             return f"it does not follow trainer.{name}={value}"
     return None
-
-
-def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:  # noqa: ANN401 - an argument of the Trainer
-    """Return True if a value is allowed, type and all: in Python, True equals 1."""
-    return any(value == option and type(value) is type(option) for option in allowed)

@@ -19,7 +19,7 @@ from studperf.record.files import BEST
 from studperf.record.lifecycle import LOG
 from studperf.record.run import Row, Run
 from studperf.record.surroundings import read_hardware
-from studperf.train.best import take_best
+from studperf.train.best import find_longer, take_best
 from studperf.train.checkpoints import write_history
 from studperf.train.fit import build_trainer, set_threads
 from studperf.train.interrupt import sigterm_interrupts
@@ -112,7 +112,7 @@ class StackLearner:
             record.n_stacked - 1,
             len(record.history),
         )
-        take_best(run, model)
+        take_best(run, model, find_longer(run.config, len(record.history)))
 
 
 class _Fit:
