@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from studperf.config.secrets import mask
 from studperf.data.__main__ import main
 from studperf.errors import ConfigError, DataError, LeakError
 
@@ -124,6 +125,29 @@ def test_infer_then_check_then_no_overwriting(command, tmp_path: Path) -> None: 
     command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml", "force=true")
 
 
+@pytest.mark.parametrize("name", ["2020", "größe"])
+def test_dataset_of_any_name_that_infer_takes_is_found(
+    name: str,
+    command,  # noqa: ANN001 - a fixture
+) -> None:
+    command("simulate", "rows=200", "out=t.csv")
+    assert f"check data={name}" in command("infer", "t.csv", "target=final_score", f"name={name}")
+    assert "no fault and no leak" in command("check", f"data={name}")
+
+
+def test_blank_lines_above_the_header_are_skipped(command) -> None:  # noqa: ANN001
+    command("simulate", "rows=200", "out=t.csv")
+    Path("u.csv").write_text(f"\n  \n\n{Path('t.csv').read_text()}")
+    command("infer", "u.csv", "target=final_score")
+    assert "200 rows, 22 features" in command("check", "data=u")
+
+
+def test_user_of_an_address_is_masked_though_a_path_lost_a_slash(command) -> None:  # noqa: ANN001
+    with pytest.raises(DataError, match="is an address, and only files are read") as caught:
+        command("infer", "https://me:hunter22222@example.com/t.csv", "target=y")
+    assert "hunter" not in mask(str(caught.value))
+
+
 def test_simulate_is_the_same_for_a_seed(command) -> None:  # noqa: ANN001
     command("simulate", "rows=40", "seed=3", "out=a.csv")
     command("simulate", "rows=40", "seed=3", "out=b.csv")
@@ -142,6 +166,10 @@ def test_simulate_is_the_same_for_a_seed(command) -> None:  # noqa: ANN001
         (["simulate"], "say where to"),
         (["simulate", "out=x.csv", "rows=0"], "greater than 0"),
         (["infer", "x.csv"], "target=COLUMN"),
+        (["infer", "x.csv", "target=y", "delimiter=tab"], "delimiter=tab: unknown; valid: force"),
+        (["infer", "x.csv", "target=y", "name=../x"], "data=NAME could not choose it"),
+        (["infer", "x.csv", "target=y", "name=my table"], "data=NAME could not choose it"),
+        (["infer", "x.csv", "target=y", "out=."], "out=.: is a folder; name a file in it"),
         (["simulate", "out="], "out: has no value"),
         (["simulate", "out=x.csv", "force=yes"], "force: must be true or false"),
         (["report", "against="], "against: has no value"),

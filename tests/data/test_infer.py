@@ -430,3 +430,16 @@ def test_levels_that_are_all_as_frequent_are_not_all_rare(tmp_path: Path) -> Non
     train = table.rows(split_table(table).train)
     (country,) = Encoder.fit(train, load_overrides([]).encode).categories
     assert len(country.levels) > 50
+
+
+@pytest.mark.parametrize(("word", "kind"), [("Lot", "category"), ("EUR", "unused")])
+def test_word_before_a_number_makes_a_name_unless_it_is_a_currency(
+    word: str, kind: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    lots = [f"{word} {number}" for number in rng.integers(0, 200, 2000)]
+    y = rng.normal(size=2000)
+    pd.DataFrame({"lot": lots, "x": y + rng.normal(size=2000), "y": y}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    assert infer(tmp_path / "t.csv", "y").columns["lot"]["kind"] == kind

@@ -45,6 +45,7 @@ def test_the_page_is_opened_when_asked(run_folder: Path, monkeypatch: pytest.Mon
         (["run=a", "open=maybe"], "open: must be true or false"),
         (["run=nowhere"], "there is no such folder"),
         (["runs=nowhere"], "nowhere: there is no such folder"),
+        (["run=nowhere", "out=/"], "out=/: is a folder; name a file in it"),
     ],
 )
 def test_what_can_not_be_shown_is_refused(

@@ -46,6 +46,16 @@ def test_a_folder_without_bundle_is_refused(
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.parametrize("host", ["[::1", "192.0.2.1"])
+def test_an_address_that_can_not_be_served_at_is_refused(
+    monkeypatch: pytest.MonkeyPatch, bundle_folder: Path, host: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ConfigError, match=r"host=.* port=8080: can't be served at"):
+        call(monkeypatch, bundle_folder, f"host={host}")
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_help_names_the_routes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,9 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 
 from studperf.config.run import RunConfig
+from studperf.errors import ConfigError
 from studperf.record.record import RunRecord
+from studperf.train.fit import build_trainer
 from studperf.train.run import run
 
 Config = Callable[..., RunConfig]
@@ -106,3 +108,9 @@ def test_several_processes_are_refused_in_a_multirun(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "without -m" in done.stderr
+
+
+def test_more_processes_than_a_machine_has_cores_are_refused(small_config: Config) -> None:
+    config = small_config("trainer.accelerator=cpu", "trainer.devices=999")
+    with pytest.raises(ConfigError, match=r"trainer.devices: 999 processes, and this machine has"):
+        build_trainer(config, [])

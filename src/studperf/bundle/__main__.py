@@ -151,7 +151,7 @@ def predict(words: Sequence[str]) -> None:
             f"say: python -m studperf.bundle predict PATH rows.csv [out=FILE]{quote_words(words)}"
         )
     if "out" in own:
-        check_output("out", Path(own["out"]))
+        check_output("out", Path(own["out"]), is_file=True)
     bundle = Bundle.open(find_bundle(Path(paths[0])))
     names = {column.name for column in bundle.schema.columns}
     table = Path(paths[1])

@@ -138,7 +138,8 @@ def _read_csv(
 ) -> dict[str, Values]:
     """Return the columns of a CSV as text."""
     try:
-        text = raw.decode(encoding).removeprefix(_BYTE_ORDER_MARK)
+        # pandas skips blank lines above the header, too.
+        text = raw.decode(encoding).removeprefix(_BYTE_ORDER_MARK).lstrip("\r\n")
         if delimiter is None:
             mark = find_delimiter(text[:_HEADER_BYTES], names)
         else:

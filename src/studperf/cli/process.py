@@ -165,19 +165,22 @@ def _write_line(text: str) -> None:
         sys.stderr.write(as_shown(mask(text)) + "\n")
 
 
-def check_output(key: str, path: Path) -> None:
+def check_output(key: str, path: Path, *, is_file: bool = False) -> None:
     """Refuse a place that can't be written, before the work for it begins.
 
     Args:
         key: the key that named the place, such as `out`.
         path: a file or a folder, there or not yet; missing folders above it are made when it is
             written.
+        is_file: a file is written there, so that it can't be a folder.
 
     Raises:
         ConfigError: says what is in the way.
     """
     import tempfile
 
+    if is_file and path.is_dir():
+        raise ConfigError(f"{key}={path}: is a folder; name a file in it")
     try:
         if path.is_dir():
             near = path

@@ -10,8 +10,12 @@ from studperf.config.dataset import Block
 from studperf.config.secrets import STORAGE_VARIABLE
 from studperf.config.types import PositiveFloat, PositiveInt, of_form
 
+# What is wrong is not repeated: these two may come from any environment variable.
 Project = Annotated[
-    str, of_form(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1")
+    str,
+    of_form(
+        r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "a project's id, such as my-project-1", is_shown=False
+    ),
 ]
 Region = Annotated[str, of_form(r"[a-z]+(-[a-z]+)+\d+", "a region, such as europe-west1")]
 Bucket = Annotated[
@@ -19,6 +23,7 @@ Bucket = Annotated[
     of_form(
         r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#*\[\]$%]+)*/?",
         "gs://NAME or gs://NAME/folder",
+        is_shown=False,
     ),
     AfterValidator(lambda bucket: bucket.rstrip("/")),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from studperf.errors import DataError
 
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+:)/", re.IGNORECASE)
 _OTHER_KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -31,6 +33,13 @@ def check_file(path: Path) -> int:
     try:
         found = path.stat()
     except FileNotFoundError as error:
+        if scheme := _SCHEME.match(str(path)):
+            # A path has lost a slash, by which the user of an address is known and masked.
+            address = f"{scheme[1]}//{str(path)[scheme.end() :]}"
+            way_out = "bring the table to this machine first, and name the file"
+            raise DataError(
+                f"{address}: is an address, and only files are read; {way_out}"
+            ) from error
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise DataError(f"{path}: can't be looked for: {_reason(error)}") from error

@@ -19,6 +19,11 @@ from studperf.config.types import (
 )
 
 Metric = Literal["val/loss", "val/rmse", "val/mae", "val/r2"]
+# Runs of one multirun: more would take days, and the list of a mistyped range would fill the memory
+# before anybody sees it.
+MAX_RUNS = 10_000
+# Each is a thread of the system, which are started at once; a million of them take minutes.
+_MAX_THREADS = 1024
 _N_SEEDS = 2**32
 Seed = Annotated[int, Field(ge=0, lt=_N_SEEDS, strict=True)]
 # A `_target_` and its arguments, checked against the signature of the target.
@@ -117,11 +122,11 @@ class RunConfig(Block):
     """
     runs: Annotated[str, Field(min_length=1)]
     resume: str | None
-    repeat: PositiveInt
+    repeat: Annotated[int, Field(gt=0, le=MAX_RUNS, strict=True)]
     engine: Literal["ordinary", "stacked"]
     score_on: Literal["test", "val"]
     batch_size: PositiveInt
-    threads: Literal["auto"] | PositiveInt
+    threads: Literal["auto"] | Annotated[int, Field(gt=0, le=_MAX_THREADS, strict=True)]
     progress: bool
     export: Literal["auto"] | bool
     plots: bool

@@ -5,6 +5,7 @@ python -m studperf.data check data=students data.source.path=some.csv
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from studperf.cli.command import is_on, quote_words, read_keys, run_command_of
 from studperf.cli.process import check_output, end_at_once, make_console, run_command
 from studperf.config.console import print_line, warn
+from studperf.config.faults import unknown_key
 from studperf.config.load import load_overrides
 from studperf.config.paths import project_root
 from studperf.errors import ConfigError, DataError, brief, one_line
@@ -37,6 +39,8 @@ _USAGE = """Commands about tables.
 FILE is CSV (also .gz) or Parquet. Existing files are kept unless force=true. Flags: --debug shows tracebacks."""
 
 _AGAINST = "--against"
+_INFER = ("target", "name", "out", "force")
+_NAME = re.compile(r"[\w+-][\w.+-]*")
 _N_SHOWN = 200
 """Columns of a table that are shown; the file holds all."""
 
@@ -146,14 +150,20 @@ def infer(words: Sequence[str]) -> None:
 
     files = [word for word in words if "=" not in word]
     settings = [word for word in words if "=" in word]
-    own, others = _part_words(settings, ("target", "name", "out", "force"))
-    if len(files) != 1 or others or "target" not in own:
+    own, others = _part_words(settings, _INFER)
+    if others:
+        raise ConfigError(f"{others[0]}: {unknown_key(others[0].split('=')[0], _INFER)}")
+    if len(files) != 1 or "target" not in own:
         raise ConfigError(
             "say: python -m studperf.data infer FILE target=COLUMN "
             f"[name=NAME] [out=YAML] [force=true]{quote_words(words)}"
         )
     if "out" in own:
-        check_output("out", Path(own["out"]))
+        check_output("out", Path(own["out"]), is_file=True)
+    if "name" in own and not _NAME.fullmatch(own["name"]):
+        raise ConfigError(
+            f"name={own['name']}: data=NAME could not choose it; take letters, digits, - and _"
+        )
     (file,) = files
     draft = draft_from(Path(file), own["target"], name=own.get("name"))
     out = _dataset_folder() / f"{draft.name}.yaml"
@@ -223,7 +233,7 @@ def simulate(words: Sequence[str]) -> None:
     out = Path(own["out"])
     if out.exists() and not is_forced:
         raise DataError(f"{out}: is there already; force=true replaces it")
-    check_output("out", out)
+    check_output("out", out, is_file=True)
     frame: pd.DataFrame = draw(config.data)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix in PARQUET_ENDINGS:

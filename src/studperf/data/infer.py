@@ -53,7 +53,13 @@ _DATE_FORMS = "|".join(
 )
 # `$5`, `EUR 5`, `5 %`, `5 kg`; letters that touch the number, as in `T5` and `5B`, make a code.
 _SIGN = "[$\u20ac\u00a3\u00a5%\u00b0\u2030]"
-_UNIT_FORM = rf"(?:{_SIGN}|[^\W\d_]{{1,3}}\s)?\s*[+-]?\d[\d.,']*(?:\s?{_SIGN}|\s[^\W\d_]{{1,3}})?"
+# Before a number stands a currency; any other word there makes a name of it, as in `Lot 95`.
+_CURRENCY = (
+    "(?:EUR|USD|GBP|CHF|JPY|CNY|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|INR|BRL|ZAR|MXN|Rs|Kr|Fr)"
+)
+_UNIT_FORM = (
+    rf"(?:{_SIGN}|(?i:{_CURRENCY})\.?\s?)?\s*[+-]?\d[\d.,']*(?:\s?{_SIGN}|\s[^\W\d_]{{1,3}})?"
+)
 _DATE, _WITH_UNIT = re.compile(_DATE_FORMS), re.compile(_UNIT_FORM)
 _LONGEST_DATE = 60
 _LONG_CODE = 16  # digits, more than float64 keeps

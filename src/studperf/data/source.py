@@ -357,7 +357,8 @@ def read_header(
         raise DataError(f"data.source.delimiter: must be one character, got {source.delimiter!r}")
     reader = csv.reader(io.StringIO(text), delimiter=source.delimiter)
     try:
-        header = next(reader)
+        # pandas skips blank lines above the header, too.
+        header = next(row for row in reader if len(row) > 1 or "".join(row).strip())
     except csv.Error as error:
         raise DataError(
             f"{path}: its header can't be read: {first_line(error)}. Is it a CSV?"

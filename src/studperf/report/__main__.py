@@ -75,7 +75,7 @@ def main() -> None:
         )
     out = Path(given["out"]) if "out" in given else None
     if out is not None:
-        check_output("out", out)
+        check_output("out", out, is_file=True)
     if "run" in given:
         pages = report_run(Path(given["run"]), out)
     else:

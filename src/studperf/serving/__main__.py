@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -67,8 +68,24 @@ def serve(path: Path, *, host: str, port: int) -> None:
         raise ConfigError(
             f"{error}; the server's packages are a group of their own: uv sync --group serving"
         ) from error
+    _check_address(host, port)
     app = create_app(Predictor.of(bundle))
     uvicorn.run(app, host=host, port=port, **SETTINGS)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address that can't be listened at; uvicorn ends with an exit code of its own."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # A server that has just ended keeps nobody out.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no name of a machine"
+        raise ConfigError(f"host={host} port={port}: can't be served at: {why}") from error
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from studperf.config.faults import Fault
 from studperf.config.interpolation import MISSING, escape_text, find_references, to_raw, walk
-from studperf.config.line.groups import group_names, write_group
+from studperf.config.line.groups import group_names, write_group, write_option
 from studperf.config.load import compose, load, resolve_references
 from studperf.config.run import RunConfig
 from studperf.errors import ConfigError, listing
@@ -82,7 +82,7 @@ class Composer:
             if group not in self._groups or group == "sweeps":
                 continue
             if str(defaults.get(group)) != str(choice):
-                chosen.append(write_group(group, str(choice)))
+                chosen.append(write_group(group, write_option(str(choice))))
 
         cfg = composed(*chosen)
         keys = [key for key in map(str, cfg) if key != "hydra"]

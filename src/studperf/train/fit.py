@@ -167,6 +167,14 @@ def build_trainer(
             )
     except (MisconfigurationException, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ConfigError(f"trainer: lightning refused these arguments: {error}") from error
+    n_cores = os.cpu_count() or 1
+    is_on_cpu = isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator)
+    # Lightning starts a process for each, however many there are. Two run on any machine.
+    if is_on_cpu and trainer.num_devices > max(n_cores, 2):
+        raise ConfigError(
+            f"trainer.devices: {trainer.num_devices} processes, "
+            f"and this machine has {n_cores} cores; take fewer"
+        )
 
     # With deterministic algorithms torch fills fresh tensors with NaN, to expose a read of what was
     # never written. That costs a fifth of a step on a GPU.

@@ -252,3 +252,44 @@ def test_what_hydra_refuses_is_refused_where_it_is_not_asked_first(words: tuple[
 def test_a_table_asked_for_by_name_must_be_there(plus: str) -> None:
     assert load_overrides([f"{plus}data.source.path=/nope.csv"]).data.source.otherwise == "fail"
     assert load_overrides([f"{plus}data.source.path=null"]).data.source.otherwise != "fail"
+
+
+@pytest.mark.parametrize("name", ["2020", "null", "größe"])
+def test_option_is_found_whatever_its_name_looks_like(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "conf" / "data"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert f"data={name}: there is no data of this name" in refusal(f"data={name}")[0]
+
+    (folder / f"{name}.yaml").write_text((ROOT / "conf/data/students.yaml").read_text())
+    assert load_overrides([f"data={name}"]).data.name == "students"
+    assert accept_overrides([f"data={name}"]) == [f"data='{name}'"]
+
+
+def test_options_that_look_like_numbers_can_be_gone_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "conf" / "data"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("2020", "2021"):
+        (folder / f"{name}.yaml").write_text((ROOT / "conf/data/students.yaml").read_text())
+    assert accept_overrides(["data=2020,2021,students"]) == ["data='2020','2021',students"]
+
+
+@pytest.mark.parametrize(("key", "most"), [("repeat", 10_000), ("threads", 1024)])
+def test_more_than_can_be_meant_is_refused(key: str, most: int) -> None:
+    assert f"{key}: must be" in refusal(f"{key}={most + 1}")[0]
+    assert accept_overrides([f"{key}={most}"]) == [f"{key}={most}"]
+
+
+@pytest.mark.parametrize("key", ["project", "bucket"])
+def test_variable_of_a_wrong_form_is_not_repeated(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANTED", "zQ7_planted_Vx93")
+    faults = refusal("cloud=vertex", f"cloud.{key}=${{oc.env:PLANTED}}")
+    assert any(fault.startswith(f"cloud.{key}: must be") for fault in faults)
+    assert not any("zQ7" in fault for fault in faults)

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from studperf.config.faults import Fault, unknown_key
-from studperf.config.line.groups import group_of, write_group
+from studperf.config.line.groups import group_of, read_option, write_group, write_option
 from studperf.config.line.hydra_words import is_free_key, word_for_hydra
 from studperf.config.line.word import SWEEPER, is_interval, key_of, values_of
 from studperf.config.naming import take_hydra_off
@@ -73,11 +73,12 @@ def check_values(
             continue
         elif group in groups or "/" in group:
             options = loader.get_group_options(group, config_name="train", overrides=[])
-            if value in options:
-                kept.append(write_group(key, value))
+            name = read_option(value)
+            if name in options:
+                kept.append(write_group(key, write_option(name)))
             else:
-                what = f"there is no {group} of this name; {unknown_key(value, options)}"
-                faults.append(Fault(f"{key}={value}", what))
+                what = f"there is no {group} of this name; {unknown_key(name, options)}"
+                faults.append(Fault(f"{key}={name}", what))
         else:
             kept.append(f"++{key}={value}")
     found, cfg = _check_words(kept, check=check)

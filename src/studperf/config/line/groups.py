@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from studperf.config.paths import CONFIG_DIR, config_dir
+
+# Hydra reads an unquoted word that is no such name as a number, a truth value or a fault.
+_NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w./+-]*", re.ASCII | re.IGNORECASE)
 
 
 def group_names() -> set[str]:
@@ -38,12 +42,34 @@ def write_group(group: str, option: str) -> str:
 
     Hydra wants a plus before a group that the root configuration does not name, such as
     `+experiment=first`, and none before the others.
+
+    Args:
+        group: of an option, or of several that a multirun goes through.
+        option: its name, as `write_option` gives it.
     """
     file = config_dir() / "train.yaml"
     named = _groups_of_root(file, file.stat().st_mtime_ns)
     if group_of(group) in named or group.startswith("hydra"):
         return f"{group}={option}"
     return f"+{group}={option}"
+
+
+def write_option(name: str) -> str:
+    """Return an option's name so that Hydra takes it as text, `'2020'` for `2020`.
+
+    Hydra 1.3.8 ends in a traceback where a group is set to a number.
+    """
+    if _NAME.fullmatch(name):
+        return name
+    escaped = name.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def read_option(value: str) -> str:
+    """Return the name of an option that may have been quoted."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1].replace(f"\\{value[0]}", value[0])
+    return value
 
 
 @cache

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from hydra import compose
 from omegaconf import OmegaConf
 
-from studperf.config.line.groups import group_of, group_roots, write_group
+from studperf.config.line.groups import (
+    group_of,
+    group_roots,
+    read_option,
+    write_group,
+    write_option,
+)
 from studperf.config.line.word import SWEEPER, is_no_sweep, key_of, text_of_value, values_of
 
 if TYPE_CHECKING:
@@ -44,7 +50,8 @@ def words_for_hydra(overrides: Sequence[Override], groups: set[str]) -> list[str
 def _with_first_option(override: Override, groups: set[str]) -> str:
     """Return the word of a group with its first option, and any other word as it is."""
     if key_of(override) in groups and not override.is_delete():
-        return write_group(key_of(override), values_of(override)[0])
+        first = read_option(values_of(override)[0])
+        return write_group(key_of(override), write_option(first))
     return str(override.input_line)
 
 
@@ -54,11 +61,18 @@ def word_for_hydra(override: Override, groups: set[str], *, is_added: bool) -> s
     if is_added:
         return f"++{text.lstrip('+')}"
     if group_of(key_of(override)) in groups and not override.is_delete():
-        word = write_group(key_of(override), text_of_value(override))
+        word = write_group(key_of(override), _write_options(override))
         # A plus of the user's own stays, for Hydra to judge.
         is_plus_lost = text.startswith("+") and not word.startswith("+")
         return text if is_plus_lost else word
     return text
+
+
+def _write_options(override: Override) -> str:
+    """Return the options of a group's word as typed, or quoted where Hydra needs it."""
+    names = [read_option(value) for value in values_of(override)]
+    written = [write_option(name) for name in names]
+    return text_of_value(override) if written == names else ",".join(written)
 
 
 def is_free_key(override: Override) -> bool:
@@ -87,7 +101,7 @@ def is_about_hydra(override: Override, groups: set[str]) -> bool:
         return True
     if group not in groups or override.is_delete():
         return False
-    options = values_of(override)
+    options = [read_option(value) for value in values_of(override)]
     for root in group_roots():
         for option in options:
             file = root / group / f"{option}.yaml"

@@ -30,7 +30,6 @@ from studperf.config.line.sweeper import (
     find_varied,
 )
 from studperf.config.line.word import (
-    MAX_RUNS,
     first_values,
     is_interval,
     is_of_study,
@@ -41,6 +40,7 @@ from studperf.config.line.word import (
     text_of_value,
     values_of,
 )
+from studperf.config.run import MAX_RUNS
 from studperf.config.study import is_plain_multirun
 
 if TYPE_CHECKING:

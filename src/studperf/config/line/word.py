@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 
 from studperf.config.faults import Fault, unknown_key
+from studperf.config.run import MAX_RUNS
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -45,9 +46,6 @@ _FUNCTIONS = (
     "str",
     "tag",
 )
-# Runs of one multirun: more would take days, and the list of a mistyped range would fill the memory
-# before anybody sees it.
-MAX_RUNS = 10_000
 
 
 def parse_words(
