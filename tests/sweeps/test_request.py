@@ -246,6 +246,11 @@ def test_a_sweep_on_several_devices_is_refused() -> None:
         order_of("sweeps=mlp", "trainer=ddp")
 
 
+def test_more_workers_than_a_machine_holds_are_refused() -> None:
+    with pytest.raises(ConfigError, match="n_jobs: 999 would start as many processes"):
+        order_of("sweeps=mlp", "hydra.sweeper.n_jobs=999")
+
+
 def test_the_configuration_of_a_trial_is_what_hydra_composes() -> None:
     words = [
         Word("model", "tabm"),

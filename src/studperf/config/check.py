@@ -11,7 +11,7 @@ from studperf.config.code.signature import check_node
 from studperf.config.faults import Fault, explain_all
 from studperf.config.naming import OUR_MODELS
 from studperf.config.run import RunConfig
-from studperf.config.study import SweepConfig
+from studperf.config.study import MAX_WORKERS, SweepConfig
 
 _TRAINER = "lightning.pytorch.Trainer"
 # What train.run passes to the Trainer itself, so that a YAML can't.
@@ -74,6 +74,12 @@ def check_sweeper(settings: dict[str, Any]) -> tuple[list[Fault], SweepConfig | 
     except ValidationError as error:
         faults += explain_all(error.errors(), plain, SweepConfig)
         config = None
+    if config is not None and config.mode == "worker" and config.n_jobs > MAX_WORKERS:
+        what = (
+            f"{config.n_jobs} would start as many processes on this machine, at most {MAX_WORKERS} "
+            "are started; hydra.sweeper.mode=batch sends trials to a launcher's machines"
+        )
+        faults.append(Fault("n_jobs", what))
     return [Fault(f"hydra.sweeper.{fault.where}", fault.what) for fault in faults], config
 
 

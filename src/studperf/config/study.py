@@ -18,6 +18,8 @@ from studperf.config.types import NonNegativeInt, Number, PositiveFloat, Positiv
 Outcome = Literal[
     "val/loss", "val/rmse", "val/mae", "val/r2", "n_parameters", "fit_seconds", "latency_ms"
 ]
+# Each worker on this machine is a process of its own that imports torch: some 300 MB.
+MAX_WORKERS = 256
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 # The name of a study, and of its folder.
 Name = Annotated[
