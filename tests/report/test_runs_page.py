@@ -216,6 +216,11 @@ def test_a_run_far_off_does_not_flatten_the_others() -> None:
     assert upper_end(5.0, [5.0]) > 5.0
 
 
+def test_of_two_runs_both_are_in_the_frame() -> None:
+    assert upper_end(5.0, [5.0, 9.0]) > 9.0
+    assert upper_end(5.0, [5.0, 6.0, 9.0]) > 9.0
+
+
 def test_an_axis_of_words_is_no_axis_of_numbers() -> None:
     assert Axis("lr", [0.1, None, 1]).is_number
     assert not Axis("name", ["adam", None]).is_number

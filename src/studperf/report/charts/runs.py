@@ -60,10 +60,15 @@ def _class_of(run: RankedRun) -> str:
 def upper_end(low: float, finals: list[float]) -> float:
     """Return the upper end of the axis, so that a run far off doesn't flatten the contest.
 
-    It is two and a half times as far up as three quarters of the runs end.
+    It is two and a half times as far up as three quarters of the runs end: of two or three, all.
+
+    Args:
+        low: the axis' lower end.
+        finals: where the runs end, ascending.
     """
+    last_shown = math.ceil(0.75 * len(finals)) - 1
     # Where all runs end alike there is no reach, and the axis needs some.
-    reach = finals[int(0.75 * (len(finals) - 1))] - low
+    reach = finals[last_shown] - low
     return low + (2.5 * reach or abs(low) * 0.1 or 1.0)
 
 
