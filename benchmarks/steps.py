@@ -138,7 +138,7 @@ def read_parts(is_quick: bool) -> dict[str, tuple[Any, Any]]:  # noqa: FBT001 - 
 def run_studperf(task: Task) -> Values:
     """`train.run`, by a clock around the `fit` in it: Trainer, checkpoints, history and record on disk included."""
     from studperf.config.load import load_overrides
-    from studperf.train.fit import LightningLearner
+    from studperf.train.network.fit import LightningLearner
     from studperf.train.run import run
 
     clocks: list[Clock] = []

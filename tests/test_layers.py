@@ -400,13 +400,13 @@ PLANTED = {
     "a relative arrow to a room": (wrong_arrows, "studperf.config.", "from .. import fit"),
     "an arrow by the package's name": (
         wrong_arrows,
-        "studperf.train.module",
+        "studperf.train.network.module",
         "from studperf.judge import judge",
     ),
     "an arrow by import_module": (
         wrong_arrows,
         "studperf.config.run",
-        'import importlib\nimportlib.import_module("studperf.train.fit")',
+        'import importlib\nimportlib.import_module("studperf.train.network.fit")',
     ),
     "an entry that imports another": (
         wrong_arrows,
@@ -420,7 +420,7 @@ PLANTED = {
     ),
     "a room that imports the cli": (
         wrong_arrows,
-        "studperf.train.fit",
+        "studperf.train.network.fit",
         "from studperf.cli.process import make_console",
     ),
     "a cli that imports more": (
@@ -488,7 +488,7 @@ PLANTED = {
     ),
     "optuna in the training": (
         vendors_outside_their_room,
-        "studperf.train.fit",
+        "studperf.train.network.fit",
         "from optuna.trial import Trial",
     ),
     "google in the data": (
@@ -525,19 +525,19 @@ PLANTED = {
     ),
     "a utils module": (attics, "studperf.utils", ""),
     "a utils package in a room": (attics, "studperf.data.utils.", ""),
-    "a print": (prints, "studperf.train.fit", "def f():\n    print('done')"),
-    "an assert": (asserts, "studperf.train.fit", "def f(x):\n    assert x"),
+    "a print": (prints, "studperf.train.network.fit", "def f():\n    print('done')"),
+    "an assert": (asserts, "studperf.train.network.fit", "def f(x):\n    assert x"),
     "pickle": (pickles, "studperf.record.record", "def f():\n    import pickle"),
     "joblib": (pickles, "studperf.scoring.baselines.fit", "from joblib import dump"),
     "skops": (pickles, "studperf.scoring.baselines.fit", "import skops.io as sio"),
     "a checkpoint read whole": (
         pickles,
-        "studperf.train.fit",
+        "studperf.train.network.fit",
         "import torch\ntorch.load('best.ckpt')",
     ),
     "a checkpoint read on demand": (
         pickles,
-        "studperf.train.fit",
+        "studperf.train.network.fit",
         "import torch\ntorch.load('best.ckpt', weights_only=False)",
     ),
     "arrays of objects": (
@@ -598,12 +598,12 @@ FINE = {
         "studperf.scoring.metrics",
         "import typing\nif typing.TYPE_CHECKING:\n    import pandas",
     ),
-    "torch in a heavy room": (heavy_at_module_top, "studperf.train.fit", "import torch"),
+    "torch in a heavy room": (heavy_at_module_top, "studperf.train.network.fit", "import torch"),
     "wandb in its room": (vendors_outside_their_room, "studperf.tracking.online", "import wandb"),
     "the console's print": (prints, "studperf.report", "console.print('done')"),
     "weights alone": (
         pickles,
-        "studperf.train.fit",
+        "studperf.train.network.fit",
         "import torch\ntorch.load('best.ckpt', weights_only=True)",
     ),
 }

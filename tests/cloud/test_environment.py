@@ -9,7 +9,7 @@ from studperf.cloud.container.environment import VertexEnvironment
 from studperf.cloud.container.machines import Replica
 from studperf.config.load import load_overrides
 from studperf.errors import CloudError, ConfigError
-from studperf.train.fit import build_trainer
+from studperf.train.network.fit import build_trainer
 from studperf.train.run import find_environment
 
 CLUSTER = {

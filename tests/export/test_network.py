@@ -12,7 +12,7 @@ from studperf.config.load import load_overrides
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ExportError
 from studperf.export.network import export_network
-from studperf.train.module import ScoreModule, build_model
+from studperf.train.network.module import ScoreModule, build_model
 
 SPECS = {
     "mixed": FeatureSpec(5, (3, 2)),

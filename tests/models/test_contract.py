@@ -15,7 +15,7 @@ from kit.models import GROWN, NETWORKS
 from studperf.config.load import load_overrides
 from studperf.data.encode import FeatureSpec
 from studperf.models.trees import Columns, Growth, TreeModel, TreesError
-from studperf.train.module import ScoreModule, build_model
+from studperf.train.network.module import ScoreModule, build_model
 
 SPECS = {
     "mixed": FeatureSpec(5, (3, 2)),

@@ -153,7 +153,7 @@ def test_a_resumed_run_is_appended_to_the_one_at_the_server(
 ) -> None:
     from studperf.train.session import resume
 
-    monkeypatch.setattr("studperf.train.checkpoints.WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr("studperf.train.network.checkpoints.WRITE_EVERY_S", 0.0)
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -91,7 +91,7 @@ def test_an_artifact_that_was_lost_is_named(server: Standin, runs: Path) -> None
 def test_a_run_in_two_sessions_arrives_as_one(
     server: Standin, offline_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studperf.train.checkpoints.WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr("studperf.train.network.checkpoints.WRITE_EVERY_S", 0.0)
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -17,8 +17,8 @@ from studperf.config.run import RunConfig
 from studperf.errors import Interrupted
 from studperf.record.record import RunRecord
 from studperf.reproduce import reproduce
-from studperf.train import checkpoints as callbacks
-from studperf.train import datamodule
+from studperf.train.network import checkpoints as callbacks
+from studperf.train.network import datamodule
 from studperf.train.run import run
 from studperf.train.session import resume
 

@@ -30,8 +30,8 @@ from studperf.record.files import BEST, LAST, sha256_of
 from studperf.record.record import RunRecord
 from studperf.scoring import metrics
 from studperf.train.best import weights_sha256
-from studperf.train.fit import choose_threads
-from studperf.train.module import ScoreModule, build_model
+from studperf.train.network.fit import choose_threads
+from studperf.train.network.module import ScoreModule, build_model
 from studperf.train.run import run
 from studperf.train.session import resume
 

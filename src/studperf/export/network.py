@@ -15,7 +15,7 @@ from studperf.config.quiet import errors_only
 from studperf.data.encode import FeatureSpec
 from studperf.errors import ExportError, first_line
 from studperf.train.learner import Model
-from studperf.train.module import ScoreModule
+from studperf.train.network.module import ScoreModule
 
 X_NUM, X_CAT, Y = "x_num", "x_cat", "y"
 # A number of rows that no width of a model is likely to have, so that a fixed size in the graph

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 COVERAGE = 0.9
 """Share of new rows that the conformal band is to cover."""
 _MIN_SLICE = 2
-# Rows predicted at a time: 60 MB of float64. A multiple of `train.module.SCORING_BATCH_SIZE`, so
+# Rows predicted at a time: 60 MB of float64. A multiple of `train.network.module.SCORING_BATCH_SIZE`, so
 # that batches are cut alike.
 BLOCK = 24 * 8192
 _MANY_VALUES = 1_000_000

@@ -14,9 +14,9 @@ from studperf.config.code.grown import is_grown
 from studperf.config.run import RunConfig
 from studperf.data.encode import FeatureSpec
 from studperf.train.best import load_best
-from studperf.train.fit import LightningLearner
 from studperf.train.learner import Learner, Model
-from studperf.train.module import build_module
+from studperf.train.network.fit import LightningLearner
+from studperf.train.network.module import build_module
 from studperf.train.trees import TreesLearner, build_trees
 
 

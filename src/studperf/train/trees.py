@@ -30,10 +30,10 @@ from studperf.record.run import Row, Run
 from studperf.record.surroundings import read_hardware
 from studperf.scoring.metrics import FloatArray
 from studperf.train.best import take_best
-from studperf.train.checkpoints import WRITE_EVERY_S, write_history
 from studperf.train.interrupt import sigterm_interrupts
-from studperf.train.losses import compute_loss
-from studperf.train.module import build_model
+from studperf.train.network.checkpoints import WRITE_EVERY_S, write_history
+from studperf.train.network.losses import compute_loss
+from studperf.train.network.module import build_model
 from studperf.train.progress import EpochBar
 from studperf.train.watch import Watch
 

@@ -10,7 +10,7 @@ _import = builtins.__import__
 
 def import_and_spy(*args: Any, **kwargs: Any) -> Any:
     module = _import(*args, **kwargs)
-    fit = sys.modules.get("studperf.train.fit")
+    fit = sys.modules.get("studperf.train.network.fit")
     if fit is not None and hasattr(fit, "_run_trainer") and not hasattr(fit, "_is_spied"):
         fit._is_spied = True
         best = sys.modules["studperf.train.best"]

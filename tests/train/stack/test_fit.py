@@ -16,9 +16,9 @@ from studperf.record.lifecycle import open_run
 from studperf.record.record import RunRecord
 from studperf.record.run import Job, Run
 from studperf.train.best import load_best, take_best
-from studperf.train.fit import LightningLearner
 from studperf.train.learner import Learner
-from studperf.train.module import ScoreModule
+from studperf.train.network.fit import LightningLearner
+from studperf.train.network.module import ScoreModule
 from studperf.train.stack.fit import StackLearner
 
 Config = Callable[..., RunConfig]

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from studperf.config.load import load_overrides
-from studperf.train.module import ScoreModule
-from studperf.train.optimizer import build_optimizer, lr_factor
+from studperf.train.network.module import ScoreModule
+from studperf.train.network.optimizer import build_optimizer, lr_factor
 from studperf.train.stack.optimizer import Update
 from studperf.train.stack.parameters import Layout, shapes_of
 

@@ -8,7 +8,7 @@ from kit.models import NETWORKS
 from studperf.config.load import load_overrides
 from studperf.data.encode import FeatureSpec
 from studperf.models.flat import FlatInput
-from studperf.train.module import ScoreModule, build_model
+from studperf.train.network.module import ScoreModule, build_model
 from studperf.train.stack.stack import Stack
 from studperf.train.stack.trace import NotStackableError, read_plan
 

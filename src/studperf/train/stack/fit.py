@@ -1,4 +1,4 @@
-"""The fit of a stack, in the place of `studperf.train.fit` for one run."""
+"""The fit of a stack, in the place of `studperf.train.network.fit` for one run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from studperf.record.lifecycle import LOG
 from studperf.record.run import Row, Run
 from studperf.record.surroundings import read_hardware
 from studperf.train.best import find_longer, take_best
-from studperf.train.checkpoints import write_history
-from studperf.train.fit import build_trainer, set_threads
 from studperf.train.interrupt import sigterm_interrupts
-from studperf.train.module import ScoreModule, build_modules
-from studperf.train.optimizer import lr_factor
+from studperf.train.network.checkpoints import write_history
+from studperf.train.network.fit import build_trainer, set_threads
+from studperf.train.network.module import ScoreModule, build_modules
+from studperf.train.network.optimizer import lr_factor
 from studperf.train.progress import EpochBar
 from studperf.train.stack import stack_size
 from studperf.train.stack.stack import Stack

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from studperf.train.module import ScoreModule
+from studperf.train.network.module import ScoreModule
 from studperf.train.stack.trace import NotStackableError
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from studperf.data.batches import Batch
-from studperf.train.losses import compute_loss
-from studperf.train.module import ScoreModule
+from studperf.train.network.losses import compute_loss
+from studperf.train.network.module import ScoreModule
 from studperf.train.stack.dropout import Masks
 from studperf.train.stack.layers import Activation, Add, Dropout, Expand, Layer, Linear, Squeeze
 from studperf.train.stack.optimizer import Update

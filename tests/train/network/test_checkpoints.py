@@ -10,7 +10,7 @@ from studperf.config.run import RunConfig
 from studperf.errors import Interrupted
 from studperf.record.files import BEST, LAST
 from studperf.record.record import RunRecord
-from studperf.train import checkpoints as callbacks
+from studperf.train.network import checkpoints as callbacks
 from studperf.train.run import run
 from studperf.train.session import resume
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from studperf.config.load import load_overrides
 from studperf.data.encode import FeatureSpec
-from studperf.train.ddp import Share
-from studperf.train.module import build_model
+from studperf.train.network.ddp import Share
+from studperf.train.network.module import build_model
 
 N_ROWS = 11
 SPEC = FeatureSpec(5, (3, 4))

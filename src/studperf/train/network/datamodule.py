@@ -7,7 +7,7 @@ from lightning.pytorch import LightningDataModule
 
 from studperf.data.batches import Batch, Batches, Chunks, Prepare, as_it_is
 from studperf.data.tensors import EncodedTable, gather
-from studperf.train.module import SCORING_BATCH_SIZE
+from studperf.train.network.module import SCORING_BATCH_SIZE
 
 # Share of a GPU's free memory that the table may take; the rest is for the model and its gradients.
 _DEVICE_SHARE = 0.5

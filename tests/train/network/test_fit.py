@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from studperf.config.run import RunConfig
 from studperf.errors import ConfigError
 from studperf.record.record import RunRecord
-from studperf.train.fit import build_trainer
+from studperf.train.network.fit import build_trainer
 from studperf.train.run import run
 
 Config = Callable[..., RunConfig]

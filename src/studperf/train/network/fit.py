@@ -30,10 +30,10 @@ from studperf.record.lifecycle import LOG
 from studperf.record.run import Run
 from studperf.record.surroundings import read_hardware
 from studperf.train.best import find_longer, take_best
-from studperf.train.checkpoints import Keeper, LocalCheckpoints
-from studperf.train.datamodule import TableDataModule
-from studperf.train.fast import why_stepwise
-from studperf.train.module import ScoreModule, build_modules
+from studperf.train.network.checkpoints import Keeper, LocalCheckpoints
+from studperf.train.network.datamodule import TableDataModule
+from studperf.train.network.fast import why_stepwise
+from studperf.train.network.module import ScoreModule, build_modules
 
 # Below this, a second thread costs more in waiting than it saves in arithmetic (measured on two
 # cores, 64-32 MLP: 193 against 180 us a step; four times the CPU when the cores are busy). TabM and

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from studperf.config.load import load_overrides
 from studperf.config.run import Loss
-from studperf.train.losses import Criterion, compute_loss
+from studperf.train.network.losses import Criterion, compute_loss
 
 NAMES = ["mse", "huber", "gaussian_nll", "quantile"]
 LOG_VARIANCE = 0.7

@@ -17,7 +17,7 @@ from studperf.config.load import load_overrides
 from studperf.config.run import RunConfig
 from studperf.record.files import LAST
 from studperf.record.record import RunRecord
-from studperf.train.fast import lean_step, why_stepwise
+from studperf.train.network.fast import lean_step, why_stepwise
 from studperf.train.run import run
 
 Config = Callable[..., RunConfig]

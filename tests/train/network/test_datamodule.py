@@ -8,7 +8,7 @@ from studperf.config.load import load_overrides
 from studperf.data.encode import Encoder
 from studperf.data.schema import Table
 from studperf.data.split import split_rows, split_table
-from studperf.train.datamodule import TableDataModule
+from studperf.train.network.datamodule import TableDataModule
 
 
 @pytest.fixture(scope="module")

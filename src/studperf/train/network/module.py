@@ -21,10 +21,10 @@ from studperf.data.preparation import Prepared
 from studperf.errors import ConfigError
 from studperf.models.flat import FlatInput
 from studperf.scoring.metrics import FloatArray
-from studperf.train.ddp import Share
-from studperf.train.fast import lean_step
-from studperf.train.losses import Criterion
-from studperf.train.optimizer import build_optimizer, lr_factor
+from studperf.train.network.ddp import Share
+from studperf.train.network.fast import lean_step
+from studperf.train.network.losses import Criterion
+from studperf.train.network.optimizer import build_optimizer, lr_factor
 
 # In place of a constant target's 0, by which nothing can be divided.
 _MIN_STD = 1e-12

@@ -1,0 +1,1 @@
+"""The training of networks by lightning: the learner, its module, and the fast path."""
