@@ -86,8 +86,8 @@ MUTANTS = [
     Mutant("one batch order for a whole stack", "train/stack/fit.py", "seeds = stack.seeds if len(drawn) > 1 else stack.seeds[:1]", "seeds = stack.seeds[:1]", "tests/train/stack/test_fit.py -k one-hot"),
     Mutant("one dropout for a whole stack", "train/stack/dropout.py", "epoch_generator(seeds[members[0]], epoch)", "epoch_generator(seeds[0], epoch)", "tests/train/stack/test_dropout.py"),
     Mutant("a damaged object put in place", "data/dvc/remote.py", "if found != md5:", 'if found == "":', "tests/data/dvc/test_transfer.py -k damaged_object"),
-    Mutant("versions scored on rows they saw", "data/versions/effect.py", "np.flatnonzero(~_are_among(other, test))", "np.arange(len(other))", "tests/changes -k neither"),
-    Mutant("drift tested on rows that both have", "data/versions/drift.py", "second = new.frame[fresh]", "second = new.frame", "tests/changes -k too_few"),
+    Mutant("versions scored on rows they saw", "data/versions/effect.py", "np.flatnonzero(~_are_among(other, test))", "np.arange(len(other))", "tests/data/versions -k neither"),
+    Mutant("drift tested on rows that both have", "data/versions/drift.py", "second = new.frame[fresh]", "second = new.frame", "tests/data/versions -k too_few"),
     Mutant("numbers without an end served", "serving/predictor.py", 'extra="forbid", allow_inf_nan=False', 'extra="forbid"', "tests/serving/test_api.py -k finite"),
 ]  # fmt: skip
 
