@@ -170,6 +170,26 @@ def test_an_answer_without_a_run_imports_nothing_heavy(
     assert packages_of(ANSWER.format(words=words), tmp_path, code) & HEAVY == set()
 
 
+@pytest.mark.parametrize(
+    ("module", "words"),
+    {
+        "evaluate": ("studperf.evaluate", ["run=nowhere"]),
+        "export": ("studperf.export.__main__", ["run=nowhere"]),
+        "reproduce": ("studperf.reproduce", ["run=nowhere"]),
+        "report": ("studperf.report.__main__", ["run=nowhere"]),
+        "resume": ("studperf.train.session", ["resume=nowhere"]),
+        "data check": ("studperf.data.__main__", ["check", "data.source.path=nowhere.csv"]),
+    }.values(),
+    ids=["evaluate", "export", "reproduce", "report", "resume", "data check"],
+)
+def test_what_is_not_there_is_refused_before_torch_is_imported(
+    module: str, words: list[str], tmp_path: Path
+) -> None:
+    script = ANSWER.format(words=words).replace("studperf.train.session", module)
+    refused = packages_of(script, tmp_path, 2)
+    assert refused & {"torch", "lightning", "sklearn", "onnxruntime"} == set()
+
+
 def test_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
     rooms = "import sys, studperf.sweeps.__main__, studperf.sweeps.view.archive, studperf.sweeps.winner, studperf.report.pages.study\n"
     script = (

@@ -51,13 +51,18 @@ def check(words: Sequence[str]) -> None:
     Raises:
         DataError: there is a fault or a leak.
     """
+    from studperf.data.source import find_source
+
+    config, console = load_overrides(words), make_console()
+    # A table that is not there is refused before what reads it brings torch.
+    find_source(config.data)
+
     import numpy as np
 
     from studperf.data.codes import judge_codes
     from studperf.data.rows import guard_sample, open_rows
     from studperf.data.schema import raise_faults
 
-    config, console = load_overrides(words), make_console()
     with open_rows(config.data, console) as rows:
         for finding in rows.findings:
             if finding.level == "warning":
