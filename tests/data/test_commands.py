@@ -111,6 +111,13 @@ def test_report_tells_of_columns_left_out_and_of_missing_values(command, tmp_pat
     assert "Left out though they carry signal: last_exam_score" in text
 
 
+def test_check_names_a_left_out_column_that_explains_the_target(command) -> None:  # noqa: ANN001
+    command("simulate", "rows=300", "out=t.csv")
+    words = ("data.source.path=t.csv", "data.columns.last_exam_score.kind=unused")
+    output = command("check", *words)
+    assert "last_exam_score: is left out, though it explains" in " ".join(output.split())
+
+
 def test_infer_then_check_then_no_overwriting(command, tmp_path: Path) -> None:  # noqa: ANN001
     command("simulate", "rows=200", "out=t.parquet")
     output = command("infer", "t.parquet", "target=final_score", "out=conf/data/mine.yaml")

@@ -60,6 +60,7 @@ def check(words: Sequence[str]) -> None:
     import numpy as np
 
     from studperf.data.codes import judge_codes
+    from studperf.data.guard.left_out import left_out_signal
     from studperf.data.rows import guard_sample, open_rows
     from studperf.data.schema import raise_faults
 
@@ -77,12 +78,28 @@ def check(words: Sequence[str]) -> None:
                 n_suspects += 1
                 text = leak.warning
             warn(console, text)
+        _warn_of_left_out(left_out_signal(rows.table(rows.sample), config.data), console)
         leaks = "no leak" if not n_suspects else f"no leak beyond doubt, {n_suspects} suspected"
         where = ""
         if rows.n_sampled is not None:
             where = f" in a sample of {rows.n_sampled:,} training rows"
         size = f"{len(rows)} rows, {len(config.data.feature_names)} features"
         console.print(f"Good: {size}, no fault and {leaks}{where}.", style="green")
+
+
+def _warn_of_left_out(shares: Sequence[tuple[str, float]], console: Console) -> None:
+    """Warn of columns that are no feature though they explain the target.
+
+    Args:
+        shares: their names, each with the share of the variance that it explains alone.
+        console: the place to print to.
+    """
+    for name, share in shares:
+        warn(
+            console,
+            f"{name}: is left out, though it explains {share:.0%} of the target's variance alone; "
+            "if it is known when the model is asked, make it a feature in the dataset's YAML",
+        )
 
 
 def report(words: Sequence[str]) -> None:
