@@ -8,6 +8,7 @@ from sklearn.linear_model import LinearRegression
 
 from studperf.config.dataset import Dataset
 from studperf.config.load import load_overrides
+from studperf.data.guard import left_out
 from studperf.data.guard.left_out import explained_share, left_out_signal
 from studperf.data.schema import Table, check_table
 from studperf.data.simulate import simulate
@@ -234,3 +235,21 @@ def test_a_large_table_is_sampled_and_long_cells_are_cut() -> None:
     ((name, share),) = left_out_signal(Table(frame, dataset), dataset)
     assert name == "page"
     assert share == pytest.approx(2 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("unit", [2.0**-900, 2.0**900])
+def test_share_is_the_same_in_any_unit(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=300)
+    target = values + rng.normal(size=300)
+    share = explained_share(pd.Series(values), target)
+    assert share > 0.3
+    assert explained_share(pd.Series(values * unit), target * unit) == share
+
+
+def test_a_line_that_nothing_taught_guesses_the_mean() -> None:
+    target = np.arange(100.0)
+    numbers = np.full(100, np.nan)
+    numbers[0] = 1e6
+    guess = left_out._guess_by_line(numbers, target)
+    assert guess.max() < 100

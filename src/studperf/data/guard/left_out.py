@@ -81,9 +81,21 @@ def explained_share(values: pd.Series, target: FloatArray) -> float:
         values: (N,) whatever the column holds.
         target: (N,) finite.
     """
+    target = _scale_exactly(target)
     if len(target) < _MIN_ROWS or np.ptp(target) == 0:
         return 0.0
     return max((_measure_view(view, target) for view in _look_at(values)), default=0.0)
+
+
+def _scale_exactly(values: FloatArray) -> FloatArray:
+    """Return values divided by a power of two that makes the largest of them about 1.
+
+    The share that a column explains is the same in any unit. Squares of values above 1e154 would
+    be too large for a float, and a power of two changes no bit of the others.
+    """
+    largest = np.max(np.abs(values[np.isfinite(values)]), initial=0.0)
+    _, exponent = np.frexp(largest)
+    return np.asarray(np.ldexp(values, -int(exponent)))
 
 
 def _look_at(values: pd.Series) -> Iterator[_View]:
@@ -126,7 +138,7 @@ def _look_at_numbers(numbers: pd.Series) -> Iterator[_View]:
     """Yield numbers as a line with bins, and, where they repeat like codes, as levels."""
     ranks = numbers.rank(pct=True)
     bins = np.ceil(ranks.fillna(0).to_numpy() * _N_BINS).astype(int)
-    yield _View(bins, numbers.to_numpy(dtype=float))
+    yield _View(bins, _scale_exactly(numbers.to_numpy(dtype=float)))
     yield from _look_at_levels(numbers)
 
 
@@ -212,7 +224,6 @@ def _guess_by_line(numbers: FloatArray, target: FloatArray) -> FloatArray:
         test = folds == fold
         known = test & is_known
         guess[test] = target[~test].mean()
-        guess[known] = numbers[known]
         x, y = numbers[~test & is_known], target[~test & is_known]
         if len(x):
             spread = float(x.var())
