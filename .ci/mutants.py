@@ -75,7 +75,7 @@ MUTANTS = [
     Mutant("'None' read as missing", "data/source.py", "keep_default_na=False, na_values=[]", "keep_default_na=True", "tests/data"),
     Mutant("a gain without interval beats", "judge/verdict.py", "if all(interval.high < 0 for", "if all(interval.value < 0 for", "tests/judge/test_judge.py"),
     Mutant("a wide interval matches", "judge/verdict.py", "if evidence.worst_share(furthest) <= MATCH_SHARE:", "if True:", "tests/judge/test_judge.py"),
-    Mutant("baselines see the scored rows", "scoring/baselines/ridge.py", "sums = total.without(_Sums.over(design, held_out, centred[fold.held_out]))", "sums = total", "tests/scoring/test_baselines.py -k tied"),
+    Mutant("baselines see the scored rows", "scoring/baselines/ridge.py", "sums = total.without(_Sums.over(design, held_out, centred[fold.held_out]))", "sums = total", "tests/scoring/test_baselines.py -k by_heart"),
     Mutant("typos with a plus let through", "config/dataset.py", 'ConfigDict(extra="forbid", frozen=True)', 'ConfigDict(extra="ignore", frozen=True)', "tests/config"),
     Mutant("a changed bundle used", "bundle/manifest.py", "if (sha256 := _sha256(path)) != expected.sha256:", 'if (sha256 := _sha256(path)) == "":', "tests/bundle/test_manifest.py -k flipped"),
     Mutant("a row that can't be read predicted", "export/model.py", "encoded.is_strange, graph.constant(np.nan), predicted,", "encoded.is_strange, predicted, predicted,", "tests/export/test_write.py -k no_rule"),

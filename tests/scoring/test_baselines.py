@@ -226,6 +226,14 @@ def test_baselines_that_can_not_be_parted_are_tied() -> None:
     assert {"mean", "ridge"} <= set(fit_baselines(table).choice.tied)
 
 
+def test_held_out_rows_are_not_learnt_by_heart() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 40))
+    table = table_of(**{f"x{i}": x[:, i] for i in range(40)}, y=rng.normal(size=60))
+    # Forty columns of noise fit sixty rows well, and say nothing of others.
+    assert fit_baselines(table).choice.standings["ridge"].rmse.value > 0.9 * table.target.std()
+
+
 def test_standings_by_hand() -> None:
     target = np.zeros(4)
     folds = [Fold(np.array([2, 3]), np.array([0, 1])), Fold(np.array([0, 1]), np.array([2, 3]))]
