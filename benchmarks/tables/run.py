@@ -139,7 +139,8 @@ class _Ours(_Cell):
             raise RuntimeError(f"{record['status']}: {record.get('reason')}")
         judgement = record["judgement"]
         predictions = pd.read_parquet(records[-1].parent / "predictions.parquet")
-        np.save(self.out.with_suffix(".npy"), predictions["predicted"].to_numpy())
+        test = predictions.loc[predictions["split"] == "test", "predicted"]
+        np.save(self.out.with_suffix(".npy"), test.to_numpy())
         result = {
             "val": record["best_value"],
             "test": judgement["scores"]["rmse"]["value"],
